@@ -1,0 +1,132 @@
+/* The catalog: which topics, tables and views exist. Immutable versions, shared by reference.
+ *
+ * Shard 0 alone makes new versions (catalog_apply); everybody else holds a reference to the version they were given
+ * and sees a consistent set. An object's pointer stays valid as long as a reference to a version containing it is held. */
+#ifndef TIDEMILL_PLAN_CATALOG_H
+#define TIDEMILL_PLAN_CATALOG_H
+
+#include "base/arena.h"
+#include "base/str.h"
+#include "type/type.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    NAME_BYTES_MAX = 249,        /* Kafka's limit for topic names; SQL names are cut at 63 by PostgreSQL, not here */
+    PARTITIONS_MAX = 1024,       /* per topic */
+    TOPICS_MAX = 10000,
+    TABLE_COLUMNS_MAX = 1000,
+};
+
+enum topic_kind {
+    TOPIC_USER,        /* produced to by clients */
+    TOPIC_CHANGELOG,   /* a view's output: written by epochs only */
+    TOPIC_LATE,        /* late rows of a view: written by epochs only */
+    TOPIC_DEAD_LETTERS,/* written by epochs only */
+    TOPIC_INTERNAL,    /* catalog, epochs, consumer offsets: hidden from SQL, listed as internal over Kafka */
+};
+
+struct topic {
+    struct str name;
+    uint8_t id[16];             /* Kafka topic id: random, changes on re-creation */
+    uint32_t number;            /* small, never reused; names the data folder and places partitions */
+    uint32_t n_partitions;
+    enum topic_kind kind;
+    uint32_t placement;         /* partition p lives on shard (placement + p) % n_shards; derived topics share their source's */
+    int64_t retention_ms, retention_bytes;   /* -1 = unlimited */
+    int64_t segment_bytes;
+    int32_t batch_bytes_max;
+};
+
+enum table_format {
+    FORMAT_RAW,    /* no schema: partition int4, offset int8, timestamp timestamptz, key text, value text, headers jsonb */
+    FORMAT_JSON,   /* value is a JSON object, columns by name */
+};
+
+enum on_error { ON_ERROR_DEAD_LETTER, ON_ERROR_IGNORE };
+
+struct column_def {
+    struct str name;
+    enum type type;
+    int32_t typmod;       /* numeric(p,s) as PostgreSQL encodes it, else -1 */
+    bool not_null;
+};
+
+/* A table, a view's output, or a raw topic seen as a table. */
+struct relation {
+    struct str name;
+    uint32_t number;                 /* never reused */
+    enum relation_kind { REL_TABLE, REL_VIEW, REL_RAW_TOPIC, REL_SYSTEM } kind;
+    const struct topic *topic;       /* where its rows (or changes) are; NULL for REL_SYSTEM */
+    uint32_t n_columns;
+    const struct column_def *columns;
+    /* REL_TABLE */
+    enum table_format format;
+    enum on_error on_error;
+    int32_t event_time;              /* column, or -1 */
+    int32_t key;                     /* column whose text is the record key, or -1 */
+    int64_t lateness_us;
+    int64_t idle_timeout_us;         /* 0 = never idle */
+    int64_t future_us_max;           /* event time further than this after the clock is refused; 0 = any */
+    /* REL_VIEW */
+    const struct view *view;
+};
+
+struct view {
+    struct str sql;                  /* the defining CREATE text */
+    const struct plan *plan;         /* immutable; belongs to the catalog version's memory */
+    const struct relation *source;   /* the one input relation */
+    const struct topic *late;        /* NULL: late rows are only counted */
+    bool emit_final;                 /* emit = 'final' (else 'changes') */
+    uint32_t n_key_columns;          /* leading output columns that identify a row; 0 = append-only stream */
+};
+
+struct catalog {
+    uint64_t version;
+    uint32_t n_topics, n_relations;
+    const struct topic *const *topics;         /* sorted by name */
+    const struct relation *const *relations;   /* sorted by name; includes raw topics and sys.* */
+    /* private: reference count, memory */
+    struct catalog_memory *memory;
+};
+
+/* NULL when there is none. SQL names are matched exactly (the parser has folded case). */
+const struct topic *catalog_topic(const struct catalog *c, struct str name);
+const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16]);
+const struct relation *catalog_relation(const struct catalog *c, struct str name);
+/* ERR_UNDEFINED_TABLE with the nearest name as hint. */
+enum err catalog_no_relation(const struct catalog *c, struct str name, struct err_detail *why);
+
+/* References: any thread. */
+const struct catalog *catalog_ref(const struct catalog *c);
+void catalog_unref(const struct catalog *c);
+
+/* ---- changes (shard 0) ---- */
+
+/* One durable change, as it stands in the catalog topic. Encoded as a JSON object so that people can read the
+ * catalog topic with any Kafka consumer. */
+struct catalog_change {
+    enum catalog_verb {
+        CHANGE_CREATE_TOPIC,    /* topic */
+        CHANGE_DROP_TOPIC,      /* name; refused when a relation depends on it */
+        CHANGE_CREATE_TABLE,    /* sql, and topic when it does not exist yet */
+        CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topic */
+        CHANGE_DROP_RELATION,   /* name (+ its derived topics; the table's own topic too when the table made it) */
+    } verb;
+    struct str name;
+    struct str sql;
+    uint32_t number;            /* relation number */
+    struct topic topic;         /* CREATE_*: the (changelog) topic, if name.len > 0 */
+    struct topic late;          /* CREATE_VIEW: if name.len > 0 */
+};
+
+/* The empty catalog (version 0) with the sys.* relations. NULL when out of memory. */
+const struct catalog *catalog_new(void);
+/* A new version with the change applied; pure (no I/O). The old one is untouched. Errors have PostgreSQL's codes. */
+enum err catalog_apply(const struct catalog *c, const struct catalog_change *change, const struct catalog **out,
+                       struct err_detail *why) MUST_CHECK;
+enum err catalog_change_encode(const struct catalog_change *change, struct buf *out) MUST_CHECK;
+enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_change *out, struct err_detail *why) MUST_CHECK;
+
+#endif

@@ -1,0 +1,93 @@
+/* SQL types and single values. Pure; any thread.
+ *
+ * Representation (the same in columns, constants, state and rows):
+ *   bool uint8_t (0/1) · int4 int32_t · int8 int64_t · float8 double · numeric struct numeric
+ *   text, jsonb struct str (UTF-8; jsonb is the canonical text PostgreSQL would print)
+ *   timestamptz int64_t microseconds since 1970-01-01 UTC (INT64_MIN/MAX = -infinity/infinity)
+ *   date int32_t days since 1970-01-01 (INT32_MIN/MAX = -infinity/infinity) · interval struct interval */
+#ifndef TIDEMILL_TYPE_TYPE_H
+#define TIDEMILL_TYPE_TYPE_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum type {
+    TYPE_UNKNOWN = 0,   /* an untyped literal or NULL while binding; never in a column */
+    TYPE_BOOL,
+    TYPE_INT4,
+    TYPE_INT8,
+    TYPE_FLOAT8,
+    TYPE_NUMERIC,
+    TYPE_TEXT,
+    TYPE_TIMESTAMPTZ,
+    TYPE_DATE,
+    TYPE_INTERVAL,
+    TYPE_JSONB,
+    TYPE_COUNT_
+};
+
+/* value = unscaled * 10^-scale; at most 38 digits; NUMERIC_NAN has no value. */
+enum numeric_kind { NUMERIC_FINITE = 0, NUMERIC_NAN, NUMERIC_POS_INF, NUMERIC_NEG_INF };
+struct numeric {
+    __extension__ __int128 unscaled;
+    int32_t scale;                /* 0..NUMERIC_SCALE_MAX digits behind the point, kept for display as PostgreSQL does */
+    enum numeric_kind kind;
+};
+enum { NUMERIC_DIGITS_MAX = 38, NUMERIC_SCALE_MAX = 37 };
+
+struct interval {
+    int64_t us;
+    int32_t days;
+    int32_t months;
+};
+
+union value_data {
+    uint8_t b;
+    int32_t i4;       /* int4, date */
+    int64_t i8;       /* int8, timestamptz */
+    double f8;
+    struct str s;     /* text, jsonb; borrowed */
+    struct interval iv;
+    struct numeric num;
+};
+
+struct value {
+    enum type type;
+    bool null;
+    union value_data as;
+};
+
+struct type_info {
+    const char *name;        /* "double precision": what PostgreSQL's format_type prints */
+    const char *short_name;  /* "float8" */
+    uint32_t oid;            /* PostgreSQL's */
+    int16_t typlen;          /* PostgreSQL's: -1 = variable */
+    uint8_t width;           /* bytes of one element in a column */
+    bool by_ref;             /* text, jsonb */
+};
+const struct type_info *type_info(enum type t);
+/* By any of PostgreSQL's names for it ("int", "bigint", "double precision", "varchar", "json", ...): TYPE_UNKNOWN if none. Case-insensitive.
+ * Types that are narrowed are mapped up: smallint -> int4, real -> float8, varchar/char -> text, json -> jsonb. */
+enum type type_by_name(struct str name);
+enum type type_by_oid(uint32_t oid);
+
+/* ---- text input and output exactly as PostgreSQL 15 (DateStyle ISO MDY, IntervalStyle postgres, TimeZone UTC, extra_float_digits 1) ---- */
+
+/* Parses text of type `t`. By-reference results live in `a` (or borrow `s` when unchanged). ERR_INVALID_TEXT / ERR_OUT_OF_RANGE / ERR_DATETIME_RANGE with PostgreSQL's wording. */
+enum err value_parse(enum type t, struct str s, struct arena *a, struct value *out, struct err_detail *why) MUST_CHECK;
+/* Appends the text form (no quotes). `v` is not NULL. */
+void value_print(const struct value *v, struct buf *out);
+/* Appends as JSON: numbers bare (NaN/inf as strings), timestamptz "2013-12-02T21:15:00Z" with up to 6 fraction digits (none when zero), date "2013-12-02", jsonb verbatim, NULL null. */
+void value_print_json(const struct value *v, struct buf *out);
+/* PostgreSQL's binary wire format. */
+void value_print_binary(const struct value *v, struct buf *out);
+enum err value_parse_binary(enum type t, struct str s, struct arena *a, struct value *out, struct err_detail *why) MUST_CHECK;
+
+/* Total order of two non-NULL values of one type as PostgreSQL's btree has it (NaN greatest, text bytewise). */
+int value_compare(const struct value *a, const struct value *b);
+
+#endif
