@@ -19,11 +19,17 @@ struct kernel_context {
     int64_t now_us;              /* statement or epoch time: now() */
     uint32_t n_rows;
     bool out_of_memory;
+    const void *prepared;        /* what function.prepare made for this call; NULL when it has none */
 };
 
 /* args[i] has n_rows rows (or is constant: `constant` bit i set, then only row 0 is meaningful). */
 typedef void (*kernel_fn)(struct kernel_context *k, const struct column *const *args, uint32_t constant,
                           struct column *out);
+
+/* Done once per call in a compiled expression, when constant arguments allow it (a pattern to compile): constants[i] is NULL for
+ * arguments that vary. The result lives in `a`, is immutable and reaches the kernel as k->prepared; NULL = nothing to prepare. */
+typedef enum err (*function_prepare_fn)(const struct value *const *constants, uint32_t n_args,
+                                        struct arena *a, const void **out, struct err_detail *why);
 
 enum function_kind { FUNCTION_PLAIN, FUNCTION_OPERATOR, FUNCTION_CAST };
 enum cast_level { CAST_IMPLICIT = 1, CAST_ASSIGNMENT, CAST_EXPLICIT };
@@ -39,6 +45,7 @@ struct function {
     bool stable;               /* depends on now(): constant within an epoch or statement; else immutable */
     enum type args[FUNCTION_ARGS_MAX];
     kernel_fn kernel;
+    function_prepare_fn prepare; /* or NULL */
 };
 
 /* All functions of that name and kind; returns how many were written (<= FUNCTION_OVERLOADS_MAX). Names are lower case. */
