@@ -6,8 +6,8 @@
  * Invariant: used_bytes = sum of the sizes of the chunks behind `head`; the spare chunks never make
  * the total pass bytes_max, because they are given back before a new chunk is asked for.
  *
- * Under the address sanitizer free space is poisoned, and each allocation is followed by at least one
- * poisoned byte unless its size is a multiple of the alignment. */
+ * Under the address sanitizer free space is poisoned, and each allocation is followed by at least
+ * one poisoned byte unless its size is a multiple of the alignment. */
 #include "base/arena.h"
 
 #include "base/check.h"

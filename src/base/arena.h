@@ -26,7 +26,8 @@ void arena_init(struct arena *a, size_t bytes_max);
 void arena_deinit(struct arena *a);
 /* Forgets all allocations and keeps up to `keep_bytes` of chunks for reuse. */
 void arena_reset(struct arena *a, size_t keep_bytes);
-/* `size` bytes aligned to 16, uninitialised; NULL when out of memory or over bytes_max. size 0 gives a valid pointer. */
+/* `size` bytes aligned to 16, uninitialised; NULL when out of memory or over bytes_max. size 0
+ * gives a valid pointer. */
 void *arena_alloc(struct arena *a, size_t size) __attribute__((alloc_size(2)));
 /* Zeroed array; NULL also on overflow of n * size. */
 void *arena_zalloc(struct arena *a, size_t n, size_t size);

@@ -1,4 +1,5 @@
-/* Assertions that stay on in release: a programmer's mistake ends the process before it corrupts data. */
+/* Assertions that stay on in release: a programmer's mistake ends the process before it corrupts
+ * data. */
 #ifndef TIDEMILL_BASE_CHECK_H
 #define TIDEMILL_BASE_CHECK_H
 

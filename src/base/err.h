@@ -1,9 +1,9 @@
 /* Errors: one table of codes for the whole program.
  *
- * A function that can fail because of the world returns `enum err` (MUST_CHECK); a programmer's mistake
- * is an assertion (base/check.h). What a user reads travels beside the code in a caller-owned
- * `struct err_detail`, so that an error can be reported when memory is gone. Every function that takes a
- * `struct err_detail *` accepts NULL. */
+ * A function that can fail because of the world returns `enum err` (MUST_CHECK); a programmer's
+ * mistake is an assertion (base/check.h). What a user reads travels beside the code in a
+ * caller-owned `struct err_detail`, so that an error can be reported when memory is gone. Every
+ * function that takes a `struct err_detail *` accepts NULL. */
 #ifndef TIDEMILL_BASE_ERR_H
 #define TIDEMILL_BASE_ERR_H
 
@@ -88,7 +88,8 @@ struct err_detail {
 };
 
 /* Fills `d` (may be NULL) with a formatted text, clears its hint and places, and returns `e`:
- * `return err_set(why, ERR_X, "...", ...)`. Never allocates; text is cut at its maximum on a UTF-8 boundary. */
+ * `return err_set(why, ERR_X, "...", ...)`. The arguments may point into `d`, so an error can be
+ * wrapped. Never allocates; text is cut at its maximum on a UTF-8 boundary. */
 enum err err_set(struct err_detail *d, enum err e, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,5 +1,5 @@
-/* CRC-32C runs three lanes at once, because the crc32 instruction has a latency of three cycles and a
- * throughput of one:
+/* CRC-32C runs three lanes at once, because the crc32 instruction has a latency of three cycles
+ * and a throughput of one:
  *
  *   | lane 0: L bytes | lane 1: L bytes | lane 2: L bytes |
  *

@@ -20,7 +20,7 @@ static inline void list_add(struct list *l, struct list *n)
     l->prev->next = n;
     l->prev = n;
 }
-/* Removes `n` from whatever list it is in and makes it an empty list of itself (removing twice is fine). */
+/* Removes `n` from whatever list it is in and makes it an empty list of itself (twice is fine). */
 static inline void list_remove(struct list *n)
 {
     n->prev->next = n->next;

@@ -9,7 +9,8 @@
 
 static atomic_uint_fast64_t used_bytes;
 
-/* Fault injection is per thread, so that a test can fail its own allocations beside other threads. */
+/* Fault injection is per thread, so that a test can fail its own allocations beside other threads.
+ * */
 static _Thread_local uint64_t asked_count;
 static _Thread_local uint64_t fail_nth;
 static _Thread_local bool fail_forever;
@@ -32,7 +33,7 @@ static void *count_in(void *p)
 void *mem_alloc(size_t size)
 {
     CHECK(size > 0);
-    if (must_fail())
+    if (must_fail() || size > PTRDIFF_MAX)
         return NULL;
     return count_in(malloc(size));
 }
@@ -40,7 +41,8 @@ void *mem_alloc(size_t size)
 void *mem_zalloc(size_t n, size_t size)
 {
     CHECK(n > 0 && size > 0);
-    if (must_fail())
+    size_t bytes;
+    if (must_fail() || __builtin_mul_overflow(n, size, &bytes) || bytes > PTRDIFF_MAX)
         return NULL;
     return count_in(calloc(n, size));
 }
@@ -48,7 +50,7 @@ void *mem_zalloc(size_t n, size_t size)
 void *mem_realloc(void *p, size_t size)
 {
     CHECK(size > 0);
-    if (must_fail())
+    if (must_fail() || size > PTRDIFF_MAX)
         return NULL;
     size_t old_bytes = p == NULL ? 0 : malloc_usable_size(p);
     void *moved = realloc(p, size);

@@ -3,8 +3,9 @@
  *   producer: ring_push            consumer: ring_pop
  *   tail (producer's) --------> slots --------> head (consumer's)
  *
- * Exactly one thread pushes and one thread pops. Full means backpressure: ring_push returns false and the
- * producer keeps its pointer. Lock-free, wait-free; slots are published with release/acquire. */
+ * Exactly one thread pushes and one thread pops. Full means backpressure: ring_push returns false
+ * and the producer keeps its pointer. Lock-free, wait-free; slots are published with
+ * release/acquire. */
 #ifndef TIDEMILL_BASE_RING_H
 #define TIDEMILL_BASE_RING_H
 

@@ -34,15 +34,19 @@ static inline int str_cmp(struct str a, struct str b)
 /* ASCII case-insensitive equality. */
 bool str_ieq(struct str a, struct str b);
 bool str_starts(struct str s, struct str prefix);
-/* Whether the bytes are valid UTF-8 (no surrogates, no overlong forms). SIMD fast path for ASCII. */
+/* Whether the bytes are valid UTF-8 (no surrogates, no overlong forms). SIMD fast path for ASCII.
+ * */
 bool str_utf8_valid(struct str s);
-/* Decimal integer with optional sign over the whole string, or ERR_INVALID_TEXT / ERR_OUT_OF_RANGE. */
+/* Decimal integer with optional sign over the whole string, or ERR_INVALID_TEXT /
+ * ERR_OUT_OF_RANGE. */
 enum err str_to_i64(struct str s, int64_t *out) MUST_CHECK;
-/* The candidate nearest to `name` by edit distance (at most 1/3 of its length), or -1: for "did you mean". */
+/* The candidate nearest to `name` by edit distance (letters' case ignored; at most 1/3 of its
+ * length), or -1: for "did you mean". */
 int str_nearest(struct str name, const struct str *candidates, size_t n);
 
 /* Growable bytes with a maximum. Zero-initialised + max set = empty. One thread at a time.
- * Appending after a failure keeps failing (`failed` sticks), so that a run of appends is checked once. */
+ * Appending after a failure keeps failing (`failed` sticks), so that a run of appends is checked
+ * once. */
 struct buf {
     char *ptr;
     size_t len, cap;
@@ -55,7 +59,8 @@ static inline void buf_init(struct buf *b, size_t max) { *b = (struct buf){.max 
 void buf_deinit(struct buf *b);
 /* Empties, keeps capacity, clears `failed`. */
 static inline void buf_clear(struct buf *b) { b->len = 0; b->failed = false; }
-/* Room for `more` bytes behind len; NULL (and failed) when over max or out of memory. len is unchanged. */
+/* Room for `more` bytes behind len; NULL (and failed) when over max or out of memory. len is
+ * unchanged. */
 char *buf_reserve(struct buf *b, size_t more);
 void buf_put(struct buf *b, const void *bytes, size_t n);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
