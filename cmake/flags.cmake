@@ -25,8 +25,8 @@ add_compile_options(
     $<$<COMPILE_LANGUAGE:C>:-fdata-sections>)
 add_link_options(-pie -Wl,--as-needed -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack)
 
-# One binary for every x86-64 machine since 2009 (SSE4.2: CRC32C). Functions that use more (AVX2) carry a
-# target attribute and are chosen at run time.
+# One binary for every x86-64 machine since 2009 (SSE4.2: CRC32C). Functions that use more (AVX2)
+# carry a target attribute and are chosen at run time.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     add_compile_options($<$<COMPILE_LANGUAGE:C>:-march=x86-64-v2>)
 endif()

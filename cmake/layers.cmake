@@ -5,7 +5,8 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
     "${CMAKE_SOURCE_DIR}/tools/layers.txt")
 set(TIDEMILL_GEN_DIR "${CMAKE_BINARY_DIR}/gen")
 
-# src/wire/kafka/messages.schema -> gen/wire/kafka/messages.{c,h}, included as "wire/kafka/messages.h".
+# src/wire/kafka/messages.schema -> gen/wire/kafka/messages.{c,h}, included as
+# "wire/kafka/messages.h".
 # Called as: kafka_codegen.py SCHEMA OUTPUT_FOLDER
 function(tidemill_kafka_codecs out_sources)
     set(schema "${CMAKE_SOURCE_DIR}/src/wire/kafka/messages.schema")
@@ -73,8 +74,8 @@ function(tidemill_add_layers)
     target_link_libraries(tm_all INTERFACE ${before})
 endfunction()
 
-# The release program is stripped; its debug information goes beside it as tidemill.debug, where gdb and perf
-# find it by the debug link.
+# The release program is stripped; its debug information goes beside it as tidemill.debug, where gdb
+# and perf find it by the debug link.
 function(tidemill_add_program)
     file(GLOB main CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/main.c")
     if(NOT main)

@@ -1,11 +1,11 @@
 # Unit tests, fuzz targets and benchmarks.
 #
-# A test source may carry a line `/* labels: threads slow */`: its words become ctest labels. The thread sanitizer's
-# run is `ctest -L threads`.
+# A test source may carry a line `/* labels: threads slow */`: its words become ctest labels. The
+# thread sanitizer's run is `ctest -L threads`.
 
 set(TIDEMILL_TEST_SECONDS_MAX 120)
 set(TIDEMILL_TEST_ENV
-    "ASAN_OPTIONS=abort_on_error=0:detect_leaks=1:allocator_may_return_null=1:strict_string_checks=1"
+    "ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:strict_string_checks=1"
     "UBSAN_OPTIONS=print_stacktrace=1"
     "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1"
     "TIDEMILL_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
@@ -19,10 +19,12 @@ function(tidemill_test_properties test source label)
         list(APPEND labels ${line})
     endif()
     set_tests_properties(${test} PROPERTIES
-        LABELS "${labels}" TIMEOUT ${TIDEMILL_TEST_SECONDS_MAX} ENVIRONMENT "${TIDEMILL_TEST_ENV}")
+        LABELS "${labels}"
+        TIMEOUT ${TIDEMILL_TEST_SECONDS_MAX}
+        ENVIRONMENT "${TIDEMILL_TEST_ENV}")
 endfunction()
 
-# test/unit/log/test_segment.c -> executable and ctest test_log_segment, in the build folder's test/.
+# test/unit/log/test_segment.c -> executable and ctest test_log_segment.
 function(tidemill_add_test_file source label)
     get_filename_component(folder "${source}" DIRECTORY)
     get_filename_component(folder "${folder}" NAME)
@@ -59,7 +61,8 @@ function(tidemill_add_tests)
     endforeach()
 endfunction()
 
-# With TIDEMILL_FUZZ a target fuzzes; otherwise the same entry point runs over test/fuzz/corpus/<name>.
+# With TIDEMILL_FUZZ a target fuzzes; otherwise the same entry point runs over its corpus,
+# test/fuzz/corpus/<name>.
 function(tidemill_add_fuzz_targets)
     file(GLOB targets CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/test/fuzz/fuzz_*.c")
     foreach(source IN LISTS targets)

@@ -3,9 +3,10 @@
 
 usage: embed_assets.py OUTPUT_FOLDER DIST_FOLDER [FILE...]
 
-Writes OUTPUT_FOLDER/assets_bytes.S (the bytes, by .incbin), assets_table.c (`asset_table`, sorted by path and then plain
-before gzip; see src/serve/assets.h) and the gzip variants under OUTPUT_FOLDER/gz. A gzip variant is kept only where it is
-smaller. The output depends on the input alone: no times, no host paths in the table.
+Writes OUTPUT_FOLDER/assets_bytes.S (the bytes, by .incbin), assets_table.c (`asset_table`, sorted
+by path, plain before gzip; see src/serve/assets.h) and the gzip variants under OUTPUT_FOLDER/gz. A
+gzip variant is kept only where it is smaller. The table depends on the input alone: no times, no
+host paths.
 """
 import gzip
 import os

@@ -1,7 +1,8 @@
 /* The dashboard's files, part of the program.
  *
- * The build turns web/dist into a sorted, read-only table (tools/embed_assets.py); a build without the dashboard has an
- * empty one. Everything here is immutable: any thread may call it and keep the pointers for ever. */
+ * The build turns web/dist into a sorted, read-only table (tools/embed_assets.py); a build without
+ * the dashboard has an empty one. Everything here is immutable: any thread may call it and keep the
+ * pointers for ever. */
 #ifndef TIDEMILL_SERVE_ASSETS_H
 #define TIDEMILL_SERVE_ASSETS_H
 
@@ -16,14 +17,14 @@ struct asset {
     bool gzip; /* bytes are gzip: send Content-Encoding: gzip */
 };
 
-/* The table itself, sorted by path, plain before gzip; asset_table_len does not count the end mark. */
+/* The table itself, sorted by path, plain before gzip; asset_table_len leaves out the end mark. */
 extern const struct asset asset_table[];
 extern const size_t asset_table_len;
 
 /* The uncompressed file at `path` (len bytes, exact match, no query string), or NULL. */
 const struct asset *asset_find(const char *path, size_t len);
 
-/* The gzip variant of the same file, for clients that accept it, or NULL when it would not be smaller. */
+/* The gzip variant of the same file, for clients that accept it, or NULL when that is no smaller. */
 const struct asset *asset_find_gzip(const char *path, size_t len);
 
 #endif
