@@ -11,7 +11,7 @@ BUILD = cmake --build --preset
 .PHONY: all setup setup-test web demo test test-quick bench fuzz asan tsan tidy format clean help
 
 all: setup web ## build build/tidemill (installs missing Debian packages first)
-	@$(CONFIGURE) release
+	@$(CONFIGURE) release >/dev/null
 	@$(BUILD) release --target tidemill
 
 setup: ## install the Debian packages that the build needs
@@ -33,12 +33,12 @@ test-quick: setup-test web ## tidy, unit and SQL tests of the release build only
 	@TIDEMILL_WERROR=$(TIDEMILL_WERROR) tools/test --quick
 
 bench: setup web ## build and run every benchmark of bench/
-	@$(CONFIGURE) release
+	@$(CONFIGURE) release >/dev/null
 	@$(BUILD) release
 	@tools/bench $(ARGS)
 
 fuzz: setup-test ## fuzz each target for FUZZ_SECONDS (60)
-	@$(CONFIGURE) fuzz
+	@$(CONFIGURE) fuzz >/dev/null
 	@$(BUILD) fuzz
 	@tools/fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 

@@ -13,13 +13,25 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(PROTOBUF_C REQUIRED IMPORTED_TARGET libprotobuf-c)
 
-# The static libpg_query keeps the program free of a shared library that few machines have.
-find_library(PG_QUERY_LIBRARY NAMES libpg_query.a pg_query REQUIRED)
+# The static libpg_query keeps the program free of a shared library that few machines have. It holds
+# PostgreSQL's own globals (hash_bytes, list_free, ...): the copy that we link has them renamed.
+find_library(PG_QUERY_LIBRARY NAMES libpg_query.a REQUIRED)
 find_path(PG_QUERY_INCLUDE_DIR pg_query.h REQUIRED)
-add_library(tm_pg_query INTERFACE)
+set(pg_query_isolated "${CMAKE_BINARY_DIR}/libpg_query_isolated.a")
+add_custom_command(
+    OUTPUT "${pg_query_isolated}"
+    COMMAND /usr/bin/python3 "${CMAKE_SOURCE_DIR}/tools/isolate_archive.py"
+        "${PG_QUERY_LIBRARY}" "${pg_query_isolated}" pg_query
+    DEPENDS "${PG_QUERY_LIBRARY}" "${CMAKE_SOURCE_DIR}/tools/isolate_archive.py"
+    COMMENT "Isolating libpg_query's symbols"
+    VERBATIM)
+add_custom_target(tm_pg_query_isolated DEPENDS "${pg_query_isolated}")
+add_library(tm_pg_query STATIC IMPORTED)
+set_target_properties(tm_pg_query PROPERTIES IMPORTED_LOCATION "${pg_query_isolated}")
+add_dependencies(tm_pg_query tm_pg_query_isolated)
 target_include_directories(tm_pg_query SYSTEM INTERFACE "${PG_QUERY_INCLUDE_DIR}")
 target_link_libraries(tm_pg_query INTERFACE
-    "${PG_QUERY_LIBRARY}" PkgConfig::PROTOBUF_C PkgConfig::XXHASH Threads::Threads m)
+    PkgConfig::PROTOBUF_C PkgConfig::XXHASH Threads::Threads m)
 
 # What each layer links besides the layers before it.
 set(TIDEMILL_LINKS_base PkgConfig::XXHASH m)
