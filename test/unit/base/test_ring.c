@@ -1,4 +1,5 @@
 /* base/ring: order, bounds, and a producer and a consumer at once. */
+/* labels: threads */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
