@@ -34,6 +34,7 @@ void *arena_zalloc(struct arena *a, size_t n, size_t size);
 /* Copies bytes, adds a NUL that is not counted; ptr is NULL when out of memory. */
 struct str arena_str(struct arena *a, struct str s);
 /* Formats into the arena; ptr is NULL when out of memory. */
-struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct str arena_printf(struct arena *a, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Kafka's error codes as far as the table needs them (Apache Kafka protocol guide, "Error Codes").
- * */
+/* Kafka's error codes as far as the table needs them (Apache Kafka guide, "Error Codes"). */
 enum kafka_code {
     KAFKA_UNKNOWN_SERVER_ERROR = -1,
     KAFKA_NONE = 0,

@@ -9,8 +9,7 @@
 
 static atomic_uint_fast64_t used_bytes;
 
-/* Fault injection is per thread, so that a test can fail its own allocations beside other threads.
- * */
+/* Fault injection is per thread, so that a test can fail its own allocations beside others. */
 static _Thread_local uint64_t asked_count;
 static _Thread_local uint64_t fail_nth;
 static _Thread_local bool fail_forever;

@@ -13,11 +13,12 @@ struct host_address {
     uint16_t port;
 };
 
-/* Numeric addresses and "localhost" (127.0.0.1) only: no name is looked up. ERR_INVALID_ARGUMENT with a
- * text that quotes the address and a hint. Pure; any thread. */
+/* Numeric addresses and "localhost" (127.0.0.1) only: no name is looked up. ERR_INVALID_ARGUMENT
+ * with a text that quotes the address and a hint. Pure; any thread. */
 enum err host_address_parse(const char *text, struct host_address *out,
                             struct err_detail *why) MUST_CHECK;
-/* Writes "ip:port" or "[ip]:port" with a NUL into `out` (HOST_ADDRESS_MAX bytes). Pure; any thread. */
+/* Writes "ip:port" or "[ip]:port" with a NUL into `out` (HOST_ADDRESS_MAX bytes). Pure; any
+ * thread. */
 void host_address_format(const struct host_address *a, char *out);
 /* Whether it is 0.0.0.0 or ::. */
 bool host_address_any(const struct host_address *a);

@@ -174,39 +174,58 @@ void host_file_flush_hint(struct host_file *f, uint64_t at, uint64_t n)
 
 /* ---- names ---- */
 
+static bool path_too_long(const char *path)
+{
+    return strnlen(path, HOST_PATH_MAX) == HOST_PATH_MAX;
+}
+
 enum err host_rename(struct host *h, const char *from, const char *to)
 {
+    if (path_too_long(from) || path_too_long(to))
+        return ERR_INVALID_ARGUMENT;
     return h->ops->rename(h, from, to);
 }
 
 enum err host_remove(struct host *h, const char *path)
 {
+    if (path_too_long(path))
+        return ERR_INVALID_ARGUMENT;
     return h->ops->remove(h, path);
 }
 
 enum err host_dir_create(struct host *h, const char *path)
 {
+    if (path_too_long(path))
+        return ERR_INVALID_ARGUMENT;
     return h->ops->dir_create(h, path);
 }
 
 enum err host_dir_sync(struct host *h, const char *path)
 {
+    if (path_too_long(path))
+        return ERR_INVALID_ARGUMENT;
     return h->ops->dir_sync(h, path);
 }
 
 enum err host_dir_list(struct host *h, const char *path, bool (*each)(void *arg, const char *name),
                        void *arg)
 {
+    if (path_too_long(path))
+        return ERR_INVALID_ARGUMENT;
     return h->ops->dir_list(h, path, each, arg);
 }
 
 enum err host_path_exists(struct host *h, const char *path, bool *out)
 {
+    if (path_too_long(path))
+        return ERR_INVALID_ARGUMENT;
     return h->ops->path_exists(h, path, out);
 }
 
 enum err host_disk_free(struct host *h, const char *path, uint64_t *out)
 {
+    if (path_too_long(path))
+        return ERR_INVALID_ARGUMENT;
     return h->ops->disk_free(h, path, out);
 }
 

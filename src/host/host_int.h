@@ -1,7 +1,7 @@
 /* Private to host/: how the calls of host.h reach the real or the simulated implementation.
  *
- * Every object begins with a pointer to its implementation's table, so both can be linked and even be
- * open at the same time. */
+ * Every object begins with a pointer to its implementation's table, so both can be linked and even
+ * be open at the same time. */
 #ifndef TIDEMILL_HOST_HOST_INT_H
 #define TIDEMILL_HOST_HOST_INT_H
 

@@ -252,8 +252,8 @@ static size_t real_poll(struct host_worker *base, struct host_event *events, siz
                         int64_t deadline_ns)
 {
     struct real_worker *w = (struct real_worker *)base;
-    /* The wake descriptor may take one entry: it must not cost a socket its place for long, and a batch
-     * of one must still see sockets, so one more is asked for. */
+    /* The wake descriptor may take one entry: it must not cost a socket its place for long, and a
+     * batch of one must still see sockets, so one more is asked for. */
     int room = max < HOST_EVENTS_MAX ? (int)max + 1 : HOST_EVENTS_MAX;
     int awake = REAL_AWAKE;
     if (!atomic_compare_exchange_strong_explicit(&w->state, &awake, REAL_SLEEPING,

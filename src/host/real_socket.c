@@ -157,8 +157,8 @@ enum err real_connect(struct host *h, const char *address, struct host_socket **
 
 /* ---- accepting ---- */
 
-/* Out of descriptors the connection would stay in the queue and the listener ready forever. So it is
- * taken with the descriptor kept spare for this, and closed: the client sees the end at once. */
+/* Out of descriptors the connection would stay in the queue and the listener ready forever. So it
+ * is taken with the descriptor kept spare for this, and closed: the client sees the end at once. */
 static void refuse_one(struct real_socket *listener)
 {
     if (listener->spare_fd >= 0) {

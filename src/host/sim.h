@@ -1,7 +1,8 @@
 /* The simulated host: a whole server, its clients and its disk in one thread from one seed.
  *
- * Clients in a test are workers too (host_worker_start + host_connect), so the network, the scheduling and the
- * clock are all under the seed. Virtual time advances when every worker waits. */
+ * Clients in a test are workers too (host_worker_start + host_connect), so the network, the
+ * scheduling and the clock are all under the seed. Virtual time advances when every worker waits.
+ * */
 #ifndef TIDEMILL_HOST_SIM_H
 #define TIDEMILL_HOST_SIM_H
 
@@ -20,10 +21,12 @@ struct sim_options {
 /* A host over a fresh empty disk. NULL when out of memory. */
 struct host *host_sim_open(const struct sim_options *options);
 
-/* Power cut: forgets sockets and workers, and for every file keeps synced bytes plus a seeded selection of
- * unsynced 512-byte sectors; unsynced names may vanish. Returns a new host over the same disk; the old is gone. */
+/* Power cut: forgets sockets and workers, and for every file keeps synced bytes plus a seeded
+ * selection of unsynced 512-byte sectors; unsynced names may vanish. Returns a new host over the
+ * same disk; the old is gone. */
 struct host *host_sim_power_cut(struct host *h, uint64_t seed);
-/* Process crash (kill -9): sockets and workers are gone, all written bytes stay. Returns the new host. */
+/* Process crash (kill -9): sockets and workers are gone, all written bytes stay. Returns the new
+ * host. */
 struct host *host_sim_crash(struct host *h);
 
 enum sim_fault {
@@ -40,8 +43,8 @@ void host_sim_fault_at(struct host *h, uint64_t n, enum sim_fault fault, bool fo
 uint64_t host_sim_file_calls(struct host *h);
 /* Flips one byte of a file on the simulated disk. */
 enum err host_sim_flip(struct host *h, const char *path, uint64_t at, uint8_t mask) MUST_CHECK;
-/* Running hash over every scheduling decision, file call, network chunk and clock reading: equal seeds give
- * equal traces. */
+/* Running hash over every scheduling decision, file call, network chunk and clock reading: equal
+ * seeds give equal traces. */
 uint64_t host_sim_trace(struct host *h);
 /* Jumps the wall clock. */
 void host_sim_wall_jump(struct host *h, int64_t delta_us);
