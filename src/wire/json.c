@@ -59,7 +59,8 @@ void json_write_string(struct buf *out, struct str s)
         buf_put(out, escape, n);
         from = i + 1;
     }
-    buf_put(out, s.ptr + from, s.len - from);
+    if (from < s.len)
+        buf_put(out, s.ptr + from, s.len - from);
     buf_put_u8(out, '"');
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "type/datetime.h"
 #include "type/float.h"
 #include "type/numeric.h"
 #include "wire/json_int.h"
@@ -380,9 +381,7 @@ static inline const char *read_timestamp(struct row *r, const struct json_field 
             return end;
         return parse_slow(r, f, c, text, p, end);
     }
-    /* -1 keeps clear of the two ends, which mean infinity. */
-    int64_t bound = INT64_MAX / 1000 - 1;
-    end = read_integer(r, f, p, -bound, bound, &ms);
+    end = read_integer(r, f, p, TIMESTAMP_US_MIN / 1000, (INT64_MAX - 1) / 1000, &ms);
     if (end != NULL)
         *out = ms * 1000;
     return end;
@@ -541,6 +540,9 @@ static const char *members_read(struct row *r)
         if (LIKELY(k < PLACES_MAX && place_matches(&d->places[k], p, end))) {
             p += d->places[k].len;
             field = d->places[k].field;
+            /* More blanks than when it was learned; at the end, the value's reader complains. */
+            if (UNLIKELY((unsigned char)*p <= ' ' && json_blanks(p, end) < end))
+                p = json_blanks(p, end);
         } else if (k > 0 && p < end && *p == '}') {
             return p;
         } else {

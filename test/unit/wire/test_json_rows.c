@@ -1,0 +1,381 @@
+/* wire/json_rows: every type, errors and their places, learned places, and the cases that Python's
+ * parser decided (test/oracle/gen_json_cases.py). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "type/numeric.h"
+#include "wire/json_rows.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARENA_MAX = 8 << 20 };
+
+/* A decoder with a batch of one row. */
+struct fixture {
+    struct arena arena;
+    struct json_decoder *d;
+    struct batch *b;
+    struct err_detail why;
+};
+
+static void fixture_open(struct fixture *f, const struct json_field *fields, uint32_t n)
+{
+    memset(f, 0, sizeof *f);
+    arena_init(&f->arena, ARENA_MAX);
+    assert_int_equal(json_decoder_new(fields, n, &f->d), ERR_OK);
+    f->b = json_decoder_batch(f->d, 8, &f->arena);
+    assert_non_null(f->b);
+}
+
+static void fixture_close(struct fixture *f)
+{
+    json_decoder_free(f->d);
+    arena_deinit(&f->arena);
+}
+
+/* Decodes a copy that ends where its memory ends, so that the sanitizer sees a read beyond it. */
+static enum err decode(struct fixture *f, struct str text)
+{
+    char *exact = arena_alloc(&f->arena, text.len);
+    assert_non_null(exact);
+    if (text.len > 0)
+        memcpy(exact, text.ptr, text.len);
+    memset(&f->why, 0, sizeof f->why);
+    return json_decode_row(f->d, (struct str){exact, text.len}, f->b, &f->arena, &f->why);
+}
+
+#define FIELD(name_, type_) {STR(name_), type_, -1, false, true}
+#define REQUIRED(name_, type_) {STR(name_), type_, -1, true, true}
+#define UNWANTED(name_, type_) {STR(name_), type_, -1, false, false}
+
+static void reading(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {
+        FIELD("sensor", TYPE_TEXT), FIELD("temp", TYPE_FLOAT8), REQUIRED("ts", TYPE_TIMESTAMPTZ)};
+    static const char *const shapes[] = {
+        "{\"sensor\":\"s-#\",\"temp\":2#.53,\"ts\":\"2026-01-0#T00:00:00.123Z\"}",
+        "{\"sensor\": \"s-#\", \"temp\": 2#.53, \"ts\": \"2026-01-0#T00:00:00.123Z\"}",
+        " { \"sensor\" : \"s-#\" , \"temp\" :\t2#.53 ,\r\n \"ts\":\"2026-01-0# 00:00:00.123\" } ",
+        "{\"x\":[1,{}],\"sensor\":\"s-#\",\"temp\":2#.53,\"y\":null,"
+        "\"ts\":\"2026-01-0#T01:00:00.123+01:00\"}",
+    };
+    struct fixture f;
+    fixture_open(&f, fields, 3);
+    for (int round = 0; round < 40; round++) {
+        char text[200];
+        int digit = round % 9 + 1;
+        /* Each shape twice, so that the second row takes the learned way. */
+        const char *shape = shapes[round / 2 % 4];
+        size_t n = strlen(shape);
+        for (size_t i = 0; i < n; i++)
+            text[i] = shape[i] == '#' ? (char)('0' + digit) : shape[i];
+        assert_int_equal(decode(&f, (struct str){text, n}), ERR_OK);
+        char sensor[4] = {'s', '-', (char)('0' + digit), 0};
+        assert_true(str_eq(column_str(&f.b->columns[0])[0], str_of(sensor)));
+        char temp[6] = {'2', (char)('0' + digit), '.', '5', '3', 0};
+        assert_true(column_f8(&f.b->columns[1])[0] == strtod(temp, NULL));
+        int64_t day = 20453 + digit; /* 2026-01-01 is day 20454 */
+        assert_int_equal(column_i8(&f.b->columns[2])[0], day * 86400000000 + 123000);
+    }
+    fixture_close(&f);
+}
+
+static void nulls_and_duplicates(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {FIELD("a", TYPE_INT8), REQUIRED("b", TYPE_INT4),
+                                               {STR("c"), TYPE_TEXT, -1, true, false}};
+    struct fixture f;
+    fixture_open(&f, fields, 3);
+    assert_null(f.b->columns[2].data);
+    assert_int_equal(decode(&f, STR("{\"b\":1,\"c\":0}")), ERR_OK);
+    assert_true(column_is_null(&f.b->columns[0], 0));
+    assert_int_equal(decode(&f, STR("{\"a\":5,\"b\":1,\"c\":0,\"a\":6}")), ERR_OK);
+    assert_false(column_is_null(&f.b->columns[0], 0));
+    assert_int_equal(column_i8(&f.b->columns[0])[0], 6);
+    assert_int_equal(decode(&f, STR("{\"a\":5,\"b\":1,\"c\":0,\"a\":null}")), ERR_OK);
+    assert_true(column_is_null(&f.b->columns[0], 0));
+
+    assert_int_equal(decode(&f, STR("{\"a\":5,\"c\":0}")), ERR_NULL_VIOLATION);
+    assert_string_equal(f.why.text, "column \"b\": null or missing, but the column is NOT NULL");
+    assert_int_equal(decode(&f, STR("{\"b\":null,\"c\":0}")), ERR_NULL_VIOLATION);
+    assert_int_equal(decode(&f, STR("{\"b\":1}")), ERR_NULL_VIOLATION);
+    assert_int_equal(decode(&f, STR("{\"b\":1,\"c\":null}")), ERR_NULL_VIOLATION);
+    assert_int_equal(decode(&f, STR("{\"b\":1,\"c\":null,\"c\":[]}")), ERR_OK);
+    fixture_close(&f);
+}
+
+static void other_types(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {
+        {STR("n"), TYPE_NUMERIC, (10 << 16 | 2) + 4, false, true},
+        FIELD("m", TYPE_NUMERIC),
+        FIELD("v", TYPE_INTERVAL),
+        FIELD("j", TYPE_JSONB),
+        FIELD("d", TYPE_DATE),
+    };
+    struct fixture f;
+    fixture_open(&f, fields, 5);
+    assert_int_equal(decode(&f, STR("{\"n\":-1.005,\"m\":12345678901234567890.50,\"v\":\"5 minutes\","
+                                    "\"j\":{\"b\":[1, 2],\"a\":\"\\u00e9\"},\"d\":\"1969-12-31\"}")),
+                     ERR_OK);
+    struct numeric n = column_num(&f.b->columns[0])[0];
+    assert_true(n.unscaled == -101 && n.scale == 2);
+    n = column_num(&f.b->columns[1])[0];
+    assert_int_equal(n.scale, 2);
+    assert_true(n.unscaled == (i128)12345678901234567890u * 100 + 50);
+    assert_int_equal(column_iv(&f.b->columns[2])[0].us, 300000000);
+    assert_true(str_eq(column_str(&f.b->columns[3])[0], STR("{\"a\": \"\xc3\xa9\", \"b\": [1, 2]}")));
+    assert_int_equal(column_i4(&f.b->columns[4])[0], -1);
+
+    assert_int_equal(decode(&f, STR("{\"n\":\"7\",\"m\":\"NaN\",\"j\":\"x\"}")), ERR_OK);
+    n = column_num(&f.b->columns[0])[0];
+    assert_true(n.unscaled == 700 && n.scale == 2);
+    assert_int_equal(column_num(&f.b->columns[1])[0].kind, NUMERIC_NAN);
+    assert_true(str_eq(column_str(&f.b->columns[3])[0], STR("\"x\"")));
+
+    assert_int_equal(decode(&f, STR("{\"n\":123456789}")), ERR_OUT_OF_RANGE);
+    assert_int_equal(decode(&f, STR("{\"n\":\"seven\"}")), ERR_INVALID_TEXT);
+    assert_int_equal(decode(&f, STR("{\"v\":5}")), ERR_TYPE_MISMATCH);
+    assert_int_not_equal(decode(&f, STR("{\"j\":\"\\u0000\"}")), ERR_OK);
+    fixture_close(&f);
+}
+
+/* What the user reads, and where. */
+static void errors(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {
+        FIELD("temp", TYPE_FLOAT8), FIELD("n", TYPE_INT4),        FIELD("s", TYPE_TEXT),
+        FIELD("b", TYPE_BOOL),      FIELD("t", TYPE_TIMESTAMPTZ), UNWANTED("u", TYPE_TEXT)};
+    static const struct {
+        const char *json;
+        enum err err;
+        const char *text;
+        int line, column;
+    } cases[] = {
+        {"{\"temp\":\"abc\"}", ERR_TYPE_MISMATCH,
+         "column \"temp\": expected a number, got string \"abc\"", 1, 9},
+        {"{\"temp\":\n {}}", ERR_TYPE_MISMATCH,
+         "column \"temp\": expected a number, got an object", 2, 2},
+        {"{\"n\":1.5}", ERR_TYPE_MISMATCH, "column \"n\": expected an integer, got number 1.5", 1, 6},
+        {"{\"n\":3000000000}", ERR_OUT_OF_RANGE,
+         "column \"n\": 3000000000 is out of range for type integer", 1, 6},
+        {"{\"s\":12}", ERR_TYPE_MISMATCH, "column \"s\": expected a string, got number 12", 1, 6},
+        {"{\"s\":true}", ERR_TYPE_MISMATCH, "column \"s\": expected a string, got boolean true", 1, 6},
+        {"{\"s\":\"\\u0000\"}", ERR_ENCODING, "column \"s\": \\u0000 cannot be stored in text", 1, 6},
+        {"{\"b\":\"yes\"}", ERR_TYPE_MISMATCH,
+         "column \"b\": expected true or false, got string \"yes\"", 1, 6},
+        {"{\"t\":true}", ERR_TYPE_MISMATCH,
+         "column \"t\": expected a timestamp string or milliseconds since 1970, got boolean true", 1,
+         6},
+        {"{\"b\":[\"0123456789012345678901234567890123456789\"]}", ERR_TYPE_MISMATCH,
+         "column \"b\": expected true or false, got an array", 1, 6},
+        {"{\"temp\":\"a rather long text with an \xc3\xa9 and more of it\"}", ERR_TYPE_MISMATCH,
+         "column \"temp\": expected a number, got string \"a rather long text with an \xc3\xa9 and more o"
+         "...\"",
+         1, 9},
+        {"{\"temp\":1", ERR_MALFORMED, "malformed JSON: expected ',' or '}', but the text ends", 1,
+         10},
+        {"{\"temp\" 1}", ERR_MALFORMED, "malformed JSON: expected ':' behind the key", 1, 9},
+        {"{temp:1}", ERR_MALFORMED, "malformed JSON: expected a key in double quotes", 1, 2},
+        {"{\"temp\":1,\n}", ERR_MALFORMED, "malformed JSON: expected a key in double quotes", 2, 1},
+        {"[1]", ERR_MALFORMED,
+         "malformed JSON: expected an object: a row is {\"column\": value, ...}", 1, 1},
+        {"{\"temp\":1} x", ERR_MALFORMED, "malformed JSON: there is more text behind the object", 1,
+         12},
+        {"\xef\xbb\xbf{}", ERR_MALFORMED,
+         "malformed JSON: a byte order mark (EF BB BF) is not allowed in JSON", 1, 1},
+        {"{\"u\":\"\xff\"}", ERR_ENCODING, "a string is not valid UTF-8", 1, 7},
+        {"{\"u\":\"a\tb\"}", ERR_MALFORMED,
+         "malformed JSON: a control character in a string must be escaped", 1, 8},
+        {"{\"u\":\"\\ud800\"}", ERR_ENCODING,
+         "a \\u escape is the first half of a surrogate pair without its second", 1, 7},
+    };
+    struct fixture f;
+    fixture_open(&f, fields, ARRAY_LEN(fields));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(decode(&f, str_of(cases[i].json)), cases[i].err);
+        assert_string_equal(f.why.text, cases[i].text);
+        assert_int_equal(f.why.line, cases[i].line);
+        assert_int_equal(f.why.column, cases[i].column);
+        /* Without a place for details it is the same error. */
+        assert_int_equal(json_decode_row(f.d, str_of(cases[i].json), f.b, &f.arena, NULL),
+                         cases[i].err);
+    }
+    assert_int_equal(decode(&f, STR("{\"t\":\"soon\"}")), ERR_INVALID_TEXT);
+    assert_non_null(strstr(f.why.text, "column \"t\": "));
+    assert_int_equal(decode(&f, STR("{\"t\":\"2026-02-30T00:00:00Z\"}")), ERR_DATETIME_RANGE);
+    fixture_close(&f);
+}
+
+/* Every prefix of a good row is an error, wherever the memory ends. */
+static void prefixes(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {FIELD("s", TYPE_TEXT), FIELD("f", TYPE_FLOAT8),
+                                               FIELD("t", TYPE_TIMESTAMPTZ)};
+    const struct str row = STR("{\"s\":\"a \\u00e9 longer string\",\"x\":[{\"y\":null}],\"f\":-1.25e3,"
+                               "\"t\":\"2026-01-01T00:00:00Z\"}");
+    struct fixture f;
+    fixture_open(&f, fields, 3);
+    for (int round = 0; round < 2; round++) {
+        for (size_t n = 0; n < row.len; n++)
+            assert_int_equal(decode(&f, (struct str){row.ptr, n}), ERR_MALFORMED);
+        assert_int_equal(decode(&f, row), ERR_OK);
+    }
+    fixture_close(&f);
+}
+
+static void wide_table(void **state)
+{
+    (void)state;
+    enum { WIDE = 300 };
+    struct json_field fields[WIDE];
+    static char names[WIDE][8];
+    for (uint32_t i = 0; i < WIDE; i++) {
+        int n = snprintf(names[i], sizeof names[i], "c%u", i);
+        fields[i] = (struct json_field){{names[i], (size_t)n}, TYPE_INT4, -1, false, i % 3 != 0};
+    }
+    struct fixture f;
+    fixture_open(&f, fields, WIDE);
+    for (int round = 0; round < 3; round++) {
+        static char text[8192];
+        size_t at = 0;
+        for (uint32_t i = 0; i < WIDE; i++)
+            if (i % 7 != 0)
+                at += (size_t)snprintf(text + at, sizeof text - at, "%c\"c%u\":%u",
+                                       at == 0 ? '{' : ',', i, i + (uint32_t)round);
+        at += (size_t)snprintf(text + at, sizeof text - at, "}");
+        assert_int_equal(decode(&f, (struct str){text, at}), ERR_OK);
+        for (uint32_t i = 0; i < WIDE; i++) {
+            if (i % 3 == 0)
+                continue;
+            assert_int_equal(column_is_null(&f.b->columns[i], 0), i % 7 == 0);
+            if (i % 7 != 0)
+                assert_int_equal(column_i4(&f.b->columns[i])[0], i + (uint32_t)round);
+        }
+    }
+    fixture_close(&f);
+}
+
+static void out_of_memory(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {FIELD("s", TYPE_TEXT)};
+    struct json_decoder *d;
+    mem_fail_at(1, 0);
+    assert_int_equal(json_decoder_new(fields, 1, &d), ERR_NO_MEMORY);
+    mem_fail_at(0, 0);
+    struct fixture f;
+    fixture_open(&f, fields, 1);
+    struct arena none;
+    arena_init(&none, 0);
+    assert_int_equal(json_decode_row(f.d, STR("{\"s\":\"a\\nb\"}"), f.b, &none, &f.why),
+                     ERR_NO_MEMORY);
+    assert_int_equal(json_decode_row(f.d, STR("{\"s\":\"ab\"}"), f.b, &none, &f.why), ERR_OK);
+    arena_deinit(&none);
+    fixture_close(&f);
+}
+
+/* ---- cases decided by another parser ---- */
+
+static size_t from_hex(const char *hex, size_t n, char *out)
+{
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        char two[3] = {hex[i], hex[i + 1], 0};
+        out[i / 2] = (char)strtoul(two, NULL, 16);
+    }
+    return n / 2;
+}
+
+static void check_column(const struct column *c, const char *want, size_t line)
+{
+    static char bytes[16384];
+    if (strcmp(want, "-") == 0) {
+        if (!column_is_null(c, 0))
+            fail_msg("line %zu: expected NULL", line);
+        return;
+    }
+    if (column_is_null(c, 0))
+        fail_msg("line %zu: NULL, expected %s", line, want);
+    struct value v = column_get(c, 0);
+    bool same = false;
+    if (c->type == TYPE_TEXT) {
+        size_t n = from_hex(want + 1, strlen(want) - 1, bytes);
+        same = str_eq(v.as.s, (struct str){bytes, n});
+    } else if (c->type == TYPE_FLOAT8) {
+        double d = strtod(want, NULL);
+        same = memcmp(&d, &v.as.f8, sizeof d) == 0 || (d != d && v.as.f8 != v.as.f8);
+    } else {
+        int64_t i = strtoll(want, NULL, 10);
+        same = i == (c->type == TYPE_BOOL                                 ? v.as.b
+                     : c->type == TYPE_INT4 || c->type == TYPE_DATE ? v.as.i4
+                                                                    : v.as.i8);
+    }
+    if (!same)
+        fail_msg("line %zu: column of type %s differs from %s", line, type_info(c->type)->name, want);
+}
+
+static void decided_by_python(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {
+        FIELD("s", TYPE_TEXT), FIELD("i", TYPE_INT8),        FIELD("k", TYPE_INT4), FIELD("f", TYPE_FLOAT8),
+        FIELD("b", TYPE_BOOL), FIELD("t", TYPE_TIMESTAMPTZ), FIELD("d", TYPE_DATE)};
+    static char line[65536];
+    static char text[32768];
+    char path[1024];
+    const char *root = getenv("TIDEMILL_SOURCE_DIR");
+    snprintf(path, sizeof path, "%s/test/unit/wire/cases/json.tsv", root == NULL ? "." : root);
+    FILE *cases = fopen(path, "r");
+    assert_non_null(cases);
+    struct fixture f;
+    fixture_open(&f, fields, ARRAY_LEN(fields));
+    size_t n_line = 0;
+    while (fgets(line, sizeof line, cases) != NULL) {
+        n_line++;
+        char *tab = strchr(line, '\t');
+        assert_non_null(tab);
+        size_t n = from_hex(line, (size_t)(tab - line), text);
+        tab[strcspn(tab, "\n")] = 0;
+        bool bad = strcmp(tab + 1, "bad") == 0;
+        enum err e = decode(&f, (struct str){text, n});
+        if ((e != ERR_OK) != bad)
+            fail_msg("line %zu: %s at %d, expected %s: %s", n_line, err_text(e, &f.why), f.why.column,
+                     tab + 1, text);
+        char *save = NULL;
+        char *want = bad ? NULL : strtok_r(tab + 1, " ", &save);
+        for (uint32_t i = 0; want != NULL; i++, want = strtok_r(NULL, " ", &save))
+            check_column(&f.b->columns[i], want, n_line);
+        memset(text, 0, sizeof text);
+        if (n_line % 500 == 0) {
+            arena_reset(&f.arena, 0);
+            f.b = json_decoder_batch(f.d, 8, &f.arena);
+        }
+    }
+    assert_true(n_line > 1000);
+    fclose(cases);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reading),       cmocka_unit_test(nulls_and_duplicates),
+        cmocka_unit_test(other_types),   cmocka_unit_test(errors),
+        cmocka_unit_test(prefixes),      cmocka_unit_test(wide_table),
+        cmocka_unit_test(out_of_memory), cmocka_unit_test(decided_by_python),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
