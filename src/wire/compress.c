@@ -1,0 +1,456 @@
+/* Kafka's compression codecs. Every decoder writes into out's own memory, which grows in steps up to
+ * out->max and is never more than that; what a header claims about sizes is only a hint. */
+#include "wire/compress.h"
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/mem.h"
+
+#define ZLIB_CONST
+#include <lz4frame.h>
+#include <snappy-c.h>
+#include <zlib.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+enum {
+    GUESSED_RATIO = 4,           /* first guess of output bytes per input byte */
+    GROW_BYTES_MIN = 16 << 10,
+    GZIP_WINDOW_BITS = 15 + 16,  /* the largest window, gzip header and trailer */
+    GZIP_MEM_LEVEL = 8,
+    GZIP_LEVEL = 4,              /* near the best speed for its ratio */
+    ZSTD_LEVEL = 3,
+    XERIAL_HEADER_BYTES = 16,
+    XERIAL_BLOCK_BYTES = 32 << 10,
+};
+static const char xerial_magic[8] = {(char)0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0};
+
+struct compress {
+    z_stream inflate, deflate;
+    bool inflate_ready, deflate_ready;
+    LZ4F_dctx *lz4_in;
+    LZ4F_cctx *lz4_out;
+    ZSTD_DCtx *zstd_in;
+    ZSTD_CCtx *zstd_out;
+};
+
+struct compress *compress_new(void)
+{
+    return mem_zalloc(1, sizeof(struct compress));
+}
+
+void compress_free(struct compress *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    if (c->inflate_ready) {
+        (void)inflateEnd(&c->inflate);
+    }
+    if (c->deflate_ready) {
+        (void)deflateEnd(&c->deflate);
+    }
+    (void)LZ4F_freeDecompressionContext(c->lz4_in);
+    (void)LZ4F_freeCompressionContext(c->lz4_out);
+    (void)ZSTD_freeDCtx(c->zstd_in);
+    (void)ZSTD_freeCCtx(c->zstd_out);
+    mem_free(c);
+}
+
+const char *compress_codec_name(uint32_t codec)
+{
+    static const char *const names[COMPRESS_CODECS] = {"none", "gzip", "snappy", "lz4", "zstd"};
+    return codec < COMPRESS_CODECS ? names[codec] : "unknown";
+}
+
+static enum err damaged(struct err_detail *why, uint32_t codec, const char *what)
+{
+    return err_set(why, ERR_MALFORMED, "%s data is damaged: %s", compress_codec_name(codec), what);
+}
+
+/* Makes room for `more` bytes behind out->len. */
+static enum err room(struct buf *out, size_t more, struct err_detail *why)
+{
+    if (out->len > out->max || more > out->max - out->len) {
+        return err_set(why, ERR_TOO_LARGE, "more than the %zu bytes allowed", out->max);
+    }
+    bool failed = out->failed;
+    out->failed = false;
+    char *p = buf_reserve(out, more);
+    out->failed = failed;
+    return p != NULL ? ERR_OK : err_set(why, ERR_NO_MEMORY, "out of memory for %zu bytes", more);
+}
+
+/* Bytes to decode into: what the buffer has already, or a first guess. ERR_TOO_LARGE when not even
+ * one byte fits. */
+static enum err room_first(struct buf *out, size_t n_in, struct err_detail *why)
+{
+    size_t left = out->max > out->len ? out->max - out->len : 0;
+    size_t guess = n_in < SIZE_MAX / GUESSED_RATIO ? n_in * GUESSED_RATIO : n_in;
+    if (guess < GROW_BYTES_MIN) {
+        guess = GROW_BYTES_MIN;
+    }
+    return room(out, left == 0 ? 1 : guess < left ? guess : left, why);
+}
+
+/* At least one byte more behind `used` bytes that are not counted in out->len yet: doubles. */
+static enum err room_grow(struct buf *out, size_t used, struct err_detail *why)
+{
+    size_t left = out->max - out->len;
+    size_t more = used < left / 2 ? used * 2 : left;
+    if (more < GROW_BYTES_MIN && left > GROW_BYTES_MIN) {
+        more = GROW_BYTES_MIN;
+    }
+    return room(out, more > used ? more : used + 1, why);
+}
+
+/* ---- gzip ---- */
+
+static voidpf zlib_alloc(voidpf opaque, uInt items, uInt size)
+{
+    (void)opaque;
+    return mem_zalloc(items, size);
+}
+
+static void zlib_free(voidpf opaque, voidpf p)
+{
+    (void)opaque;
+    mem_free(p);
+}
+
+static enum err inflate_begin(struct compress *c, struct err_detail *why)
+{
+    if (c->inflate_ready) {
+        (void)inflateReset(&c->inflate);
+        return ERR_OK;
+    }
+    c->inflate = (z_stream){.zalloc = zlib_alloc, .zfree = zlib_free};
+    if (inflateInit2(&c->inflate, GZIP_WINDOW_BITS) != Z_OK) {
+        return err_set(why, ERR_NO_MEMORY, "out of memory for gzip");
+    }
+    c->inflate_ready = true;
+    return ERR_OK;
+}
+
+static uInt zlib_len(size_t n)
+{
+    return n < UINT32_MAX / 2 ? (uInt)n : UINT32_MAX / 2;
+}
+
+static enum err gzip_decode(struct compress *c, struct str in, struct buf *out,
+                            struct err_detail *why)
+{
+    TRY(inflate_begin(c, why));
+    TRY(room_first(out, in.len, why));
+    z_stream *z = &c->inflate;
+    size_t taken = 0;
+    size_t used = 0;
+    for (;;) {
+        if (out->len + used == out->cap) {
+            TRY(room_grow(out, used, why));
+        }
+        uInt n_in = zlib_len(in.len - taken);
+        uInt n_out = zlib_len(out->cap - out->len - used);
+        z->next_in = (const Bytef *)in.ptr + taken;
+        z->avail_in = n_in;
+        z->next_out = (Bytef *)out->ptr + out->len + used;
+        z->avail_out = n_out;
+        int result = inflate(z, Z_NO_FLUSH);
+        taken += n_in - z->avail_in;
+        used += n_out - z->avail_out;
+        if (result == Z_STREAM_END) {
+            if (taken == in.len) {
+                break;
+            }
+            (void)inflateReset(z); /* another member follows */
+        } else if (result == Z_MEM_ERROR) {
+            return err_set(why, ERR_NO_MEMORY, "out of memory for gzip");
+        } else if (result != Z_OK && result != Z_BUF_ERROR) {
+            return damaged(why, COMPRESS_GZIP, z->msg != NULL ? z->msg : "not a gzip stream");
+        } else if (z->avail_out != 0 && taken == in.len) {
+            return damaged(why, COMPRESS_GZIP, "it ends early");
+        }
+    }
+    out->len += used;
+    return ERR_OK;
+}
+
+static enum err gzip_encode(struct compress *c, struct str in, struct buf *out,
+                            struct err_detail *why)
+{
+    z_stream *z = &c->deflate;
+    if (c->deflate_ready) {
+        (void)deflateReset(z);
+    } else {
+        *z = (z_stream){.zalloc = zlib_alloc, .zfree = zlib_free};
+        if (deflateInit2(z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW_BITS, GZIP_MEM_LEVEL,
+                         Z_DEFAULT_STRATEGY) != Z_OK) {
+            return err_set(why, ERR_NO_MEMORY, "out of memory for gzip");
+        }
+        c->deflate_ready = true;
+    }
+    if (in.len > UINT32_MAX / 2) {
+        return err_set(why, ERR_TOO_LARGE, "%zu bytes are too many for one gzip block", in.len);
+    }
+    size_t bound = deflateBound(z, in.len);
+    TRY(room(out, bound, why));
+    z->next_in = (const Bytef *)in.ptr;
+    z->avail_in = (uInt)in.len;
+    z->next_out = (Bytef *)out->ptr + out->len;
+    z->avail_out = (uInt)bound;
+    CHECK(deflate(z, Z_FINISH) == Z_STREAM_END);
+    out->len += bound - z->avail_out;
+    return ERR_OK;
+}
+
+/* ---- snappy ---- */
+
+static enum err snappy_block_decode(struct str in, struct buf *out, struct err_detail *why)
+{
+    size_t n = 0;
+    if (snappy_uncompressed_length(in.ptr, in.len, &n) != SNAPPY_OK) {
+        return damaged(why, COMPRESS_SNAPPY, "no valid length");
+    }
+    /* A copy of at most 64 bytes takes 3 bytes of input: a longer claim is a lie, not worth its
+     * memory. */
+    if (n / 32 > in.len) {
+        return damaged(why, COMPRESS_SNAPPY, "the length is more than the data can hold");
+    }
+    TRY(room(out, n, why));
+    if (snappy_uncompress(in.ptr, in.len, out->ptr + out->len, &n) != SNAPPY_OK) {
+        return damaged(why, COMPRESS_SNAPPY, "a block does not decode");
+    }
+    out->len += n;
+    return ERR_OK;
+}
+
+static enum err snappy_decode(struct str in, struct buf *out, struct err_detail *why)
+{
+    if (in.len < XERIAL_HEADER_BYTES ||
+        memcmp(in.ptr, xerial_magic, sizeof xerial_magic) != 0) {
+        return snappy_block_decode(in, out, why);
+    }
+    size_t at = XERIAL_HEADER_BYTES;
+    while (at < in.len) {
+        if (in.len - at < 4) {
+            return damaged(why, COMPRESS_SNAPPY, "it ends inside a block's length");
+        }
+        size_t n = be32_get(in.ptr + at);
+        at += 4;
+        if (n > in.len - at) {
+            return damaged(why, COMPRESS_SNAPPY, "it ends inside a block");
+        }
+        TRY(snappy_block_decode((struct str){in.ptr + at, n}, out, why));
+        at += n;
+    }
+    return ERR_OK;
+}
+
+static enum err snappy_encode(struct str in, struct buf *out, struct err_detail *why)
+{
+    static const char versions[8] = {0, 0, 0, 1, 0, 0, 0, 1};
+    TRY(room(out, XERIAL_HEADER_BYTES, why));
+    buf_put(out, xerial_magic, sizeof xerial_magic);
+    buf_put(out, versions, sizeof versions);
+    for (size_t at = 0; at < in.len; at += XERIAL_BLOCK_BYTES) {
+        size_t n = in.len - at < XERIAL_BLOCK_BYTES ? in.len - at : XERIAL_BLOCK_BYTES;
+        size_t bound = snappy_max_compressed_length(n);
+        TRY(room(out, bound + 4, why));
+        char *p = out->ptr + out->len;
+        CHECK(snappy_compress(in.ptr + at, n, p + 4, &bound) == SNAPPY_OK);
+        be32_put(p, (uint32_t)bound);
+        out->len += bound + 4;
+    }
+    return ERR_OK;
+}
+
+/* ---- lz4 ---- */
+
+static enum err lz4_decode(struct compress *c, struct str in, struct buf *out,
+                           struct err_detail *why)
+{
+    if (c->lz4_in == NULL &&
+        LZ4F_isError(LZ4F_createDecompressionContext(&c->lz4_in, LZ4F_VERSION))) {
+        c->lz4_in = NULL;
+        return err_set(why, ERR_NO_MEMORY, "out of memory for lz4");
+    }
+    LZ4F_resetDecompressionContext(c->lz4_in);
+    TRY(room_first(out, in.len, why));
+    size_t taken = 0;
+    size_t used = 0;
+    for (;;) {
+        if (out->len + used == out->cap) {
+            TRY(room_grow(out, used, why));
+        }
+        size_t n_out = out->cap - out->len - used;
+        size_t n_in = in.len - taken;
+        size_t room_before = n_out;
+        size_t more = LZ4F_decompress(c->lz4_in, out->ptr + out->len + used, &n_out,
+                                      in.ptr + taken, &n_in, NULL);
+        if (LZ4F_isError(more)) {
+            return damaged(why, COMPRESS_LZ4, LZ4F_getErrorName(more));
+        }
+        taken += n_in;
+        used += n_out;
+        if (more == 0 && taken == in.len) {
+            break;
+        }
+        if (more != 0 && taken == in.len && n_out < room_before) {
+            return damaged(why, COMPRESS_LZ4, "it ends early");
+        }
+    }
+    out->len += used;
+    return ERR_OK;
+}
+
+static enum err lz4_encode(struct compress *c, struct str in, struct buf *out,
+                           struct err_detail *why)
+{
+    if (c->lz4_out == NULL &&
+        LZ4F_isError(LZ4F_createCompressionContext(&c->lz4_out, LZ4F_VERSION))) {
+        c->lz4_out = NULL;
+        return err_set(why, ERR_NO_MEMORY, "out of memory for lz4");
+    }
+    LZ4F_preferences_t preferences = {
+        .frameInfo = {.blockSizeID = LZ4F_max64KB, .blockMode = LZ4F_blockIndependent}};
+    TRY(room(out, LZ4F_compressFrameBound(in.len, &preferences), why));
+    char *p = out->ptr + out->len;
+    size_t left = out->cap - out->len;
+    size_t n = LZ4F_compressBegin(c->lz4_out, p, left, &preferences);
+    size_t total = n;
+    if (!LZ4F_isError(n)) {
+        n = LZ4F_compressUpdate(c->lz4_out, p + total, left - total, in.ptr, in.len, NULL);
+        total += n;
+    }
+    if (!LZ4F_isError(n)) {
+        n = LZ4F_compressEnd(c->lz4_out, p + total, left - total, NULL);
+        total += n;
+    }
+    if (LZ4F_isError(n)) {
+        return err_set(why, ERR_NO_MEMORY, "lz4 failed: %s", LZ4F_getErrorName(n));
+    }
+    out->len += total;
+    return ERR_OK;
+}
+
+/* ---- zstd ---- */
+
+/* Decodes in one go into the output, which serves as the window: the window size that the frame asks
+ * for costs nothing. When the size is not known and the guess was too small, begins again with
+ * twice the room. */
+static enum err zstd_decode(struct compress *c, struct str in, struct buf *out,
+                            struct err_detail *why)
+{
+    if (c->zstd_in == NULL && (c->zstd_in = ZSTD_createDCtx()) == NULL) {
+        return err_set(why, ERR_NO_MEMORY, "out of memory for zstd");
+    }
+    unsigned long long size = ZSTD_getFrameContentSize(in.ptr, in.len);
+    if (size == ZSTD_CONTENTSIZE_ERROR) {
+        return damaged(why, COMPRESS_ZSTD, "no valid frame header");
+    }
+    TRY(room_first(out, in.len, why));
+    for (;;) {
+        size_t left = out->cap - out->len;
+        size_t n = ZSTD_decompressDCtx(c->zstd_in, out->ptr + out->len, left, in.ptr, in.len);
+        if (!ZSTD_isError(n)) {
+            out->len += n;
+            return ERR_OK;
+        }
+        if (ZSTD_getErrorCode(n) != ZSTD_error_dstSize_tooSmall) {
+            return damaged(why, COMPRESS_ZSTD, ZSTD_getErrorName(n));
+        }
+        bool known = size != ZSTD_CONTENTSIZE_UNKNOWN && size > left;
+        if (known && size > out->max - out->len) {
+            return err_set(why, ERR_TOO_LARGE, "more than the %zu bytes allowed", out->max);
+        }
+        TRY(room_grow(out, left, why));
+    }
+}
+
+static enum err zstd_encode(struct compress *c, struct str in, struct buf *out,
+                            struct err_detail *why)
+{
+    if (c->zstd_out == NULL && (c->zstd_out = ZSTD_createCCtx()) == NULL) {
+        return err_set(why, ERR_NO_MEMORY, "out of memory for zstd");
+    }
+    TRY(room(out, ZSTD_compressBound(in.len), why));
+    size_t n = ZSTD_compressCCtx(c->zstd_out, out->ptr + out->len, out->cap - out->len, in.ptr,
+                                 in.len, ZSTD_LEVEL);
+    if (ZSTD_isError(n)) {
+        return err_set(why, ERR_NO_MEMORY, "zstd failed: %s", ZSTD_getErrorName(n));
+    }
+    out->len += n;
+    return ERR_OK;
+}
+
+/* ---- any ---- */
+
+static enum err copy(struct str in, struct buf *out, struct err_detail *why)
+{
+    TRY(room(out, in.len, why));
+    buf_put(out, in.ptr, in.len);
+    return ERR_OK;
+}
+
+enum err compress_decode(struct compress *c, uint32_t codec, struct str in, struct buf *out,
+                         struct err_detail *why)
+{
+    size_t len = out->len;
+    enum err result = ERR_OK;
+    if (codec != COMPRESS_NONE && codec < COMPRESS_CODECS && in.len == 0) {
+        return damaged(why, codec, "it is empty");
+    }
+    switch (codec) {
+    case COMPRESS_NONE:
+        result = copy(in, out, why);
+        break;
+    case COMPRESS_GZIP:
+        result = gzip_decode(c, in, out, why);
+        break;
+    case COMPRESS_SNAPPY:
+        result = snappy_decode(in, out, why);
+        break;
+    case COMPRESS_LZ4:
+        result = lz4_decode(c, in, out, why);
+        break;
+    case COMPRESS_ZSTD:
+        result = zstd_decode(c, in, out, why);
+        break;
+    default:
+        result = err_set(why, ERR_UNSUPPORTED, "unknown compression codec %u", codec);
+    }
+    if (result != ERR_OK) {
+        out->len = len;
+    }
+    return result;
+}
+
+enum err compress_encode(struct compress *c, uint32_t codec, struct str in, struct buf *out,
+                         struct err_detail *why)
+{
+    size_t len = out->len;
+    enum err result = ERR_OK;
+    switch (codec) {
+    case COMPRESS_NONE:
+        result = copy(in, out, why);
+        break;
+    case COMPRESS_GZIP:
+        result = gzip_encode(c, in, out, why);
+        break;
+    case COMPRESS_SNAPPY:
+        result = snappy_encode(in, out, why);
+        break;
+    case COMPRESS_LZ4:
+        result = lz4_encode(c, in, out, why);
+        break;
+    case COMPRESS_ZSTD:
+        result = zstd_encode(c, in, out, why);
+        break;
+    default:
+        result = err_set(why, ERR_UNSUPPORTED, "unknown compression codec %u", codec);
+    }
+    if (result != ERR_OK) {
+        out->len = len;
+    }
+    return result;
+}

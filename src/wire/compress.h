@@ -1,0 +1,51 @@
+/* Kafka's compression codecs over whole buffers.
+ *
+ *   gzip    zlib, one or more members
+ *   snappy  raw, or in the framing of the Java client ("xerial": 16 bytes of header, then blocks
+ *           of a 4-byte length and raw snappy); encoded with the framing, in 32 KB blocks
+ *   lz4     LZ4 frames; encoded with independent 64 KB blocks
+ *   zstd    frames; encoded with the content size
+ *
+ * A decoder never produces more than the output buffer's maximum, whatever the input claims: the
+ * memory that hostile input can make us use is bounded by the caller. */
+#ifndef TIDEMILL_WIRE_COMPRESS_H
+#define TIDEMILL_WIRE_COMPRESS_H
+
+#include "base/str.h"
+
+/* The numbers are those of a record batch's attributes. */
+enum compress_codec {
+    COMPRESS_NONE = 0,
+    COMPRESS_GZIP = 1,
+    COMPRESS_SNAPPY = 2,
+    COMPRESS_LZ4 = 3,
+    COMPRESS_ZSTD = 4,
+};
+enum { COMPRESS_CODECS = 5 };
+
+/* The codecs' working memory, kept between calls. One thread at a time. */
+struct compress;
+
+/* Allocates nothing but itself; each codec's memory comes with its first use. NULL when out of
+ * memory. */
+struct compress *compress_new(void);
+/* Frees it; NULL is fine. */
+void compress_free(struct compress *c);
+
+/* "none", "gzip", "snappy", "lz4", "zstd"; "unknown" for any other number. */
+const char *compress_codec_name(uint32_t codec);
+
+/* Appends the decompressed bytes of `in` to `out`, which may keep its capacity between calls: then
+ * nothing is allocated in the steady state. COMPRESS_NONE copies.
+ * ERR_TOO_LARGE when out->max would be passed; ERR_MALFORMED when the bytes are damaged or end
+ * early, with what was wrong in `why`; ERR_UNSUPPORTED for an unknown codec; ERR_NO_MEMORY. On an
+ * error out->len is as it was. */
+enum err compress_decode(struct compress *c, uint32_t codec, struct str in, struct buf *out,
+                         struct err_detail *why) MUST_CHECK;
+
+/* Appends `in` compressed to `out`. ERR_TOO_LARGE (out->max), ERR_UNSUPPORTED, ERR_NO_MEMORY; on an
+ * error out->len is as it was. */
+enum err compress_encode(struct compress *c, uint32_t codec, struct str in, struct buf *out,
+                         struct err_detail *why) MUST_CHECK;
+
+#endif

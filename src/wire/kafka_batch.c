@@ -1,0 +1,448 @@
+/* Record batches: headers, validation and records. Writing them is kafka_batch_writer.c. */
+#include "wire/kafka_batch.h"
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/hash.h"
+#include "wire/kafka_batch_int.h"
+
+/* Offsets stay clear of the end of their type, so that base + delta + 1 never overflows. */
+#define OFFSET_MAX (INT64_MAX - INT32_MAX - 1)
+
+static enum err bad(struct err_detail *why, const char *what)
+{
+    return err_set(why, ERR_BAD_RECORD_BATCH, "record batch: %s", what);
+}
+
+/* ---- header ---- */
+
+static enum err check_magic(struct str in, struct err_detail *why)
+{
+    if (in.len <= BATCH_AT_MAGIC) {
+        return bad(why, "it ends inside the header");
+    }
+    unsigned magic = (unsigned char)in.ptr[BATCH_AT_MAGIC];
+    if (magic == BATCH_MAGIC) {
+        return in.len < KAFKA_BATCH_HEADER_BYTES ? bad(why, "it ends inside the header") : ERR_OK;
+    }
+    if (magic < BATCH_MAGIC) {
+        enum err e = err_set(why, ERR_UNSUPPORTED,
+                             "record batch: message format %u (before Kafka 0.11) is not supported",
+                             magic);
+        err_hint(why, "set the client's broker or API version to 0.11 or newer");
+        return e;
+    }
+    return err_set(why, ERR_BAD_RECORD_BATCH, "record batch: unknown format (magic %u)", magic);
+}
+
+static enum err check_structure(const struct kafka_batch *b, struct err_detail *why)
+{
+    if (b->base_offset < 0 || b->base_offset > OFFSET_MAX) {
+        return bad(why, "the base offset is out of range");
+    }
+    if (b->codec >= COMPRESS_CODECS) {
+        return err_set(why, ERR_UNSUPPORTED, "record batch: unknown compression codec %u",
+                       b->codec);
+    }
+    if (b->n_records < 0 || b->last_offset_delta < 0 ||
+        b->n_records > (int64_t)b->last_offset_delta + 1) {
+        return err_set(why, ERR_BAD_RECORD_BATCH,
+                       "record batch: %d records do not fit a last offset delta of %d",
+                       b->n_records, b->last_offset_delta);
+    }
+    size_t room = (b->bytes - KAFKA_BATCH_HEADER_BYTES) / KAFKA_RECORD_BYTES_MIN;
+    if (b->codec == COMPRESS_NONE && (size_t)b->n_records > room) {
+        return err_set(why, ERR_BAD_RECORD_BATCH,
+                       "record batch: %d records do not fit in its %u bytes", b->n_records,
+                       b->bytes);
+    }
+    return ERR_OK;
+}
+
+enum err kafka_batch_parse(struct str in, struct kafka_batch *out, struct err_detail *why)
+{
+    TRY(check_magic(in, why));
+    const char *p = in.ptr;
+    uint32_t length = be32_get(p + BATCH_AT_LENGTH);
+    if (length < KAFKA_BATCH_HEADER_BYTES - KAFKA_BATCH_PREFIX_BYTES ||
+        length > KAFKA_BATCH_BYTES_MAX - KAFKA_BATCH_PREFIX_BYTES) {
+        return err_set(why, ERR_BAD_RECORD_BATCH, "record batch: a length of %d is out of range",
+                       (int32_t)length);
+    }
+    uint16_t attributes = be16_get(p + BATCH_AT_ATTRIBUTES);
+    *out = (struct kafka_batch){
+        .base_offset = (int64_t)be64_get(p),
+        .bytes = length + KAFKA_BATCH_PREFIX_BYTES,
+        .leader_epoch = (int32_t)be32_get(p + BATCH_AT_LEADER_EPOCH),
+        .crc = be32_get(p + BATCH_AT_CRC),
+        .codec = attributes & BATCH_CODEC_MASK,
+        .log_append_time = (attributes & BATCH_LOG_APPEND_TIME) != 0,
+        .transactional = (attributes & BATCH_TRANSACTIONAL) != 0,
+        .control = (attributes & BATCH_CONTROL) != 0,
+        .last_offset_delta = (int32_t)be32_get(p + BATCH_AT_LAST_DELTA),
+        .base_timestamp = (int64_t)be64_get(p + BATCH_AT_BASE_TIMESTAMP),
+        .max_timestamp = (int64_t)be64_get(p + BATCH_AT_MAX_TIMESTAMP),
+        .producer_id = (int64_t)be64_get(p + BATCH_AT_PRODUCER_ID),
+        .producer_epoch = (int16_t)be16_get(p + BATCH_AT_PRODUCER_EPOCH),
+        .base_sequence = (int32_t)be32_get(p + BATCH_AT_SEQUENCE),
+        .n_records = (int32_t)be32_get(p + BATCH_AT_COUNT),
+    };
+    return check_structure(out, why);
+}
+
+enum err kafka_batch_validate(struct str in, struct kafka_batch *out, struct err_detail *why)
+{
+    TRY(kafka_batch_parse(in, out, why));
+    if (in.len < out->bytes) {
+        return err_set(why, ERR_BAD_RECORD_BATCH,
+                       "record batch: %zu bytes are there of the %u that its length says", in.len,
+                       out->bytes);
+    }
+    uint32_t crc = crc32c(0, in.ptr + BATCH_AT_ATTRIBUTES, out->bytes - BATCH_AT_ATTRIBUTES);
+    if (crc != out->crc) {
+        return err_set(why, ERR_BAD_RECORD_BATCH,
+                       "record batch: CRC-32C is %08x, the header says %08x", crc, out->crc);
+    }
+    return ERR_OK;
+}
+
+bool kafka_batch_next(struct str *run, struct kafka_batch *out, struct str *bytes,
+                      enum err *result, struct err_detail *why)
+{
+    *result = ERR_OK;
+    if (run->len == 0) {
+        return false;
+    }
+    *result = kafka_batch_validate(*run, out, why);
+    if (*result != ERR_OK) {
+        return false;
+    }
+    *bytes = (struct str){run->ptr, out->bytes};
+    *run = (struct str){run->ptr + out->bytes, run->len - out->bytes};
+    return true;
+}
+
+/* ---- fields that the log assigns ---- */
+
+void kafka_batch_set_base_offset(char *batch, int64_t offset)
+{
+    be64_put(batch, (uint64_t)offset);
+}
+
+void kafka_batch_set_leader_epoch(char *batch, int32_t epoch)
+{
+    be32_put(batch + BATCH_AT_LEADER_EPOCH, (uint32_t)epoch);
+}
+
+static void set_crc(char *batch)
+{
+    size_t bytes = be32_get(batch + BATCH_AT_LENGTH) + KAFKA_BATCH_PREFIX_BYTES;
+    be32_put(batch + BATCH_AT_CRC,
+             crc32c(0, batch + BATCH_AT_ATTRIBUTES, bytes - BATCH_AT_ATTRIBUTES));
+}
+
+static void set_max_timestamp(char *batch, int64_t ms)
+{
+    be64_put(batch + BATCH_AT_MAX_TIMESTAMP, (uint64_t)ms);
+}
+
+void kafka_batch_set_append_time(char *batch, int64_t ms)
+{
+    uint16_t attributes = be16_get(batch + BATCH_AT_ATTRIBUTES);
+    be16_put(batch + BATCH_AT_ATTRIBUTES, (uint16_t)(attributes | BATCH_LOG_APPEND_TIME));
+    set_max_timestamp(batch, ms);
+    set_crc(batch);
+}
+
+/* ---- a producer's run ---- */
+
+/* Iterates over the records; *max_timestamp receives the greatest. */
+static enum err check_records(struct str bytes, struct compress *c, struct buf *scratch,
+                              int64_t *max_timestamp, struct err_detail *why)
+{
+    enum { RECORDS_AT_ONCE = 64 };
+    struct kafka_record records[RECORDS_AT_ONCE];
+    struct kafka_records it;
+    TRY(kafka_records_open(&it, bytes, c, scratch, why));
+    int64_t max = INT64_MIN;
+    size_t n;
+    while ((n = kafka_records_read(&it, records, RECORDS_AT_ONCE)) > 0) {
+        for (size_t i = 0; i < n; i++) {
+            max = records[i].timestamp > max ? records[i].timestamp : max;
+        }
+    }
+    *max_timestamp = max;
+    return kafka_records_end(&it, why);
+}
+
+static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_max,
+                               struct err_detail *why)
+{
+    if (b->bytes > batch_bytes_max) {
+        enum err e = err_set(why, ERR_TOO_LARGE, "record batch of %u bytes: the maximum is %zu",
+                             b->bytes, batch_bytes_max);
+        err_hint(why, "produce smaller batches (max.request.size, message.max.bytes)");
+        return e;
+    }
+    if (b->control) {
+        return bad(why, "control batches are the server's own");
+    }
+    if (b->n_records == 0 || b->n_records != b->last_offset_delta + 1) {
+        return err_set(why, ERR_BAD_RECORD_BATCH,
+                       "record batch: %d records but a last offset delta of %d", b->n_records,
+                       b->last_offset_delta);
+    }
+    return ERR_OK;
+}
+
+enum err kafka_run_validate(char *run, size_t n, size_t batch_bytes_max, struct compress *c,
+                            struct buf *scratch, struct kafka_run *out, struct err_detail *why)
+{
+    *out = (struct kafka_run){.max_timestamp = INT64_MIN};
+    size_t at = 0;
+    while (at < n) {
+        struct kafka_batch batch;
+        TRY(kafka_batch_validate((struct str){run + at, n - at}, &batch, why));
+        TRY(check_produced(&batch, batch_bytes_max, why));
+        if (scratch != NULL) {
+            int64_t max = 0;
+            struct str bytes = {run + at, batch.bytes};
+            TRY(check_records(bytes, c, scratch, &max, why));
+            if (max != batch.max_timestamp) {
+                set_max_timestamp(run + at, max);
+                set_crc(run + at);
+                batch.max_timestamp = max;
+            }
+        }
+        out->n_batches++;
+        out->n_records += batch.n_records;
+        if (batch.max_timestamp > out->max_timestamp) {
+            out->max_timestamp = batch.max_timestamp;
+        }
+        if (batch.bytes > out->largest_bytes) {
+            out->largest_bytes = batch.bytes;
+        }
+        at += batch.bytes;
+    }
+    return n > 0 ? ERR_OK : bad(why, "there is none");
+}
+
+/* ---- records ---- */
+
+static uint64_t unzigzag(uint64_t v)
+{
+    return (v >> 1) ^ (0 - (v & 1));
+}
+
+/* The rest of a varint whose first byte was not its last. */
+static __attribute__((noinline)) const uint8_t *varint_long(const uint8_t *p, const uint8_t *end,
+                                                            int64_t *out)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 64 && p < end; shift += 7) {
+        uint64_t byte = *p++;
+        if (shift == 63 && byte > 1) {
+            return NULL;
+        }
+        v |= (byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            *out = (int64_t)unzigzag(v);
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* Zigzag varint: returns the place behind it, or NULL when it does not end before `end` or in 64
+ * bits. */
+static inline const uint8_t *varint(const uint8_t *p, const uint8_t *end, int64_t *out)
+{
+    if (LIKELY(end - p >= 2)) {
+        if (p[0] < 0x80) {
+            *out = (int64_t)unzigzag(p[0]);
+            return p + 1;
+        }
+        if (p[1] < 0x80) {
+            *out = (int64_t)unzigzag((p[0] & 0x7fu) | (uint64_t)p[1] << 7);
+            return p + 2;
+        }
+    }
+    return varint_long(p, end, out);
+}
+
+/* A length and its bytes; -1 gives ptr NULL. NULL on damage. */
+static inline const uint8_t *nullable(const uint8_t *p, const uint8_t *end, struct str *out)
+{
+    int64_t n;
+    p = varint(p, end, &n);
+    if (p == NULL || n < -1 || n > end - p) {
+        return NULL;
+    }
+    if (n == -1) {
+        *out = (struct str){NULL, 0};
+        return p;
+    }
+    *out = (struct str){(const char *)p, (size_t)n};
+    return p + n;
+}
+
+/* What is wrong with the headers [p, end), or NULL. */
+static const char *check_headers(const uint8_t *p, const uint8_t *end, int64_t n)
+{
+    if (n < 0 || n > end - p) {
+        return "the count of headers is out of range";
+    }
+    for (int64_t i = 0; i < n; i++) {
+        struct str s;
+        p = nullable(p, end, &s);
+        if (p == NULL || s.ptr == NULL) {
+            return "a header's key does not fit";
+        }
+        p = nullable(p, end, &s);
+        if (p == NULL) {
+            return "a header's value does not fit";
+        }
+    }
+    return p == end ? NULL : "bytes are left over";
+}
+
+/* Parses the record at it->at. Returns NULL, or what is wrong. */
+static inline const char *record_parse(struct kafka_records *it, struct kafka_record *out)
+{
+    int64_t len, timestamp_delta, delta, n_headers;
+    const uint8_t *p = varint(it->at, it->end, &len);
+    if (UNLIKELY(p == NULL || len < KAFKA_RECORD_BYTES_MIN - 1 || len > it->end - p)) {
+        return "its length does not fit";
+    }
+    const uint8_t *end = p + len;
+    p = varint(p + 1, end, &timestamp_delta); /* after the attributes, which are unused */
+    if (UNLIKELY(p == NULL)) {
+        return "its timestamp does not fit";
+    }
+    p = varint(p, end, &delta);
+    if (UNLIKELY(p == NULL || delta <= it->last_delta || delta > it->max_delta)) {
+        return "its offset is out of order";
+    }
+    p = nullable(p, end, &out->key);
+    if (UNLIKELY(p == NULL)) {
+        return "its key does not fit";
+    }
+    p = nullable(p, end, &out->value);
+    if (UNLIKELY(p == NULL)) {
+        return "its value does not fit";
+    }
+    p = varint(p, end, &n_headers);
+    if (UNLIKELY(p == NULL)) {
+        return "its headers do not fit";
+    }
+    if (UNLIKELY(n_headers != 0 || p != end)) {
+        const char *problem = check_headers(p, end, n_headers);
+        if (problem != NULL) {
+            return problem;
+        }
+    }
+    out->headers = (struct str){(const char *)p, (size_t)(end - p)};
+    out->n_headers = (int32_t)n_headers;
+    out->offset = it->base_offset + delta;
+    out->timestamp = it->log_append_time
+                         ? it->append_timestamp
+                         : (int64_t)((uint64_t)it->base_timestamp + (uint64_t)timestamp_delta);
+    it->at = end;
+    it->last_delta = (int32_t)delta;
+    return NULL;
+}
+
+static void records_fail(struct kafka_records *it, const char *problem)
+{
+    it->result = ERR_BAD_RECORD_BATCH;
+    it->problem = problem;
+    it->left = 0;
+}
+
+enum err kafka_records_open(struct kafka_records *it, struct str batch, struct compress *c,
+                            struct buf *scratch, struct err_detail *why)
+{
+    struct kafka_batch b;
+    *it = (struct kafka_records){.last_delta = -1};
+    TRY(kafka_batch_parse(batch, &b, why));
+    if (batch.len != b.bytes) {
+        return bad(why, "its length is not that of its bytes");
+    }
+    struct str records = {batch.ptr + KAFKA_BATCH_HEADER_BYTES,
+                          batch.len - KAFKA_BATCH_HEADER_BYTES};
+    if (b.control) {
+        records.len = 0;
+        b.n_records = 0;
+    } else if (b.codec != COMPRESS_NONE) {
+        CHECK(c != NULL && scratch != NULL);
+        buf_clear(scratch);
+        struct err_detail inner = {0};
+        enum err e = compress_decode(c, b.codec, records, scratch, &inner);
+        if (e != ERR_OK) {
+            e = e == ERR_MALFORMED ? ERR_BAD_RECORD_BATCH : e;
+            return err_set(why, e, "record batch at offset %lld: %s", (long long)b.base_offset,
+                           err_text(e, &inner));
+        }
+        records = buf_str(scratch);
+    }
+    it->at = (const uint8_t *)records.ptr;
+    it->end = it->at + records.len;
+    it->base_offset = b.base_offset;
+    it->base_timestamp = b.base_timestamp;
+    it->append_timestamp = b.max_timestamp;
+    it->log_append_time = b.log_append_time;
+    it->max_delta = b.last_offset_delta;
+    it->left = b.n_records;
+    if (it->left == 0 && records.len != 0) {
+        records_fail(it, "bytes are left over");
+    }
+    return ERR_OK;
+}
+
+size_t kafka_records_read(struct kafka_records *it, struct kafka_record *out, size_t max)
+{
+    size_t n = it->left < 0 ? 0 : (size_t)it->left;
+    n = n < max ? n : max;
+    struct kafka_records local = *it;
+    size_t i = 0;
+    for (; i < n; i++) {
+        const char *problem = record_parse(&local, &out[i]);
+        if (UNLIKELY(problem != NULL)) {
+            records_fail(&local, problem);
+            *it = local;
+            return i;
+        }
+    }
+    local.left -= (int32_t)i;
+    if (i > 0 && local.left == 0 && local.at != local.end) {
+        records_fail(&local, "bytes are left over");
+    }
+    *it = local;
+    return i;
+}
+
+bool kafka_records_next(struct kafka_records *it, struct kafka_record *out)
+{
+    return kafka_records_read(it, out, 1) == 1;
+}
+
+enum err kafka_records_end(const struct kafka_records *it, struct err_detail *why)
+{
+    if (it->result == ERR_OK) {
+        return ERR_OK;
+    }
+    long long offset = (long long)it->base_offset + it->last_delta + 1;
+    return err_set(why, it->result, "record at offset %lld: %s", offset, it->problem);
+}
+
+bool kafka_record_header(struct str *headers, struct kafka_header *out)
+{
+    const uint8_t *p = (const uint8_t *)headers->ptr;
+    const uint8_t *end = p + headers->len;
+    if (headers->len == 0 || (p = nullable(p, end, &out->key)) == NULL ||
+        (p = nullable(p, end, &out->value)) == NULL) {
+        return false;
+    }
+    *headers = (struct str){(const char *)p, (size_t)(end - p)};
+    return true;
+}

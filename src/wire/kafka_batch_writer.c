@@ -1,0 +1,149 @@
+/* Writing record batches. */
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/hash.h"
+#include "wire/kafka_batch.h"
+#include "wire/kafka_batch_int.h"
+
+enum { VARINT_BYTES_MAX = 10 };
+
+static uint64_t zigzag(int64_t v)
+{
+    return ((uint64_t)v << 1) ^ (uint64_t)(v >> 63);
+}
+
+static char *varint_put(char *p, int64_t v)
+{
+    uint64_t u = zigzag(v);
+    while (u >= 0x80) {
+        *p++ = (char)(u | 0x80);
+        u >>= 7;
+    }
+    *p++ = (char)u;
+    return p;
+}
+
+static size_t varint_len(int64_t v)
+{
+    uint64_t u = zigzag(v) | 1;
+    return (size_t)(70 - __builtin_clzll(u)) / 7;
+}
+
+static int64_t nullable_len(struct str s)
+{
+    return s.ptr != NULL ? (int64_t)s.len : -1;
+}
+
+static size_t nullable_bytes(struct str s)
+{
+    return varint_len(nullable_len(s)) + (s.ptr != NULL ? s.len : 0);
+}
+
+static char *nullable_put(char *p, struct str s)
+{
+    p = varint_put(p, nullable_len(s));
+    if (s.ptr != NULL && s.len > 0) {
+        memcpy(p, s.ptr, s.len);
+        p += s.len;
+    }
+    return p;
+}
+
+void kafka_batch_begin(struct kafka_batch_writer *w, struct buf *out, int64_t base_timestamp)
+{
+    *w = (struct kafka_batch_writer){
+        .out = out, .start = out->len, .base_timestamp = base_timestamp, .max_timestamp = INT64_MIN};
+    if (buf_reserve(out, KAFKA_BATCH_HEADER_BYTES) != NULL) {
+        out->len += KAFKA_BATCH_HEADER_BYTES;
+    }
+}
+
+void kafka_batch_add(struct kafka_batch_writer *w, struct str key, struct str value,
+                     int64_t timestamp, const struct kafka_header *headers, size_t n_headers)
+{
+    int64_t timestamp_delta = (int64_t)((uint64_t)timestamp - (uint64_t)w->base_timestamp);
+    size_t len = 1 + varint_len(timestamp_delta) + varint_len(w->n_records) +
+                 nullable_bytes(key) + nullable_bytes(value) + varint_len((int64_t)n_headers);
+    for (size_t i = 0; i < n_headers; i++) {
+        CHECK(headers[i].key.ptr != NULL);
+        len += nullable_bytes(headers[i].key) + nullable_bytes(headers[i].value);
+    }
+    if (w->n_records == INT32_MAX || len > KAFKA_BATCH_BYTES_MAX) {
+        w->out->failed = true;
+    }
+    char *p = buf_reserve(w->out, len + VARINT_BYTES_MAX);
+    if (p == NULL) {
+        return;
+    }
+    char *begin = p;
+    p = varint_put(p, (int64_t)len);
+    *p++ = 0;
+    p = varint_put(p, timestamp_delta);
+    p = varint_put(p, w->n_records);
+    p = nullable_put(p, key);
+    p = nullable_put(p, value);
+    p = varint_put(p, (int64_t)n_headers);
+    for (size_t i = 0; i < n_headers; i++) {
+        p = nullable_put(p, headers[i].key);
+        p = nullable_put(p, headers[i].value);
+    }
+    w->out->len += (size_t)(p - begin);
+    w->max_timestamp = timestamp > w->max_timestamp ? timestamp : w->max_timestamp;
+    w->n_records++;
+}
+
+size_t kafka_batch_bytes(const struct kafka_batch_writer *w)
+{
+    return w->out->len - w->start;
+}
+
+static enum err compress_records(struct kafka_batch_writer *w, uint32_t codec, struct compress *c,
+                                 struct buf *scratch, struct err_detail *why)
+{
+    CHECK(c != NULL && scratch != NULL);
+    struct buf *out = w->out;
+    size_t at = w->start + KAFKA_BATCH_HEADER_BYTES;
+    buf_clear(scratch);
+    TRY(compress_encode(c, codec, (struct str){out->ptr + at, out->len - at}, scratch, why));
+    out->len = at;
+    buf_put(out, scratch->ptr, scratch->len);
+    return out->failed ? ERR_LIMIT : ERR_OK;
+}
+
+static void write_header(const struct kafka_batch_writer *w, uint32_t codec)
+{
+    char *p = w->out->ptr + w->start;
+    size_t bytes = w->out->len - w->start;
+    memset(p, 0, KAFKA_BATCH_HEADER_BYTES);
+    be32_put(p + BATCH_AT_LENGTH, (uint32_t)(bytes - KAFKA_BATCH_PREFIX_BYTES));
+    p[BATCH_AT_MAGIC] = BATCH_MAGIC;
+    be16_put(p + BATCH_AT_ATTRIBUTES, (uint16_t)codec);
+    be32_put(p + BATCH_AT_LAST_DELTA, (uint32_t)(w->n_records - 1));
+    be64_put(p + BATCH_AT_BASE_TIMESTAMP, (uint64_t)w->base_timestamp);
+    be64_put(p + BATCH_AT_MAX_TIMESTAMP, (uint64_t)w->max_timestamp);
+    be64_put(p + BATCH_AT_PRODUCER_ID, UINT64_MAX);
+    be16_put(p + BATCH_AT_PRODUCER_EPOCH, UINT16_MAX);
+    be32_put(p + BATCH_AT_SEQUENCE, UINT32_MAX);
+    be32_put(p + BATCH_AT_COUNT, (uint32_t)w->n_records);
+    be32_put(p + BATCH_AT_CRC,
+             crc32c(0, p + BATCH_AT_ATTRIBUTES, bytes - BATCH_AT_ATTRIBUTES));
+}
+
+enum err kafka_batch_finish(struct kafka_batch_writer *w, uint32_t codec, struct compress *c,
+                            struct buf *scratch, struct err_detail *why)
+{
+    struct buf *out = w->out;
+    enum err e = ERR_OK;
+    if (w->n_records > 0 && codec != COMPRESS_NONE && !out->failed) {
+        e = compress_records(w, codec, c, scratch, why);
+    }
+    if (e == ERR_OK && (out->failed || kafka_batch_bytes(w) > KAFKA_BATCH_BYTES_MAX)) {
+        e = err_set(why, ERR_LIMIT, "record batch: more than the %zu bytes allowed", out->max);
+    }
+    if (e != ERR_OK || w->n_records == 0) {
+        out->len = w->start;
+        return e;
+    }
+    write_header(w, codec);
+    return ERR_OK;
+}
