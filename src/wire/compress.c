@@ -1,5 +1,5 @@
-/* Kafka's compression codecs. Every decoder writes into out's own memory, which grows in steps up to
- * out->max and is never more than that; what a header claims about sizes is only a hint. */
+/* Kafka's compression codecs. Every decoder writes into out's own memory, which grows in steps up
+ * to out->max and is never more than that; what a header claims about sizes is only a hint. */
 #include "wire/compress.h"
 
 #include "base/bytes.h"
@@ -14,11 +14,11 @@
 #include <zstd_errors.h>
 
 enum {
-    GUESSED_RATIO = 4,           /* first guess of output bytes per input byte */
+    GUESSED_RATIO = 4, /* first guess of output bytes per input byte */
     GROW_BYTES_MIN = 16 << 10,
-    GZIP_WINDOW_BITS = 15 + 16,  /* the largest window, gzip header and trailer */
+    GZIP_WINDOW_BITS = 15 + 16, /* the largest window, gzip header and trailer */
     GZIP_MEM_LEVEL = 8,
-    GZIP_LEVEL = 4,              /* near the best speed for its ratio */
+    GZIP_LEVEL = 4, /* near the best speed for its ratio */
     ZSTD_LEVEL = 3,
     XERIAL_HEADER_BYTES = 16,
     XERIAL_BLOCK_BYTES = 32 << 10,
@@ -226,8 +226,7 @@ static enum err snappy_block_decode(struct str in, struct buf *out, struct err_d
 
 static enum err snappy_decode(struct str in, struct buf *out, struct err_detail *why)
 {
-    if (in.len < XERIAL_HEADER_BYTES ||
-        memcmp(in.ptr, xerial_magic, sizeof xerial_magic) != 0) {
+    if (in.len < XERIAL_HEADER_BYTES || memcmp(in.ptr, xerial_magic, sizeof xerial_magic) != 0) {
         return snappy_block_decode(in, out, why);
     }
     size_t at = XERIAL_HEADER_BYTES;
@@ -285,8 +284,8 @@ static enum err lz4_decode(struct compress *c, struct str in, struct buf *out,
         size_t n_out = out->cap - out->len - used;
         size_t n_in = in.len - taken;
         size_t room_before = n_out;
-        size_t more = LZ4F_decompress(c->lz4_in, out->ptr + out->len + used, &n_out,
-                                      in.ptr + taken, &n_in, NULL);
+        size_t more = LZ4F_decompress(c->lz4_in, out->ptr + out->len + used, &n_out, in.ptr + taken,
+                                      &n_in, NULL);
         if (LZ4F_isError(more)) {
             return damaged(why, COMPRESS_LZ4, LZ4F_getErrorName(more));
         }
@@ -335,8 +334,8 @@ static enum err lz4_encode(struct compress *c, struct str in, struct buf *out,
 
 /* ---- zstd ---- */
 
-/* Decodes in one go into the output, which serves as the window: the window size that the frame asks
- * for costs nothing. When the size is not known and the guess was too small, begins again with
+/* Decodes in one go into the output, which serves as the window: the window size that the frame
+ * asks for costs nothing. When the size is not known and the guess was too small, begins again with
  * twice the room. */
 static enum err zstd_decode(struct compress *c, struct str in, struct buf *out,
                             struct err_detail *why)

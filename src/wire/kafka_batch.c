@@ -26,9 +26,9 @@ static enum err check_magic(struct str in, struct err_detail *why)
         return in.len < KAFKA_BATCH_HEADER_BYTES ? bad(why, "it ends inside the header") : ERR_OK;
     }
     if (magic < BATCH_MAGIC) {
-        enum err e = err_set(why, ERR_UNSUPPORTED,
-                             "record batch: message format %u (before Kafka 0.11) is not supported",
-                             magic);
+        enum err e =
+            err_set(why, ERR_UNSUPPORTED,
+                    "record batch: message format %u (before Kafka 0.11) is not supported", magic);
         err_hint(why, "set the client's broker or API version to 0.11 or newer");
         return e;
     }
@@ -106,8 +106,8 @@ enum err kafka_batch_validate(struct str in, struct kafka_batch *out, struct err
     return ERR_OK;
 }
 
-bool kafka_batch_next(struct str *run, struct kafka_batch *out, struct str *bytes,
-                      enum err *result, struct err_detail *why)
+bool kafka_batch_next(struct str *run, struct kafka_batch *out, struct str *bytes, enum err *result,
+                      struct err_detail *why)
 {
     *result = ERR_OK;
     if (run->len == 0) {

@@ -37,17 +37,17 @@ enum {
 /* A parsed header. */
 struct kafka_batch {
     int64_t base_offset;
-    uint32_t bytes;           /* of the whole batch, prefix and header included */
+    uint32_t bytes; /* of the whole batch, prefix and header included */
     int32_t leader_epoch;
     uint32_t crc;
-    uint32_t codec;           /* enum compress_codec */
-    bool log_append_time;     /* max_timestamp is every record's timestamp */
+    uint32_t codec;       /* enum compress_codec */
+    bool log_append_time; /* max_timestamp is every record's timestamp */
     bool transactional;
-    bool control;             /* transaction markers instead of records */
+    bool control; /* transaction markers instead of records */
     int32_t last_offset_delta;
     int64_t base_timestamp;
     int64_t max_timestamp;
-    int64_t producer_id;      /* -1 = none */
+    int64_t producer_id; /* -1 = none */
     int16_t producer_epoch;
     int32_t base_sequence;
     int32_t n_records;
@@ -56,25 +56,25 @@ struct kafka_batch {
 /* Parses the header at the start of `in` (at least 61 bytes; the batch's rest may be missing) and
  * checks its structure, not its CRC. ERR_BAD_RECORD_BATCH, ERR_UNSUPPORTED (magic 0 or 1, unknown
  * codec), with what was wrong in `why`. */
-enum err kafka_batch_parse(struct str in, struct kafka_batch *out, struct err_detail *why) MUST_CHECK;
+enum err kafka_batch_parse(struct str in, struct kafka_batch *out,
+                           struct err_detail *why) MUST_CHECK;
 
 /* kafka_batch_parse, and the whole batch is in `in` and has the right CRC. The records inside are
  * not looked at. `in` may hold more batches behind it. */
 enum err kafka_batch_validate(struct str in, struct kafka_batch *out,
                               struct err_detail *why) MUST_CHECK;
 
-/* The next batch of a run, validated; *run moves past it. False at the end (*result is ERR_OK) or at
- * a bad batch (*result says; *run stays there).
- *   while (kafka_batch_next(&run, &batch, &bytes, &result, why)) ... */
-bool kafka_batch_next(struct str *run, struct kafka_batch *out, struct str *bytes,
-                      enum err *result, struct err_detail *why);
+/* The next batch of a run, validated; *run moves past it. False at the end (*result is ERR_OK) or
+ * at a bad batch (*result says; *run stays there). */
+bool kafka_batch_next(struct str *run, struct kafka_batch *out, struct str *bytes, enum err *result,
+                      struct err_detail *why);
 
 /* What a producer sent. */
 struct kafka_run {
     uint32_t n_batches;
     int64_t n_records;
     int64_t max_timestamp;
-    size_t largest_bytes;     /* of the batches */
+    size_t largest_bytes; /* of the batches */
 };
 /* Checks a run of batches from a producer: every batch is valid, has last offset delta ==
  * records - 1, at least one record, is no control batch, and is at most batch_bytes_max
@@ -100,9 +100,9 @@ void kafka_batch_set_append_time(char *batch, int64_t ms);
 /* A record; all bytes are borrowed from the batch or the decompression buffer. */
 struct kafka_record {
     int64_t offset;
-    int64_t timestamp;        /* ms since 1970; -1 = none */
-    struct str key, value;    /* ptr NULL = NULL; an empty one has a ptr */
-    struct str headers;       /* encoded: kafka_record_headers */
+    int64_t timestamp;     /* ms since 1970; -1 = none */
+    struct str key, value; /* ptr NULL = NULL; an empty one has a ptr */
+    struct str headers;    /* encoded: kafka_record_headers */
     int32_t n_headers;
 };
 
@@ -117,7 +117,7 @@ struct kafka_records {
     int32_t left;
     bool log_append_time;
     enum err result;
-    const char *problem;      /* what was wrong, a constant */
+    const char *problem; /* what was wrong, a constant */
 };
 
 /* Begins iterating over a batch (its exact bytes, validated). A compressed one is decompressed into
@@ -136,7 +136,7 @@ enum err kafka_records_end(const struct kafka_records *it, struct err_detail *wh
 
 struct kafka_header {
     struct str key;
-    struct str value;         /* ptr NULL = NULL */
+    struct str value; /* ptr NULL = NULL */
 };
 /* Takes the next header from *headers (initially record.headers), which the iterator has checked
  * already. False at the end. */
@@ -147,7 +147,7 @@ bool kafka_record_header(struct str *headers, struct kafka_header *out);
 /* Builds one batch at the end of a buffer. Caller-owned; fields are private except n_records. */
 struct kafka_batch_writer {
     struct buf *out;
-    size_t start;             /* of the batch in out */
+    size_t start; /* of the batch in out */
     int64_t base_timestamp;
     int64_t max_timestamp;
     int32_t n_records;

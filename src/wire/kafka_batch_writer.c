@@ -51,8 +51,10 @@ static char *nullable_put(char *p, struct str s)
 
 void kafka_batch_begin(struct kafka_batch_writer *w, struct buf *out, int64_t base_timestamp)
 {
-    *w = (struct kafka_batch_writer){
-        .out = out, .start = out->len, .base_timestamp = base_timestamp, .max_timestamp = INT64_MIN};
+    *w = (struct kafka_batch_writer){.out = out,
+                                     .start = out->len,
+                                     .base_timestamp = base_timestamp,
+                                     .max_timestamp = INT64_MIN};
     if (buf_reserve(out, KAFKA_BATCH_HEADER_BYTES) != NULL) {
         out->len += KAFKA_BATCH_HEADER_BYTES;
     }
@@ -62,8 +64,8 @@ void kafka_batch_add(struct kafka_batch_writer *w, struct str key, struct str va
                      int64_t timestamp, const struct kafka_header *headers, size_t n_headers)
 {
     int64_t timestamp_delta = (int64_t)((uint64_t)timestamp - (uint64_t)w->base_timestamp);
-    size_t len = 1 + varint_len(timestamp_delta) + varint_len(w->n_records) +
-                 nullable_bytes(key) + nullable_bytes(value) + varint_len((int64_t)n_headers);
+    size_t len = 1 + varint_len(timestamp_delta) + varint_len(w->n_records) + nullable_bytes(key) +
+                 nullable_bytes(value) + varint_len((int64_t)n_headers);
     for (size_t i = 0; i < n_headers; i++) {
         CHECK(headers[i].key.ptr != NULL);
         len += nullable_bytes(headers[i].key) + nullable_bytes(headers[i].value);
@@ -125,8 +127,7 @@ static void write_header(const struct kafka_batch_writer *w, uint32_t codec)
     be16_put(p + BATCH_AT_PRODUCER_EPOCH, UINT16_MAX);
     be32_put(p + BATCH_AT_SEQUENCE, UINT32_MAX);
     be32_put(p + BATCH_AT_COUNT, (uint32_t)w->n_records);
-    be32_put(p + BATCH_AT_CRC,
-             crc32c(0, p + BATCH_AT_ATTRIBUTES, bytes - BATCH_AT_ATTRIBUTES));
+    be32_put(p + BATCH_AT_CRC, crc32c(0, p + BATCH_AT_ATTRIBUTES, bytes - BATCH_AT_ATTRIBUTES));
 }
 
 enum err kafka_batch_finish(struct kafka_batch_writer *w, uint32_t codec, struct compress *c,
