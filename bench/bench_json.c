@@ -31,8 +31,9 @@ static size_t reading(size_t shape, int i, char *out)
     snprintf(time, sizeof time, "2026-01-01T00:%02d:%02d.%03dZ", i / 60 % 60, i % 60, i % 1000);
     switch (shape) {
     case 0:
-        return (size_t)snprintf(out, TEXT_MAX, "{\"sensor\":\"s-%02d\",\"temp\":%d.%02d,\"ts\":\"%s\"}",
-                                s, whole, s, time);
+        return (size_t)snprintf(out, TEXT_MAX,
+                                "{\"sensor\":\"s-%02d\",\"temp\":%d.%02d,\"ts\":\"%s\"}", s, whole,
+                                s, time);
     case 1:
         return (size_t)snprintf(out, TEXT_MAX,
                                 "{\"sensor\": \"s-%02d\", \"temp\": %d.%02d, \"ts\": \"%s\"}", s,
@@ -44,8 +45,8 @@ static size_t reading(size_t shape, int i, char *out)
                                 s, whole, s, time);
     default:
         return (size_t)snprintf(
-            out, TEXT_MAX,
-            "{\"sensor\":\"s-%02d\",\"temp\":%d.%02d1234567890123,\"ts\":\"%s\"}", s, whole, s, time);
+            out, TEXT_MAX, "{\"sensor\":\"s-%02d\",\"temp\":%d.%02d1234567890123,\"ts\":\"%s\"}", s,
+            whole, s, time);
     }
 }
 
@@ -82,8 +83,9 @@ static void run(size_t shape, double seconds)
         done += ROWS;
     } while (now_s() - begin < seconds);
     double took = now_s() - begin;
-    printf("%-24s %8.2f M rows/s %8.1f MB/s %7.1f ns/row\n", shapes[shape], (double)done / took / 1e6,
-           (double)done / took * (double)bytes / ROWS / 1e6, took / (double)done * 1e9);
+    printf("%-24s %8.2f M rows/s %8.1f MB/s %7.1f ns/row\n", shapes[shape],
+           (double)done / took / 1e6, (double)done / took * (double)bytes / ROWS / 1e6,
+           took / (double)done * 1e9);
     json_decoder_free(d);
     arena_deinit(&a);
 }

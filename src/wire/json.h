@@ -25,12 +25,14 @@ void json_write_string(struct buf *out, struct str s);
  * or any blanks between them), told apart by the first byte. Each row is validated. */
 struct json_rows {
     struct str body;
-    size_t at;            /* next byte to read */
-    uint64_t row;         /* number of the row last returned, from 1 */
+    size_t at;    /* next byte to read */
+    uint64_t row; /* number of the row last returned, from 1 */
     bool in_array, done;
-    size_t row_at;        /* where the row last returned begins */
+    size_t row_at; /* where the row last returned begins */
 };
 
+/* Starts at the first row of `body`, which is borrowed until the last one was returned. A caller
+ * may point r->body at the same bytes elsewhere between two calls. */
 void json_rows_init(struct json_rows *r, struct str body);
 /* The next row: `row` borrows from the body; row->ptr is NULL at the end. Errors as json_validate,
  * with the place in the body and the row's number in the text. */

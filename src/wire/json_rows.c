@@ -21,23 +21,23 @@ enum {
     PLACE_BYTES_MAX = 47, /* longer runs (very long keys) as well */
     KEY_BYTES_MAX = 1024, /* a key with escapes longer than this names no field */
     EXCERPT_BYTES_MAX = 40,
-    FIELD_NONE = -1,      /* a key that names no field */
+    FIELD_NONE = -1, /* a key that names no field */
 };
 
 struct place {
     char bytes[PLACE_BYTES_MAX];
-    uint8_t len;          /* 0: nothing learned */
+    uint8_t len; /* 0: nothing learned */
     int32_t field;
 };
 
 struct json_decoder {
     uint32_t n;
     struct json_field *fields;
-    uint64_t *seen;       /* bit per field: it got a value in this row */
-    uint64_t *all;        /* bit per field that wants a value or must have one */
+    uint64_t *seen; /* bit per field: it got a value in this row */
+    uint64_t *all;  /* bit per field that wants a value or must have one */
     uint32_t n_words;
     uint32_t slots_mask;
-    int32_t *slots;       /* open addressing by hash of the name: field or FIELD_NONE */
+    int32_t *slots; /* open addressing by hash of the name: field or FIELD_NONE */
     struct json_day_cache day;
     struct place places[PLACES_MAX];
 };
@@ -50,7 +50,7 @@ struct row {
     uint32_t number;
     struct arena *arena;
     struct err_detail *why;
-    enum err err;         /* set when `why` is filled already */
+    enum err err; /* set when `why` is filled already */
 };
 
 /* ---- the decoder ---- */
@@ -203,7 +203,8 @@ __attribute__((cold)) static const char *fail_memory(struct row *r)
     return NULL;
 }
 
-/* ---- values: each reads the value at `p` into its column and returns the position behind it ---- */
+/* ---- values: each reads the value at `p` into its column and returns the position behind it ----
+ */
 
 /* Text of a string at `p` with its escapes resolved; *end is behind the closing quote. */
 static inline bool string_read(struct row *r, const struct json_field *f, const char *p,

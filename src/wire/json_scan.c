@@ -79,14 +79,16 @@ static const char *scan_unicode_escape(struct json_in *in, const char *p)
     if (code < 0)
         return json_fail(in, p, ERR_MALFORMED, "\\u needs four hexadecimal digits");
     if (is_low_surrogate(code))
-        return json_fail(in, p, ERR_ENCODING, "a \\u escape is the second half of a surrogate pair "
-                                              "without its first");
+        return json_fail(in, p, ERR_ENCODING,
+                         "a \\u escape is the second half of a surrogate pair "
+                         "without its first");
     if (!is_high_surrogate(code))
         return p + 6;
     int32_t low = in->end - p < 12 || p[6] != '\\' || p[7] != 'u' ? -1 : hex4(p + 8);
     if (!is_low_surrogate(low))
-        return json_fail(in, p, ERR_ENCODING, "a \\u escape is the first half of a surrogate pair "
-                                              "without its second");
+        return json_fail(in, p, ERR_ENCODING,
+                         "a \\u escape is the first half of a surrogate pair "
+                         "without its second");
     return p + 12;
 }
 
@@ -223,7 +225,8 @@ static inline uint64_t value_of_8_digits(uint64_t v)
     v -= 0x3030303030303030u;
     v = v * 10 + (v >> 8);
     return (((v & 0x000000ff000000ffu) * 0x000f424000000064u) +
-            ((v >> 16 & 0x000000ff000000ffu) * 0x0000271000000001u)) >> 32;
+            ((v >> 16 & 0x000000ff000000ffu) * 0x0000271000000001u)) >>
+           32;
 }
 
 /* Adds the digits at `p` to *value, which wraps when there are too many. */
@@ -253,8 +256,7 @@ static const char *exponent_scan(struct json_in *in, const char *p, int32_t *out
         return json_fail(in, p, ERR_MALFORMED, "expected a digit of the exponent");
     int32_t value = 0;
     for (; p < in->end && is_digit(*p); p++)
-        value = value >= JSON_EXPONENT_MAX / 10 ? JSON_EXPONENT_MAX / 2
-                                                : value * 10 + (*p - '0');
+        value = value >= JSON_EXPONENT_MAX / 10 ? JSON_EXPONENT_MAX / 2 : value * 10 + (*p - '0');
     *out = negative ? -value : value;
     return p;
 }
@@ -300,8 +302,8 @@ const char *json_number_scan(struct json_in *in, const char *p, struct json_numb
     return p;
 }
 
-/* An integer from the text of any number: its digits from the first to the last that is not 0, times
- * a power of ten. */
+/* An integer from the text of any number: its digits from the first to the last that is not 0,
+ * times a power of ten. */
 static enum err integer_from_text(const struct json_number *n, int64_t *out)
 {
     int64_t index = 0;

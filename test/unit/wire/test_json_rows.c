@@ -52,15 +52,24 @@ static enum err decode(struct fixture *f, struct str text)
     return json_decode_row(f->d, (struct str){exact, text.len}, f->b, &f->arena, &f->why);
 }
 
-#define FIELD(name_, type_) {STR(name_), type_, -1, false, true}
-#define REQUIRED(name_, type_) {STR(name_), type_, -1, true, true}
-#define UNWANTED(name_, type_) {STR(name_), type_, -1, false, false}
+#define FIELD(name_, type_)                \
+    {                                      \
+        STR(name_), type_, -1, false, true \
+    }
+#define REQUIRED(name_, type_)            \
+    {                                     \
+        STR(name_), type_, -1, true, true \
+    }
+#define UNWANTED(name_, type_)              \
+    {                                       \
+        STR(name_), type_, -1, false, false \
+    }
 
 static void reading(void **state)
 {
     (void)state;
-    const struct json_field fields[] = {
-        FIELD("sensor", TYPE_TEXT), FIELD("temp", TYPE_FLOAT8), REQUIRED("ts", TYPE_TIMESTAMPTZ)};
+    const struct json_field fields[] = {FIELD("sensor", TYPE_TEXT), FIELD("temp", TYPE_FLOAT8),
+                                        REQUIRED("ts", TYPE_TIMESTAMPTZ)};
     static const char *const shapes[] = {
         "{\"sensor\":\"s-#\",\"temp\":2#.53,\"ts\":\"2026-01-0#T00:00:00.123Z\"}",
         "{\"sensor\": \"s-#\", \"temp\": 2#.53, \"ts\": \"2026-01-0#T00:00:00.123Z\"}",
@@ -92,8 +101,8 @@ static void reading(void **state)
 static void nulls_and_duplicates(void **state)
 {
     (void)state;
-    const struct json_field fields[] = {FIELD("a", TYPE_INT8), REQUIRED("b", TYPE_INT4),
-                                               {STR("c"), TYPE_TEXT, -1, true, false}};
+    const struct json_field fields[] = {
+        FIELD("a", TYPE_INT8), REQUIRED("b", TYPE_INT4), {STR("c"), TYPE_TEXT, -1, true, false}};
     struct fixture f;
     fixture_open(&f, fields, 3);
     assert_null(f.b->columns[2].data);
@@ -126,16 +135,18 @@ static void other_types(void **state)
     };
     struct fixture f;
     fixture_open(&f, fields, 5);
-    assert_int_equal(decode(&f, STR("{\"n\":-1.005,\"m\":12345678901234567890.50,\"v\":\"5 minutes\","
-                                    "\"j\":{\"b\":[1, 2],\"a\":\"\\u00e9\"},\"d\":\"1969-12-31\"}")),
-                     ERR_OK);
+    assert_int_equal(
+        decode(&f, STR("{\"n\":-1.005,\"m\":12345678901234567890.50,\"v\":\"5 minutes\","
+                       "\"j\":{\"b\":[1, 2],\"a\":\"\\u00e9\"},\"d\":\"1969-12-31\"}")),
+        ERR_OK);
     struct numeric n = column_num(&f.b->columns[0])[0];
     assert_true(n.unscaled == -101 && n.scale == 2);
     n = column_num(&f.b->columns[1])[0];
     assert_int_equal(n.scale, 2);
     assert_true(n.unscaled == (i128)12345678901234567890u * 100 + 50);
     assert_int_equal(column_iv(&f.b->columns[2])[0].us, 300000000);
-    assert_true(str_eq(column_str(&f.b->columns[3])[0], STR("{\"a\": \"\xc3\xa9\", \"b\": [1, 2]}")));
+    assert_true(
+        str_eq(column_str(&f.b->columns[3])[0], STR("{\"a\": \"\xc3\xa9\", \"b\": [1, 2]}")));
     assert_int_equal(column_i4(&f.b->columns[4])[0], -1);
 
     assert_int_equal(decode(&f, STR("{\"n\":\"7\",\"m\":\"NaN\",\"j\":\"x\"}")), ERR_OK);
@@ -155,9 +166,9 @@ static void other_types(void **state)
 static void errors(void **state)
 {
     (void)state;
-    const struct json_field fields[] = {
-        FIELD("temp", TYPE_FLOAT8), FIELD("n", TYPE_INT4),        FIELD("s", TYPE_TEXT),
-        FIELD("b", TYPE_BOOL),      FIELD("t", TYPE_TIMESTAMPTZ), UNWANTED("u", TYPE_TEXT)};
+    const struct json_field fields[] = {FIELD("temp", TYPE_FLOAT8),   FIELD("n", TYPE_INT4),
+                                        FIELD("s", TYPE_TEXT),        FIELD("b", TYPE_BOOL),
+                                        FIELD("t", TYPE_TIMESTAMPTZ), UNWANTED("u", TYPE_TEXT)};
     static const struct {
         const char *json;
         enum err err;
@@ -166,23 +177,27 @@ static void errors(void **state)
     } cases[] = {
         {"{\"temp\":\"abc\"}", ERR_TYPE_MISMATCH,
          "column \"temp\": expected a number, got string \"abc\"", 1, 9},
-        {"{\"temp\":\n {}}", ERR_TYPE_MISMATCH,
-         "column \"temp\": expected a number, got an object", 2, 2},
-        {"{\"n\":1.5}", ERR_TYPE_MISMATCH, "column \"n\": expected an integer, got number 1.5", 1, 6},
+        {"{\"temp\":\n {}}", ERR_TYPE_MISMATCH, "column \"temp\": expected a number, got an object",
+         2, 2},
+        {"{\"n\":1.5}", ERR_TYPE_MISMATCH, "column \"n\": expected an integer, got number 1.5", 1,
+         6},
         {"{\"n\":3000000000}", ERR_OUT_OF_RANGE,
          "column \"n\": 3000000000 is out of range for type integer", 1, 6},
         {"{\"s\":12}", ERR_TYPE_MISMATCH, "column \"s\": expected a string, got number 12", 1, 6},
-        {"{\"s\":true}", ERR_TYPE_MISMATCH, "column \"s\": expected a string, got boolean true", 1, 6},
-        {"{\"s\":\"\\u0000\"}", ERR_ENCODING, "column \"s\": \\u0000 cannot be stored in text", 1, 6},
+        {"{\"s\":true}", ERR_TYPE_MISMATCH, "column \"s\": expected a string, got boolean true", 1,
+         6},
+        {"{\"s\":\"\\u0000\"}", ERR_ENCODING, "column \"s\": \\u0000 cannot be stored in text", 1,
+         6},
         {"{\"b\":\"yes\"}", ERR_TYPE_MISMATCH,
          "column \"b\": expected true or false, got string \"yes\"", 1, 6},
         {"{\"t\":true}", ERR_TYPE_MISMATCH,
-         "column \"t\": expected a timestamp string or milliseconds since 1970, got boolean true", 1,
-         6},
+         "column \"t\": expected a timestamp string or milliseconds since 1970, got boolean true",
+         1, 6},
         {"{\"b\":[\"0123456789012345678901234567890123456789\"]}", ERR_TYPE_MISMATCH,
          "column \"b\": expected true or false, got an array", 1, 6},
         {"{\"temp\":\"a rather long text with an \xc3\xa9 and more of it\"}", ERR_TYPE_MISMATCH,
-         "column \"temp\": expected a number, got string \"a rather long text with an \xc3\xa9 and more o"
+         "column \"temp\": expected a number, got string \"a rather long "
+         "text with an \xc3\xa9 and more o"
          "...\"",
          1, 9},
         {"{\"temp\":1", ERR_MALFORMED, "malformed JSON: expected ',' or '}', but the text ends", 1,
@@ -224,9 +239,10 @@ static void prefixes(void **state)
 {
     (void)state;
     const struct json_field fields[] = {FIELD("s", TYPE_TEXT), FIELD("f", TYPE_FLOAT8),
-                                               FIELD("t", TYPE_TIMESTAMPTZ)};
-    const struct str row = STR("{\"s\":\"a \\u00e9 longer string\",\"x\":[{\"y\":null}],\"f\":-1.25e3,"
-                               "\"t\":\"2026-01-01T00:00:00Z\"}");
+                                        FIELD("t", TYPE_TIMESTAMPTZ)};
+    const struct str row =
+        STR("{\"s\":\"a \\u00e9 longer string\",\"x\":[{\"y\":null}],\"f\":-1.25e3,"
+            "\"t\":\"2026-01-01T00:00:00Z\"}");
     struct fixture f;
     fixture_open(&f, fields, 3);
     for (int round = 0; round < 2; round++) {
@@ -319,20 +335,22 @@ static void check_column(const struct column *c, const char *want, size_t line)
         same = memcmp(&d, &v.as.f8, sizeof d) == 0 || (d != d && v.as.f8 != v.as.f8);
     } else {
         int64_t i = strtoll(want, NULL, 10);
-        same = i == (c->type == TYPE_BOOL                                 ? v.as.b
+        same = i == (c->type == TYPE_BOOL                           ? v.as.b
                      : c->type == TYPE_INT4 || c->type == TYPE_DATE ? v.as.i4
                                                                     : v.as.i8);
     }
     if (!same)
-        fail_msg("line %zu: column of type %s differs from %s", line, type_info(c->type)->name, want);
+        fail_msg("line %zu: column of type %s differs from %s", line, type_info(c->type)->name,
+                 want);
 }
 
 static void decided_by_python(void **state)
 {
     (void)state;
-    const struct json_field fields[] = {
-        FIELD("s", TYPE_TEXT), FIELD("i", TYPE_INT8),        FIELD("k", TYPE_INT4), FIELD("f", TYPE_FLOAT8),
-        FIELD("b", TYPE_BOOL), FIELD("t", TYPE_TIMESTAMPTZ), FIELD("d", TYPE_DATE)};
+    const struct json_field fields[] = {FIELD("s", TYPE_TEXT), FIELD("i", TYPE_INT8),
+                                        FIELD("k", TYPE_INT4), FIELD("f", TYPE_FLOAT8),
+                                        FIELD("b", TYPE_BOOL), FIELD("t", TYPE_TIMESTAMPTZ),
+                                        FIELD("d", TYPE_DATE)};
     static char line[65536];
     static char text[32768];
     char path[1024];
@@ -352,8 +370,8 @@ static void decided_by_python(void **state)
         bool bad = strcmp(tab + 1, "bad") == 0;
         enum err e = decode(&f, (struct str){text, n});
         if ((e != ERR_OK) != bad)
-            fail_msg("line %zu: %s at %d, expected %s: %s", n_line, err_text(e, &f.why), f.why.column,
-                     tab + 1, text);
+            fail_msg("line %zu: %s at %d, expected %s: %s", n_line, err_text(e, &f.why),
+                     f.why.column, tab + 1, text);
         char *save = NULL;
         char *want = bad ? NULL : strtok_r(tab + 1, " ", &save);
         for (uint32_t i = 0; want != NULL; i++, want = strtok_r(NULL, " ", &save))
