@@ -89,5 +89,7 @@ enum err value_parse_binary(enum type t, struct str s, struct arena *a, struct v
 
 /* Total order of two non-NULL values of one type as PostgreSQL's btree has it (NaN greatest, text bytewise). */
 int value_compare(const struct value *a, const struct value *b);
+/* Equal for values that value_compare finds equal (1.0 and 1.00, -0 and 0, '1 month' and '30 days', NULLs). Not persisted. */
+uint64_t value_hash(const struct value *v);
 
 #endif

@@ -1,0 +1,161 @@
+/* The table of types, their names, order and hash. */
+#include "type/type.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "type/interval.h"
+#include "type/jsonb.h"
+#include "type/numeric.h"
+
+#include <math.h>
+
+static const struct type_info type_table[TYPE_COUNT_] = {
+    [TYPE_UNKNOWN] = {"unknown", "unknown", 705, -2, 0, false},
+    [TYPE_BOOL] = {"boolean", "bool", 16, 1, sizeof(uint8_t), false},
+    [TYPE_INT4] = {"integer", "int4", 23, 4, sizeof(int32_t), false},
+    [TYPE_INT8] = {"bigint", "int8", 20, 8, sizeof(int64_t), false},
+    [TYPE_FLOAT8] = {"double precision", "float8", 701, 8, sizeof(double), false},
+    [TYPE_NUMERIC] = {"numeric", "numeric", 1700, -1, sizeof(struct numeric), false},
+    [TYPE_TEXT] = {"text", "text", 25, -1, sizeof(struct str), true},
+    [TYPE_TIMESTAMPTZ] = {"timestamp with time zone", "timestamptz", 1184, 8, sizeof(int64_t),
+                          false},
+    [TYPE_DATE] = {"date", "date", 1082, 4, sizeof(int32_t), false},
+    [TYPE_INTERVAL] = {"interval", "interval", 1186, 16, sizeof(struct interval), false},
+    [TYPE_JSONB] = {"jsonb", "jsonb", 3802, -1, sizeof(struct str), true},
+};
+
+/* Every other name that PostgreSQL knows one of our types by, or that maps up to one. */
+static const struct {
+    const char *name;
+    enum type type;
+} type_aliases[] = {
+    {"int", TYPE_INT4},
+    {"int2", TYPE_INT4},
+    {"smallint", TYPE_INT4},
+    {"real", TYPE_FLOAT8},
+    {"float4", TYPE_FLOAT8},
+    {"float", TYPE_FLOAT8},
+    {"decimal", TYPE_NUMERIC},
+    {"dec", TYPE_NUMERIC},
+    {"varchar", TYPE_TEXT},
+    {"character varying", TYPE_TEXT},
+    {"char", TYPE_TEXT},
+    {"character", TYPE_TEXT},
+    {"bpchar", TYPE_TEXT},
+    {"name", TYPE_TEXT},
+    {"json", TYPE_JSONB},
+    {"timestamp", TYPE_TIMESTAMPTZ},
+    {"timestamp without time zone", TYPE_TIMESTAMPTZ},
+};
+
+/* Narrow PostgreSQL types that are mapped up, by the oid that drivers send for parameters. */
+static const struct {
+    uint32_t oid;
+    enum type type;
+} oid_aliases[] = {
+    {21, TYPE_INT4},     {700, TYPE_FLOAT8},      {1043, TYPE_TEXT}, {1042, TYPE_TEXT},
+    {18, TYPE_TEXT},     {19, TYPE_TEXT},         {114, TYPE_JSONB}, {1114, TYPE_TIMESTAMPTZ},
+};
+
+const struct type_info *type_info(enum type t)
+{
+    CHECK((unsigned)t < TYPE_COUNT_);
+    return &type_table[t];
+}
+
+enum type type_by_name(struct str name)
+{
+    for (int t = TYPE_BOOL; t < TYPE_COUNT_; t++) {
+        if (str_ieq(name, str_of(type_table[t].name)) ||
+            str_ieq(name, str_of(type_table[t].short_name)))
+            return (enum type)t;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(type_aliases); i++) {
+        if (str_ieq(name, str_of(type_aliases[i].name)))
+            return type_aliases[i].type;
+    }
+    return TYPE_UNKNOWN;
+}
+
+enum type type_by_oid(uint32_t oid)
+{
+    for (int t = TYPE_BOOL; t < TYPE_COUNT_; t++) {
+        if (type_table[t].oid == oid)
+            return (enum type)t;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(oid_aliases); i++) {
+        if (oid_aliases[i].oid == oid)
+            return oid_aliases[i].type;
+    }
+    return TYPE_UNKNOWN;
+}
+
+static int f8_compare(double a, double b)
+{
+    if (isnan(a))
+        return isnan(b) ? 0 : 1;
+    if (isnan(b))
+        return -1;
+    return (a > b) - (a < b);
+}
+
+int value_compare(const struct value *a, const struct value *b)
+{
+    CHECK(a->type == b->type && !a->null && !b->null);
+    switch (a->type) {
+    case TYPE_BOOL:
+        return (a->as.b > b->as.b) - (a->as.b < b->as.b);
+    case TYPE_INT4:
+    case TYPE_DATE:
+        return (a->as.i4 > b->as.i4) - (a->as.i4 < b->as.i4);
+    case TYPE_INT8:
+    case TYPE_TIMESTAMPTZ:
+        return (a->as.i8 > b->as.i8) - (a->as.i8 < b->as.i8);
+    case TYPE_FLOAT8:
+        return f8_compare(a->as.f8, b->as.f8);
+    case TYPE_NUMERIC:
+        return numeric_compare(&a->as.num, &b->as.num);
+    case TYPE_TEXT:
+        return str_cmp(a->as.s, b->as.s);
+    case TYPE_INTERVAL:
+        return interval_compare(&a->as.iv, &b->as.iv);
+    case TYPE_JSONB:
+        return jsonb_compare(a->as.s, b->as.s);
+    case TYPE_UNKNOWN:
+    case TYPE_COUNT_:
+        break;
+    }
+    UNREACHABLE();
+}
+
+uint64_t value_hash(const struct value *v)
+{
+    if (v->null)
+        return 0x6e756c6cu;
+    switch (v->type) {
+    case TYPE_BOOL:
+        return hash_u64(v->as.b + 1u);
+    case TYPE_INT4:
+    case TYPE_DATE:
+        return hash_u64((uint64_t)(int64_t)v->as.i4);
+    case TYPE_INT8:
+    case TYPE_TIMESTAMPTZ:
+        return hash_u64((uint64_t)v->as.i8);
+    case TYPE_FLOAT8: {
+        double d = isnan(v->as.f8) ? (double)NAN : v->as.f8 == 0 ? 0.0 : v->as.f8;
+        return hash_bytes(&d, sizeof d, 0);
+    }
+    case TYPE_NUMERIC:
+        return numeric_hash(&v->as.num);
+    case TYPE_TEXT:
+        return hash_bytes(v->as.s.ptr, v->as.s.len, 0);
+    case TYPE_INTERVAL:
+        return interval_hash(&v->as.iv);
+    case TYPE_JSONB:
+        return jsonb_hash(v->as.s);
+    case TYPE_UNKNOWN:
+    case TYPE_COUNT_:
+        break;
+    }
+    UNREACHABLE();
+}
