@@ -21,6 +21,24 @@ enum {
     DIR_NAMES_GROW = 64,
 };
 
+/* Opens a regular file and nothing else: -1 with errno otherwise. */
+static int open_regular(const char *path, int mode)
+{
+    struct stat st;
+    int fd;
+    /* O_NONBLOCK keeps a named pipe from blocking; a regular file does not know it. */
+    do
+        fd = open(path, mode | O_NONBLOCK, FILE_MODE);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        return fd;
+    close(fd);
+    errno = EISDIR;
+    return -1;
+}
+
 enum err real_file_open(struct host *h, const char *path, uint32_t flags, struct host_file **out,
                         struct err_detail *why)
 {
@@ -34,9 +52,7 @@ enum err real_file_open(struct host *h, const char *path, uint32_t flags, struct
     if (f == NULL)
         return real_err_set(why, ENOMEM, "open", path);
     f->base.ops = &real_ops;
-    do
-        f->fd = open(path, mode, FILE_MODE);
-    while (f->fd < 0 && errno == EINTR);
+    f->fd = open_regular(path, mode);
     if (f->fd < 0) {
         int code = errno;
         mem_free(f);

@@ -40,6 +40,7 @@ static const char *hint_of(int code)
     switch (code) {
     case EACCES:
     case EPERM: return "check owner and permissions, or run as a user who may do this";
+    case EISDIR: return "the path must lead to a regular file";
     case EROFS: return "the file system is read-only: choose another data directory";
     case ENOENT: return "check the path; folders on the way must exist";
     case ENOSPC:

@@ -114,6 +114,8 @@ static void open_obeys_its_flags(void **state)
     assert_int_equal(host_file_open(c->h, path_in(c, "no/a"), HOST_OPEN_WRITE | HOST_OPEN_CREATE,
                                     &f, &why),
                      ERR_IO);
+    assert_int_equal(host_file_open(c->h, c->dir, HOST_OPEN_READ, &f, &why), ERR_IO);
+    assert_non_null(strstr(why.text, c->dir));
     memset(deep, 'x', sizeof deep);
     deep[sizeof deep - 1] = '\0';
     assert_int_equal(host_file_open(c->h, deep, HOST_OPEN_READ, &f, &why), ERR_INVALID_ARGUMENT);

@@ -281,6 +281,92 @@ static void crash_keeps_everything_written(void **state)
     host_close(h);
 }
 
+/* Random calls beside a plain array; at a power cut each sector is the synced or a later one. */
+
+enum { MODEL_BYTES = 40000, MODEL_STEPS = 200 };
+
+struct model {
+    uint8_t now[MODEL_BYTES], synced[MODEL_BYTES];
+    uint64_t size, synced_size;
+    uint8_t touched[MODEL_BYTES / SECTOR + 1]; /* sectors written or cut since the sync */
+};
+
+static void model_touch(struct model *m, uint64_t from, uint64_t to)
+{
+    for (uint64_t s = from / SECTOR; s * SECTOR < to; s++)
+        m->touched[s] = 1;
+}
+
+static void model_step(struct model *m, struct host *h, struct host_file *f)
+{
+    static uint8_t bytes[MODEL_BYTES];
+    uint16_t r[4];
+    host_random(h, r, sizeof r);
+    uint64_t at = r[1] % MODEL_BYTES;
+    uint64_t n = 1 + r[2] % (r[3] % 4 == 0 ? MODEL_BYTES - at : 300);
+    if (n > MODEL_BYTES - at)
+        n = MODEL_BYTES - at;
+    if (r[0] % 16 == 0) {
+        assert_int_equal(host_file_sync(f), ERR_OK);
+        memcpy(m->synced, m->now, sizeof m->now);
+        m->synced_size = m->size;
+        memset(m->touched, 0, sizeof m->touched);
+    } else if (r[0] % 16 < 3) {
+        assert_int_equal(host_file_truncate(f, at), ERR_OK);
+        if (at < m->size) {
+            memset(m->now + at, 0, m->size - at);
+            model_touch(m, at, MODEL_BYTES);
+        }
+        m->size = at;
+    } else {
+        memset(bytes, 'a' + r[3] % 26, n);
+        assert_int_equal(host_file_write(f, at, bytes, n), ERR_OK);
+        memcpy(m->now + at, bytes, n);
+        model_touch(m, at, at + n);
+        if (at + n > m->size)
+            m->size = at + n;
+    }
+    uint64_t size = 0;
+    assert_int_equal(host_file_size(f, &size), ERR_OK);
+    assert_int_equal(size, m->size);
+    assert_int_equal(host_file_read(f, 0, bytes, (size_t)size), ERR_OK);
+    assert_memory_equal(bytes, m->now, size);
+}
+
+static void disk_agrees_with_a_plain_model(void **state)
+{
+    (void)state;
+    struct model *m = mem_alloc(sizeof *m);
+    static uint8_t bytes[MODEL_BYTES];
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct host *h = sim_new(seed);
+        struct host_file *f = open_in(h, "f", HOST_OPEN_WRITE | HOST_OPEN_CREATE);
+        assert_int_equal(host_dir_sync(h, "/"), ERR_OK);
+        memset(m, 0, sizeof *m);
+        for (int i = 0; i < MODEL_STEPS; i++)
+            model_step(m, h, f);
+        h = host_sim_power_cut(h, seed * 3);
+        f = open_in(h, "f", HOST_OPEN_WRITE);
+        uint64_t size = 0;
+        assert_int_equal(host_file_size(f, &size), ERR_OK);
+        uint64_t all = size < m->synced_size ? size : m->synced_size;
+        assert_int_equal(host_file_read(f, 0, bytes, (size_t)size), ERR_OK);
+        for (uint64_t i = 0; i < all; i++)
+            if (!m->touched[i / SECTOR])
+                assert_int_equal(bytes[i], m->synced[i]);
+        if (m->size == m->synced_size && memcmp(m->now, m->synced, sizeof m->now) == 0)
+            assert_int_equal(size, m->size);
+        /* What lies behind the end never comes back. */
+        assert_int_equal(host_file_truncate(f, size + 5000), ERR_OK);
+        uint8_t behind[5000];
+        assert_int_equal(host_file_read(f, size, behind, sizeof behind), ERR_OK);
+        for (size_t i = 0; i < sizeof behind; i++)
+            assert_int_equal(behind[i], 0);
+        host_close(h);
+    }
+    mem_free(m);
+}
+
 /* ---- faults ---- */
 
 /* A little program that replaces a file; how far it came. */
@@ -529,6 +615,7 @@ int main(void)
         cmocka_unit_test(power_cut_keeps_a_size_in_between),
         cmocka_unit_test(rename_is_atomic_and_names_need_a_sync),
         cmocka_unit_test(moves_between_folders_and_removals_are_in_order),
+        cmocka_unit_test(disk_agrees_with_a_plain_model),
         cmocka_unit_test(crash_keeps_everything_written),
         cmocka_unit_test(every_file_call_can_fail),
         cmocka_unit_test(failed_sync_stays_failed),
