@@ -14,7 +14,7 @@ import sys
 MAX_VERSION = 32767
 INTS = {"int8": (1, "int8_t"), "int16": (2, "int16_t"), "uint16": (2, "uint16_t"),
         "int32": (4, "int32_t"), "int64": (8, "int64_t"), "bool": (1, "bool")}
-COUNTED = {"string": "struct str", "bytes": "struct str", "records": "struct kafka_records"}
+COUNTED = {"string": "struct str", "bytes": "struct str", "records": "struct kafka_payload"}
 C_TYPES = {**{k: v[1] for k, v in INTS.items()}, **COUNTED, "uuid": "struct kafka_uuid"}
 
 

@@ -123,6 +123,8 @@ void conn_want(struct conn *c, size_t n);
  * conn_block_release, on this shard. */
 struct conn_block *conn_input_hold(struct conn *c);
 void conn_block_release(struct conn_block *b);
+/* The same bytes, which lie in the held block `b`, to write to. */
+char *conn_block_mutable(struct conn_block *b, const char *bytes);
 /* Stops reading the socket, and calling `input`; resume goes on, later in this turn or in the next.
  */
 void conn_pause(struct conn *c);

@@ -299,6 +299,12 @@ struct conn_block *conn_input_hold(struct conn *c)
     return c->block;
 }
 
+char *conn_block_mutable(struct conn_block *b, const char *bytes)
+{
+    CHECK(bytes >= b->data && bytes <= b->data + b->cap);
+    return b->data + (bytes - b->data);
+}
+
 void conn_pause(struct conn *c)
 {
     c->paused = true;

@@ -66,10 +66,10 @@ struct str kafka_read_bytes(struct kafka_reader *r, bool compact, bool nullable)
     return read_counted(r, compact, nullable, true, "bytes");
 }
 
-struct kafka_records kafka_read_records(struct kafka_reader *r, bool compact, bool nullable)
+struct kafka_payload kafka_read_records(struct kafka_reader *r, bool compact, bool nullable)
 {
     struct str s = read_counted(r, compact, nullable, true, "records");
-    return (struct kafka_records){s.ptr, s.len, NULL};
+    return (struct kafka_payload){s.ptr, s.len, NULL};
 }
 
 void *kafka_read_array(struct kafka_reader *r, bool compact, bool nullable, size_t least_bytes,
@@ -159,7 +159,7 @@ void kafka_write_bytes(struct kafka_writer *w, bool compact, bool nullable, stru
 }
 
 void kafka_write_records(struct kafka_writer *w, bool compact, bool nullable,
-                         const struct kafka_records *v)
+                         const struct kafka_payload *v)
 {
     if (v->file == NULL) {
         kafka_write_bytes(w, compact, nullable, (struct str){v->ptr, v->len});
@@ -195,7 +195,7 @@ void kafka_write_tag(struct kafka_writer *w, uint32_t tag, size_t from)
     memcpy(w->out->ptr + from, bytes, head);
 }
 
-void kafka_read_header(struct kafka_reader *r, struct kafka_header *out)
+void kafka_read_header(struct kafka_reader *r, struct kafka_request_header *out)
 {
     out->api_key = kafka_read_int16(r);
     out->api_version = kafka_read_int16(r);

@@ -19,7 +19,7 @@ struct kafka_uuid {
 
 /* Record batches of a partition. A response may give them as a file instead of bytes: `file` is the
  * caller's, and stands for `len` bytes that are sent from elsewhere (see struct kafka_splice). */
-struct kafka_records {
+struct kafka_payload {
     const char *ptr; /* NULL = null */
     size_t len;
     void *file;
@@ -50,7 +50,7 @@ uint32_t kafka_read_uvarint(struct kafka_reader *r);
  * `nullable`; an empty string has a pointer. */
 struct str kafka_read_string(struct kafka_reader *r, bool compact, bool nullable);
 struct str kafka_read_bytes(struct kafka_reader *r, bool compact, bool nullable);
-struct kafka_records kafka_read_records(struct kafka_reader *r, bool compact, bool nullable);
+struct kafka_payload kafka_read_records(struct kafka_reader *r, bool compact, bool nullable);
 /* Reads an array's count, checks it against `least_bytes` on the wire per element, and allocates
  * count * size zeroed bytes. Null gives NULL and count 0; an empty array has a pointer. */
 void *kafka_read_array(struct kafka_reader *r, bool compact, bool nullable, size_t least_bytes,
@@ -178,7 +178,7 @@ void kafka_write_uvarint(struct kafka_writer *w, uint32_t v);
 void kafka_write_string(struct kafka_writer *w, bool compact, bool nullable, struct str v);
 void kafka_write_bytes(struct kafka_writer *w, bool compact, bool nullable, struct str v);
 void kafka_write_records(struct kafka_writer *w, bool compact, bool nullable,
-                         const struct kafka_records *v);
+                         const struct kafka_payload *v);
 /* An array's count; `null` writes a null array. */
 void kafka_write_count(struct kafka_writer *w, bool compact, bool null, uint32_t count);
 /* Moves the bytes behind `from` into a tagged field: number, size, value. */
@@ -186,7 +186,7 @@ void kafka_write_tag(struct kafka_writer *w, uint32_t tag, size_t from);
 
 /* ---- headers ---- */
 
-struct kafka_header {
+struct kafka_request_header {
     int16_t api_key, api_version;
     int32_t correlation_id;
     struct str client_id; /* ptr NULL = none */
@@ -194,7 +194,7 @@ struct kafka_header {
 
 /* Reads key, version, correlation id and client id; the caller skips the tags of flexible versions,
  * since only the API table says which are. */
-void kafka_read_header(struct kafka_reader *r, struct kafka_header *out);
+void kafka_read_header(struct kafka_reader *r, struct kafka_request_header *out);
 
 /* One API that has codecs. */
 struct kafka_api {

@@ -1,0 +1,470 @@
+#include "serve/kafka_int.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+struct kafka_route {
+    int16_t key, version_min, version_max; /* as advertised */
+    void (*handle)(struct kafka_request *r);
+};
+
+static void handle_api_versions(struct kafka_request *r);
+
+/* What is served, by key. What is not here is not advertised. Produce is advertised from version 0
+ * because librdkafka takes a higher start for a broker without compression; versions below 3 are
+ * answered with UNSUPPORTED_VERSION. */
+static const struct kafka_route routes[] = {
+    {KAFKA_PRODUCE, 0, 11, kafka_handle_produce},
+    {KAFKA_FETCH, 4, 16, kafka_handle_fetch},
+    {KAFKA_LIST_OFFSETS, 1, 8, kafka_handle_list_offsets},
+    {KAFKA_METADATA, 0, 12, kafka_handle_metadata},
+    {KAFKA_OFFSET_COMMIT, 0, 8, kafka_handle_group},
+    {KAFKA_OFFSET_FETCH, 0, 8, kafka_handle_group},
+    {KAFKA_FIND_COORDINATOR, 0, 4, kafka_handle_find_coordinator},
+    {KAFKA_JOIN_GROUP, 0, 9, kafka_handle_group},
+    {KAFKA_HEARTBEAT, 0, 4, kafka_handle_group},
+    {KAFKA_LEAVE_GROUP, 0, 5, kafka_handle_group},
+    {KAFKA_SYNC_GROUP, 0, 5, kafka_handle_group},
+    {KAFKA_DESCRIBE_GROUPS, 0, 5, kafka_handle_group},
+    {KAFKA_LIST_GROUPS, 0, 4, kafka_handle_group},
+    {KAFKA_API_VERSIONS, 0, 4, handle_api_versions},
+    {KAFKA_CREATE_TOPICS, 0, 7, kafka_handle_create_topics},
+    {KAFKA_DELETE_TOPICS, 0, 6, kafka_handle_delete_topics},
+    {KAFKA_INIT_PRODUCER_ID, 0, 4, kafka_handle_init_producer_id},
+    {KAFKA_DESCRIBE_CONFIGS, 0, 4, kafka_handle_describe_configs},
+    {KAFKA_DELETE_GROUPS, 0, 2, kafka_handle_group},
+    {KAFKA_DESCRIBE_CLUSTER, 0, 0, kafka_handle_describe_cluster},
+};
+_Static_assert(ARRAY_LEN(routes) == KAFKA_APIS, "every API with a codec is served");
+
+static const struct kafka_route *route_find(int16_t key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        if (routes[i].key == key)
+            return &routes[i];
+    return NULL;
+}
+
+static const struct kafka_api_codec *codec_find(int16_t key)
+{
+    for (size_t i = 0; i < KAFKA_APIS; i++)
+        if (kafka_api_codecs[i].api.key == key)
+            return &kafka_api_codecs[i];
+    return NULL;
+}
+
+/* ---- request objects ---- */
+
+struct kafka_shard *kafka_request_shard(const struct kafka_request *r)
+{
+    return &r->server->shards[shard_index(r->shard)];
+}
+
+struct kafka_conn *kafka_request_conn(const struct kafka_request *r)
+{
+    return conn_state(r->conn);
+}
+
+static struct kafka_request *request_new(struct conn *c)
+{
+    struct kafka_server *sv = conn_server_arg(conn_get_server(c));
+    struct kafka_shard *ks = &sv->shards[shard_index(conn_shard(c))];
+    struct kafka_request *r;
+    struct arena arena;
+    if (!list_empty(&ks->free_requests)) {
+        r = LIST_ENTRY(ks->free_requests.next, struct kafka_request, link);
+        list_remove(&r->link);
+        ks->n_free--;
+        arena = r->arena;
+    } else {
+        r = mem_alloc(sizeof *r);
+        if (r == NULL)
+            return NULL;
+        arena_init(&arena, KAFKA_ARENA_BYTES_MAX);
+    }
+    *r = (struct kafka_request){.conn = c, .server = sv, .shard = conn_shard(c), .arena = arena};
+    return r;
+}
+
+static void request_free(struct kafka_request *r)
+{
+    struct kafka_shard *ks = kafka_request_shard(r);
+    if (r->cleanup != NULL)
+        r->cleanup(r);
+    if (r->catalog != NULL)
+        catalog_unref(r->catalog);
+    if (r->block != NULL)
+        conn_block_release(r->block);
+    if (ks->n_free >= KAFKA_REQUESTS_KEPT) {
+        arena_deinit(&r->arena);
+        mem_free(r);
+        return;
+    }
+    arena_reset(&r->arena, KAFKA_ARENA_BYTES_KEPT);
+    list_add(&ks->free_requests, &r->link);
+    ks->n_free++;
+}
+
+void *kafka_request_alloc(struct kafka_request *r, size_t n, size_t size)
+{
+    void *p = arena_zalloc(&r->arena, n, size);
+    if (p == NULL)
+        kafka_request_fail(r, "is too large for the memory of a request");
+    return p;
+}
+
+const struct catalog *kafka_request_catalog(struct kafka_request *r)
+{
+    if (r->catalog == NULL)
+        r->catalog = catalog_ref(shard_catalog(r->shard));
+    return r->catalog;
+}
+
+int16_t kafka_error_of(enum err e)
+{
+    return err_info(e)->kafka;
+}
+
+struct str kafka_error_text(struct kafka_request *r, enum err e, const struct err_detail *why)
+{
+    if (why != NULL && why->hint[0] != '\0')
+        return arena_printf(&r->arena, "%s. %s", err_text(e, why), why->hint);
+    return arena_str(&r->arena, str_of(err_text(e, why)));
+}
+
+struct str kafka_broker_host(const struct kafka_request *r, int32_t *port)
+{
+    struct str local = str_of(conn_local(r->conn));
+    size_t colon = local.len;
+    while (colon > 0 && local.ptr[colon - 1] != ':')
+        colon--;
+    int64_t number = 0;
+    struct str digits = {local.ptr + colon, local.len - colon};
+    if (colon == 0 || str_to_i64(digits, &number) != ERR_OK)
+        number = 0;
+    *port = (int32_t)number;
+    struct str host = {local.ptr, colon > 0 ? colon - 1 : 0};
+    if (host.len > 2 && host.ptr[0] == '[')
+        host = (struct str){host.ptr + 1, host.len - 2};
+    return host;
+}
+
+/* ---- answering ---- */
+
+static bool response_has_tags(const struct kafka_request *r)
+{
+    return r->header.api_version >= r->codec->api.flexible &&
+           r->header.api_key != KAFKA_API_VERSIONS;
+}
+
+/* Queues the encoded message, file ranges at their places. */
+static void response_put(struct kafka_request *r, const struct buf *out,
+                         const struct kafka_writer *w)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < w->n_splices; i++) {
+        const struct kafka_splice *s = &w->splices[i];
+        conn_put(r->conn, out->ptr + at, s->at - at);
+        at = s->at;
+        conn_put_range(r->conn, s->file);
+    }
+    conn_put(r->conn, out->ptr + at, out->len - at);
+}
+
+static void response_send(struct kafka_request *r)
+{
+    struct buf *out = &kafka_request_shard(r)->response;
+    buf_clear(out);
+    struct kafka_writer w = {.out = out, .splices_max = r->splices_max};
+    w.splices = arena_alloc(&r->arena, r->splices_max * sizeof *w.splices);
+    if (w.splices == NULL) {
+        conn_close(r->conn);
+        return;
+    }
+    kafka_write_int32(&w, 0);
+    kafka_write_int32(&w, r->header.correlation_id);
+    if (response_has_tags(r))
+        kafka_write_uvarint(&w, 0);
+    r->codec->response.write(&w, r->header.api_version, r->response);
+    uint64_t bytes = out->len + w.splice_bytes;
+    if (out->failed || bytes > INT32_MAX) {
+        engine_note(r->server->engine, "error", "kafka: the %s response for %s cannot be encoded",
+                    r->codec->api.name, conn_peer(r->conn));
+        conn_close(r->conn);
+        return;
+    }
+    be32_put(out->ptr, (uint32_t)(bytes - 4));
+    response_put(r, out, &w);
+}
+
+/* Sends the answers that are due, in order, and reads on when there is room for more requests. */
+static void answers_flush(struct conn *c)
+{
+    struct kafka_conn *kc = conn_state(c);
+    if (kc->canceling)
+        return;
+    while (!list_empty(&kc->requests)) {
+        struct kafka_request *r = LIST_ENTRY(kc->requests.next, struct kafka_request, link);
+        if (!r->done)
+            break;
+        if (!r->silent && !conn_closed(c))
+            response_send(r);
+        list_remove(&r->link);
+        kc->n_requests--;
+        kc->request_bytes -= r->bytes;
+        request_free(r);
+    }
+    if (kc->n_requests < KAFKA_PIPELINE_MAX && kc->request_bytes < KAFKA_PIPELINE_BYTES_MAX &&
+        !conn_closed(c) && !conn_output_full(c))
+        conn_resume(c);
+}
+
+void kafka_request_finish(struct kafka_request *r, void *response)
+{
+    struct conn *c = r->conn;
+    CHECK(!r->done);
+    r->response = response;
+    r->done = true;
+    r->cancel = NULL;
+    answers_flush(c);
+    conn_release(c);
+}
+
+void kafka_request_fail(struct kafka_request *r, const char *what)
+{
+    struct conn *c = r->conn;
+    CHECK(!r->done);
+    engine_note(r->server->engine, "warning",
+                "kafka: connection from %s closed: a %s request (version %d) %s", conn_peer(c),
+                r->codec != NULL ? r->codec->api.name : "broken", r->header.api_version, what);
+    r->done = r->silent = true;
+    r->cancel = NULL;
+    conn_close(c);
+    answers_flush(c);
+    conn_release(c);
+}
+
+/* ---- ApiVersions ---- */
+
+static void api_versions_answer(struct kafka_request *r, int16_t error)
+{
+    struct kafka_api_versions_res *res = kafka_request_alloc(r, 1, sizeof *res);
+    if (res == NULL)
+        return;
+    struct kafka_api_versions_res_api_key *keys =
+        kafka_request_alloc(r, ARRAY_LEN(routes), sizeof *keys);
+    if (keys == NULL)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        keys[i] = (struct kafka_api_versions_res_api_key){routes[i].key, routes[i].version_min,
+                                                          routes[i].version_max};
+    res->error_code = error;
+    res->api_keys = keys;
+    res->n_api_keys = ARRAY_LEN(routes);
+    kafka_request_finish(r, res);
+}
+
+static void handle_api_versions(struct kafka_request *r)
+{
+    api_versions_answer(r, KAFKA_OK);
+}
+
+/* ---- framing and dispatch ---- */
+
+static void request_decode(struct kafka_request *r, struct kafka_reader *in,
+                           const struct kafka_route *route)
+{
+    if (r->header.api_version >= r->codec->api.flexible)
+        kafka_skip_tags(in);
+    r->request = kafka_request_alloc(r, 1, r->codec->request.size);
+    if (r->request == NULL)
+        return;
+    r->codec->request.read(in, r->header.api_version, r->request);
+    if (in->failed != NULL) {
+        struct str what = arena_printf(&r->arena, "is malformed: bad %s", in->failed);
+        kafka_request_fail(r, what.ptr != NULL ? what.ptr : "is malformed");
+        return;
+    }
+    atomic_fetch_add_explicit(&r->server->n_requests, 1, memory_order_relaxed);
+    route->handle(r);
+}
+
+static void request_begin(struct kafka_request *r, struct str message)
+{
+    struct kafka_reader in;
+    kafka_reader_init(&in, message, &r->arena);
+    kafka_read_header(&in, &r->header);
+    const struct kafka_route *route = route_find(r->header.api_key);
+    if (in.failed != NULL || route == NULL) {
+        kafka_request_fail(r, in.failed != NULL ? "has no valid header" : "is of an unknown kind");
+        return;
+    }
+    r->codec = codec_find(route->key);
+    int16_t v = r->header.api_version;
+    if (v >= route->version_min && v <= route->version_max) {
+        request_decode(r, &in, route);
+        return;
+    }
+    if (route->key != KAFKA_API_VERSIONS) {
+        kafka_request_fail(r, "has a version that is not served");
+        return;
+    }
+    /* A newer client: it is told our versions in the oldest form and tries again. */
+    r->header.api_version = 0;
+    api_versions_answer(r, KAFKA_E_UNSUPPORTED_VERSION);
+}
+
+/* Takes one whole request of `size` bytes behind its length off the input. False: stop. */
+static bool request_take(struct conn *c, size_t size)
+{
+    struct kafka_conn *kc = conn_state(c);
+    struct kafka_request *r = request_new(c);
+    if (r == NULL) {
+        conn_close(c);
+        return false;
+    }
+    struct str in = conn_input(c);
+    r->block = conn_input_hold(c);
+    r->bytes = size;
+    list_add(&kc->requests, &r->link);
+    kc->n_requests++;
+    kc->request_bytes += size;
+    conn_hold(c);
+    conn_consume(c, size + 4);
+    request_begin(r, (struct str){in.ptr + 4, size});
+    if (kc->n_requests >= KAFKA_PIPELINE_MAX || kc->request_bytes >= KAFKA_PIPELINE_BYTES_MAX ||
+        conn_output_full(c)) {
+        conn_pause(c);
+        return false;
+    }
+    return !conn_closed(c);
+}
+
+static void kafka_input(struct conn *c)
+{
+    struct kafka_server *sv = conn_server_arg(conn_get_server(c));
+    for (;;) {
+        struct str in = conn_input(c);
+        if (in.len < 4)
+            return;
+        uint32_t size = be32_get(in.ptr);
+        if (size < KAFKA_REQUEST_BYTES_MIN || size > KAFKA_REQUEST_BYTES_MAX) {
+            engine_note(sv->engine, "warning",
+                        "kafka: connection from %s closed: not a Kafka request, or one of %u bytes "
+                        "(allowed are %d to %d)",
+                        conn_peer(c), size, KAFKA_REQUEST_BYTES_MIN, KAFKA_REQUEST_BYTES_MAX);
+            conn_close(c);
+            return;
+        }
+        if (in.len < 4 + (size_t)size) {
+            conn_want(c, 4 + (size_t)size);
+            return;
+        }
+        if (!request_take(c, size))
+            return;
+    }
+}
+
+static enum err kafka_open(struct conn *c)
+{
+    struct kafka_conn *kc = conn_state(c);
+    list_init(&kc->requests);
+    kc->opened = true;
+    return ERR_OK;
+}
+
+static void kafka_close(struct conn *c)
+{
+    struct kafka_conn *kc = conn_state(c);
+    if (!kc->opened)
+        return;
+    kc->canceling = true; /* a cancel may finish its request at once; none is freed meanwhile */
+    LIST_FOR(it, &kc->requests)
+    {
+        struct kafka_request *r = LIST_ENTRY(it, struct kafka_request, link);
+        if (r->cancel != NULL)
+            r->cancel(r);
+    }
+    kc->canceling = false;
+    answers_flush(c);
+}
+
+static void kafka_server_free(void *arg)
+{
+    struct kafka_server *sv = arg;
+    for (uint32_t i = 0; i < sv->n_shards; i++) {
+        struct kafka_shard *ks = &sv->shards[i];
+        while (!list_empty(&ks->free_requests)) {
+            struct kafka_request *r =
+                LIST_ENTRY(ks->free_requests.next, struct kafka_request, link);
+            list_remove(&r->link);
+            arena_deinit(&r->arena);
+            mem_free(r);
+        }
+        compress_free(ks->compress);
+        buf_deinit(&ks->scratch);
+        buf_deinit(&ks->response);
+    }
+    if (sv->coordinator != NULL)
+        kafka_coordinator_free(sv->coordinator);
+    mem_free(sv);
+}
+
+static const struct conn_protocol kafka_protocol = {
+    .name = "kafka",
+    .state_bytes = sizeof(struct kafka_conn),
+    .input_bytes_max = KAFKA_REQUEST_BYTES_MAX + 4,
+    .output_bytes_max = 2 * KAFKA_RESPONSE_BYTES_MAX,
+    .idle_ms_max = KAFKA_IDLE_MS,
+    .partial_ms_max = KAFKA_PARTIAL_MS,
+    .stall_ms_max = KAFKA_STALL_MS,
+    .open = kafka_open,
+    .input = kafka_input,
+    .drain = answers_flush,
+    .close = kafka_close,
+    .server_free = kafka_server_free,
+};
+
+enum err kafka_server_start(struct engine *e, const struct serve_options *o, uint16_t *port_out,
+                            struct err_detail *why)
+{
+    uint32_t n = engine_shards(e);
+    struct kafka_server *sv = mem_zalloc(1, sizeof *sv + n * sizeof(struct kafka_shard));
+    if (sv == NULL)
+        return err_set(why, ERR_NO_MEMORY, "no memory for the Kafka server");
+    sv->engine = e;
+    sv->n_shards = n;
+    bool complete = true;
+    for (uint32_t i = 0; i < n; i++) {
+        struct kafka_shard *ks = &sv->shards[i];
+        list_init(&ks->free_requests);
+        buf_init(&ks->scratch, KAFKA_DECODED_BYTES_MAX);
+        buf_init(&ks->response, KAFKA_RESPONSE_BYTES_MAX);
+        ks->compress = compress_new();
+        complete = complete && ks->compress != NULL;
+    }
+    snprintf(sv->cluster_id, sizeof sv->cluster_id, "tidemill");
+    enum err failed = ERR_OK;
+    if (!complete)
+        failed = err_set(why, ERR_NO_MEMORY, "no memory for the Kafka server");
+    if (failed == ERR_OK)
+        failed = conn_server_start(e, &kafka_protocol, o->kafka, o, sv, port_out, why);
+    if (failed != ERR_OK) {
+        kafka_server_free(sv);
+        return failed;
+    }
+    /* The listener is there, so that from here on shutdown frees everything. */
+    sv->coordinator = kafka_coordinator_new(e);
+    if (sv->coordinator == NULL)
+        return err_set(why, ERR_NO_MEMORY, "no memory for the group coordinator");
+    engine_metric_add(e, "tidemill_kafka_requests_total", "", "Kafka requests begun.", true,
+                      &sv->n_requests);
+    engine_metric_add(e, "tidemill_kafka_produced_bytes_total", "",
+                      "Bytes of record batches received by Produce.", true, &sv->n_produced_bytes);
+    engine_metric_add(e, "tidemill_kafka_fetched_bytes_total", "",
+                      "Bytes of record batches sent by Fetch.", true, &sv->n_fetched_bytes);
+    return ERR_OK;
+}

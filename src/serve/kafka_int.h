@@ -1,0 +1,173 @@
+/* The Kafka server's inside: what its files share.
+ *
+ *   kafka.c            framing, the queue of requests of a connection, dispatch, ApiVersions
+ *   kafka_produce.c    Produce, InitProducerId
+ *   kafka_fetch.c      Fetch, with its long poll
+ *   kafka_list.c       ListOffsets
+ *   kafka_metadata.c   Metadata, DescribeCluster, FindCoordinator
+ *   kafka_topics.c     CreateTopics, DeleteTopics, DescribeConfigs
+ *   kafka_coordinator.c  group requests, carried to shard 0, where group.c decides (kafka_group.h)
+ *
+ * Requests of a connection are begun in the order they came, several may be under way, and answers
+ * are sent in that order. Everything here runs on the connection's shard, except the coordinator's
+ * part on shard 0. */
+#ifndef TIDEMILL_SERVE_KAFKA_INT_H
+#define TIDEMILL_SERVE_KAFKA_INT_H
+
+#include "base/check.h"
+#include "serve/connection.h"
+#include "serve/kafka.h"
+#include "wire/compress.h"
+#include "wire/kafka/messages.h"
+
+enum {
+    KAFKA_REQUEST_BYTES_MAX = 100 << 20,
+    KAFKA_REQUEST_BYTES_MIN = 10,        /* a header without a client id */
+    KAFKA_RESPONSE_BYTES_MAX = 64 << 20, /* without record bytes */
+    KAFKA_ARENA_BYTES_MAX = 64 << 20, /* what one request's decoded form and its answer may take */
+    KAFKA_ARENA_BYTES_KEPT = 64 << 10,
+    KAFKA_PIPELINE_MAX = 256, /* requests of a connection under way; then it is not read */
+    KAFKA_PIPELINE_BYTES_MAX = 128 << 20, /* and their bytes */
+    KAFKA_REQUESTS_KEPT = 256,            /* free request objects per shard */
+    KAFKA_RANGES_MAX = 1024,              /* file ranges in one fetch response */
+    KAFKA_WAIT_MS_MAX = 300000,           /* longest long poll, whatever was asked for */
+    KAFKA_TOPICS_PER_REQUEST_MAX = 10000,
+    KAFKA_DECODED_BYTES_MAX = 256 << 20, /* of one compressed batch */
+    KAFKA_NODE_ID = 1,
+    KAFKA_IDLE_MS = 600000,
+    KAFKA_PARTIAL_MS = 60000,
+    KAFKA_STALL_MS = 120000,
+};
+
+/* Kafka's error codes that no row of base/err.h stands for. */
+enum kafka_error {
+    KAFKA_OK = 0,
+    KAFKA_E_UNKNOWN_TOPIC = 3,
+    KAFKA_E_LEADER_NOT_AVAILABLE = 5,
+    KAFKA_E_COORDINATOR_LOADING = 14,
+    KAFKA_E_COORDINATOR_NOT_AVAILABLE = 15,
+    KAFKA_E_INVALID_TOPIC = 17,
+    KAFKA_E_INVALID_ACKS = 21,
+    KAFKA_E_ILLEGAL_GENERATION = 22,
+    KAFKA_E_INCONSISTENT_PROTOCOL = 23,
+    KAFKA_E_INVALID_GROUP_ID = 24,
+    KAFKA_E_UNKNOWN_MEMBER = 25,
+    KAFKA_E_INVALID_SESSION_TIMEOUT = 26,
+    KAFKA_E_REBALANCE_IN_PROGRESS = 27,
+    KAFKA_E_OFFSET_METADATA_TOO_LARGE = 12,
+    KAFKA_E_TOPIC_AUTHORIZATION = 29,
+    KAFKA_E_UNSUPPORTED_VERSION = 35,
+    KAFKA_E_TOPIC_EXISTS = 36,
+    KAFKA_E_INVALID_PARTITIONS = 37,
+    KAFKA_E_INVALID_REPLICATION = 38,
+    KAFKA_E_INVALID_ASSIGNMENT = 39,
+    KAFKA_E_INVALID_CONFIG = 40,
+    KAFKA_E_INVALID_REQUEST = 42,
+    KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION = 53,
+    KAFKA_E_NON_EMPTY_GROUP = 68,
+    KAFKA_E_GROUP_ID_NOT_FOUND = 69,
+    KAFKA_E_MEMBER_ID_REQUIRED = 79,
+    KAFKA_E_GROUP_FULL = 81,
+    KAFKA_E_FENCED_INSTANCE = 82,
+    KAFKA_E_INVALID_RECORD = 87,
+    KAFKA_E_UNKNOWN_TOPIC_ID = 100,
+};
+
+struct kafka_coordinator;
+
+/* Per shard; `free_requests` and the scratch memory are touched by that shard only. */
+struct kafka_shard {
+    struct list free_requests;
+    uint32_t n_free;
+    struct compress *compress;
+    struct buf scratch;  /* decompressed records of the batch being validated */
+    struct buf response; /* the response being encoded */
+};
+
+struct kafka_server {
+    struct engine *engine;
+    struct kafka_coordinator *coordinator; /* shard 0's */
+    char cluster_id[24];
+    _Atomic uint64_t n_requests, n_produced_bytes, n_fetched_bytes;
+    uint32_t n_shards;
+    struct kafka_shard shards[];
+};
+
+/* State of a connection. */
+struct kafka_conn {
+    struct list requests; /* under way or waiting for those before them, oldest first */
+    uint32_t n_requests;
+    size_t request_bytes;
+    uint32_t fetch_turn; /* which partition of a fetch comes first, in turn */
+    bool opened, canceling;
+};
+
+/* A request from its arrival until its answer is queued. */
+struct kafka_request {
+    struct list link;
+    struct conn *conn;
+    struct kafka_server *server;
+    struct shard *shard;
+    const struct kafka_api_codec *codec;
+    struct kafka_request_header header;
+    struct conn_block *block; /* holds the request's bytes */
+    size_t bytes;
+    struct arena arena;
+    const struct catalog *catalog; /* referenced by kafka_request_catalog */
+    void *request, *response;      /* decoded structs in the arena */
+    bool done, silent;             /* silent: no answer (acks=0) */
+    /* Ends what is still awaited, because the connection is closed; the request still finishes. May
+     * be NULL. */
+    void (*cancel)(struct kafka_request *r);
+    /* Gives back what the response holds. May be NULL. */
+    void (*cleanup)(struct kafka_request *r);
+    void *state; /* the handler's, in the arena */
+    uint32_t splices_max;
+    struct shard_call call; /* for the coordinator */
+};
+
+/* kafka.c */
+
+/* The request is answered with r->response (in r's arena), or not at all when silent. Its memory
+ * may be gone on return. Callable from inside the handler. */
+void kafka_request_finish(struct kafka_request *r, void *response);
+/* Out of memory and the like: no answer is possible, so the connection ends. */
+void kafka_request_fail(struct kafka_request *r, const char *what);
+/* Allocates in the request's arena, zeroed; NULL after failing the request: the handler just
+ * returns. */
+void *kafka_request_alloc(struct kafka_request *r, size_t n, size_t size);
+/* The catalog of when this was called first. */
+const struct catalog *kafka_request_catalog(struct kafka_request *r);
+struct kafka_shard *kafka_request_shard(const struct kafka_request *r);
+struct kafka_conn *kafka_request_conn(const struct kafka_request *r);
+/* Kafka's code for an engine error. */
+int16_t kafka_error_of(enum err e);
+/* A copy of the error's text in the arena (ptr NULL when out of memory). */
+struct str kafka_error_text(struct kafka_request *r, enum err e, const struct err_detail *why);
+/* Host and port of this broker as the client reached it. */
+struct str kafka_broker_host(const struct kafka_request *r, int32_t *port);
+
+/* Kafka's rule for names of topics. */
+bool kafka_topic_name_valid(struct str name);
+/* Served over this protocol? Everything that the catalog has is; NULL when there is none. */
+const struct topic *kafka_topic_find(struct kafka_request *r, struct str name, struct kafka_uuid id,
+                                     bool by_id);
+
+/* Handlers: each finishes or fails the request, now or later. */
+void kafka_handle_produce(struct kafka_request *r);
+void kafka_handle_init_producer_id(struct kafka_request *r);
+void kafka_handle_fetch(struct kafka_request *r);
+void kafka_handle_list_offsets(struct kafka_request *r);
+void kafka_handle_metadata(struct kafka_request *r);
+void kafka_handle_describe_cluster(struct kafka_request *r);
+void kafka_handle_find_coordinator(struct kafka_request *r);
+void kafka_handle_create_topics(struct kafka_request *r);
+void kafka_handle_delete_topics(struct kafka_request *r);
+void kafka_handle_describe_configs(struct kafka_request *r);
+void kafka_handle_group(struct kafka_request *r);
+
+/* kafka_coordinator.c: the coordinator's life; it registers its service on shard 0. */
+struct kafka_coordinator *kafka_coordinator_new(struct engine *e);
+void kafka_coordinator_free(struct kafka_coordinator *co);
+
+#endif

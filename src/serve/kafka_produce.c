@@ -1,0 +1,224 @@
+#include "serve/kafka_int.h"
+
+#include "wire/kafka_batch.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+
+/* One partition of a produce request under way. */
+struct produce_part {
+    struct append_request append;
+    struct kafka_request *request;
+    struct kafka_produce_res_partition *res;
+};
+
+struct produce_state {
+    struct kafka_produce_res *res;
+    uint32_t pending; /* appends not done, and 1 while they are being started */
+};
+
+enum { PRODUCE_VERSION_MIN = 3 };
+
+static bool has_error(const struct kafka_produce_res *res)
+{
+    for (uint32_t i = 0; i < res->n_topics; i++)
+        for (uint32_t k = 0; k < res->topics[i].n_partitions; k++)
+            if (res->topics[i].partitions[k].error_code != KAFKA_OK)
+                return true;
+    return false;
+}
+
+static void produce_done(struct kafka_request *r)
+{
+    struct produce_state *st = r->state;
+    if (--st->pending > 0)
+        return;
+    /* Nobody reads an answer to acks=0: ending the connection makes the producer look again. */
+    if (r->silent && has_error(st->res))
+        conn_close(r->conn);
+    kafka_request_finish(r, st->res);
+}
+
+static void part_error(struct kafka_produce_res_partition *p, int16_t code, struct str text)
+{
+    p->error_code = code;
+    p->base_offset = -1;
+    p->error_message = text;
+}
+
+static void append_done(struct append_request *a)
+{
+    struct produce_part *part = CONTAINER_OF(a, struct produce_part, append);
+    struct kafka_request *r = part->request;
+    if (a->err == ERR_OK) {
+        part->res->base_offset = a->base_offset;
+        part->res->log_start_offset = a->log_start_offset;
+        atomic_fetch_add_explicit(&r->server->n_produced_bytes, a->n_bytes, memory_order_relaxed);
+    } else {
+        part_error(part->res, kafka_error_of(a->err), kafka_error_text(r, a->err, &a->why));
+    }
+    produce_done(r);
+}
+
+/* Only what clients own may be written by them. */
+static bool topic_writable(struct kafka_request *r, const struct topic *t,
+                           struct kafka_produce_res_partition *res)
+{
+    if (t->kind == TOPIC_USER)
+        return true;
+    int16_t code = t->kind == TOPIC_INTERNAL ? KAFKA_E_INVALID_TOPIC : KAFKA_E_TOPIC_AUTHORIZATION;
+    part_error(res, code,
+               arena_printf(&r->arena,
+                            "topic \"%.*s\" is written by the server only: produce to the "
+                            "table that its view reads",
+                            STR_ARG(t->name)));
+    return false;
+}
+
+/* Checks the batches; false with the answer's error set. */
+static bool batches_valid(struct kafka_request *r, const struct topic *t, char *bytes, size_t n,
+                          struct kafka_run *run, struct kafka_produce_res_partition *res)
+{
+    struct kafka_shard *ks = kafka_request_shard(r);
+    struct err_detail why = {0};
+    size_t bytes_max = t->batch_bytes_max > 0 ? (size_t)t->batch_bytes_max : KAFKA_BATCH_BYTES_MAX;
+    enum err e = kafka_run_validate(bytes, n, bytes_max, ks->compress, &ks->scratch, run, &why);
+    if (e == ERR_OK && run->n_records <= UINT32_MAX)
+        return true;
+    part_error(res, e == ERR_OK ? KAFKA_E_INVALID_RECORD : kafka_error_of(e),
+               kafka_error_text(r, e, &why));
+    return false;
+}
+
+static void part_begin(struct kafka_request *r, const struct topic *t,
+                       const struct kafka_produce_req_partition *in,
+                       struct kafka_produce_res_partition *res)
+{
+    const struct kafka_produce_req *req = r->request;
+    struct produce_state *st = r->state;
+    if (in->index < 0 || (uint32_t)in->index >= t->n_partitions) {
+        part_error(res, KAFKA_E_UNKNOWN_TOPIC,
+                   arena_printf(&r->arena,
+                                "topic \"%.*s\" has %u partitions, there is no partition "
+                                "%" PRId32,
+                                STR_ARG(t->name), t->n_partitions, in->index));
+        return;
+    }
+    if (!topic_writable(r, t, res))
+        return;
+    if (in->records.len == 0) {
+        part_error(res, KAFKA_E_INVALID_RECORD, STR("no records for the partition"));
+        return;
+    }
+    char *bytes = conn_block_mutable(r->block, in->records.ptr);
+    struct kafka_run run;
+    if (!batches_valid(r, t, bytes, in->records.len, &run, res))
+        return;
+    struct produce_part *part = arena_zalloc(&r->arena, 1, sizeof *part);
+    if (part == NULL) {
+        part_error(res, kafka_error_of(ERR_NO_MEMORY), STR("out of memory for the request"));
+        return;
+    }
+    part->request = r;
+    part->res = res;
+    part->append.topic = t;
+    part->append.partition = (uint32_t)in->index;
+    part->append.batches = bytes;
+    part->append.n_bytes = in->records.len;
+    part->append.n_records = (uint32_t)run.n_records;
+    part->append.want_durable = req->acks != 0;
+    part->append.done = append_done;
+    st->pending++;
+    shard_append(r->shard, &part->append);
+}
+
+/* What is wrong with the request as a whole, or 0. */
+static int16_t produce_refusal(const struct kafka_request *r, struct str *text)
+{
+    const struct kafka_produce_req *req = r->request;
+    if (r->header.api_version < PRODUCE_VERSION_MIN) {
+        *text = STR("Produce before version 3 (message formats before Kafka 0.11) is not served");
+        return KAFKA_E_UNSUPPORTED_VERSION;
+    }
+    if (req->transactional_id.ptr != NULL) {
+        *text = STR("transactions are not offered: produce without a transactional id");
+        return KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION;
+    }
+    if (req->acks < -1 || req->acks > 1) {
+        *text = STR("acks must be 0, 1 or -1 (all)");
+        return KAFKA_E_INVALID_ACKS;
+    }
+    return KAFKA_OK;
+}
+
+static void topic_begin(struct kafka_request *r, const struct kafka_produce_req_topic *in,
+                        struct kafka_produce_res_topic *res, int16_t refusal, struct str text)
+{
+    res->name = in->name;
+    res->n_partitions = in->n_partitions;
+    const struct topic *t = catalog_topic(kafka_request_catalog(r), in->name);
+    if (t == NULL && refusal == KAFKA_OK) {
+        refusal = KAFKA_E_UNKNOWN_TOPIC;
+        text = arena_printf(&r->arena, "no topic \"%.*s\"", STR_ARG(in->name));
+    }
+    for (uint32_t i = 0; i < in->n_partitions; i++) {
+        struct kafka_produce_res_partition *p = &res->partitions[i];
+        p->index = in->partitions[i].index;
+        p->log_append_time_ms = p->log_start_offset = -1;
+        if (refusal != KAFKA_OK)
+            part_error(p, refusal, text);
+        else
+            part_begin(r, t, &in->partitions[i], p);
+    }
+}
+
+void kafka_handle_produce(struct kafka_request *r)
+{
+    const struct kafka_produce_req *req = r->request;
+    struct produce_state *st = kafka_request_alloc(r, 1, sizeof *st);
+    if (st == NULL)
+        return;
+    r->state = st;
+    r->silent = req->acks == 0;
+    st->pending = 1;
+    st->res = arena_zalloc(&r->arena, 1, sizeof *st->res);
+    struct kafka_produce_res_topic *topics =
+        st->res == NULL ? NULL : arena_zalloc(&r->arena, req->n_topics, sizeof *topics);
+    if (topics == NULL) {
+        kafka_request_fail(r, "is too large for the memory of a request");
+        return;
+    }
+    st->res->topics = topics;
+    st->res->n_topics = req->n_topics;
+    struct str text = {NULL, 0};
+    int16_t refusal = produce_refusal(r, &text);
+    for (uint32_t i = 0; i < req->n_topics; i++) {
+        struct kafka_produce_res_partition *parts = topics[i].partitions =
+            arena_zalloc(&r->arena, req->topics[i].n_partitions, sizeof *parts);
+        if (parts == NULL) {
+            kafka_request_fail(r, "is too large for the memory of a request");
+            return;
+        }
+    }
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        topic_begin(r, &req->topics[i], &topics[i], refusal, text);
+    produce_done(r);
+}
+
+/* Producer ids are random: 62 bits do not repeat, and nothing has to be kept. */
+void kafka_handle_init_producer_id(struct kafka_request *r)
+{
+    const struct kafka_init_producer_id_req *req = r->request;
+    struct kafka_init_producer_id_res *res = kafka_request_alloc(r, 1, sizeof *res);
+    if (res == NULL)
+        return;
+    if (req->transactional_id.ptr != NULL) {
+        res->error_code = KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION;
+        res->producer_id = res->producer_epoch = -1;
+    } else {
+        uint64_t id;
+        host_random(engine_host(r->server->engine), &id, sizeof id);
+        res->producer_id = (int64_t)(id >> 2);
+    }
+    kafka_request_finish(r, res);
+}
