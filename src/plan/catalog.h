@@ -17,6 +17,9 @@ enum {
     PARTITIONS_MAX = 1024,       /* per topic */
     TOPICS_MAX = 10000,
     TABLE_COLUMNS_MAX = 1000,
+    /* Of topics that say nothing else. */
+    TOPIC_SEGMENT_BYTES_DEFAULT = 64 << 20,
+    TOPIC_BATCH_BYTES_DEFAULT = 1048588,   /* Kafka's message.max.bytes */
 };
 
 enum topic_kind {
@@ -53,12 +56,17 @@ struct column_def {
     bool not_null;
 };
 
+enum { RELATION_SYSTEM = 0x40000000, RELATION_OF_TOPIC = 0x20000000 };
+
 /* A table, a view's output, or a raw topic seen as a table. */
 struct relation {
     struct str name;
-    uint32_t number;                 /* never reused */
+    /* Never reused. Relations that follow from a topic (raw topics, late tables, sys.dead_letters) have its number with
+     * RELATION_OF_TOPIC set; the other sys.* relations count from RELATION_SYSTEM. */
+    uint32_t number;
     enum relation_kind { REL_TABLE, REL_VIEW, REL_RAW_TOPIC, REL_SYSTEM } kind;
     const struct topic *topic;       /* where its rows (or changes) are; NULL for REL_SYSTEM */
+    struct str sql;                  /* the CREATE text; empty when there was none */
     uint32_t n_columns;
     const struct column_def *columns;
     /* REL_TABLE */
@@ -79,11 +87,15 @@ struct view {
     const struct relation *source;   /* the one input relation */
     const struct topic *late;        /* NULL: late rows are only counted */
     bool emit_final;                 /* emit = 'final' (else 'changes') */
-    uint32_t n_key_columns;          /* leading output columns that identify a row; 0 = append-only stream */
+    bool append_only;                /* no aggregate: rows are only ever added, and have no key */
+    uint32_t n_key_columns;          /* 0 without append_only: an aggregate without GROUP BY, one row */
+    const uint32_t *key_columns;     /* output columns that identify a row, in the order of the group keys */
 };
 
 struct catalog {
     uint64_t version;
+    /* One above the greatest number ever applied: what shard 0 gives to the next topic and relation. */
+    uint32_t next_topic, next_relation;
     uint32_t n_topics, n_relations;
     const struct topic *const *topics;         /* sorted by name */
     const struct relation *const *relations;   /* sorted by name; includes raw topics and sys.* */

@@ -5,6 +5,8 @@
 #include "type/function.h"
 #include "type/type.h"
 
+enum { PLAN_EXPR_NODES_MAX = 100000 };
+
 enum expr_kind {
     EXPR_CONST,      /* value */
     EXPR_COLUMN,     /* input column `index` */
@@ -23,8 +25,9 @@ enum expr_kind {
 struct expr {
     enum expr_kind kind;
     enum type type;                  /* result */
-    int32_t position;                /* byte position in the SQL text, -1 unknown: for messages */
+    int32_t position;                /* byte position in the SQL text from 0, -1 unknown: for messages */
     uint32_t n_args;
+    uint32_t n_nodes;                /* of the whole tree, shared subtrees counted each time; <= PLAN_EXPR_NODES_MAX */
     const struct expr *const *args;
     uint32_t index;                  /* COLUMN, PARAM */
     struct value value;              /* CONST */

@@ -37,6 +37,8 @@ struct sort_key {
     bool descending, nulls_first;
 };
 
+enum { WINDOWS_PER_ROW_MAX = 10000 };   /* size / slide of a hop */
+
 struct window_spec {
     uint32_t time_column;        /* of the input, timestamptz, the table's event time in a view */
     int64_t size_us, slide_us;   /* tumble: slide == size. Windows start at multiples of slide since 1970 (UTC) + offset_us */

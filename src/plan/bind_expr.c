@@ -1,0 +1,574 @@
+/* Expressions: parse tree to typed tree. */
+#include "plan/plan_int.h"
+
+#include <stdio.h>
+
+/* ---- names ---- */
+
+static struct str field_string(const PgQuery__ColumnRef *ref, size_t i)
+{
+    return node_string(ref->fields[i]);
+}
+
+static bool column_matches(const struct scope_column *c, struct str table, struct str name)
+{
+    if (!str_eq(c->name, name))
+        return false;
+    return table.len == 0 || str_eq(c->table, table) || str_eq(c->table2, table);
+}
+
+static void *no_column(struct query_level *q, struct str table, struct str name, int32_t position)
+{
+    struct binder *b = q->b;
+    struct str *names = bind_alloc(b, q->scope.n + 1, sizeof *names);
+    if (names == NULL)
+        return NULL;
+    bool table_known = table.len == 0;
+    for (uint32_t i = 0; i < q->scope.n; i++) {
+        const struct scope_column *c = &q->scope.columns[i];
+        names[i] = c->name;
+        table_known |= str_eq(c->table, table) || str_eq(c->table2, table);
+    }
+    if (!table_known)
+        return bind_fail(b, position, ERR_UNDEFINED_TABLE,
+                         "missing FROM-clause entry for table \"%.*s\"", STR_ARG(table));
+    if (table.len > 0)
+        bind_fail(b, position, ERR_UNDEFINED_COLUMN, "column %.*s.%.*s does not exist",
+                  STR_ARG(table), STR_ARG(name));
+    else
+        bind_fail(b, position, ERR_UNDEFINED_COLUMN, "column \"%.*s\" does not exist",
+                  STR_ARG(name));
+    bind_nearest(b, name, names, q->scope.n);
+    return NULL;
+}
+
+const struct scope_column *scope_find(struct query_level *q, const PgQuery__ColumnRef *ref)
+{
+    size_t n = ref->n_fields;
+    struct str name = n > 0 ? field_string(ref, n - 1) : (struct str){NULL, 0};
+    struct str table = n > 1 ? field_string(ref, n - 2) : (struct str){NULL, 0};
+    if (name.len == 0)
+        return bind_fail(q->b, ref->location, ERR_UNSUPPORTED,
+                         "row expansion via \"*\" is not supported here");
+    if (n > 3)
+        return bind_fail(q->b, ref->location, ERR_UNSUPPORTED,
+                         "cross-database references are not implemented");
+    const struct scope_column *found = NULL;
+    for (uint32_t i = 0; i < q->scope.n; i++) {
+        const struct scope_column *c = &q->scope.columns[i];
+        if (!column_matches(c, table, name))
+            continue;
+        if (found != NULL)
+            return bind_fail(q->b, ref->location, ERR_AMBIGUOUS_COLUMN,
+                             "column reference \"%.*s\" is ambiguous", STR_ARG(name));
+        found = c;
+    }
+    return found != NULL ? found : no_column(q, table, name, ref->location);
+}
+
+static struct expr *bind_column(struct query_level *q, const PgQuery__ColumnRef *ref)
+{
+    const struct scope_column *c = scope_find(q, ref);
+    struct expr *e = c != NULL ? bind_alloc(q->b, 1, sizeof *e) : NULL;
+    if (e == NULL)
+        return NULL;
+    *e = *c->expr;
+    e->position = ref->location;
+    return e;
+}
+
+static bool params_grow(struct binder *b, uint32_t n)
+{
+    if (n > b->params_cap) {
+        uint32_t cap = n < 16 ? 16 : n * 2;
+        enum type *types = bind_alloc(b, cap, sizeof *types);
+        struct param_use **uses = bind_alloc(b, cap, sizeof(*uses));
+        if (types == NULL || uses == NULL)
+            return false;
+        if (b->n_params > 0) {
+            memcpy(types, b->params, b->n_params * sizeof *types);
+            memcpy(uses, b->param_uses, b->n_params * sizeof(*uses));
+        }
+        b->params = types;
+        b->param_uses = uses;
+        b->params_cap = cap;
+    }
+    if (n > b->n_params)
+        b->n_params = n;
+    return true;
+}
+
+struct expr *bind_param(struct binder *b, int32_t number, int32_t position)
+{
+    if (number < 1 || number > PARAMS_MAX)
+        return bind_fail(b, position, ERR_SYNTAX, "there is no parameter $%d", number);
+    if (!params_grow(b, (uint32_t)number))
+        return NULL;
+    uint32_t index = (uint32_t)number - 1;
+    struct expr *e = expr_new(b, EXPR_PARAM, b->params[index], position, NULL, 0);
+    if (e == NULL)
+        return NULL;
+    e->index = index;
+    if (e->type == TYPE_UNKNOWN) {
+        struct param_use *use = bind_alloc(b, 1, sizeof *use);
+        if (use == NULL)
+            return NULL;
+        *use = (struct param_use){e, b->param_uses[index]};
+        b->param_uses[index] = use;
+    }
+    return e;
+}
+
+/* ---- constants ---- */
+
+static struct expr *bind_number(struct binder *b, struct str digits, int32_t position)
+{
+    int64_t i;
+    struct value v = {.type = TYPE_INT8};
+    if (str_to_i64(digits, &i) == ERR_OK) {
+        v.as.i8 = i;
+        return expr_const(b, v, position);
+    }
+    struct err_detail why = {0};
+    enum err e = value_parse(TYPE_NUMERIC, digits, b->arena, &v, &why);
+    if (e != ERR_OK)
+        return bind_fail(b, position, e, "%s", err_text(e, &why));
+    return expr_const(b, v, position);
+}
+
+static struct expr *bind_const(struct binder *b, const PgQuery__AConst *c)
+{
+    struct value v = {.type = TYPE_UNKNOWN};
+    if (c->isnull) {
+        v.null = true;
+        return expr_const(b, v, c->location);
+    }
+    switch ((int)c->val_case) {
+    case PG_QUERY__A__CONST__VAL_IVAL:
+        v.type = TYPE_INT4;
+        v.as.i4 = c->ival->ival;
+        break;
+    case PG_QUERY__A__CONST__VAL_FVAL:
+        return bind_number(b, str_of(c->fval->fval), c->location);
+    case PG_QUERY__A__CONST__VAL_BOOLVAL:
+        v.type = TYPE_BOOL;
+        v.as.b = c->boolval->boolval != 0;
+        break;
+    case PG_QUERY__A__CONST__VAL_SVAL:
+        v.as.s = bind_str(b, str_of(c->sval->sval));
+        break;
+    default:
+        return bind_fail(b, c->location, ERR_UNSUPPORTED, "bit strings are not supported");
+    }
+    return expr_const(b, v, c->location);
+}
+
+/* ---- operators ---- */
+
+static struct str operator_name(const PgQuery__AExpr *e)
+{
+    return e->n_name > 0 ? node_string(e->name[e->n_name - 1]) : (struct str){NULL, 0};
+}
+
+struct expr *bind_operator(struct query_level *q, struct str name, struct expr *left,
+                           struct expr *right, int32_t position)
+{
+    struct expr *args[2] = {left, right};
+    uint32_t n = 2;
+    if (left == NULL) {
+        args[0] = right;
+        n = 1;
+    }
+    if (str_eq(name, STR("!=")))
+        name = STR("<>");
+    const struct function *f =
+        resolve_function(q->b, FUNCTION_OPERATOR, name, args, n, position);
+    if (f == NULL)
+        return NULL;
+    return expr_call(q->b, f, (const struct expr *const *)args, n, position);
+}
+
+static struct expr *not(struct binder *b, struct expr *e)
+{
+    const struct expr *arg = e;
+    return e == NULL ? NULL : expr_new(b, EXPR_NOT, TYPE_BOOL, e->position, &arg, 1);
+}
+
+static struct expr *bind_distinct(struct query_level *q, const PgQuery__AExpr *x, bool negate)
+{
+    struct expr *args[2] = {bind_expr(q, x->lexpr), bind_expr(q, x->rexpr)};
+    if (!coerce_common(q->b, args, 2, "IS DISTINCT FROM"))
+        return NULL;
+    struct expr *e = expr_new(q->b, EXPR_IS_DISTINCT, TYPE_BOOL, x->location,
+                              (const struct expr *const *)args, 2);
+    return negate ? not(q->b, e) : e;
+}
+
+static struct expr *bind_list_in(struct query_level *q, node *left, node *const *items, size_t n,
+                                 int32_t position)
+{
+    struct binder *b = q->b;
+    struct expr **args = bind_alloc(b, n + 1, sizeof(*args));
+    if (args == NULL)
+        return NULL;
+    if (n >= PLAN_EXPR_NODES_MAX)
+        return bind_fail(b, position, ERR_LIMIT, "more than %d values in IN",
+                         PLAN_EXPR_NODES_MAX);
+    args[0] = bind_expr(q, left);
+    for (size_t i = 0; i < n; i++)
+        args[i + 1] = bind_expr(q, items[i]);
+    if (!coerce_common(b, args, (uint32_t)n + 1, "IN"))
+        return NULL;
+    return expr_new(b, EXPR_IN, TYPE_BOOL, position, (const struct expr *const *)args,
+                    (uint32_t)n + 1);
+}
+
+static struct expr *bind_in(struct query_level *q, const PgQuery__AExpr *x)
+{
+    if (x->rexpr == NULL || (int)x->rexpr->node_case != PG_QUERY__NODE__NODE_LIST)
+        return bind_fail(q->b, x->location, ERR_UNSUPPORTED, "IN needs a list of values");
+    struct expr *e = bind_list_in(q, x->lexpr, (node *const *)x->rexpr->list->items,
+                                  x->rexpr->list->n_items, x->location);
+    return str_eq(operator_name(x), STR("<>")) ? not(q->b, e) : e;
+}
+
+static struct expr *bind_any(struct query_level *q, const PgQuery__AExpr *x)
+{
+    bool equal = (int)x->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP_ANY &&
+                 str_eq(operator_name(x), STR("="));
+    bool differ = (int)x->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP_ALL &&
+                  str_eq(operator_name(x), STR("<>"));
+    if ((!equal && !differ) || x->rexpr == NULL ||
+        (int)x->rexpr->node_case != PG_QUERY__NODE__NODE_A_ARRAY_EXPR ||
+        x->rexpr->a_array_expr->n_elements == 0) {
+        bind_fail(q->b, x->location, ERR_UNSUPPORTED,
+                  "ANY and ALL are supported as = ANY (ARRAY[...]) and <> ALL (ARRAY[...]) only");
+        return bind_hint(q->b, "Write x IN (a, b, ...) instead.");
+    }
+    struct expr *e = bind_list_in(q, x->lexpr, (node *const *)x->rexpr->a_array_expr->elements,
+                                  x->rexpr->a_array_expr->n_elements, x->location);
+    return differ ? not(q->b, e) : e;
+}
+
+static struct expr *bind_between(struct query_level *q, const PgQuery__AExpr *x, bool negate)
+{
+    if (x->rexpr == NULL || (int)x->rexpr->node_case != PG_QUERY__NODE__NODE_LIST ||
+        x->rexpr->list->n_items != 2)
+        return bind_fail(q->b, x->location, ERR_SYNTAX, "BETWEEN needs two bounds");
+    struct expr *value = bind_expr(q, x->lexpr);
+    struct expr *low = bind_expr(q, x->rexpr->list->items[0]);
+    struct expr *high = bind_expr(q, x->rexpr->list->items[1]);
+    if (value == NULL || low == NULL || high == NULL)
+        return NULL;
+    struct str from = negate ? STR("<") : STR(">=");
+    struct str to = negate ? STR(">") : STR("<=");
+    const struct expr *both[2] = {bind_operator(q, from, value, low, x->location),
+                                  bind_operator(q, to, value, high, x->location)};
+    return expr_new(q->b, negate ? EXPR_OR : EXPR_AND, TYPE_BOOL, x->location, both, 2);
+}
+
+static struct expr *bind_nullif(struct query_level *q, const PgQuery__AExpr *x)
+{
+    struct expr *args[2] = {bind_expr(q, x->lexpr), bind_expr(q, x->rexpr)};
+    if (!coerce_common(q->b, args, 2, "NULLIF"))
+        return NULL;
+    return bind_named(q, "nullif", args, 2, x->location);
+}
+
+static struct expr *bind_simple_operator(struct query_level *q, const PgQuery__AExpr *x)
+{
+    struct str name = operator_name(x);
+    struct expr *left = x->lexpr != NULL ? bind_expr(q, x->lexpr) : NULL;
+    struct expr *right = x->rexpr != NULL ? bind_expr(q, x->rexpr) : NULL;
+    if (right == NULL || (x->lexpr != NULL && left == NULL))
+        return bind_fail(q->b, x->location, ERR_SYNTAX, "operator without operand");
+    if (x->lexpr == NULL && str_eq(name, STR("+")) && type_category(right->type) == 'N')
+        return right;
+    return bind_operator(q, name, left, right, x->location);
+}
+
+static struct expr *bind_a_expr(struct query_level *q, const PgQuery__AExpr *x)
+{
+    switch ((int)x->kind) {
+    case PG_QUERY__A__EXPR__KIND__AEXPR_OP:
+    case PG_QUERY__A__EXPR__KIND__AEXPR_LIKE:
+    case PG_QUERY__A__EXPR__KIND__AEXPR_ILIKE: return bind_simple_operator(q, x);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_OP_ANY:
+    case PG_QUERY__A__EXPR__KIND__AEXPR_OP_ALL: return bind_any(q, x);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_DISTINCT: return bind_distinct(q, x, false);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_NOT_DISTINCT: return bind_distinct(q, x, true);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_NULLIF: return bind_nullif(q, x);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_IN: return bind_in(q, x);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_BETWEEN: return bind_between(q, x, false);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_NOT_BETWEEN: return bind_between(q, x, true);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_SIMILAR:
+        bind_fail(q->b, x->location, ERR_UNSUPPORTED, "SIMILAR TO is not supported");
+        return bind_hint(q->b, "Use LIKE, or a regular expression with ~.");
+    default:
+        bind_fail(q->b, x->location, ERR_UNSUPPORTED, "BETWEEN SYMMETRIC is not supported");
+        return bind_hint(q->b, "Write BETWEEN with the lower bound first.");
+    }
+}
+
+/* ---- conditions ---- */
+
+static struct expr *bind_bool(struct query_level *q, const PgQuery__BoolExpr *x)
+{
+    struct binder *b = q->b;
+    enum expr_kind kind = EXPR_NOT;
+    const char *what = "NOT";
+    if ((int)x->boolop == PG_QUERY__BOOL_EXPR_TYPE__AND_EXPR) {
+        kind = EXPR_AND;
+        what = "AND";
+    } else if ((int)x->boolop == PG_QUERY__BOOL_EXPR_TYPE__OR_EXPR) {
+        kind = EXPR_OR;
+        what = "OR";
+    }
+    const struct expr **args = bind_alloc(b, x->n_args + 1, sizeof(*args));
+    if (args == NULL)
+        return NULL;
+    for (size_t i = 0; i < x->n_args; i++)
+        args[i] = coerce_bool(b, bind_expr(q, x->args[i]), what);
+    return expr_new(b, kind, TYPE_BOOL, x->location, args, (uint32_t)x->n_args);
+}
+
+static struct expr *bind_null_test(struct query_level *q, const PgQuery__NullTest *x)
+{
+    struct expr *value = bind_expr(q, x->arg);
+    /* A parameter may still get its type from another place. */
+    if (value != NULL && value->kind != EXPR_PARAM)
+        value = coerce_unknown(q->b, value);
+    const struct expr *arg = value;
+    struct expr *e = arg == NULL ? NULL
+                                 : expr_new(q->b, EXPR_IS_NULL, TYPE_BOOL, x->location, &arg, 1);
+    return (int)x->nulltesttype == PG_QUERY__NULL_TEST_TYPE__IS_NOT_NULL ? not(q->b, e) : e;
+}
+
+static struct expr *bind_boolean_test(struct query_level *q, const PgQuery__BooleanTest *x)
+{
+    struct binder *b = q->b;
+    const struct expr *args[2] = {coerce_bool(b, bind_expr(q, x->arg), "IS"), NULL};
+    if (args[0] == NULL)
+        return NULL;
+    int kind = (int)x->booltesttype;
+    bool unknown = kind == PG_QUERY__BOOL_TEST_TYPE__IS_UNKNOWN ||
+                   kind == PG_QUERY__BOOL_TEST_TYPE__IS_NOT_UNKNOWN;
+    if (unknown) {
+        struct expr *e = expr_new(b, EXPR_IS_NULL, TYPE_BOOL, x->location, args, 1);
+        return kind == PG_QUERY__BOOL_TEST_TYPE__IS_UNKNOWN ? e : not(b, e);
+    }
+    bool truth = kind == PG_QUERY__BOOL_TEST_TYPE__IS_TRUE ||
+                 kind == PG_QUERY__BOOL_TEST_TYPE__IS_NOT_TRUE;
+    bool negated = kind == PG_QUERY__BOOL_TEST_TYPE__IS_NOT_TRUE ||
+                   kind == PG_QUERY__BOOL_TEST_TYPE__IS_NOT_FALSE;
+    args[1] = expr_const(b, (struct value){.type = TYPE_BOOL, .as.b = truth}, x->location);
+    struct expr *e = expr_new(b, EXPR_IS_DISTINCT, TYPE_BOOL, x->location, args, 2);
+    return negated ? e : not(b, e);
+}
+
+static struct expr *case_condition(struct query_level *q, struct expr *subject,
+                                   const PgQuery__CaseWhen *w)
+{
+    struct expr *e = bind_expr(q, w->expr);
+    if (e == NULL)
+        return NULL;
+    if (subject != NULL)
+        e = bind_operator(q, STR("="), subject, e, w->location);
+    return coerce_bool(q->b, e, "CASE/WHEN");
+}
+
+static struct expr *bind_case(struct query_level *q, const PgQuery__CaseExpr *x)
+{
+    struct binder *b = q->b;
+    uint32_t n = (uint32_t)x->n_args;
+    struct expr *subject = x->arg != NULL ? coerce_unknown(b, bind_expr(q, x->arg)) : NULL;
+    struct expr **results = bind_alloc(b, n + 1, sizeof(*results));
+    const struct expr **args = bind_alloc(b, 2 * n + 1, sizeof(*args));
+    if (results == NULL || args == NULL || (x->arg != NULL && subject == NULL))
+        return NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        const PgQuery__CaseWhen *w = x->args[i]->case_when;
+        args[2 * (size_t)i] = case_condition(q, subject, w);
+        results[i] = bind_expr(q, w->result);
+    }
+    struct value null = {.type = TYPE_UNKNOWN, .null = true};
+    results[n] = x->defresult != NULL ? bind_expr(q, x->defresult)
+                                      : expr_const(b, null, x->location);
+    if (!coerce_common(b, results, n + 1, "CASE"))
+        return NULL;
+    for (uint32_t i = 0; i < n; i++)
+        args[2 * (size_t)i + 1] = results[i];
+    args[2 * (size_t)n] = results[n];
+    return expr_new(b, EXPR_CASE, results[n]->type, x->location, args, 2 * n + 1);
+}
+
+static struct expr **bind_list(struct query_level *q, PgQuery__Node *const *items, size_t n)
+{
+    struct expr **args = bind_alloc(q->b, n + 1, sizeof(*args));
+    for (size_t i = 0; args != NULL && i < n; i++)
+        args[i] = bind_expr(q, items[i]);
+    return args;
+}
+
+static struct expr *bind_coalesce(struct query_level *q, const PgQuery__CoalesceExpr *x)
+{
+    struct expr **args = bind_list(q, x->args, x->n_args);
+    if (args == NULL || !coerce_common(q->b, args, (uint32_t)x->n_args, "COALESCE"))
+        return NULL;
+    return expr_new(q->b, EXPR_COALESCE, args[0]->type, x->location,
+                    (const struct expr *const *)args, (uint32_t)x->n_args);
+}
+
+static struct expr *bind_min_max(struct query_level *q, const PgQuery__MinMaxExpr *x)
+{
+    bool greatest = (int)x->op == PG_QUERY__MIN_MAX_OP__IS_GREATEST;
+    struct expr **args = bind_list(q, x->args, x->n_args);
+    if (args == NULL ||
+        !coerce_common(q->b, args, (uint32_t)x->n_args, greatest ? "GREATEST" : "LEAST"))
+        return NULL;
+    return bind_named(q, greatest ? "greatest" : "least", args, (uint32_t)x->n_args, x->location);
+}
+
+/* ---- casts and value functions ---- */
+
+static struct expr *bind_value_function(struct query_level *q, const PgQuery__SQLValueFunction *x)
+{
+    struct binder *b = q->b;
+    switch ((int)x->op) {
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_CURRENT_TIMESTAMP:
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_LOCALTIMESTAMP:
+        return bind_named(q, "now", NULL, 0, x->location);
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_CURRENT_DATE:
+        return coerce_try(b, bind_named(q, "now", NULL, 0, x->location), TYPE_DATE,
+                          CAST_EXPLICIT);
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_CURRENT_ROLE:
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_CURRENT_USER:
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_USER:
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_SESSION_USER:
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_CURRENT_CATALOG:
+        return expr_const(b, (struct value){.type = TYPE_TEXT, .as.s = STR("tidemill")},
+                          x->location);
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_CURRENT_SCHEMA:
+        return expr_const(b, (struct value){.type = TYPE_TEXT, .as.s = STR("public")},
+                          x->location);
+    default:
+        bind_fail(b, x->location, ERR_UNSUPPORTED,
+                  "CURRENT_TIME, LOCALTIME and precisions are not supported");
+        return bind_hint(b, "Use current_timestamp.");
+    }
+}
+
+/* INTERVAL '10' MINUTE: a bare number counts the last field's unit. */
+static struct expr *interval_with_fields(struct binder *b, struct expr *e, int32_t fields,
+                                         int32_t position)
+{
+    static const struct { int32_t bit; const char *unit; } units[] = {
+        {1 << 12, "second"}, {1 << 11, "minute"}, {1 << 10, "hour"},
+        {1 << 3, "day"}, {1 << 1, "month"}, {1 << 2, "year"}};
+    const char *unit = NULL;
+    int n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        if ((fields & units[i].bit) != 0) {
+            unit = unit == NULL ? units[i].unit : unit;
+            n++;
+        }
+    }
+    int64_t number;
+    bool literal = e->kind == EXPR_CONST && e->type == TYPE_UNKNOWN && !e->value.null;
+    if (n != 1 || unit == NULL || !literal || str_to_i64(e->value.as.s, &number) != ERR_OK) {
+        bind_fail(b, position, ERR_UNSUPPORTED, "interval fields are supported for a whole "
+                                                "number of one unit only");
+        return bind_hint(b, "Write the unit inside the quotes: INTERVAL '1 day 2 hours'.");
+    }
+    e->value.as.s = arena_printf(b->arena, "%.*s %s", STR_ARG(e->value.as.s), unit);
+    if (e->value.as.s.ptr == NULL)
+        return bind_fail(b, -1, ERR_NO_MEMORY, "out of memory");
+    return coerce_try(b, e, TYPE_INTERVAL, CAST_EXPLICIT);
+}
+
+static struct expr *bind_cast(struct query_level *q, const PgQuery__TypeCast *x)
+{
+    struct binder *b = q->b;
+    int32_t typmod;
+    int32_t fields;
+    enum type t = bind_type(b, x->type_name, &typmod, &fields);
+    struct expr *e = bind_expr(q, x->arg);
+    if (t == TYPE_UNKNOWN || e == NULL)
+        return NULL;
+    if (fields != 0)
+        return interval_with_fields(b, e, fields, x->location);
+    enum type from = e->type;
+    struct expr *r = coerce_try(b, e, t, CAST_EXPLICIT);
+    if (r == NULL)
+        return bind_fail(b, x->location, ERR_TYPE_MISMATCH, "cannot cast type %s to %s",
+                         type_name(from), type_name(t));
+    return coerce_typmod(b, r, t, typmod);
+}
+
+static struct expr *bind_collate(struct query_level *q, const PgQuery__CollateClause *x)
+{
+    struct str name = x->n_collname > 0 ? node_string(x->collname[x->n_collname - 1])
+                                        : (struct str){NULL, 0};
+    if (!str_eq(name, STR("C")) && !str_eq(name, STR("POSIX")) && !str_eq(name, STR("default"))) {
+        bind_fail(q->b, x->location, ERR_UNSUPPORTED, "collation \"%.*s\" is not supported",
+                  STR_ARG(name));
+        return bind_hint(q->b, "Text is compared byte by byte, as collation \"C\" does.");
+    }
+    return bind_expr(q, x->arg);
+}
+
+static struct expr *bind_unsupported(struct query_level *q, node *n)
+{
+    struct binder *b = q->b;
+    int32_t at = node_location(n);
+    switch ((int)n->node_case) {
+    case PG_QUERY__NODE__NODE_SUB_LINK:
+        bind_fail(b, at, ERR_UNSUPPORTED, "subqueries in expressions are not supported");
+        return bind_hint(b, "A subquery may stand in FROM: SELECT ... FROM (SELECT ...) AS s.");
+    case PG_QUERY__NODE__NODE_ROW_EXPR:
+        return bind_fail(b, at, ERR_UNSUPPORTED, "row values are not supported");
+    case PG_QUERY__NODE__NODE_A_ARRAY_EXPR:
+        bind_fail(b, at, ERR_UNSUPPORTED, "arrays are not supported");
+        return bind_hint(b, "jsonb holds arrays: '[1, 2]'::jsonb.");
+    case PG_QUERY__NODE__NODE_A_INDIRECTION:
+        bind_fail(b, at, ERR_UNSUPPORTED, "subscripts and fields of values are not supported");
+        return bind_hint(b, "Read jsonb with -> and ->>.");
+    case PG_QUERY__NODE__NODE_SET_TO_DEFAULT:
+        bind_fail(b, at, ERR_UNSUPPORTED, "DEFAULT is not supported here");
+        return bind_hint(b, "Leave the column out of the column list: it becomes NULL.");
+    case PG_QUERY__NODE__NODE_GROUPING_FUNC:
+        return bind_fail(b, at, ERR_UNSUPPORTED, "GROUPING is not supported");
+    case PG_QUERY__NODE__NODE_NAMED_ARG_EXPR:
+        return bind_fail(b, at, ERR_UNSUPPORTED, "named arguments are not supported here");
+    default:
+        return bind_fail(b, at, ERR_UNSUPPORTED, "this kind of expression is not supported");
+    }
+}
+
+/* dispatch table */
+struct expr *bind_expr(struct query_level *q, node *n)
+{
+    if (q->b->err != ERR_OK)
+        return NULL;
+    if (n == NULL)
+        return bind_fail(q->b, -1, ERR_SYNTAX, "an expression is missing");
+    switch ((int)n->node_case) {
+    case PG_QUERY__NODE__NODE_A_CONST: return bind_const(q->b, n->a_const);
+    case PG_QUERY__NODE__NODE_COLUMN_REF: return bind_column(q, n->column_ref);
+    case PG_QUERY__NODE__NODE_PARAM_REF:
+        return bind_param(q->b, n->param_ref->number, n->param_ref->location);
+    case PG_QUERY__NODE__NODE_A_EXPR: return bind_a_expr(q, n->a_expr);
+    case PG_QUERY__NODE__NODE_BOOL_EXPR: return bind_bool(q, n->bool_expr);
+    case PG_QUERY__NODE__NODE_NULL_TEST: return bind_null_test(q, n->null_test);
+    case PG_QUERY__NODE__NODE_BOOLEAN_TEST: return bind_boolean_test(q, n->boolean_test);
+    case PG_QUERY__NODE__NODE_CASE_EXPR: return bind_case(q, n->case_expr);
+    case PG_QUERY__NODE__NODE_COALESCE_EXPR: return bind_coalesce(q, n->coalesce_expr);
+    case PG_QUERY__NODE__NODE_MIN_MAX_EXPR: return bind_min_max(q, n->min_max_expr);
+    case PG_QUERY__NODE__NODE_SQLVALUE_FUNCTION:
+        return bind_value_function(q, n->sqlvalue_function);
+    case PG_QUERY__NODE__NODE_TYPE_CAST: return bind_cast(q, n->type_cast);
+    case PG_QUERY__NODE__NODE_FUNC_CALL: return bind_call(q, n->func_call);
+    case PG_QUERY__NODE__NODE_COLLATE_CLAUSE: return bind_collate(q, n->collate_clause);
+    default: return bind_unsupported(q, n);
+    }
+}

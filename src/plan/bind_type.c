@@ -1,0 +1,106 @@
+/* Type names. */
+#include "plan/plan_int.h"
+
+enum { TYPMODS_MAX = 2 };
+
+static enum type no_type(struct binder *b, struct str name, int32_t position)
+{
+    static const struct str names[] = {
+        {"boolean", 7}, {"integer", 7}, {"bigint", 6}, {"double precision", 16}, {"numeric", 7},
+        {"text", 4}, {"timestamptz", 11}, {"date", 4}, {"interval", 8}, {"jsonb", 5},
+        {"bool", 4}, {"int4", 4}, {"int8", 4}, {"float8", 6}, {"varchar", 7}};
+    bind_fail(b, position, ERR_UNDEFINED_OBJECT, "type \"%.*s\" does not exist", STR_ARG(name));
+    bind_nearest(b, name, names, ARRAY_LEN(names));
+    bind_hint(b, "Types are boolean, integer, bigint, double precision, numeric, text, "
+                 "timestamptz, date, interval and jsonb.");
+    return TYPE_UNKNOWN;
+}
+
+static bool read_typmods(struct binder *b, const PgQuery__TypeName *t, int32_t *mods)
+{
+    if (t->n_typmods > TYPMODS_MAX) {
+        bind_fail(b, t->location, ERR_SYNTAX, "too many type modifiers");
+        return false;
+    }
+    for (size_t i = 0; i < t->n_typmods; i++) {
+        node *n = t->typmods[i];
+        if ((int)n->node_case != PG_QUERY__NODE__NODE_A_CONST ||
+            (int)n->a_const->val_case != PG_QUERY__A__CONST__VAL_IVAL) {
+            bind_fail(b, t->location, ERR_SYNTAX, "type modifiers must be whole numbers");
+            return false;
+        }
+        mods[i] = n->a_const->ival->ival;
+    }
+    return true;
+}
+
+static bool numeric_typmod(struct binder *b, const PgQuery__TypeName *t, const int32_t *mods,
+                           int32_t *typmod)
+{
+    int32_t precision = mods[0];
+    int32_t scale = t->n_typmods > 1 ? mods[1] : 0;
+    if (precision < 1 || precision > NUMERIC_DIGITS_MAX) {
+        bind_fail(b, t->location, ERR_INVALID_PARAMETER,
+                  "NUMERIC precision %d must be between 1 and %d", precision, NUMERIC_DIGITS_MAX);
+        return false;
+    }
+    if (scale < 0 || scale > precision || scale > NUMERIC_SCALE_MAX) {
+        bind_fail(b, t->location, ERR_INVALID_PARAMETER,
+                  "NUMERIC scale %d must be between 0 and the precision %d", scale, precision);
+        return false;
+    }
+    *typmod = ((precision << 16) | scale) + 4; /* numeric.c, make_numeric_typmod */
+    return true;
+}
+
+static enum type apply_typmods(struct binder *b, const PgQuery__TypeName *t, enum type type,
+                               int32_t *typmod, int32_t *fields)
+{
+    int32_t mods[TYPMODS_MAX] = {0};
+    if (t->n_typmods == 0)
+        return type;
+    if (!read_typmods(b, t, mods))
+        return TYPE_UNKNOWN;
+    enum { INTERVAL_FULL_RANGE = 0x7fff, TIMESTAMP_DIGITS = 6 };
+    if (type == TYPE_NUMERIC)
+        return numeric_typmod(b, t, mods, typmod) ? type : TYPE_UNKNOWN;
+    if (type == TYPE_INTERVAL && t->n_typmods == 1) {
+        *fields = mods[0] == INTERVAL_FULL_RANGE ? 0 : mods[0];
+        return type;
+    }
+    if (type == TYPE_TIMESTAMPTZ && mods[0] == TIMESTAMP_DIGITS)
+        return type;
+    bind_fail(b, t->location, ERR_UNSUPPORTED, "%s takes no length or precision here",
+              type_name(type));
+    if (type == TYPE_TEXT)
+        bind_hint(b, "Use text; where a limit matters, filter with length(column) <= n.");
+    return TYPE_UNKNOWN;
+}
+
+enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmod, int32_t *fields)
+{
+    *typmod = -1;
+    *fields = 0;
+    if (t == NULL || t->n_names == 0) {
+        bind_fail(b, -1, ERR_SYNTAX, "a type is missing");
+        return TYPE_UNKNOWN;
+    }
+    struct str name = node_string(t->names[t->n_names - 1]);
+    if (t->n_array_bounds > 0) {
+        bind_fail(b, t->location, ERR_UNSUPPORTED, "array types are not supported");
+        bind_hint(b, "jsonb holds arrays.");
+        return TYPE_UNKNOWN;
+    }
+    if (t->setof || t->pct_type) {
+        bind_fail(b, t->location, ERR_UNSUPPORTED, "this type is not supported");
+        return TYPE_UNKNOWN;
+    }
+    bool builtin = t->n_names == 1 || str_eq(node_string(t->names[0]), STR("pg_catalog"));
+    enum type type = builtin ? type_by_name(name) : TYPE_UNKNOWN;
+    if (type == TYPE_UNKNOWN)
+        return no_type(b, name, t->location);
+    /* char is char(1) to the grammar. */
+    if (str_eq(name, STR("bpchar")) && t->n_typmods == 1)
+        return type;
+    return apply_typmods(b, t, type, typmod, fields);
+}

@@ -1,0 +1,612 @@
+/* Catalog versions. A version is three sorted arrays of pointers to shared objects; making the next one copies the
+ * arrays and touches only the objects that change, so that views are never planned again. */
+#include "plan/catalog.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "plan/catalog_int.h"
+#include "plan/plan_int.h"
+
+enum {
+    OBJECT_BYTES_MAX = 1 << 20,      /* names and texts that are not in a plan */
+    VERSION_SLACK = 4,               /* objects one change can add */
+    NEAREST_MAX = 2000,              /* names that are compared for "did you mean" */
+};
+
+/* ---- objects ---- */
+
+static struct object *object_new(bool is_topic)
+{
+    struct object *o = mem_zalloc(1, sizeof *o);
+    if (o == NULL)
+        return NULL;
+    atomic_init(&o->refs, 1);
+    arena_init(&o->arena, OBJECT_BYTES_MAX);
+    o->is_topic = is_topic;
+    return o;
+}
+
+static void object_ref(struct object *o)
+{
+    atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+}
+
+/* Recursion ends: a relation holds topics and at most one source, which is no view. */
+static void object_unref(struct object *o)
+{
+    if (o == NULL || atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    plan_free(o->plan);
+    for (uint32_t i = 0; i < o->n_deps; i++)
+        object_unref(o->deps[i]);
+    arena_deinit(&o->arena);
+    mem_free(o);
+}
+
+static void object_hold(struct object *o, struct object *dep)
+{
+    CHECK(o->n_deps < OBJECT_DEPS_MAX);
+    object_ref(dep);
+    o->deps[o->n_deps++] = dep;
+}
+
+/* The public structs are inside their objects; every pointer in a catalog came from here. */
+static struct object *topic_object(const struct topic *t)
+{
+    union { const struct topic *in; char *out; } p = {t};
+    return (struct object *)(void *)(p.out - offsetof(struct object, topic));
+}
+
+static struct object *relation_object(const struct relation *r)
+{
+    union { const struct relation *in; char *out; } p = {r};
+    return (struct object *)(void *)(p.out - offsetof(struct object, relation));
+}
+
+/* ---- versions ---- */
+
+static struct version *version_of(const struct catalog *c)
+{
+    union { const struct catalog *in; char *out; } p = {c};
+    return (struct version *)(void *)(p.out - offsetof(struct version, pub));
+}
+
+const struct catalog *catalog_ref(const struct catalog *c)
+{
+    atomic_fetch_add_explicit(&version_of(c)->memory.refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void catalog_unref(const struct catalog *c)
+{
+    if (c == NULL)
+        return;
+    struct version *v = version_of(c);
+    if (atomic_fetch_sub_explicit(&v->memory.refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; i < c->n_relations; i++)
+        object_unref(relation_object(v->memory.relations[i]));
+    for (uint32_t i = 0; i < c->n_topics; i++)
+        object_unref(topic_object(v->memory.topics[i]));
+    mem_free(v->memory.topics);
+    mem_free(v->memory.topics_by_id);
+    mem_free(v->memory.relations);
+    mem_free(v);
+}
+
+static struct version *version_new(uint32_t topics_cap, uint32_t relations_cap)
+{
+    struct version *v = mem_zalloc(1, sizeof *v);
+    if (v == NULL)
+        return NULL;
+    struct catalog_memory *m = &v->memory;
+    atomic_init(&m->refs, 1);
+    m->topics_cap = topics_cap;
+    m->relations_cap = relations_cap;
+    m->topics = mem_zalloc(topics_cap, sizeof(*m->topics));
+    m->topics_by_id = mem_zalloc(topics_cap, sizeof(*m->topics_by_id));
+    m->relations = mem_zalloc(relations_cap, sizeof(*m->relations));
+    v->pub.topics = m->topics;
+    v->pub.relations = m->relations;
+    v->pub.memory = m;
+    v->pub.next_topic = 1;
+    v->pub.next_relation = 1;
+    if (m->topics == NULL || m->topics_by_id == NULL || m->relations == NULL) {
+        catalog_unref(&v->pub);
+        return NULL;
+    }
+    return v;
+}
+
+/* The next version, equal to `c` so far. */
+static struct version *version_copy(const struct catalog *c)
+{
+    struct version *v = version_new(c->n_topics + VERSION_SLACK, c->n_relations + VERSION_SLACK);
+    if (v == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < c->n_topics; i++) {
+        object_ref(topic_object(c->topics[i]));
+        v->memory.topics[i] = c->topics[i];
+        v->memory.topics_by_id[i] = c->memory->topics_by_id[i];
+    }
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        object_ref(relation_object(c->relations[i]));
+        v->memory.relations[i] = c->relations[i];
+    }
+    v->pub.n_topics = c->n_topics;
+    v->pub.n_relations = c->n_relations;
+    v->pub.version = c->version + 1;
+    v->pub.next_topic = c->next_topic;
+    v->pub.next_relation = c->next_relation;
+    return v;
+}
+
+/* ---- lookup ---- */
+
+/* First place whose name is not below `name`. */
+static uint32_t topic_place(const struct catalog *c, struct str name)
+{
+    uint32_t low = 0;
+    uint32_t high = c->n_topics;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (str_cmp(c->topics[mid]->name, name) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static uint32_t relation_place(const struct catalog *c, struct str name)
+{
+    uint32_t low = 0;
+    uint32_t high = c->n_relations;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (str_cmp(c->relations[mid]->name, name) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static uint32_t id_place(const struct catalog *c, const uint8_t id[16])
+{
+    uint32_t low = 0;
+    uint32_t high = c->n_topics;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (memcmp(c->memory->topics_by_id[mid]->id, id, 16) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+const struct topic *catalog_topic(const struct catalog *c, struct str name)
+{
+    uint32_t i = topic_place(c, name);
+    return i < c->n_topics && str_eq(c->topics[i]->name, name) ? c->topics[i] : NULL;
+}
+
+const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16])
+{
+    uint32_t i = id_place(c, id);
+    bool found = i < c->n_topics && memcmp(c->memory->topics_by_id[i]->id, id, 16) == 0;
+    return found ? c->memory->topics_by_id[i] : NULL;
+}
+
+const struct relation *catalog_relation(const struct catalog *c, struct str name)
+{
+    uint32_t i = relation_place(c, name);
+    return i < c->n_relations && str_eq(c->relations[i]->name, name) ? c->relations[i] : NULL;
+}
+
+enum err catalog_no_relation(const struct catalog *c, struct str name, struct err_detail *why)
+{
+    enum err e = err_set(why, ERR_UNDEFINED_TABLE, "relation \"%.*s\" does not exist",
+                         STR_ARG(name));
+    uint32_t n = c->n_relations < NEAREST_MAX ? c->n_relations : NEAREST_MAX;
+    struct str *names = mem_zalloc((size_t)n + 1, sizeof *names);
+    if (names == NULL)
+        return e;
+    for (uint32_t i = 0; i < n; i++)
+        names[i] = c->relations[i]->name;
+    int best = str_nearest(name, names, n);
+    if (best >= 0)
+        err_hint(why, "Perhaps you meant \"%.*s\".", STR_ARG(names[best]));
+    mem_free(names);
+    return e;
+}
+
+/* ---- editing a version ---- */
+
+static void add_topic(struct version *v, struct object *o)
+{
+    struct catalog_memory *m = &v->memory;
+    struct catalog *c = &v->pub;
+    CHECK(c->n_topics < m->topics_cap);
+    uint32_t i = topic_place(c, o->topic.name);
+    uint32_t k = id_place(c, o->topic.id);
+    memmove(&m->topics[i + 1], &m->topics[i], (c->n_topics - i) * sizeof(*m->topics));
+    memmove(&m->topics_by_id[k + 1], &m->topics_by_id[k],
+            (c->n_topics - k) * sizeof(*m->topics_by_id));
+    m->topics[i] = &o->topic;
+    m->topics_by_id[k] = &o->topic;
+    c->n_topics++;
+    if (o->topic.number >= c->next_topic)
+        c->next_topic = o->topic.number + 1;
+}
+
+static void add_relation(struct version *v, struct object *o)
+{
+    struct catalog_memory *m = &v->memory;
+    struct catalog *c = &v->pub;
+    CHECK(c->n_relations < m->relations_cap);
+    uint32_t i = relation_place(c, o->relation.name);
+    memmove(&m->relations[i + 1], &m->relations[i],
+            (c->n_relations - i) * sizeof(*m->relations));
+    m->relations[i] = &o->relation;
+    c->n_relations++;
+    if (o->relation.number < RELATION_OF_TOPIC && o->relation.number >= c->next_relation)
+        c->next_relation = o->relation.number + 1;
+}
+
+static void remove_topic(struct version *v, const struct topic *t)
+{
+    struct catalog_memory *m = &v->memory;
+    struct catalog *c = &v->pub;
+    uint32_t i = topic_place(c, t->name);
+    uint32_t k = id_place(c, t->id);
+    while (k < c->n_topics && m->topics_by_id[k] != t)
+        k++;
+    CHECK(i < c->n_topics && m->topics[i] == t && k < c->n_topics);
+    c->n_topics--;
+    memmove(&m->topics[i], &m->topics[i + 1], (c->n_topics - i) * sizeof(*m->topics));
+    memmove(&m->topics_by_id[k], &m->topics_by_id[k + 1],
+            (c->n_topics - k) * sizeof(*m->topics_by_id));
+    object_unref(topic_object(t));
+}
+
+static void remove_relation(struct version *v, const struct relation *r)
+{
+    struct catalog_memory *m = &v->memory;
+    struct catalog *c = &v->pub;
+    uint32_t i = relation_place(c, r->name);
+    CHECK(i < c->n_relations && m->relations[i] == r);
+    c->n_relations--;
+    memmove(&m->relations[i], &m->relations[i + 1],
+            (c->n_relations - i) * sizeof(*m->relations));
+    object_unref(relation_object(r));
+}
+
+static enum err no_memory(struct err_detail *why)
+{
+    return err_set(why, ERR_NO_MEMORY, "out of memory while changing the catalog");
+}
+
+/* ---- topics ---- */
+
+static enum err topic_valid(const struct catalog *c, const struct topic *t, struct err_detail *why)
+{
+    if (t->name.len == 0 || t->name.len > NAME_BYTES_MAX)
+        return err_set(why, ERR_INVALID_ARGUMENT, "topic names have 1 to %d bytes",
+                       NAME_BYTES_MAX);
+    if (t->n_partitions < 1 || t->n_partitions > PARTITIONS_MAX)
+        return err_set(why, ERR_INVALID_ARGUMENT, "topic \"%.*s\": partitions must be between 1 "
+                       "and %d, not %u", STR_ARG(t->name), PARTITIONS_MAX, t->n_partitions);
+    if (t->number >= RELATION_OF_TOPIC)
+        return err_set(why, ERR_INVALID_ARGUMENT, "topic \"%.*s\": number %u is too great",
+                       STR_ARG(t->name), t->number);
+    if (c->n_topics >= TOPICS_MAX)
+        return err_set(why, ERR_LIMIT, "there are %d topics already", TOPICS_MAX);
+    if (catalog_topic(c, t->name) != NULL)
+        return err_set(why, ERR_DUPLICATE_TABLE, "topic \"%.*s\" already exists",
+                       STR_ARG(t->name));
+    if (catalog_topic_by_id(c, t->id) != NULL)
+        return err_set(why, ERR_DUPLICATE_TABLE, "topic \"%.*s\": its id is taken",
+                       STR_ARG(t->name));
+    return ERR_OK;
+}
+
+/* Adds the topic alone, without a relation. */
+static enum err create_topic_only(struct version *v, const struct topic *t, struct object **out,
+                                  struct err_detail *why)
+{
+    TRY(topic_valid(&v->pub, t, why));
+    struct object *o = object_new(true);
+    if (o == NULL)
+        return no_memory(why);
+    o->topic = *t;
+    o->topic.name = arena_str(&o->arena, t->name);
+    if (o->topic.name.ptr == NULL) {
+        object_unref(o);
+        return no_memory(why);
+    }
+    add_topic(v, o);
+    *out = o;
+    return ERR_OK;
+}
+
+/* A relation that follows from its topic alone. */
+static enum err create_topic_relation(struct version *v, struct object *topic,
+                                      const struct column_def *columns, uint32_t n_columns,
+                                      int32_t event_time, struct err_detail *why)
+{
+    struct object *o = object_new(false);
+    if (o == NULL)
+        return no_memory(why);
+    bool raw = topic->topic.kind == TOPIC_USER;
+    object_hold(o, topic);
+    o->relation = (struct relation){
+        .name = topic->topic.name,
+        .number = topic->topic.number | RELATION_OF_TOPIC,
+        .kind = raw ? REL_RAW_TOPIC : REL_TABLE,
+        .topic = &topic->topic,
+        .n_columns = n_columns,
+        .columns = columns,
+        .format = raw ? FORMAT_RAW : FORMAT_JSON,
+        .on_error = ON_ERROR_IGNORE,
+        .event_time = event_time,
+        .key = -1,
+        .idle_timeout_us = IDLE_TIMEOUT_US_DEFAULT,
+        .future_us_max = FUTURE_US_DEFAULT,
+    };
+    add_relation(v, o);
+    return ERR_OK;
+}
+
+static enum err create_topic(struct version *v, const struct topic *t, struct err_detail *why)
+{
+    enum { DEAD_LETTER_AT = 4 };
+    struct object *o = NULL;
+    bool visible = t->kind == TOPIC_USER || t->kind == TOPIC_DEAD_LETTERS;
+    if (t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE)
+        return err_set(why, ERR_INVALID_ARGUMENT, "topic \"%.*s\": this kind of topic belongs to "
+                       "a view", STR_ARG(t->name));
+    if (visible && catalog_relation(&v->pub, t->name) != NULL)
+        return err_set(why, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
+                       STR_ARG(t->name));
+    TRY(create_topic_only(v, t, &o, why));
+    if (t->kind == TOPIC_USER)
+        return create_topic_relation(v, o, catalog_raw_columns, RAW_COLUMNS, RAW_TIMESTAMP, why);
+    if (t->kind == TOPIC_DEAD_LETTERS)
+        return create_topic_relation(v, o, catalog_dead_letters.columns,
+                                     catalog_dead_letters.n_columns, DEAD_LETTER_AT, why);
+    return ERR_OK;
+}
+
+static const struct relation *user_of_topic(const struct catalog *c, const struct topic *t)
+{
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *r = c->relations[i];
+        bool view = r->kind == REL_VIEW && (r->view->source->topic == t || r->view->late == t);
+        if (view || (r->topic == t && r->kind != REL_RAW_TOPIC))
+            return r;
+    }
+    return NULL;
+}
+
+static void remove_topic_and_raw(struct version *v, const struct topic *t)
+{
+    const struct relation *raw = catalog_relation(&v->pub, t->name);
+    if (raw != NULL && raw->topic == t)
+        remove_relation(v, raw);
+    remove_topic(v, t);
+}
+
+static enum err drop_topic(struct version *v, struct str name, struct err_detail *why)
+{
+    const struct topic *t = catalog_topic(&v->pub, name);
+    if (t == NULL)
+        return err_set(why, ERR_UNDEFINED_TABLE, "topic \"%.*s\" does not exist", STR_ARG(name));
+    const struct relation *r = user_of_topic(&v->pub, t);
+    if (r != NULL) {
+        enum err e = err_set(why, ERR_DEPENDENT_OBJECTS,
+                             "cannot drop topic %.*s because %s %.*s depends on it", STR_ARG(name),
+                             r->kind == REL_VIEW ? "materialized view" : "table",
+                             STR_ARG(r->name));
+        err_hint(why, "Drop %.*s first.", STR_ARG(r->name));
+        return e;
+    }
+    remove_topic_and_raw(v, t);
+    return ERR_OK;
+}
+
+/* ---- relations made by SQL ---- */
+
+/* Plans the change's text against the version so far; the plan does not keep that version alive. */
+static enum err plan_change(struct version *v, const struct catalog_change *change,
+                            enum statement_kind kind, struct object **out, struct err_detail *why)
+{
+    const struct relation *taken = catalog_relation(&v->pub, change->name);
+    if (taken != NULL && taken->kind != REL_RAW_TOPIC)
+        return err_set(why, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
+                       STR_ARG(change->name));
+    if (change->number >= RELATION_OF_TOPIC)
+        return err_set(why, ERR_INVALID_ARGUMENT, "relation number %u is too great",
+                       change->number);
+    struct plan *p = NULL;
+    TRY(plan_statement(change->sql, &v->pub, NULL, 0, &p, why));
+    struct object *o = p->kind == kind && str_eq(p->name, change->name) ? object_new(false) : NULL;
+    if (o == NULL) {
+        bool match = p->kind == kind && str_eq(p->name, change->name);
+        plan_free(p);
+        return match ? no_memory(why)
+                     : err_set(why, ERR_CORRUPT, "catalog change \"%.*s\" does not match its SQL",
+                               STR_ARG(change->name));
+    }
+    catalog_unref(p->catalog);
+    p->catalog = NULL;
+    o->plan = p;
+    o->relation = *p->relation;
+    o->relation.number = change->number;
+    o->relation.sql = p->change.sql;
+    *out = o;
+    return ERR_OK;
+}
+
+static enum err create_table(struct version *v, const struct catalog_change *change,
+                             struct err_detail *why)
+{
+    struct object *o = NULL;
+    TRY(plan_change(v, change, STMT_CREATE_TABLE, &o, why));
+    struct object *topic = o->relation.topic != NULL ? topic_object(o->relation.topic) : NULL;
+    enum err e = ERR_OK;
+    if (topic == NULL && change->topic.name.len == 0)
+        e = err_set(why, ERR_UNDEFINED_TABLE, "the topic of table \"%.*s\" does not exist",
+                    STR_ARG(change->name));
+    else if (topic == NULL) {
+        e = create_topic_only(v, &change->topic, &topic, why);
+        o->owns_topic = true;
+    }
+    if (e != ERR_OK) {
+        object_unref(o);
+        return e;
+    }
+    object_hold(o, topic);
+    o->relation.topic = &topic->topic;
+    const struct relation *raw = catalog_relation(&v->pub, o->relation.name);
+    if (raw != NULL)
+        remove_relation(v, raw); /* the table takes the topic's name */
+    add_relation(v, o);
+    bool own_name = str_eq(topic->topic.name, o->relation.name);
+    if (o->owns_topic && !own_name && catalog_relation(&v->pub, topic->topic.name) == NULL)
+        return create_topic_relation(v, topic, catalog_raw_columns, RAW_COLUMNS, RAW_TIMESTAMP,
+                                     why);
+    return ERR_OK;
+}
+
+/* The late table has the source's columns, which live as long as the view's object. */
+static enum err create_late(struct version *v, struct object *view, const struct topic *late,
+                            struct err_detail *why)
+{
+    struct object *topic = NULL;
+    const struct relation *source = view->view.source;
+    if (catalog_relation(&v->pub, late->name) != NULL)
+        return err_set(why, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
+                       STR_ARG(late->name));
+    TRY(create_topic_only(v, late, &topic, why));
+    object_hold(view, topic);
+    view->view.late = &topic->topic;
+    TRY(create_topic_relation(v, topic, source->columns, source->n_columns, source->event_time,
+                              why));
+    const struct relation *r = catalog_relation(&v->pub, late->name);
+    object_hold(relation_object(r), relation_object(source));
+    return ERR_OK;
+}
+
+static enum err create_view(struct version *v, const struct catalog_change *change,
+                            struct err_detail *why)
+{
+    struct object *o = NULL;
+    struct object *topic = NULL;
+    TRY(plan_change(v, change, STMT_CREATE_VIEW, &o, why));
+    enum err e = change->topic.name.len == 0
+                     ? err_set(why, ERR_CORRUPT, "view \"%.*s\" has no changelog topic",
+                               STR_ARG(change->name))
+                     : create_topic_only(v, &change->topic, &topic, why);
+    if (e != ERR_OK) {
+        object_unref(o);
+        return e;
+    }
+    object_hold(o, topic);
+    o->view = o->plan->view;
+    o->view.plan = o->plan;
+    object_hold(o, relation_object(o->view.source));
+    o->relation.topic = &topic->topic;
+    o->relation.view = &o->view;
+    add_relation(v, o);
+    return change->late.name.len > 0 ? create_late(v, o, &change->late, why) : ERR_OK;
+}
+
+static enum err drop_allowed(const struct catalog *c, const struct relation *r,
+                             struct err_detail *why)
+{
+    bool system = r->kind == REL_SYSTEM || r->kind == REL_RAW_TOPIC ||
+                  (r->topic->kind != TOPIC_USER && r->topic->kind != TOPIC_CHANGELOG);
+    if (system)
+        return err_set(why, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" cannot be dropped by itself",
+                       STR_ARG(r->name));
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *v = c->relations[i];
+        if (v->kind == REL_VIEW && v->view->source == r) {
+            enum err e = err_set(why, ERR_DEPENDENT_OBJECTS,
+                "cannot drop table %.*s because materialized view %.*s depends on it",
+                STR_ARG(r->name), STR_ARG(v->name));
+            err_hint(why, "Use DROP ... CASCADE to drop the dependent objects too.");
+            return e;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err drop_relation(struct version *v, struct str name, struct err_detail *why)
+{
+    const struct relation *r = catalog_relation(&v->pub, name);
+    if (r == NULL)
+        return catalog_no_relation(&v->pub, name, why);
+    TRY(drop_allowed(&v->pub, r, why));
+    const struct topic *topic = r->topic;
+    const struct topic *late = r->kind == REL_VIEW ? r->view->late : NULL;
+    bool takes_topic = r->kind == REL_VIEW || relation_object(r)->owns_topic;
+    remove_relation(v, r);
+    if (late != NULL)
+        remove_topic_and_raw(v, late);
+    if (takes_topic && user_of_topic(&v->pub, topic) == NULL) {
+        remove_topic_and_raw(v, topic);
+        return ERR_OK;
+    }
+    if (topic->kind != TOPIC_USER || catalog_relation(&v->pub, topic->name) != NULL)
+        return ERR_OK;
+    return create_topic_relation(v, topic_object(topic), catalog_raw_columns, RAW_COLUMNS,
+                                 RAW_TIMESTAMP, why);
+}
+
+/* ---- the whole ---- */
+
+enum err catalog_apply(const struct catalog *c, const struct catalog_change *change,
+                       const struct catalog **out, struct err_detail *why)
+{
+    struct version *v = version_copy(c);
+    if (v == NULL)
+        return no_memory(why);
+    enum err e = ERR_INTERNAL;
+    switch (change->verb) {
+    case CHANGE_CREATE_TOPIC: e = create_topic(v, &change->topic, why); break;
+    case CHANGE_DROP_TOPIC: e = drop_topic(v, change->name, why); break;
+    case CHANGE_CREATE_TABLE: e = create_table(v, change, why); break;
+    case CHANGE_CREATE_VIEW: e = create_view(v, change, why); break;
+    case CHANGE_DROP_RELATION: e = drop_relation(v, change->name, why); break;
+    }
+    if (e != ERR_OK) {
+        catalog_unref(&v->pub);
+        return e;
+    }
+    *out = &v->pub;
+    return ERR_OK;
+}
+
+const struct catalog *catalog_new(void)
+{
+    uint32_t n;
+    const struct system_relation *system = catalog_system(&n);
+    struct version *v = version_new(VERSION_SLACK, n + VERSION_SLACK);
+    for (uint32_t i = 0; v != NULL && i < n; i++) {
+        struct object *o = object_new(false);
+        if (o == NULL) {
+            catalog_unref(&v->pub);
+            return NULL;
+        }
+        o->relation = (struct relation){
+            .name = str_of(system[i].name), .number = RELATION_SYSTEM + i, .kind = REL_SYSTEM,
+            .n_columns = system[i].n_columns, .columns = system[i].columns,
+            .event_time = -1, .key = -1,
+        };
+        add_relation(v, o);
+    }
+    return v != NULL ? &v->pub : NULL;
+}

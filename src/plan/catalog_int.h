@@ -1,0 +1,48 @@
+/* Inside of the catalog: objects with reference counts, and a version being made. Private to plan/. */
+#ifndef TIDEMILL_PLAN_CATALOG_INT_H
+#define TIDEMILL_PLAN_CATALOG_INT_H
+
+#include "plan/plan.h"
+
+#include <stdatomic.h>
+
+enum { OBJECT_DEPS_MAX = 3 };
+
+/* A topic or a relation with everything it points to. Shared by all versions that contain it; freed with the last. */
+struct object {
+    atomic_uint refs;
+    struct arena arena;
+    struct object *deps[OBJECT_DEPS_MAX];   /* held: topic, late topic, source */
+    uint32_t n_deps;
+    struct plan *plan;               /* relations made by SQL: columns and plan live in it */
+    bool is_topic;
+    bool owns_topic;                 /* DROP takes the topic as well */
+    struct topic topic;
+    struct relation relation;
+    struct view view;
+};
+
+struct catalog_memory {
+    atomic_uint refs;
+    uint32_t topics_cap, relations_cap;
+    const struct topic **topics;
+    const struct topic **topics_by_id;
+    const struct relation **relations;
+};
+
+struct version {
+    struct catalog pub;
+    struct catalog_memory memory;
+};
+
+/* A system relation: its name and columns. */
+struct system_relation {
+    const char *name;
+    const struct column_def *columns;
+    uint32_t n_columns;
+};
+/* Without sys.dead_letters, which is a table over its topic. */
+const struct system_relation *catalog_system(uint32_t *n);
+extern const struct system_relation catalog_dead_letters;
+
+#endif

@@ -1,0 +1,341 @@
+/* Catalog changes as JSON objects, one per record of the catalog topic:
+ *
+ *   {"verb":"create_view","name":"avg_temp","number":2,"sql":"CREATE ...","topic":{...},"late":{...}}
+ *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog","placement":0,
+ *           "retention_ms":-1,"retention_bytes":-1,"segment_bytes":67108864,"batch_bytes_max":1048588}
+ *
+ * The reader is strict: unknown names, missing values and trailing bytes are damage. */
+#include "plan/catalog.h"
+#include "plan/plan_int.h"
+
+#include <inttypes.h>
+
+static const char *const verbs[] = {
+    [CHANGE_CREATE_TOPIC] = "create_topic", [CHANGE_DROP_TOPIC] = "drop_topic",
+    [CHANGE_CREATE_TABLE] = "create_table", [CHANGE_CREATE_VIEW] = "create_view",
+    [CHANGE_DROP_RELATION] = "drop_relation",
+};
+static const char *const kinds[] = {
+    [TOPIC_USER] = "user", [TOPIC_CHANGELOG] = "changelog", [TOPIC_LATE] = "late",
+    [TOPIC_DEAD_LETTERS] = "dead_letters", [TOPIC_INTERNAL] = "internal",
+};
+
+/* ---- writing ---- */
+
+static void put_string(struct buf *out, struct str s)
+{
+    buf_put_u8(out, '"');
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c == '\n')
+            buf_printf(out, "\\n");
+        else if (c < 0x20)
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_put_u8(out, c);
+    }
+    buf_put_u8(out, '"');
+}
+
+static void put_topic(struct buf *out, const char *name, const struct topic *t)
+{
+    buf_printf(out, ",\"%s\":{\"name\":", name);
+    put_string(out, t->name);
+    buf_printf(out, ",\"id\":\"");
+    for (size_t i = 0; i < sizeof t->id; i++)
+        buf_printf(out, "%02x", t->id[i]);
+    buf_printf(out, "\",\"number\":%u,\"partitions\":%u,\"kind\":\"%s\",\"placement\":%u",
+               t->number, t->n_partitions, kinds[t->kind], t->placement);
+    buf_printf(out, ",\"retention_ms\":%" PRId64 ",\"retention_bytes\":%" PRId64, t->retention_ms,
+               t->retention_bytes);
+    buf_printf(out, ",\"segment_bytes\":%" PRId64 ",\"batch_bytes_max\":%" PRId32 "}",
+               t->segment_bytes, t->batch_bytes_max);
+}
+
+enum err catalog_change_encode(const struct catalog_change *change, struct buf *out)
+{
+    buf_printf(out, "{\"verb\":\"%s\",\"name\":", verbs[change->verb]);
+    put_string(out, change->name);
+    buf_printf(out, ",\"number\":%u", change->number);
+    if (change->sql.len > 0) {
+        buf_printf(out, ",\"sql\":");
+        put_string(out, change->sql);
+    }
+    if (change->topic.name.len > 0)
+        put_topic(out, "topic", &change->topic);
+    if (change->late.name.len > 0)
+        put_topic(out, "late", &change->late);
+    buf_put_u8(out, '}');
+    return buf_err(out);
+}
+
+/* ---- reading ---- */
+
+struct reader {
+    struct str in;
+    size_t at;
+    struct arena *a;
+    struct err_detail *why;
+    enum err err;
+};
+
+static bool damage(struct reader *r, const char *what)
+{
+    if (r->err == ERR_OK)
+        r->err = err_set(r->why, ERR_CORRUPT, "catalog change: %s at byte %zu", what, r->at);
+    return false;
+}
+
+static bool accept(struct reader *r, char c)
+{
+    while (r->at < r->in.len && strchr(" \t\r\n", r->in.ptr[r->at]) != NULL &&
+           r->in.ptr[r->at] != '\0')
+        r->at++;
+    if (r->at == r->in.len || r->in.ptr[r->at] != c)
+        return false;
+    r->at++;
+    return true;
+}
+
+static bool expect(struct reader *r, char c, const char *what)
+{
+    return accept(r, c) || damage(r, what);
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* \uXXXX below U+0080: the writer escapes control characters only, everything else is UTF-8. */
+static bool read_unicode(struct reader *r, char *out)
+{
+    int value = 0;
+    for (int i = 0; i < 4; i++) {
+        int digit = r->at < r->in.len ? hex_digit(r->in.ptr[r->at]) : -1;
+        if (digit < 0)
+            return damage(r, "a bad \\u escape");
+        value = value * 16 + digit;
+        r->at++;
+    }
+    if (value == 0 || value >= 0x80)
+        return damage(r, "a \\u escape that is no ASCII character");
+    *out = (char)value;
+    return true;
+}
+
+static bool read_escape(struct reader *r, char *out)
+{
+    static const char from[] = "\"\\/bfnrt";
+    static const char to[] = "\"\\/\b\f\n\r\t";
+    if (r->at == r->in.len)
+        return damage(r, "an unfinished string");
+    char c = r->in.ptr[r->at++];
+    if (c == 'u')
+        return read_unicode(r, out);
+    const char *found = c != '\0' ? strchr(from, c) : NULL;
+    if (found == NULL)
+        return damage(r, "a bad escape");
+    *out = to[found - from];
+    return true;
+}
+
+static bool read_string(struct reader *r, struct str *out)
+{
+    if (!expect(r, '"', "a string is missing"))
+        return false;
+    char *text = arena_alloc(r->a, r->in.len - r->at + 1);
+    size_t n = 0;
+    if (text == NULL) {
+        r->err = err_set(r->why, ERR_NO_MEMORY, "out of memory while reading the catalog");
+        return false;
+    }
+    while (r->at < r->in.len && r->in.ptr[r->at] != '"') {
+        char c = r->in.ptr[r->at++];
+        if ((unsigned char)c < 0x20)
+            return damage(r, "a control character in a string");
+        if (c == '\\' && !read_escape(r, &c))
+            return false;
+        text[n++] = c;
+    }
+    text[n] = '\0';
+    *out = (struct str){text, n};
+    if (!expect(r, '"', "an unfinished string"))
+        return false;
+    return str_utf8_valid(*out) || damage(r, "a string that is no UTF-8");
+}
+
+static bool read_number(struct reader *r, int64_t min, int64_t max, int64_t *out)
+{
+    (void)accept(r, '\0');
+    size_t start = r->at;
+    if (r->at < r->in.len && r->in.ptr[r->at] == '-')
+        r->at++;
+    while (r->at < r->in.len && r->in.ptr[r->at] >= '0' && r->in.ptr[r->at] <= '9')
+        r->at++;
+    struct str digits = {r->in.ptr + start, r->at - start};
+    if (str_to_i64(digits, out) != ERR_OK || *out < min || *out > max)
+        return damage(r, "a bad number");
+    return true;
+}
+
+static bool read_u32(struct reader *r, uint32_t *out)
+{
+    int64_t n;
+    if (!read_number(r, 0, UINT32_MAX, &n))
+        return false;
+    *out = (uint32_t)n;
+    return true;
+}
+
+static bool read_word(struct reader *r, const char *const *words, size_t n, int *out)
+{
+    struct str s;
+    if (!read_string(r, &s))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(s, str_of(words[i]))) {
+            *out = (int)i;
+            return true;
+        }
+    }
+    return damage(r, "an unknown word");
+}
+
+static bool read_id(struct reader *r, uint8_t id[16])
+{
+    struct str s;
+    if (!read_string(r, &s))
+        return false;
+    if (s.len != 32)
+        return damage(r, "a topic id that has not 32 digits");
+    for (size_t i = 0; i < 16; i++) {
+        int high = hex_digit(s.ptr[2 * i]);
+        int low = hex_digit(s.ptr[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return damage(r, "a bad topic id");
+        id[i] = (uint8_t)(high * 16 + low);
+    }
+    return true;
+}
+
+/* Reads an object; field(arg, name) reads the value and returns the bit of a known field, 0 for an unknown one or on an
+ * error. Fields may not repeat. `seen` collects the bits. */
+static bool read_object(struct reader *r, uint32_t (*field)(struct reader *r, void *arg,
+                                                            struct str name),
+                        void *arg, uint32_t *seen)
+{
+    *seen = 0;
+    if (!expect(r, '{', "an object is missing"))
+        return false;
+    do {
+        struct str name;
+        if (!read_string(r, &name) || !expect(r, ':', "':' is missing"))
+            return false;
+        uint32_t bit = field(r, arg, name);
+        if (r->err != ERR_OK)
+            return false;
+        if (bit == 0 || (*seen & bit) != 0)
+            return damage(r, "an unknown or repeated name");
+        *seen |= bit;
+    } while (accept(r, ','));
+    return expect(r, '}', "'}' is missing");
+}
+
+enum { TF_NAME, TF_ID, TF_NUMBER, TF_PARTITIONS, TF_KIND, TF_PLACEMENT, TF_RETENTION_MS,
+       TF_RETENTION_BYTES, TF_SEGMENT_BYTES, TF_BATCH_BYTES_MAX, TF_COUNT };
+
+/* dispatch table */
+static uint32_t topic_field(struct reader *r, void *arg, struct str name)
+{
+    static const char *const names[TF_COUNT] = {
+        "name", "id", "number", "partitions", "kind", "placement", "retention_ms",
+        "retention_bytes", "segment_bytes", "batch_bytes_max"};
+    struct topic *t = arg;
+    int64_t n = 0;
+    int kind = 0;
+    int f = 0;
+    while (f < TF_COUNT && !str_eq(name, str_of(names[f])))
+        f++;
+    switch (f) {
+    case TF_NAME: (void)read_string(r, &t->name); break;
+    case TF_ID: (void)read_id(r, t->id); break;
+    case TF_NUMBER: (void)read_u32(r, &t->number); break;
+    case TF_PARTITIONS: (void)read_u32(r, &t->n_partitions); break;
+    case TF_KIND:
+        if (read_word(r, kinds, ARRAY_LEN(kinds), &kind))
+            t->kind = (enum topic_kind)kind;
+        break;
+    case TF_PLACEMENT: (void)read_u32(r, &t->placement); break;
+    case TF_RETENTION_MS: (void)read_number(r, -1, INT64_MAX, &t->retention_ms); break;
+    case TF_RETENTION_BYTES: (void)read_number(r, -1, INT64_MAX, &t->retention_bytes); break;
+    case TF_SEGMENT_BYTES: (void)read_number(r, 1, INT64_MAX, &t->segment_bytes); break;
+    case TF_BATCH_BYTES_MAX:
+        if (read_number(r, 1, INT32_MAX, &n))
+            t->batch_bytes_max = (int32_t)n;
+        break;
+    default: return 0;
+    }
+    return 1u << f;
+}
+
+static bool read_topic(struct reader *r, struct topic *t)
+{
+    uint32_t seen;
+    if (!read_object(r, topic_field, t, &seen))
+        return false;
+    if (seen != (1u << TF_COUNT) - 1)
+        return damage(r, "a topic without all of its fields");
+    return t->name.len > 0 || damage(r, "a topic without a name");
+}
+
+enum { CF_VERB = 1, CF_NAME = 2, CF_NUMBER = 4, CF_SQL = 8, CF_TOPIC = 16, CF_LATE = 32 };
+
+static uint32_t change_field(struct reader *r, void *arg, struct str name)
+{
+    struct catalog_change *c = arg;
+    int verb = 0;
+    if (str_eq(name, STR("verb"))) {
+        if (read_word(r, verbs, ARRAY_LEN(verbs), &verb))
+            c->verb = (enum catalog_verb)verb;
+        return CF_VERB;
+    }
+    if (str_eq(name, STR("name")))
+        return read_string(r, &c->name) ? CF_NAME : 0;
+    if (str_eq(name, STR("number")))
+        return read_u32(r, &c->number) ? CF_NUMBER : 0;
+    if (str_eq(name, STR("sql")))
+        return read_string(r, &c->sql) ? CF_SQL : 0;
+    if (str_eq(name, STR("topic")))
+        return read_topic(r, &c->topic) ? CF_TOPIC : 0;
+    if (str_eq(name, STR("late")))
+        return read_topic(r, &c->late) ? CF_LATE : 0;
+    return 0;
+}
+
+enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_change *out,
+                               struct err_detail *why)
+{
+    struct reader r = {.in = json, .a = a, .why = why};
+    uint32_t seen = 0;
+    *out = (struct catalog_change){0};
+    if (!read_object(&r, change_field, out, &seen))
+        return r.err;
+    (void)accept(&r, '\0');
+    if (r.at != json.len)
+        (void)damage(&r, "more bytes behind the object");
+    if ((seen & (CF_VERB | CF_NAME | CF_NUMBER)) != (CF_VERB | CF_NAME | CF_NUMBER))
+        (void)damage(&r, "verb, name or number is missing");
+    bool needs_sql = out->verb == CHANGE_CREATE_TABLE || out->verb == CHANGE_CREATE_VIEW;
+    bool needs_topic = out->verb == CHANGE_CREATE_TOPIC || out->verb == CHANGE_CREATE_VIEW;
+    if (r.err == ERR_OK && ((needs_sql && (seen & CF_SQL) == 0) ||
+                            (needs_topic && (seen & CF_TOPIC) == 0)))
+        (void)damage(&r, "sql or topic is missing");
+    return r.err;
+}

@@ -1,0 +1,627 @@
+/* CREATE TABLE, CREATE MATERIALIZED VIEW, DROP: statements to catalog changes. */
+#include "plan/plan_int.h"
+
+enum { DROPS_MAX = 1000 };
+
+/* Places in table_options' and view_options' tables. */
+enum { T_EVENT_TIME, T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE, T_KEY, T_PARTITIONS, T_FORMAT,
+       T_ON_ERROR, T_TOPIC, T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES, T_SEGMENT_BYTES,
+       T_OPTIONS };
+enum { V_EMIT, V_LATE_TO, V_PARTITIONS, V_OPTIONS };
+
+/* ---- names ---- */
+
+bool topic_name_ok(struct binder *b, struct str name, int32_t position)
+{
+    static const char *const reserved[] = {"sys.", "pg_catalog.", "information_schema.", "__"};
+    bool ok = name.len > 0 && name.len <= NAME_BYTES_MAX && !str_eq(name, STR(".")) &&
+              !str_eq(name, STR(".."));
+    for (size_t i = 0; ok && i < name.len; i++) {
+        char c = name.ptr[i];
+        ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+             c == '.' || c == '_' || c == '-';
+    }
+    if (!ok) {
+        bind_fail(b, position, ERR_INVALID_ARGUMENT, "\"%.*s\" cannot be the name of a topic",
+                  STR_ARG(name));
+        bind_hint(b, "Topic names have 1 to %d letters, digits, '.', '_' and '-'.",
+                  NAME_BYTES_MAX);
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(reserved); i++) {
+        if (str_starts(name, str_of(reserved[i]))) {
+            bind_fail(b, position, ERR_INVALID_ARGUMENT,
+                      "names that start with \"%s\" are reserved for the system", reserved[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+struct str new_relation_name(struct binder *b, const PgQuery__RangeVar *r)
+{
+    struct str none = {NULL, 0};
+    if (r == NULL)
+        return none;
+    if (r->schemaname[0] != '\0' && strcmp(r->schemaname, "public") != 0) {
+        bind_fail(b, r->location, ERR_UNSUPPORTED, "relations can only be created in schema "
+                                                   "public, not in \"%s\"", r->schemaname);
+        return none;
+    }
+    if (r->relpersistence[0] != '\0' && r->relpersistence[0] != 'p') {
+        bind_fail(b, r->location, ERR_UNSUPPORTED,
+                  "temporary and unlogged relations are not supported");
+        return none;
+    }
+    return bind_str(b, str_of(r->relname));
+}
+
+static bool name_free(struct binder *b, struct str name, int32_t position)
+{
+    const struct relation *r = catalog_relation(b->catalog, name);
+    if (r != NULL && r->kind != REL_RAW_TOPIC) {
+        bind_fail(b, position, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
+                  STR_ARG(name));
+        return false;
+    }
+    return true;
+}
+
+/* ---- CREATE TABLE: columns ---- */
+
+static bool refuse_constraint(struct binder *b, const PgQuery__Constraint *c)
+{
+    switch ((int)c->contype) {
+    case PG_QUERY__CONSTR_TYPE__CONSTR_PRIMARY:
+    case PG_QUERY__CONSTR_TYPE__CONSTR_UNIQUE:
+        bind_fail(b, c->location, ERR_UNSUPPORTED, "PRIMARY KEY and UNIQUE are not supported");
+        bind_hint(b, "A table is a stream of events. WITH (key = 'column') partitions it; a view "
+                     "with GROUP BY keeps one row per key.");
+        break;
+    case PG_QUERY__CONSTR_TYPE__CONSTR_DEFAULT:
+        bind_fail(b, c->location, ERR_UNSUPPORTED, "DEFAULT is not supported");
+        bind_hint(b, "Missing columns are NULL: use COALESCE where the table is read.");
+        break;
+    case PG_QUERY__CONSTR_TYPE__CONSTR_CHECK:
+        bind_fail(b, c->location, ERR_UNSUPPORTED, "CHECK is not supported");
+        bind_hint(b, "Filter with WHERE in a view.");
+        break;
+    case PG_QUERY__CONSTR_TYPE__CONSTR_FOREIGN:
+        bind_fail(b, c->location, ERR_UNSUPPORTED, "foreign keys are not supported");
+        break;
+    default:
+        bind_fail(b, c->location, ERR_UNSUPPORTED, "this constraint is not supported");
+        bind_hint(b, "Columns may be NOT NULL.");
+        break;
+    }
+    return false;
+}
+
+static bool read_column(struct binder *b, const PgQuery__ColumnDef *d, struct column_def *out)
+{
+    int32_t fields;
+    out->name = bind_str(b, str_of(d->colname));
+    out->type = bind_type(b, d->type_name, &out->typmod, &fields);
+    if (out->type == TYPE_UNKNOWN)
+        return false;
+    if (fields != 0) {
+        bind_fail(b, d->location, ERR_UNSUPPORTED, "interval fields are not supported here");
+        return false;
+    }
+    if (d->coll_clause != NULL) {
+        bind_fail(b, d->coll_clause->location, ERR_UNSUPPORTED, "COLLATE is not supported here");
+        bind_hint(b, "Text is compared byte by byte, as collation \"C\" does.");
+        return false;
+    }
+    for (size_t i = 0; i < d->n_constraints; i++) {
+        const PgQuery__Constraint *c = d->constraints[i]->constraint;
+        if ((int)c->contype == PG_QUERY__CONSTR_TYPE__CONSTR_NOTNULL)
+            out->not_null = true;
+        else if ((int)c->contype != PG_QUERY__CONSTR_TYPE__CONSTR_NULL)
+            return refuse_constraint(b, c);
+    }
+    return b->err == ERR_OK;
+}
+
+static bool column_is_new(struct binder *b, const struct column_def *columns, uint32_t n,
+                          struct str name, int32_t position)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (str_eq(columns[i].name, name)) {
+            bind_fail(b, position, ERR_DUPLICATE_COLUMN,
+                      "column \"%.*s\" specified more than once", STR_ARG(name));
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_columns(struct binder *b, const PgQuery__CreateStmt *s, struct relation *r)
+{
+    if (s->n_table_elts > TABLE_COLUMNS_MAX) {
+        bind_fail(b, -1, ERR_LIMIT, "tables can have at most %d columns", TABLE_COLUMNS_MAX);
+        return false;
+    }
+    struct column_def *columns = bind_alloc(b, s->n_table_elts + 1, sizeof *columns);
+    if (columns == NULL)
+        return false;
+    for (size_t i = 0; i < s->n_table_elts; i++) {
+        node *n = s->table_elts[i];
+        if ((int)n->node_case == PG_QUERY__NODE__NODE_CONSTRAINT)
+            return refuse_constraint(b, n->constraint);
+        if ((int)n->node_case != PG_QUERY__NODE__NODE_COLUMN_DEF) {
+            bind_fail(b, node_location(n), ERR_UNSUPPORTED, "LIKE is not supported here");
+            return false;
+        }
+        struct column_def *c = &columns[r->n_columns];
+        if (!read_column(b, n->column_def, c) ||
+            !column_is_new(b, columns, r->n_columns, c->name, n->column_def->location))
+            return false;
+        r->n_columns++;
+    }
+    r->columns = columns;
+    return true;
+}
+
+/* ---- CREATE TABLE: options ---- */
+
+/* The column an option names, or -1 with the error kept. */
+static int32_t option_column(struct binder *b, const struct relation *r, const char *option,
+                             const struct option_value *v)
+{
+    struct str *names = bind_alloc(b, (size_t)r->n_columns + 1, sizeof *names);
+    for (uint32_t i = 0; names != NULL && i < r->n_columns; i++) {
+        if (str_eq(r->columns[i].name, v->text))
+            return (int32_t)i;
+        names[i] = r->columns[i].name;
+    }
+    bind_fail(b, v->position, ERR_UNDEFINED_COLUMN,
+              "column \"%.*s\" named in option \"%s\" does not exist", STR_ARG(v->text), option);
+    if (names != NULL)
+        bind_nearest(b, v->text, names, r->n_columns);
+    return -1;
+}
+
+static bool event_time_options(struct binder *b, struct relation *r, const struct option_value *v)
+{
+    r->event_time = r->format == FORMAT_RAW ? RAW_TIMESTAMP : -1;
+    if (v[T_EVENT_TIME].given) {
+        r->event_time = option_column(b, r, "event_time", &v[T_EVENT_TIME]);
+        if (r->event_time < 0)
+            return false;
+        const struct column_def *c = &r->columns[r->event_time];
+        if (c->type != TYPE_TIMESTAMPTZ) {
+            bind_fail(b, v[T_EVENT_TIME].position, ERR_TYPE_MISMATCH,
+                      "event_time column \"%.*s\" is of type %s, not timestamptz",
+                      STR_ARG(c->name), type_name(c->type));
+            return false;
+        }
+    }
+    static const int needs[] = {T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE};
+    for (size_t i = 0; i < ARRAY_LEN(needs); i++) {
+        if (r->event_time < 0 && v[needs[i]].given) {
+            bind_fail(b, v[needs[i]].position, ERR_INVALID_ARGUMENT,
+                      "this option needs event_time");
+            bind_hint(b, "Name a timestamptz column: WITH (event_time = 'ts', ...).");
+            return false;
+        }
+    }
+    r->lateness_us = v[T_LATENESS].number;
+    r->idle_timeout_us = v[T_IDLE_TIMEOUT].number;
+    r->future_us_max = v[T_MAX_FUTURE].number;
+    return true;
+}
+
+static bool partitions_ok(struct binder *b, const struct option_value *v)
+{
+    if (v->number >= 1 && v->number <= PARTITIONS_MAX)
+        return true;
+    bind_fail(b, v->position, ERR_INVALID_ARGUMENT, "partitions must be between 1 and %d",
+              PARTITIONS_MAX);
+    return false;
+}
+
+static struct topic topic_defaults(enum topic_kind kind, struct str name, uint32_t n_partitions)
+{
+    return (struct topic){
+        .name = name, .n_partitions = n_partitions, .kind = kind,
+        .retention_ms = -1, .retention_bytes = -1,
+        .segment_bytes = TOPIC_SEGMENT_BYTES_DEFAULT,
+        .batch_bytes_max = TOPIC_BATCH_BYTES_DEFAULT,
+    };
+}
+
+static bool retention_options(struct binder *b, struct topic *t, const struct option_value *v)
+{
+    enum { SEGMENT_BYTES_MIN = 1 << 20, SEGMENT_BYTES_MAX = 1 << 30 };
+    if (v[T_RETENTION].given && v[T_RETENTION_MS].given) {
+        bind_fail(b, v[T_RETENTION_MS].position, ERR_INVALID_ARGUMENT,
+                  "retention and retention_ms mean the same: give one of them");
+        return false;
+    }
+    if (v[T_RETENTION].given)
+        t->retention_ms = v[T_RETENTION].number / 1000;
+    if (v[T_RETENTION_MS].given)
+        t->retention_ms = v[T_RETENTION_MS].number;
+    if (v[T_RETENTION_BYTES].given)
+        t->retention_bytes = v[T_RETENTION_BYTES].number;
+    t->segment_bytes = v[T_SEGMENT_BYTES].number;
+    if (t->segment_bytes < SEGMENT_BYTES_MIN || t->segment_bytes > SEGMENT_BYTES_MAX) {
+        bind_fail(b, v[T_SEGMENT_BYTES].position, ERR_INVALID_ARGUMENT,
+                  "segment_bytes must be between 1MB and 1GB");
+        return false;
+    }
+    return true;
+}
+
+/* An existing topic is taken as it is; else the change carries a new one. */
+static bool table_topic(struct binder *b, struct relation *r, const struct option_value *v)
+{
+    struct str name = v[T_TOPIC].given ? v[T_TOPIC].text : r->name;
+    int32_t at = v[T_TOPIC].position;
+    if (!topic_name_ok(b, name, at) || !partitions_ok(b, &v[T_PARTITIONS]))
+        return false;
+    const struct topic *t = catalog_topic(b->catalog, name);
+    if (t == NULL) {
+        b->plan->change.topic =
+            topic_defaults(TOPIC_USER, name, (uint32_t)v[T_PARTITIONS].number);
+        return retention_options(b, &b->plan->change.topic, v);
+    }
+    static const int fixed[] = {T_PARTITIONS, T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES,
+                                T_SEGMENT_BYTES};
+    if (t->kind != TOPIC_USER) {
+        bind_fail(b, at, ERR_WRONG_OBJECT_TYPE, "topic \"%.*s\" is written by the system",
+                  STR_ARG(name));
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
+        if (!v[fixed[i]].given || (fixed[i] == T_PARTITIONS &&
+                                   v[T_PARTITIONS].number == (int64_t)t->n_partitions))
+            continue;
+        bind_fail(b, v[fixed[i]].position, ERR_INVALID_ARGUMENT,
+                  "topic \"%.*s\" exists already, with %u partitions: its settings stay",
+                  STR_ARG(name), t->n_partitions);
+        bind_hint(b, "Leave the option out, or choose another topic.");
+        return false;
+    }
+    r->topic = t;
+    return true;
+}
+
+static bool table_options_apply(struct binder *b, struct relation *r, const struct option_value *v)
+{
+    r->format = v[T_FORMAT].number == 1 ? FORMAT_RAW : FORMAT_JSON;
+    r->on_error = v[T_ON_ERROR].number == 1 ? ON_ERROR_IGNORE : ON_ERROR_DEAD_LETTER;
+    if (r->format == FORMAT_RAW && r->n_columns > 0) {
+        bind_fail(b, v[T_FORMAT].position, ERR_INVALID_ARGUMENT,
+                  "a raw table has fixed columns");
+        bind_hint(b, "Write CREATE TABLE name () WITH (format = 'raw'): it has partition, "
+                     "\"offset\", timestamp, key, value and headers.");
+        return false;
+    }
+    if (r->format == FORMAT_RAW) {
+        r->columns = catalog_raw_columns;
+        r->n_columns = RAW_COLUMNS;
+    }
+    if (r->n_columns == 0) {
+        bind_fail(b, -1, ERR_INVALID_ARGUMENT, "a table needs at least one column");
+        return false;
+    }
+    r->key = v[T_KEY].given ? option_column(b, r, "key", &v[T_KEY]) : -1;
+    return b->err == ERR_OK && event_time_options(b, r, v) && table_topic(b, r, v);
+}
+
+static bool create_supported(struct binder *b, const PgQuery__CreateStmt *s)
+{
+    const char *what = s->n_inh_relations > 0 ? "INHERITS"
+                       : s->partspec != NULL || s->partbound != NULL ? "PARTITION BY"
+                       : s->of_typename != NULL ? "OF type"
+                       : s->tablespacename[0] != '\0' ? "TABLESPACE"
+                       : s->access_method[0] != '\0' ? "USING"
+                                                     : NULL;
+    if (what == NULL)
+        return true;
+    bind_fail(b, -1, ERR_UNSUPPORTED, "CREATE TABLE ... %s is not supported", what);
+    if (s->partspec != NULL)
+        bind_hint(b, "Use WITH (partitions = 4, key = 'column').");
+    return false;
+}
+
+bool plan_create_table(struct binder *b, const PgQuery__CreateStmt *s)
+{
+    struct plan *p = b->plan;
+    struct relation *r = bind_alloc(b, 1, sizeof *r);
+    struct option_value values[T_OPTIONS];
+    size_t n_options;
+    const struct option *options = table_options(&n_options);
+    CHECK(n_options == T_OPTIONS);
+    if (r == NULL || !create_supported(b, s))
+        return false;
+    r->name = new_relation_name(b, s->relation);
+    if (b->err != ERR_OK)
+        return false;
+    p->kind = STMT_CREATE_TABLE;
+    p->tag = "CREATE TABLE";
+    p->if_not_exists = s->if_not_exists;
+    if (!s->if_not_exists && !name_free(b, r->name, s->relation->location))
+        return false;
+    r->kind = REL_TABLE;
+    if (!read_columns(b, s, r) ||
+        !options_read(b, (node *const *)s->options, s->n_options, options, n_options, values) ||
+        !table_options_apply(b, r, values))
+        return false;
+    p->relation = r;
+    p->name = r->name;
+    p->change.verb = CHANGE_CREATE_TABLE;
+    p->change.name = r->name;
+    p->change.sql = b->sql;
+    return true;
+}
+
+/* ---- CREATE MATERIALIZED VIEW ---- */
+
+static bool view_statement_ok(struct binder *b, const PgQuery__CreateTableAsStmt *s)
+{
+    if ((int)s->objtype != PG_QUERY__OBJECT_TYPE__OBJECT_MATVIEW) {
+        bind_fail(b, 0, ERR_UNSUPPORTED, "CREATE TABLE AS is not supported");
+        bind_hint(b, "Use CREATE MATERIALIZED VIEW ... AS SELECT: it is kept up to date.");
+    } else if (s->into == NULL || s->query == NULL ||
+               (int)s->query->node_case != PG_QUERY__NODE__NODE_SELECT_STMT) {
+        bind_fail(b, 0, ERR_UNSUPPORTED, "a materialized view is defined by a SELECT");
+    } else if (s->into->skip_data) {
+        bind_fail(b, -1, ERR_UNSUPPORTED, "WITH NO DATA is not supported");
+        bind_hint(b, "A view always starts from the beginning of its source.");
+    } else if (s->into->table_space_name[0] != '\0' || s->into->access_method[0] != '\0') {
+        bind_fail(b, -1, ERR_UNSUPPORTED, "TABLESPACE and USING are not supported");
+    }
+    return b->err == ERR_OK;
+}
+
+/* Column names of the view: unique, and renamed by CREATE ... VIEW v (a, b). */
+static struct plan_node *view_names(struct binder *b, const struct plan_node *root,
+                                    const PgQuery__IntoClause *into)
+{
+    struct plan_node *copy = bind_alloc(b, 1, sizeof *copy);
+    struct column_def *columns = bind_alloc(b, (size_t)root->n_columns + 1, sizeof *columns);
+    if (copy == NULL || columns == NULL)
+        return NULL;
+    if (into->n_col_names > root->n_columns)
+        return bind_fail(b, -1, ERR_SYNTAX, "too many column names were specified");
+    memcpy(columns, root->columns, root->n_columns * sizeof *columns);
+    for (size_t i = 0; i < into->n_col_names; i++)
+        columns[i].name = bind_str(b, node_string(into->col_names[i]));
+    for (uint32_t i = 0; i < root->n_columns; i++) {
+        if (!column_is_new(b, columns, i, columns[i].name, -1))
+            return bind_hint(b, "Give the columns different names: expression AS name.");
+    }
+    *copy = *root;
+    copy->columns = columns;
+    return copy;
+}
+
+/* The late table is a topic with the source's partitions and placement. */
+static bool view_late(struct binder *b, struct str view, const struct relation *source,
+                      const struct option_value *v)
+{
+    if (!v->given)
+        return true;
+    bool window = false;
+    for (const struct plan_node *n = b->plan->root; n != NULL; n = n->input)
+        window |= n->kind == PLAN_WINDOW;
+    if (!window) {
+        bind_fail(b, v->position, ERR_INVALID_ARGUMENT, "late_to needs a window");
+        bind_hint(b, "Rows are late for windows only: FROM tumble(table, time, INTERVAL '10 s').");
+        return false;
+    }
+    if (!topic_name_ok(b, v->text, v->position))
+        return false;
+    if (str_eq(v->text, view) || catalog_relation(b->catalog, v->text) != NULL ||
+        catalog_topic(b->catalog, v->text) != NULL) {
+        bind_fail(b, v->position, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
+                  STR_ARG(v->text));
+        return false;
+    }
+    struct topic late = topic_defaults(TOPIC_LATE, v->text, source->topic->n_partitions);
+    late.placement = source->topic->placement;
+    b->plan->change.late = late;
+    return true;
+}
+
+static bool view_changelog(struct binder *b, struct str name, const struct relation *source,
+                           const struct option_value *v)
+{
+    uint32_t n = source->topic->n_partitions;
+    if (!b->plan->view.append_only && b->plan->view.n_key_columns == 0)
+        n = 1; /* one row */
+    if (v->given) {
+        if (!partitions_ok(b, v))
+            return false;
+        n = (uint32_t)v->number;
+    }
+    b->plan->change.topic = topic_defaults(TOPIC_CHANGELOG, name, n);
+    b->plan->change.topic.placement = source->topic->placement;
+    return true;
+}
+
+static bool view_topics(struct binder *b, struct str name, int32_t at,
+                        const struct option_value *values)
+{
+    const struct relation *source = b->plan->view.source;
+    if (!topic_name_ok(b, name, at))
+        return false;
+    if (!b->plan->if_not_exists && catalog_topic(b->catalog, name) != NULL) {
+        bind_fail(b, at, ERR_DUPLICATE_TABLE, "topic \"%.*s\" already exists", STR_ARG(name));
+        bind_hint(b, "A view's changes go to a topic of its name: choose another name.");
+        return false;
+    }
+    return view_changelog(b, name, source, &values[V_PARTITIONS]) &&
+           (b->plan->if_not_exists && catalog_relation(b->catalog, name) != NULL
+                ? true : view_late(b, name, source, &values[V_LATE_TO]));
+}
+
+bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
+{
+    struct plan *p = b->plan;
+    struct option_value values[V_OPTIONS];
+    size_t n_options;
+    const struct option *options = view_options(&n_options);
+    CHECK(n_options == V_OPTIONS);
+    struct relation *r = bind_alloc(b, 1, sizeof *r);
+    if (r == NULL || !view_statement_ok(b, s))
+        return false;
+    r->name = new_relation_name(b, s->into->rel);
+    p->kind = STMT_CREATE_VIEW;
+    p->tag = "CREATE MATERIALIZED VIEW";
+    p->if_not_exists = s->if_not_exists;
+    if (b->err != ERR_OK ||
+        (!s->if_not_exists && !name_free(b, r->name, s->into->rel->location)) ||
+        !options_read(b, (node *const *)s->into->options, s->into->n_options, options, n_options,
+                      values))
+        return false;
+    b->continuous = true;
+    p->view.emit_final = values[V_EMIT].number == 1;
+    p->view.sql = b->sql;
+    struct plan_node *root = plan_select(b, s->query->select_stmt);
+    const struct plan_node *pruned = root != NULL ? plan_prune(b, root) : NULL;
+    p->root = pruned != NULL ? view_names(b, pruned, s->into) : NULL;
+    if (b->n_params > 0)
+        bind_fail(b, -1, ERR_UNSUPPORTED, "a materialized view cannot have parameters");
+    if (b->err != ERR_OK || !view_check_plan(b, p->root) ||
+        !view_topics(b, r->name, s->into->rel->location, values))
+        return false;
+    *r = (struct relation){.name = r->name, .kind = REL_VIEW, .n_columns = p->root->n_columns,
+                           .columns = p->root->columns, .event_time = -1, .key = -1};
+    p->relation = r;
+    p->name = r->name;
+    p->change.verb = CHANGE_CREATE_VIEW;
+    p->change.name = r->name;
+    p->change.sql = b->sql;
+    return true;
+}
+
+/* ---- DROP ---- */
+
+struct drop_list {
+    struct str names[DROPS_MAX];
+    uint32_t n;
+};
+
+static bool listed(const struct drop_list *l, struct str name)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        if (str_eq(l->names[i], name))
+            return true;
+    return false;
+}
+
+static bool list_add_name(struct binder *b, struct drop_list *l, struct str name)
+{
+    if (listed(l, name))
+        return true;
+    if (l->n == DROPS_MAX) {
+        bind_fail(b, -1, ERR_LIMIT, "more than %d relations in one DROP", DROPS_MAX);
+        return false;
+    }
+    l->names[l->n++] = bind_str(b, name);
+    return b->err == ERR_OK;
+}
+
+static bool drop_kind_ok(struct binder *b, const struct relation *r, bool view)
+{
+    const struct topic *t = r->topic;
+    if (r->kind == REL_VIEW && !view) {
+        bind_fail(b, -1, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is not a table", STR_ARG(r->name));
+        bind_hint(b, "Use DROP MATERIALIZED VIEW to remove a materialized view.");
+    } else if (r->kind == REL_SYSTEM || (t != NULL && t->kind == TOPIC_DEAD_LETTERS)) {
+        bind_fail(b, -1, ERR_FORBIDDEN, "\"%.*s\" belongs to the system", STR_ARG(r->name));
+    } else if (r->kind == REL_RAW_TOPIC) {
+        bind_fail(b, -1, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is a topic, not a table",
+                  STR_ARG(r->name));
+        bind_hint(b, "Delete it with a Kafka client's DeleteTopics.");
+    } else if (t != NULL && t->kind == TOPIC_LATE) {
+        bind_fail(b, -1, ERR_DEPENDENT_OBJECTS, "\"%.*s\" receives the late rows of a view",
+                  STR_ARG(r->name));
+        bind_hint(b, "It goes when the view is dropped.");
+    } else if (r->kind != REL_VIEW && view) {
+        bind_fail(b, -1, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is not a materialized view",
+                  STR_ARG(r->name));
+        bind_hint(b, "Use DROP TABLE to remove a table.");
+    }
+    return b->err == ERR_OK;
+}
+
+/* The relation an object names; NULL without an error when it is missing and may be. */
+static const struct relation *drop_relation(struct binder *b, node *object, bool view,
+                                            bool missing_ok)
+{
+    if ((int)object->node_case != PG_QUERY__NODE__NODE_LIST || object->list->n_items == 0)
+        return bind_fail(b, -1, ERR_SYNTAX, "a name is expected");
+    const PgQuery__List *l = object->list;
+    struct str name = node_string(l->items[l->n_items - 1]);
+    struct str schema = l->n_items > 1 ? node_string(l->items[l->n_items - 2]) : STR("public");
+    if (!str_eq(schema, STR("public")))
+        name = arena_printf(b->arena, "%.*s.%.*s", STR_ARG(schema), STR_ARG(name));
+    const struct relation *r = name.ptr != NULL ? catalog_relation(b->catalog, name) : NULL;
+    if (r == NULL && missing_ok)
+        return NULL;
+    if (r == NULL) {
+        struct err_detail near = {0};
+        bind_fail(b, -1, ERR_UNDEFINED_TABLE, "%s \"%.*s\" does not exist",
+                  view ? "materialized view" : "table", STR_ARG(name));
+        (void)catalog_no_relation(b->catalog, name, &near);
+        return near.hint[0] != '\0' ? bind_hint(b, "%s", near.hint) : NULL;
+    }
+    return drop_kind_ok(b, r, view) ? r : NULL;
+}
+
+/* Views over the relation go first (CASCADE), or forbid it. */
+static bool drop_dependents(struct binder *b, struct drop_list *out, const struct drop_list *asked,
+                            const struct relation *r, bool cascade)
+{
+    for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
+        const struct relation *v = b->catalog->relations[i];
+        if (v->kind != REL_VIEW || v->view->source != r)
+            continue;
+        if (!cascade && !listed(asked, v->name)) {
+            bind_fail(b, -1, ERR_DEPENDENT_OBJECTS,
+                      "cannot drop table %.*s because materialized view %.*s depends on it",
+                      STR_ARG(r->name), STR_ARG(v->name));
+            bind_hint(b, "Use DROP ... CASCADE to drop the dependent objects too.");
+            return false;
+        }
+        if (!list_add_name(b, out, v->name))
+            return false;
+    }
+    return true;
+}
+
+bool plan_drop(struct binder *b, const PgQuery__DropStmt *s)
+{
+    struct plan *p = b->plan;
+    bool view = (int)s->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_MATVIEW;
+    bool cascade = (int)s->behavior == PG_QUERY__DROP_BEHAVIOR__DROP_CASCADE;
+    struct drop_list *asked = bind_alloc(b, 1, sizeof *asked);
+    struct drop_list *out = bind_alloc(b, 1, sizeof *out);
+    if (!view && (int)s->remove_type != PG_QUERY__OBJECT_TYPE__OBJECT_TABLE) {
+        bind_fail(b, 0, ERR_UNSUPPORTED, "only tables and materialized views can be dropped");
+        bind_hint(b, "Use DROP TABLE or DROP MATERIALIZED VIEW.");
+    }
+    if (b->err != ERR_OK)
+        return false;
+    for (size_t i = 0; i < s->n_objects; i++) {
+        const struct relation *r = drop_relation(b, s->objects[i], view, s->missing_ok);
+        if (b->err != ERR_OK || (r != NULL && !list_add_name(b, asked, r->name)))
+            return false;
+    }
+    for (uint32_t i = 0; i < asked->n; i++) {
+        const struct relation *r = catalog_relation(b->catalog, asked->names[i]);
+        if (!drop_dependents(b, out, asked, r, cascade) || !list_add_name(b, out, asked->names[i]))
+            return false;
+    }
+    p->kind = STMT_DROP;
+    p->tag = view ? "DROP MATERIALIZED VIEW" : "DROP TABLE";
+    p->if_exists = s->missing_ok;
+    p->drops = out->names;
+    p->n_drops = out->n;
+    return true;
+}

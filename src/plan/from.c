@@ -1,0 +1,424 @@
+/* FROM: relations, subqueries, VALUES and windows. One item; joins come later. */
+#include "plan/plan_int.h"
+
+enum { INLINE_NODES_MAX = 64 }; /* a subquery's column is substituted up to this size, else computed once */
+
+struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind,
+                                const struct plan_node *input, uint32_t n_columns)
+{
+    struct plan_node *n = bind_alloc(b, 1, sizeof *n);
+    struct column_def *columns = bind_alloc(b, n_columns + 1, sizeof *columns);
+    if (n == NULL || columns == NULL)
+        return NULL;
+    n->kind = kind;
+    n->input = input;
+    n->n_columns = n_columns;
+    n->columns = columns;
+    if (input != NULL && (kind == PLAN_FILTER || kind == PLAN_SORT || kind == PLAN_LIMIT)) {
+        n->n_columns = input->n_columns;
+        n->columns = input->columns;
+    }
+    return n;
+}
+
+/* ---- relations ---- */
+
+static void *no_relation(struct binder *b, struct str name, int32_t position)
+{
+    if (str_starts(name, STR("public.")))
+        name = (struct str){name.ptr + 7, name.len - 7};
+    struct err_detail why = {0};
+    enum err e = catalog_no_relation(b->catalog, name, &why);
+    bind_fail(b, position, e, "%s", why.text);
+    return why.hint[0] != '\0' ? bind_hint(b, "%s", why.hint) : NULL;
+}
+
+const struct relation *plan_relation(struct binder *b, const PgQuery__RangeVar *r)
+{
+    struct str schema = str_of(r->schemaname);
+    struct str name = str_of(r->relname);
+    const struct relation *found;
+    if (schema.len == 0 || str_eq(schema, STR("public"))) {
+        found = catalog_relation(b->catalog, name);
+        if (found == NULL && schema.len == 0) {
+            struct str system = arena_printf(b->arena, "pg_catalog.%.*s", STR_ARG(name));
+            found = system.ptr != NULL ? catalog_relation(b->catalog, system) : NULL;
+        }
+    } else {
+        name = arena_printf(b->arena, "%.*s.%.*s", STR_ARG(schema), STR_ARG(name));
+        found = name.ptr != NULL ? catalog_relation(b->catalog, name) : NULL;
+    }
+    return found != NULL ? found : no_relation(b, name, r->location);
+}
+
+/* "sys.tables" is also called "tables". */
+static struct str unqualified(struct str name)
+{
+    const char *dot = memchr(name.ptr, '.', name.len);
+    if (dot == NULL || (!str_starts(name, STR("sys.")) && !str_starts(name, STR("pg_catalog.")) &&
+                        !str_starts(name, STR("information_schema."))))
+        return name;
+    return (struct str){dot + 1, name.len - (size_t)(dot + 1 - name.ptr)};
+}
+
+static struct plan_node *scan(struct binder *b, const struct relation *r)
+{
+    struct plan_node *n = plan_node_new(b, PLAN_SCAN, NULL, r->n_columns);
+    uint32_t *columns = bind_alloc(b, r->n_columns + 1, sizeof *columns);
+    if (n == NULL || columns == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < r->n_columns; i++)
+        columns[i] = i;
+    n->relation = r;
+    n->columns = r->columns;
+    n->scan_columns = columns;
+    return n;
+}
+
+/* ---- scope ---- */
+
+/* Names for the node's columns; exprs[i] is what column i means over the rows of the node that is scanned. */
+static bool scope_set(struct query_level *q, const struct column_def *columns, uint32_t n,
+                      const struct expr *const *exprs, struct str table, struct str table2)
+{
+    struct binder *b = q->b;
+    q->scope.columns = bind_alloc(b, n + 1, sizeof *q->scope.columns);
+    if (q->scope.columns == NULL)
+        return false;
+    q->scope.n = n;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct expr *e =
+            exprs != NULL ? exprs[i] : expr_column(b, i, columns[i].type, -1);
+        q->scope.columns[i] =
+            (struct scope_column){table, table2, columns[i].name, e, columns[i].typmod};
+    }
+    return b->err == ERR_OK;
+}
+
+static bool scope_rename(struct query_level *q, const PgQuery__Alias *alias)
+{
+    if (alias == NULL)
+        return true;
+    if (alias->n_colnames > q->scope.n) {
+        bind_fail(q->b, -1, ERR_SYNTAX,
+                  "table \"%s\" has %u columns available but %zu columns specified",
+                  alias->aliasname, q->scope.n, alias->n_colnames);
+        return false;
+    }
+    for (size_t i = 0; i < alias->n_colnames; i++)
+        q->scope.columns[i].name = bind_str(q->b, node_string(alias->colnames[i]));
+    return q->b->err == ERR_OK;
+}
+
+static struct str alias_or(struct binder *b, const PgQuery__Alias *alias, struct str name)
+{
+    return bind_str(b, alias != NULL ? str_of(alias->aliasname) : name);
+}
+
+static struct plan_node *from_relation(struct query_level *q, const PgQuery__RangeVar *r)
+{
+    struct binder *b = q->b;
+    const struct relation *rel = plan_relation(b, r);
+    struct plan_node *n = rel != NULL ? scan(b, rel) : NULL;
+    if (n == NULL)
+        return NULL;
+    struct str table = alias_or(b, r->alias, unqualified(rel->name));
+    if (!scope_set(q, n->columns, n->n_columns, NULL, table, (struct str){NULL, 0}) ||
+        !scope_rename(q, r->alias))
+        return NULL;
+    return n;
+}
+
+static bool inlinable(const struct plan_node *root)
+{
+    if (root->kind != PLAN_PROJECT)
+        return false;
+    for (uint32_t i = 0; i < root->n_exprs; i++)
+        if (root->exprs[i]->n_nodes > INLINE_NODES_MAX)
+            return false;
+    return true;
+}
+
+static struct plan_node *from_subquery(struct query_level *q, const PgQuery__RangeSubselect *s)
+{
+    struct binder *b = q->b;
+    if (s->subquery == NULL || (int)s->subquery->node_case != PG_QUERY__NODE__NODE_SELECT_STMT)
+        return bind_fail(b, -1, ERR_UNSUPPORTED, "only SELECT and VALUES may stand in FROM");
+    if (s->lateral)
+        return bind_fail(b, -1, ERR_UNSUPPORTED, "LATERAL is not supported");
+    struct plan_node *root = plan_select(b, s->subquery->select_stmt);
+    if (root == NULL)
+        return NULL;
+    /* A projection on top disappears: its expressions stand for the names. */
+    bool substitute = inlinable(root);
+    struct str table = alias_or(b, s->alias, STR("subquery"));
+    if (!scope_set(q, root->columns, root->n_columns, substitute ? root->exprs : NULL, table,
+                   (struct str){NULL, 0}) ||
+        !scope_rename(q, s->alias))
+        return NULL;
+    if (!substitute)
+        return root;
+    struct plan_node *input = bind_alloc(b, 1, sizeof *input);
+    if (input != NULL)
+        *input = *root->input;
+    return input;
+}
+
+/* ---- windows ---- */
+
+enum window_argument { WINDOW_TABLE, WINDOW_TIME, WINDOW_SLIDE, WINDOW_SIZE, WINDOW_OFFSET,
+                       WINDOW_ARGUMENTS };
+
+struct window_call {
+    struct str name;
+    bool hop;
+    int32_t position;
+    node *args[WINDOW_ARGUMENTS];
+};
+
+/* Parameters by position; -1 ends. */
+static const int tumble_order[] = {WINDOW_TABLE, WINDOW_TIME, WINDOW_SIZE, WINDOW_OFFSET, -1};
+static const int hop_order[] = {WINDOW_TABLE, WINDOW_TIME, WINDOW_SLIDE, WINDOW_SIZE,
+                                WINDOW_OFFSET, -1};
+static const char *const window_names[WINDOW_ARGUMENTS] = {"data", "timecol", "slide", "size",
+                                                           "offset"};
+
+static void *window_usage(struct binder *b, const struct window_call *w)
+{
+    return bind_hint(b, w->hop ? "hop(table, time_column, slide => INTERVAL '1 s', size => "
+                                 "INTERVAL '10 s' [, \"offset\" => INTERVAL '0 s'])"
+                               : "tumble(table, time_column, INTERVAL '10 s' "
+                                 "[, \"offset\" => INTERVAL '0 s'])");
+}
+
+static bool window_arguments(struct binder *b, const PgQuery__FuncCall *f, struct window_call *w)
+{
+    const int *order = w->hop ? hop_order : tumble_order;
+    for (size_t i = 0; i < f->n_args; i++) {
+        node *arg = f->args[i];
+        int slot = -1;
+        if ((int)arg->node_case == PG_QUERY__NODE__NODE_NAMED_ARG_EXPR) {
+            struct str name = str_of(arg->named_arg_expr->name);
+            for (int k = 0; order[k] >= 0; k++)
+                if (str_eq(name, str_of(window_names[order[k]])))
+                    slot = order[k];
+            arg = arg->named_arg_expr->arg;
+        } else if (i < WINDOW_ARGUMENTS) {
+            slot = order[i];
+        }
+        if (slot < 0 || w->args[slot] != NULL) {
+            bind_fail(b, node_location(f->args[i]), ERR_UNDEFINED_FUNCTION,
+                      "%.*s has no such argument, or it is given twice", STR_ARG(w->name));
+            window_usage(b, w);
+            return false;
+        }
+        w->args[slot] = arg;
+    }
+    bool complete = w->args[WINDOW_TABLE] != NULL && w->args[WINDOW_TIME] != NULL &&
+                    w->args[WINDOW_SIZE] != NULL && (!w->hop || w->args[WINDOW_SLIDE] != NULL);
+    if (!complete) {
+        bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "%.*s lacks an argument",
+                  STR_ARG(w->name));
+        window_usage(b, w);
+    }
+    return complete;
+}
+
+/* A constant interval in microseconds; months have no fixed length. */
+static bool window_interval(struct query_level *q, node *n, const char *what, bool positive,
+                            int64_t *us)
+{
+    enum { DAY_US_MILLION = 86400 };
+    struct binder *b = q->b;
+    struct expr *e = bind_expr(q, n);
+    struct expr *iv = coerce_try(b, e, TYPE_INTERVAL, CAST_IMPLICIT);
+    if (b->err != ERR_OK)
+        return false;
+    if (iv == NULL || iv->kind != EXPR_CONST || iv->value.null) {
+        bind_fail(b, node_location(n), ERR_INVALID_PARAMETER,
+                  "the window's %s must be a constant interval", what);
+        bind_hint(b, "Write INTERVAL '10 s'.");
+        return false;
+    }
+    struct interval v = iv->value.as.iv;
+    int64_t days;
+    if (v.months != 0 ||
+        __builtin_mul_overflow((int64_t)v.days, (int64_t)DAY_US_MILLION * 1000000, &days) ||
+        __builtin_add_overflow(days, v.us, us) || (positive && *us <= 0)) {
+        bind_fail(b, node_location(n), ERR_INVALID_PARAMETER,
+                  v.months != 0 ? "the window's %s may not contain months or years: they have no "
+                                  "fixed length"
+                                : "the window's %s must be a positive interval", what);
+        return false;
+    }
+    return true;
+}
+
+static bool window_sizes(struct query_level *q, struct window_call *w, struct window_spec *spec)
+{
+    struct query_level none = {.b = q->b, .clause = CLAUSE_OPTION};
+    if (!window_interval(&none, w->args[WINDOW_SIZE], "size", true, &spec->size_us))
+        return false;
+    spec->slide_us = spec->size_us;
+    if (w->hop && !window_interval(&none, w->args[WINDOW_SLIDE], "slide", true, &spec->slide_us))
+        return false;
+    if (w->args[WINDOW_OFFSET] != NULL &&
+        !window_interval(&none, w->args[WINDOW_OFFSET], "offset", false, &spec->offset_us))
+        return false;
+    if (spec->size_us / spec->slide_us > WINDOWS_PER_ROW_MAX) {
+        bind_fail(q->b, node_location(w->args[WINDOW_SLIDE]), ERR_LIMIT,
+                  "a row would be in more than %d windows", WINDOWS_PER_ROW_MAX);
+        bind_hint(q->b, "Choose a longer slide or a shorter size.");
+        return false;
+    }
+    spec->offset_us %= spec->slide_us;
+    return true;
+}
+
+static const struct relation *window_relation(struct binder *b, const struct window_call *w)
+{
+    node *n = w->args[WINDOW_TABLE];
+    if ((int)n->node_case != PG_QUERY__NODE__NODE_COLUMN_REF ||
+        n->column_ref->n_fields > 2) {
+        bind_fail(b, node_location(n), ERR_UNSUPPORTED,
+                  "the first argument of %.*s must be the name of a table", STR_ARG(w->name));
+        return window_usage(b, w);
+    }
+    const PgQuery__ColumnRef *ref = n->column_ref;
+    PgQuery__RangeVar r = PG_QUERY__RANGE_VAR__INIT;
+    char empty[] = "";
+    r.catalogname = r.schemaname = empty;
+    r.location = ref->location;
+    node *last = ref->fields[ref->n_fields - 1];
+    if ((int)last->node_case != PG_QUERY__NODE__NODE_STRING)
+        return bind_fail(b, ref->location, ERR_SYNTAX, "a table name is expected");
+    r.relname = last->string->sval;
+    if (ref->n_fields == 2 && (int)ref->fields[0]->node_case == PG_QUERY__NODE__NODE_STRING)
+        r.schemaname = ref->fields[0]->string->sval;
+    return plan_relation(b, &r);
+}
+
+static bool window_time(struct query_level *q, const struct window_call *w, uint32_t *column)
+{
+    struct binder *b = q->b;
+    struct expr *e = bind_expr(q, w->args[WINDOW_TIME]);
+    if (e == NULL)
+        return false;
+    if (e->kind != EXPR_COLUMN || e->type != TYPE_TIMESTAMPTZ) {
+        bind_fail(b, e->position, ERR_TYPE_MISMATCH,
+                  "the second argument of %.*s must be a timestamptz column of the table",
+                  STR_ARG(w->name));
+        window_usage(b, w);
+        return false;
+    }
+    *column = e->index;
+    return true;
+}
+
+static struct plan_node *window_node(struct query_level *q, struct plan_node *input)
+{
+    uint32_t n = input->n_columns;
+    struct plan_node *w = plan_node_new(q->b, PLAN_WINDOW, input, n + 2);
+    struct column_def *columns = bind_alloc(q->b, (size_t)n + 2, sizeof *columns);
+    if (w == NULL || columns == NULL)
+        return NULL;
+    memcpy(columns, input->columns, n * sizeof *columns);
+    columns[n] = (struct column_def){STR("window_start"), TYPE_TIMESTAMPTZ, -1, true};
+    columns[n + 1] = (struct column_def){STR("window_end"), TYPE_TIMESTAMPTZ, -1, true};
+    w->columns = columns;
+    return w;
+}
+
+static struct plan_node *from_window(struct query_level *q, const PgQuery__FuncCall *f,
+                                     struct str name, const PgQuery__Alias *alias)
+{
+    struct binder *b = q->b;
+    struct window_call w = {.name = name, .hop = str_eq(name, STR("hop")),
+                            .position = f->location};
+    if (!window_arguments(b, f, &w))
+        return NULL;
+    const struct relation *rel = window_relation(b, &w);
+    struct plan_node *input = rel != NULL ? scan(b, rel) : NULL;
+    struct str table = alias_or(b, alias, unqualified(rel != NULL ? rel->name : name));
+    struct str table2 = alias == NULL ? bind_str(b, name) : (struct str){NULL, 0};
+    if (input == NULL ||
+        !scope_set(q, input->columns, input->n_columns, NULL, table, table2))
+        return NULL;
+    struct window_spec spec = {0};
+    if (!window_time(q, &w, &spec.time_column) || !window_sizes(q, &w, &spec))
+        return NULL;
+    struct plan_node *n = window_node(q, input);
+    if (n == NULL)
+        return NULL;
+    n->window = spec;
+    if (!scope_set(q, n->columns, n->n_columns, NULL, table, table2) || !scope_rename(q, alias))
+        return NULL;
+    return n;
+}
+
+static struct plan_node *from_function(struct query_level *q, const PgQuery__RangeFunction *r)
+{
+    struct binder *b = q->b;
+    node *call = r->n_functions == 1 && (int)r->functions[0]->node_case == PG_QUERY__NODE__NODE_LIST
+                     ? r->functions[0]->list->items[0] : NULL;
+    if (call == NULL || (int)call->node_case != PG_QUERY__NODE__NODE_FUNC_CALL || r->ordinality ||
+        r->lateral || r->is_rowsfrom || r->n_coldeflist > 0)
+        return bind_fail(b, node_location(call), ERR_UNSUPPORTED,
+                         "this kind of table function is not supported");
+    const PgQuery__FuncCall *f = call->func_call;
+    struct str name = node_string(f->funcname[f->n_funcname - 1]);
+    if (str_eq(name, STR("tumble")) || str_eq(name, STR("hop")))
+        return from_window(q, f, name, r->alias);
+    static const struct str names[] = {{"tumble", 6}, {"hop", 3}};
+    if (str_eq(name, STR("session")) || str_eq(name, STR("cumulate")) ||
+        str_eq(name, STR("as_of")))
+        return bind_fail(b, f->location, ERR_UNSUPPORTED,
+                         "table function %.*s is not supported yet", STR_ARG(name));
+    bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "table function %.*s does not exist",
+              STR_ARG(name));
+    bind_nearest(b, name, names, ARRAY_LEN(names));
+    return bind_hint(b, "Table functions are tumble and hop.");
+}
+
+/* ---- FROM as a whole ---- */
+
+static bool aliased_asof(node *n)
+{
+    return n != NULL && (int)n->node_case == PG_QUERY__NODE__NODE_RANGE_VAR &&
+           n->range_var->alias != NULL &&
+           str_ieq(str_of(n->range_var->alias->aliasname), STR("asof"));
+}
+
+static struct plan_node *refuse_join(struct binder *b, node *left, int32_t position)
+{
+    if (aliased_asof(left)) {
+        bind_fail(b, position, ERR_UNSUPPORTED, "ASOF JOIN is not supported");
+        return bind_hint(b, "PostgreSQL's grammar reads ASOF as an alias of the table before it.");
+    }
+    bind_fail(b, position, ERR_UNSUPPORTED, "joins are not supported yet");
+    return bind_hint(b, "Query one table or view at a time.");
+}
+
+struct plan_node *plan_from(struct query_level *q, node *const *items, size_t n)
+{
+    struct binder *b = q->b;
+    if (n == 0) {
+        struct plan_node *one = plan_node_new(b, PLAN_VALUES, NULL, 0);
+        if (one != NULL)
+            one->n_rows = 1;
+        return one;
+    }
+    if (n > 1)
+        return refuse_join(b, items[0], node_location(items[1]));
+    node *item = items[0];
+    switch ((int)item->node_case) {
+    case PG_QUERY__NODE__NODE_RANGE_VAR: return from_relation(q, item->range_var);
+    case PG_QUERY__NODE__NODE_RANGE_SUBSELECT: return from_subquery(q, item->range_subselect);
+    case PG_QUERY__NODE__NODE_RANGE_FUNCTION: return from_function(q, item->range_function);
+    case PG_QUERY__NODE__NODE_JOIN_EXPR:
+        return refuse_join(b, item->join_expr->larg, node_location(item));
+    default:
+        return bind_fail(b, node_location(item), ERR_UNSUPPORTED,
+                         "this kind of FROM item is not supported");
+    }
+}

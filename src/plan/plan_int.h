@@ -1,0 +1,231 @@
+/* What the files of plan/ share: the binder's state and the steps of planning. Private to the layer.
+ *
+ *   sql_text.c   bounds of the text before the parser sees it, splitting into statements
+ *   sql_parse.c  libpg_query, its tree in an arena
+ *   plan.c       plan_statement: one function per kind of statement
+ *   select.c     SELECT: scope, targets, grouping, ordering      from.c    FROM, VALUES, windows
+ *   bind_expr.c  expressions   bind_call.c functions, operators, aggregates
+ *   resolve.c    PostgreSQL's overload and cast rules            prune.c   unused columns leave the scan
+ *   ddl.c        CREATE, DROP; options.c WITH (...); view.c what a continuous view may be
+ *   dml.c        INSERT, COPY                                    settings.c SET, SHOW, EXPLAIN ...
+ *
+ * Errors stick: the first one is kept in `struct binder` with its position, and every function that returns a pointer
+ * returns NULL once there is one. */
+#ifndef TIDEMILL_PLAN_PLAN_INT_H
+#define TIDEMILL_PLAN_PLAN_INT_H
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "plan/plan.h"
+
+#include <pg_query/pg_query.pb-c.h>
+
+enum {
+    SQL_NESTING_MAX = 400,          /* parentheses, operators and words that may enclose each other */
+    PLAN_BYTES_MAX = 256 << 20,     /* one plan, and one parse tree */
+    PARAMS_MAX = 65535,             /* the protocol's limit */
+    TARGETS_MAX = 1600,             /* output columns, as in PostgreSQL */
+    EXPLAIN_BYTES_MAX = 1 << 20,
+};
+
+typedef const PgQuery__Node node;
+
+struct param_use {
+    struct expr *expr;
+    struct param_use *next;
+};
+
+/* One statement being planned. */
+struct binder {
+    struct plan *plan;
+    struct arena *arena;             /* the plan's */
+    const struct catalog *catalog;
+    struct str sql;
+    struct err_detail *why;          /* never NULL */
+    enum err err;                    /* the first error; sticks */
+    bool continuous;                 /* binding a continuous view's query */
+    uint32_t n_params, params_cap;
+    enum type *params;               /* TYPE_UNKNOWN until inferred */
+    struct param_use **param_uses;   /* references made before the type was known */
+};
+
+/* A column that names in a query can mean: an expression over the FROM item's rows. */
+struct scope_column {
+    struct str table, table2;        /* qualifiers that match; table2 may be empty */
+    struct str name;
+    const struct expr *expr;
+    int32_t typmod;
+};
+struct scope {
+    uint32_t n;
+    struct scope_column *columns;
+};
+
+/* Where an expression stands: decides whether aggregates may, and how errors call the place. */
+enum clause { CLAUSE_SELECT, CLAUSE_WHERE, CLAUSE_GROUP, CLAUSE_HAVING, CLAUSE_ORDER, CLAUSE_LIMIT,
+              CLAUSE_VALUES, CLAUSE_FILTER, CLAUSE_AGGREGATE, CLAUSE_OPTION };
+
+/* A query level. While it is bound, reference to aggregate k is EXPR_COLUMN with index AGGREGATE_BASE + k. */
+enum { AGGREGATE_BASE = 1u << 30, AGGREGATES_MAX = 1000 };
+struct query_level {
+    struct binder *b;
+    struct scope scope;
+    enum clause clause;
+    bool table_functions;            /* of FROM: windows are allowed */
+    uint32_t n_aggs, aggs_cap;
+    struct aggregate *aggs;
+    int32_t *agg_positions;
+};
+
+/* ---- errors and memory (binder.c) ---- */
+
+/* Keeps the first error with the character position of byte `location` (negative: none). Returns NULL for `return`. */
+void *bind_fail(struct binder *b, int32_t location, enum err e, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Adds a hint to the error that was just kept; returns NULL. */
+void *bind_hint(struct binder *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Zeroed; NULL with ERR_NO_MEMORY kept. */
+void *bind_alloc(struct binder *b, size_t n, size_t size);
+struct str bind_str(struct binder *b, struct str s);
+/* 1-based character position of a byte location in the statement. */
+int32_t sql_position(struct str sql, int32_t location);
+/* " (or did you mean ...)": a hint with the nearest of `names`, when there is one. */
+void bind_nearest(struct binder *b, struct str name, const struct str *names, size_t n);
+
+/* ---- text (sql_text.c, sql_parse.c) ---- */
+
+/* Size, encoding, NUL bytes and nesting: what must hold before the recursive parser may see the text. `n_semicolons` counts
+ * statement ends that are followed by more text. */
+enum err sql_check(struct str sql, uint32_t *n_semicolons, struct err_detail *why) MUST_CHECK;
+/* Parses. The tree lives in `a`. */
+enum err sql_parse(struct str sql, struct arena *a, const PgQuery__ParseResult **out,
+                   struct err_detail *why) MUST_CHECK;
+/* Byte location of a parse node, -1 unknown. */
+int32_t node_location(node *n);
+/* The string of a String node, or empty. */
+struct str node_string(node *n);
+
+/* ---- expressions (expr.c, resolve.c, bind_*.c) ---- */
+
+/* `args` is copied; NULL when one of them is NULL (its error is kept already) or the tree gets too large. */
+struct expr *expr_new(struct binder *b, enum expr_kind kind, enum type type, int32_t position,
+                      const struct expr *const *args, uint32_t n_args);
+struct expr *expr_const(struct binder *b, struct value v, int32_t position);
+struct expr *expr_column(struct binder *b, uint32_t index, enum type type, int32_t position);
+/* Structural equality; positions do not count. */
+bool expr_equal(const struct expr *a, const struct expr *b);
+/* A CALL; folded to a constant when all arguments are and it does not raise. */
+struct expr *expr_call(struct binder *b, const struct function *f, const struct expr *const *args, uint32_t n_args,
+                       int32_t position);
+/* Rebuilds `e` with each leaf replaced by map(arg, leaf); NULL when map returned NULL. Shares nothing mutable. */
+typedef const struct expr *(*expr_map_fn)(void *arg, const struct expr *leaf);
+const struct expr *expr_map(struct arena *a, const struct expr *e, expr_map_fn map, void *arg);
+
+/* Converts to `target` where `level` permits. NULL without an error kept when there is no such cast; NULL with one when a
+ * literal does not parse. Unknown literals and parameters take the type. */
+struct expr *coerce_try(struct binder *b, struct expr *e, enum type target, enum cast_level level);
+/* Untyped literals and parameters become text. */
+struct expr *coerce_unknown(struct binder *b, struct expr *e);
+/* Applies numeric(p,s). */
+struct expr *coerce_typmod(struct binder *b, struct expr *e, enum type t, int32_t typmod);
+/* For storing in a column: assignment cast, typmod, PostgreSQL's error. */
+struct expr *coerce_assign(struct binder *b, struct expr *e, const struct column_def *column);
+/* A condition: `what` names the place ("WHERE"). */
+struct expr *coerce_bool(struct binder *b, struct expr *e, const char *what);
+/* The type all of `e` convert to by PostgreSQL's rules for `what` ("CASE", "VALUES" ...), and the conversion. False on error. */
+bool coerce_common(struct binder *b, struct expr **e, uint32_t n, const char *what);
+/* Chooses the overload and converts the arguments in place. NULL with an error kept when there is none or no unique one. */
+const struct function *resolve_function(struct binder *b, enum function_kind kind, struct str name, struct expr **args,
+                                        uint32_t n_args, int32_t position);
+/* Type category as PostgreSQL has them ('N' numbers, 'S' text, 'D' date and time ...). */
+char type_category(enum type t);
+const char *type_name(enum type t);
+
+struct expr *bind_expr(struct query_level *q, node *n);
+/* Operator over bound arguments; left is NULL for a prefix operator. */
+struct expr *bind_operator(struct query_level *q, struct str name, struct expr *left, struct expr *right, int32_t position);
+struct expr *bind_call(struct query_level *q, const PgQuery__FuncCall *f);
+/* Binds arguments of FUNCTION_PLAIN `name`, already bound. */
+struct expr *bind_named(struct query_level *q, const char *name, struct expr **args, uint32_t n, int32_t position);
+/* Type and typmod of a type name; TYPE_UNKNOWN with an error kept. `fields` receives INTERVAL's field mask, or 0. */
+enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmod, int32_t *fields);
+/* A new reference to parameter number (1-based). */
+struct expr *bind_param(struct binder *b, int32_t number, int32_t position);
+/* The column a reference means, or NULL with an error kept. */
+const struct scope_column *scope_find(struct query_level *q, const PgQuery__ColumnRef *ref);
+bool agg_by_name(struct str name, enum aggregate_function *out);
+
+/* ---- plans (select.c, from.c, prune.c) ---- */
+
+struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind, const struct plan_node *input, uint32_t n_columns);
+/* A SELECT or VALUES as a tree whose root has the output columns. */
+struct plan_node *plan_select(struct binder *b, const PgQuery__SelectStmt *s);
+/* Binds FROM into q->scope and returns the node that gives its rows. */
+struct plan_node *plan_from(struct query_level *q, node *const *items, size_t n);
+struct plan_node *plan_values(struct binder *b, const PgQuery__SelectStmt *s, const struct column_def *targets, uint32_t n_targets);
+/* The relation a name means, or NULL with an error kept. */
+const struct relation *plan_relation(struct binder *b, const PgQuery__RangeVar *r);
+/* The same tree with scans that read only what is used. */
+const struct plan_node *plan_prune(struct binder *b, const struct plan_node *root);
+
+/* ---- statements ---- */
+
+bool plan_query(struct binder *b, const PgQuery__SelectStmt *s);
+bool plan_create_table(struct binder *b, const PgQuery__CreateStmt *s);
+bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s);
+bool plan_drop(struct binder *b, const PgQuery__DropStmt *s);
+bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s);
+bool plan_copy(struct binder *b, const PgQuery__CopyStmt *s);
+bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s);
+bool plan_set(struct binder *b, const PgQuery__VariableSetStmt *s);
+bool plan_show(struct binder *b, const PgQuery__VariableShowStmt *s);
+bool plan_transaction(struct binder *b, const PgQuery__TransactionStmt *s);
+/* The statement is one of those psql and drivers send about the catalog: planned as constant rows. False when it is not
+ * (no error kept). */
+bool plan_client_query(struct binder *b);
+/* Continuous restrictions on the parse tree; false with the error kept. */
+bool view_check_select(struct binder *b, const PgQuery__SelectStmt *s);
+/* Restrictions on the plan; fills plan->view. */
+bool view_check_plan(struct binder *b, const struct plan_node *root);
+/* A root with constant rows: cells are row-major text; a cell without ptr is NULL. */
+struct plan_node *plan_text_table(struct binder *b, const char *const *columns, uint32_t n_columns,
+                                  const struct str *cells, uint32_t n_rows);
+
+/* ---- options (options.c) ---- */
+
+enum option_type { OPTION_TEXT, OPTION_INTERVAL, OPTION_INT, OPTION_BYTES, OPTION_WORD };
+struct option {
+    const char *name;
+    enum option_type type;
+    const char *fallback;            /* default as the user would write it; NULL = none */
+    const char *words;               /* OPTION_WORD: "json|raw" */
+    const char *help;
+};
+struct option_value {
+    bool given;
+    int32_t position;
+    struct str text;
+    int64_t number;                  /* INTERVAL: microseconds; INT, BYTES; WORD: its index */
+};
+/* Reads WITH (...) by a table; values[i] belongs to options[i]. False with an error kept. */
+/* What a DefElem's argument says, as text ("true" when there is none); false with an error kept. */
+bool option_text(struct binder *b, const PgQuery__DefElem *d, struct str *out);
+bool option_bool(struct binder *b, const PgQuery__DefElem *d, bool *out);
+bool options_read(struct binder *b, node *const *items, size_t n_items, const struct option *options, size_t n_options,
+                  struct option_value *values);
+/* Whether a topic may have this name; false with the error kept. */
+bool topic_name_ok(struct binder *b, struct str name, int32_t position);
+/* The name of a new relation in schema public; empty with the error kept. */
+struct str new_relation_name(struct binder *b, const PgQuery__RangeVar *r);
+/* The table of CREATE TABLE's options and of CREATE MATERIALIZED VIEW's, for docs and help. */
+const struct option *table_options(size_t *n);
+const struct option *view_options(size_t *n);
+
+/* The columns of a raw topic seen as a table. */
+extern const struct column_def catalog_raw_columns[];
+enum { RAW_COLUMNS = 6, RAW_TIMESTAMP = 2, RAW_KEY = 3, RAW_VALUE = 4 };
+/* Defaults of the event-time options, microseconds. */
+enum { IDLE_TIMEOUT_US_DEFAULT = 10 * 1000 * 1000 };
+#define FUTURE_US_DEFAULT ((int64_t)86400 * 1000000)
+
+#endif

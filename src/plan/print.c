@@ -1,0 +1,308 @@
+/* Plans and expressions as text: EXPLAIN, the dashboard's graph, tests. */
+#include "plan/plan_int.h"
+
+enum { PRINT_ROWS_MAX = 3, PRINT_ITEMS_MAX = 100 };
+
+/* ---- expressions ---- */
+
+static void print_literal(const struct value *v, struct buf *out)
+{
+    struct buf text;
+    if (v->null) {
+        buf_printf(out, "NULL");
+        return;
+    }
+    bool bare = type_category(v->type) == 'N';
+    if (v->type == TYPE_BOOL) {
+        buf_printf(out, v->as.b ? "true" : "false");
+        return;
+    }
+    buf_init(&text, out->max);
+    value_print(v, &text);
+    if (bare) {
+        buf_put_str(out, buf_str(&text));
+    } else {
+        buf_printf(out, "'");
+        for (size_t i = 0; i < text.len; i++) {
+            if (text.ptr[i] == '\'')
+                buf_printf(out, "'");
+            buf_put_u8(out, (uint8_t)text.ptr[i]);
+        }
+        buf_printf(out, "'");
+        if (v->type != TYPE_TEXT)
+            buf_printf(out, "::%s", type_info(v->type)->short_name);
+    }
+    out->failed |= text.failed;
+    buf_deinit(&text);
+}
+
+static void print_list(const struct expr *const *args, uint32_t n, const char *separator,
+                       const struct plan_node *input, struct buf *out)
+{
+    for (uint32_t i = 0; i < n && !out->failed; i++) {
+        if (i > 0)
+            buf_printf(out, "%s", separator);
+        if (i == PRINT_ITEMS_MAX) {
+            buf_printf(out, "... %u more", n - i);
+            return;
+        }
+        expr_print(args[i], input, out);
+    }
+}
+
+static bool is_atom(const struct expr *e)
+{
+    return e->n_args == 0 || e->kind == EXPR_COALESCE ||
+           (e->kind == EXPR_CALL && e->function->kind == FUNCTION_PLAIN);
+}
+
+static void print_operand(const struct expr *e, const struct plan_node *input, struct buf *out)
+{
+    bool atom = is_atom(e) || (e->kind == EXPR_CALL && e->function->kind == FUNCTION_CAST);
+    if (!atom)
+        buf_printf(out, "(");
+    expr_print(e, input, out);
+    if (!atom)
+        buf_printf(out, ")");
+}
+
+static void print_call(const struct expr *e, const struct plan_node *input, struct buf *out)
+{
+    const struct function *f = e->function;
+    if (f->kind == FUNCTION_CAST) {
+        print_operand(e->args[0], input, out);
+        buf_printf(out, "::%s", type_info(e->type)->short_name);
+    } else if (f->kind == FUNCTION_OPERATOR && e->n_args == 2) {
+        print_operand(e->args[0], input, out);
+        buf_printf(out, " %s ", f->name);
+        print_operand(e->args[1], input, out);
+    } else if (f->kind == FUNCTION_OPERATOR) {
+        buf_printf(out, "%s", f->name);
+        print_operand(e->args[0], input, out);
+    } else {
+        buf_printf(out, "%s(", f->name);
+        print_list(e->args, e->n_args, ", ", input, out);
+        buf_printf(out, ")");
+    }
+}
+
+static void print_logic(const struct expr *e, const char *word, const struct plan_node *input,
+                        struct buf *out)
+{
+    for (uint32_t i = 0; i < e->n_args && !out->failed; i++) {
+        if (i > 0)
+            buf_printf(out, " %s ", word);
+        bool logic = e->args[i]->kind == EXPR_AND || e->args[i]->kind == EXPR_OR;
+        if (logic)
+            buf_printf(out, "(");
+        expr_print(e->args[i], input, out);
+        if (logic)
+            buf_printf(out, ")");
+    }
+}
+
+static void print_case(const struct expr *e, const struct plan_node *input, struct buf *out)
+{
+    buf_printf(out, "CASE");
+    for (uint32_t i = 0; i + 1 < e->n_args && !out->failed; i += 2) {
+        buf_printf(out, " WHEN ");
+        expr_print(e->args[i], input, out);
+        buf_printf(out, " THEN ");
+        expr_print(e->args[i + 1], input, out);
+    }
+    buf_printf(out, " ELSE ");
+    expr_print(e->args[e->n_args - 1], input, out);
+    buf_printf(out, " END");
+}
+
+static void print_column(const struct expr *e, const struct plan_node *input, struct buf *out)
+{
+    if (input != NULL && e->index < input->n_columns)
+        buf_put_str(out, input->columns[e->index].name);
+    else
+        buf_printf(out, "#%u", e->index + 1);
+}
+
+/* dispatch table */
+void expr_print(const struct expr *e, const struct plan_node *input, struct buf *out)
+{
+    if (out->failed)
+        return;
+    switch (e->kind) {
+    case EXPR_CONST: print_literal(&e->value, out); break;
+    case EXPR_COLUMN: print_column(e, input, out); break;
+    case EXPR_PARAM: buf_printf(out, "$%u", e->index + 1); break;
+    case EXPR_CALL: print_call(e, input, out); break;
+    case EXPR_AND: print_logic(e, "AND", input, out); break;
+    case EXPR_OR: print_logic(e, "OR", input, out); break;
+    case EXPR_NOT:
+        buf_printf(out, "NOT ");
+        print_operand(e->args[0], input, out);
+        break;
+    case EXPR_IS_NULL:
+        print_operand(e->args[0], input, out);
+        buf_printf(out, " IS NULL");
+        break;
+    case EXPR_IS_DISTINCT:
+        print_operand(e->args[0], input, out);
+        buf_printf(out, " IS DISTINCT FROM ");
+        print_operand(e->args[1], input, out);
+        break;
+    case EXPR_CASE: print_case(e, input, out); break;
+    case EXPR_COALESCE:
+        buf_printf(out, "COALESCE(");
+        print_list(e->args, e->n_args, ", ", input, out);
+        buf_printf(out, ")");
+        break;
+    case EXPR_IN:
+        print_operand(e->args[0], input, out);
+        buf_printf(out, " IN (");
+        print_list(e->args + 1, e->n_args - 1, ", ", input, out);
+        buf_printf(out, ")");
+        break;
+    }
+}
+
+/* ---- nodes ---- */
+
+static void print_aggregate(const struct aggregate *a, const struct plan_node *input,
+                            struct buf *out)
+{
+    static const char *const names[] = {
+        [AGG_COUNT_STAR] = "count", [AGG_COUNT] = "count", [AGG_SUM] = "sum",
+        [AGG_AVG] = "avg", [AGG_MIN] = "min", [AGG_MAX] = "max"};
+    buf_printf(out, "%s(%s", names[a->function], a->distinct ? "DISTINCT " : "");
+    if (a->arg != NULL)
+        expr_print(a->arg, input, out);
+    else
+        buf_printf(out, "*");
+    buf_printf(out, ")");
+    if (a->filter != NULL) {
+        buf_printf(out, " FILTER (WHERE ");
+        expr_print(a->filter, input, out);
+        buf_printf(out, ")");
+    }
+}
+
+static void print_aggregates(const struct plan_node *n, struct buf *out)
+{
+    buf_printf(out, "Aggregate:");
+    for (uint32_t i = 0; i < n->n_aggs && !out->failed; i++) {
+        buf_printf(out, "%s", i > 0 ? ", " : " ");
+        print_aggregate(&n->aggs[i], n->input, out);
+    }
+    if (n->n_exprs > 0) {
+        buf_printf(out, n->n_aggs > 0 ? " by " : " distinct ");
+        print_list(n->exprs, n->n_exprs, ", ", n->input, out);
+    }
+}
+
+static void print_project(const struct plan_node *n, struct buf *out)
+{
+    buf_printf(out, "Project: ");
+    for (uint32_t i = 0; i < n->n_exprs && !out->failed; i++) {
+        if (i > 0)
+            buf_printf(out, ", ");
+        if (i == PRINT_ITEMS_MAX) {
+            buf_printf(out, "... %u more", n->n_exprs - i);
+            return;
+        }
+        expr_print(n->exprs[i], n->input, out);
+        const struct expr *e = n->exprs[i];
+        bool same = e->kind == EXPR_COLUMN && e->index < n->input->n_columns &&
+                    str_eq(n->input->columns[e->index].name, n->columns[i].name);
+        if (!same)
+            buf_printf(out, " AS %.*s", STR_ARG(n->columns[i].name));
+    }
+}
+
+static void print_scan(const struct plan_node *n, struct buf *out)
+{
+    buf_printf(out, "Scan: %.*s (", STR_ARG(n->relation->name));
+    for (uint32_t i = 0; i < n->n_columns && !out->failed; i++)
+        buf_printf(out, "%s%.*s", i > 0 ? ", " : "", STR_ARG(n->columns[i].name));
+    buf_printf(out, ")");
+}
+
+static void print_values(const struct plan_node *n, struct buf *out)
+{
+    buf_printf(out, "Values: %u row%s", n->n_rows, n->n_rows == 1 ? "" : "s");
+    for (uint32_t r = 0; n->n_columns > 0 && r < n->n_rows && r < PRINT_ROWS_MAX; r++) {
+        buf_printf(out, "%s(", r == 0 ? " " : ", ");
+        print_list(n->exprs + (size_t)r * n->n_columns, n->n_columns, ", ", NULL, out);
+        buf_printf(out, ")");
+    }
+    if (n->n_rows > PRINT_ROWS_MAX && n->n_columns > 0)
+        buf_printf(out, ", ...");
+}
+
+static void print_interval(int64_t us, struct buf *out)
+{
+    struct value v = {.type = TYPE_INTERVAL, .as.iv = {.us = us}};
+    value_print(&v, out);
+}
+
+static void print_window(const struct plan_node *n, struct buf *out)
+{
+    const struct window_spec *w = &n->window;
+    bool hop = w->slide_us != w->size_us;
+    buf_printf(out, "Window: %s on %.*s, size ", hop ? "hop" : "tumble",
+               STR_ARG(n->input->columns[w->time_column].name));
+    print_interval(w->size_us, out);
+    if (hop) {
+        buf_printf(out, ", slide ");
+        print_interval(w->slide_us, out);
+    }
+    if (w->offset_us != 0) {
+        buf_printf(out, ", offset ");
+        print_interval(w->offset_us, out);
+    }
+}
+
+static void print_sort(const struct plan_node *n, struct buf *out)
+{
+    buf_printf(out, "Sort: ");
+    for (uint32_t i = 0; i < n->n_sorts; i++) {
+        const struct sort_key *k = &n->sorts[i];
+        buf_printf(out, "%s%.*s%s%s", i > 0 ? ", " : "", STR_ARG(n->columns[k->column].name),
+                   k->descending ? " DESC" : "",
+                   k->nulls_first == k->descending ? ""
+                   : k->nulls_first ? " NULLS FIRST" : " NULLS LAST");
+    }
+}
+
+static void print_limit(const struct plan_node *n, struct buf *out)
+{
+    buf_printf(out, "Limit:");
+    if (n->limit != NULL) {
+        buf_printf(out, " ");
+        expr_print(n->limit, NULL, out);
+    }
+    if (n->offset != NULL) {
+        buf_printf(out, " offset ");
+        expr_print(n->offset, NULL, out);
+    }
+}
+
+enum err plan_print(const struct plan_node *root, struct buf *out)
+{
+    int depth = 0;
+    for (const struct plan_node *n = root; n != NULL; n = n->input, depth += 2) {
+        buf_printf(out, "%*s", depth, "");
+        switch (n->kind) {
+        case PLAN_SCAN: print_scan(n, out); break;
+        case PLAN_VALUES: print_values(n, out); break;
+        case PLAN_WINDOW: print_window(n, out); break;
+        case PLAN_FILTER:
+            buf_printf(out, "Filter: ");
+            expr_print(n->exprs[0], n->input, out);
+            break;
+        case PLAN_PROJECT: print_project(n, out); break;
+        case PLAN_AGGREGATE: print_aggregates(n, out); break;
+        case PLAN_SORT: print_sort(n, out); break;
+        case PLAN_LIMIT: print_limit(n, out); break;
+        }
+        buf_printf(out, "\n");
+    }
+    return buf_err(out);
+}

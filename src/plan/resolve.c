@@ -1,0 +1,435 @@
+/* Overloads, casts and common types by PostgreSQL's rules (manual, chapter 10 "Type Conversion"; parse_func.c
+ * func_select_candidate, parse_coerce.c select_common_type). */
+#include "plan/plan_int.h"
+
+enum { NAMES_MAX = 512, SIGNATURE_BYTES_MAX = 200 };
+
+char type_category(enum type t)
+{
+    switch (t) {
+    case TYPE_BOOL: return 'B';
+    case TYPE_INT4:
+    case TYPE_INT8:
+    case TYPE_FLOAT8:
+    case TYPE_NUMERIC: return 'N';
+    case TYPE_TEXT: return 'S';
+    case TYPE_TIMESTAMPTZ:
+    case TYPE_DATE: return 'D';
+    case TYPE_INTERVAL: return 'T';
+    case TYPE_JSONB: return 'U';
+    case TYPE_UNKNOWN:
+    case TYPE_COUNT_: break;
+    }
+    return 'X';
+}
+
+static bool is_preferred(enum type t)
+{
+    return t == TYPE_BOOL || t == TYPE_FLOAT8 || t == TYPE_TEXT || t == TYPE_TIMESTAMPTZ ||
+           t == TYPE_INTERVAL;
+}
+
+const char *type_name(enum type t)
+{
+    return t == TYPE_UNKNOWN ? "unknown" : type_info(t)->name;
+}
+
+/* ---- conversions ---- */
+
+static struct expr *coerce_literal(struct binder *b, struct expr *e, enum type target)
+{
+    struct value v = {.type = target, .null = true};
+    if (!e->value.null) {
+        struct err_detail why = {0};
+        enum err failed = value_parse(target, e->value.as.s, b->arena, &v, &why);
+        if (failed != ERR_OK) {
+            bind_fail(b, e->position, failed, "%s", err_text(failed, &why));
+            return why.hint[0] != '\0' ? bind_hint(b, "%s", why.hint) : NULL;
+        }
+        v.type = target;
+        v.null = false;
+    }
+    return expr_const(b, v, e->position);
+}
+
+static struct expr *coerce_param(struct binder *b, struct expr *e, enum type target)
+{
+    b->params[e->index] = target;
+    for (struct param_use *u = b->param_uses[e->index]; u != NULL; u = u->next)
+        u->expr->type = target;
+    b->param_uses[e->index] = NULL;
+    return e;
+}
+
+struct expr *coerce_try(struct binder *b, struct expr *e, enum type target, enum cast_level level)
+{
+    if (e == NULL || b->err != ERR_OK)
+        return NULL;
+    if (target == TYPE_UNKNOWN)
+        return coerce_unknown(b, e);
+    if (e->type == target)
+        return e;
+    if (e->type == TYPE_UNKNOWN)
+        return e->kind == EXPR_PARAM ? coerce_param(b, e, target) : coerce_literal(b, e, target);
+    const struct function *cast = function_cast(e->type, target, level);
+    if (cast == NULL)
+        return NULL;
+    const struct expr *arg = e;
+    return expr_call(b, cast, &arg, 1, e->position);
+}
+
+struct expr *coerce_unknown(struct binder *b, struct expr *e)
+{
+    return e == NULL || e->type != TYPE_UNKNOWN ? e : coerce_try(b, e, TYPE_TEXT, CAST_IMPLICIT);
+}
+
+struct expr *coerce_typmod(struct binder *b, struct expr *e, enum type t, int32_t typmod)
+{
+    if (e == NULL || t != TYPE_NUMERIC || typmod < 0)
+        return e;
+    const struct function *found[FUNCTION_OVERLOADS_MAX];
+    uint32_t n = function_candidates(FUNCTION_PLAIN, STR("numeric"), found);
+    for (uint32_t i = 0; i < n; i++) {
+        if (found[i]->n_args != 2)
+            continue;
+        struct value v = {.type = TYPE_INT4, .as.i4 = typmod};
+        const struct expr *args[2] = {e, expr_const(b, v, e->position)};
+        return args[1] == NULL ? NULL : expr_call(b, found[i], args, 2, e->position);
+    }
+    return bind_fail(b, e->position, ERR_INTERNAL, "no function numeric(numeric, integer)");
+}
+
+struct expr *coerce_assign(struct binder *b, struct expr *e, const struct column_def *column)
+{
+    struct expr *r = coerce_try(b, e, column->type, CAST_ASSIGNMENT);
+    if (r == NULL && b->err == ERR_OK && e != NULL) {
+        bind_fail(b, e->position, ERR_TYPE_MISMATCH,
+                  "column \"%.*s\" is of type %s but expression is of type %s",
+                  STR_ARG(column->name), type_name(column->type), type_name(e->type));
+        return bind_hint(b, "You will need to rewrite or cast the expression.");
+    }
+    return coerce_typmod(b, r, column->type, column->typmod);
+}
+
+struct expr *coerce_bool(struct binder *b, struct expr *e, const char *what)
+{
+    struct expr *r = coerce_try(b, e, TYPE_BOOL, CAST_IMPLICIT);
+    if (r == NULL && b->err == ERR_OK && e != NULL)
+        return bind_fail(b, e->position, ERR_TYPE_MISMATCH,
+                         "argument of %s must be type boolean, not type %s", what,
+                         type_name(e->type));
+    return r;
+}
+
+static bool implicit(enum type from, enum type to)
+{
+    return from == to || from == TYPE_UNKNOWN || to == TYPE_UNKNOWN ||
+           function_cast(from, to, CAST_IMPLICIT) != NULL;
+}
+
+/* TYPE_UNKNOWN when all are; TYPE_COUNT_ with the error kept. */
+static enum type common_type(struct binder *b, struct expr **e, uint32_t n, const char *what)
+{
+    enum type t = TYPE_UNKNOWN;
+    for (uint32_t i = 0; i < n; i++) {
+        enum type next = e[i]->type;
+        if (next == TYPE_UNKNOWN || next == t)
+            continue;
+        if (t == TYPE_UNKNOWN) {
+            t = next;
+        } else if (type_category(t) != type_category(next)) {
+            bind_fail(b, e[i]->position, ERR_TYPE_MISMATCH,
+                      *what != '\0' ? "%s types %s and %s cannot be matched"
+                                    : "%stypes %s and %s cannot be matched",
+                      what, type_name(t), type_name(next));
+            return TYPE_COUNT_;
+        } else if (!is_preferred(t) && implicit(t, next) && !implicit(next, t)) {
+            t = next;
+        }
+    }
+    return t;
+}
+
+bool coerce_common(struct binder *b, struct expr **e, uint32_t n, const char *what)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (e[i] == NULL)
+            return false;
+    enum type t = common_type(b, e, n, what);
+    if (t == TYPE_COUNT_)
+        return false;
+    if (t == TYPE_UNKNOWN)
+        t = TYPE_TEXT;
+    for (uint32_t i = 0; i < n; i++) {
+        enum type from = e[i]->type;
+        struct expr *r = coerce_try(b, e[i], t, CAST_IMPLICIT);
+        if (r == NULL) {
+            bind_fail(b, e[i]->position, ERR_TYPE_MISMATCH, "%s could not convert type %s to %s",
+                      what, type_name(from), type_name(t));
+            return false;
+        }
+        e[i] = r;
+    }
+    return true;
+}
+
+/* ---- overloads ---- */
+
+static enum type wanted(const struct function *f, uint32_t i)
+{
+    return f->args[i < f->n_args ? i : f->n_args - 1u];
+}
+
+static bool takes(const struct function *f, uint32_t n)
+{
+    return f->variadic ? n >= f->n_args : n == f->n_args;
+}
+
+/* Keeps the candidates that implicit casts can reach. */
+static uint32_t keep_reachable(const struct function **f, uint32_t n, const enum type *types,
+                               uint32_t n_args)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool ok = takes(f[i], n_args);
+        for (uint32_t a = 0; ok && a < n_args; a++)
+            ok = implicit(types[a], wanted(f[i], a));
+        if (ok)
+            f[kept++] = f[i];
+    }
+    return kept;
+}
+
+static const struct function *exact(const struct function *const *f, uint32_t n,
+                                    const enum type *types, uint32_t n_args)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        bool ok = takes(f[i], n_args);
+        for (uint32_t a = 0; ok && a < n_args; a++)
+            ok = types[a] == wanted(f[i], a) && types[a] != TYPE_UNKNOWN;
+        if (ok)
+            return f[i];
+    }
+    return NULL;
+}
+
+/* Keeps the candidates with the most arguments that match exactly, or (with `preferred`) also those whose type is the
+ * preferred one of the argument's category. */
+static uint32_t keep_best(const struct function **f, uint32_t n, const enum type *types,
+                          uint32_t n_args, bool preferred)
+{
+    uint32_t best = 0;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t score = 0;
+        for (uint32_t a = 0; a < n_args; a++) {
+            enum type want = wanted(f[i], a);
+            if (types[a] == TYPE_UNKNOWN)
+                continue;
+            score += want == types[a] || (preferred && is_preferred(want) &&
+                                          type_category(want) == type_category(types[a]));
+        }
+        if (score > best) {
+            best = score;
+            kept = 0;
+        }
+        if (score == best)
+            f[kept++] = f[i];
+    }
+    return kept;
+}
+
+/* The category an untyped argument is taken for: text where any candidate takes text, else what all agree on, else 'X'. */
+static char unknown_category(const struct function *const *f, uint32_t n, uint32_t a,
+                             bool *has_preferred)
+{
+    char category = type_category(wanted(f[0], a));
+    bool conflict = false;
+    *has_preferred = false;
+    for (uint32_t i = 0; i < n; i++) {
+        enum type want = wanted(f[i], a);
+        if (type_category(want) == 'S') {
+            *has_preferred = true;
+            return 'S';
+        }
+        conflict |= type_category(want) != category;
+        *has_preferred |= is_preferred(want);
+    }
+    return conflict ? 'X' : category;
+}
+
+static uint32_t keep_category(const struct function **f, uint32_t n, const enum type *types,
+                              uint32_t n_args)
+{
+    for (uint32_t a = 0; a < n_args; a++) {
+        if (types[a] != TYPE_UNKNOWN)
+            continue;
+        bool has_preferred;
+        char category = unknown_category(f, n, a, &has_preferred);
+        if (category == 'X')
+            return n;
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            enum type want = wanted(f[i], a);
+            if (type_category(want) == category && (!has_preferred || is_preferred(want)))
+                f[kept++] = f[i];
+        }
+        if (kept == 0)
+            return n;
+        n = kept;
+    }
+    return n;
+}
+
+/* Last resort: untyped arguments are of the type that all typed ones have. */
+static const struct function *same_as_known(const struct function *const *f, uint32_t n,
+                                            const enum type *types, uint32_t n_args)
+{
+    enum type known = TYPE_UNKNOWN;
+    for (uint32_t a = 0; a < n_args; a++) {
+        if (types[a] == TYPE_UNKNOWN)
+            continue;
+        if (known != TYPE_UNKNOWN && known != types[a])
+            return NULL;
+        known = types[a];
+    }
+    const struct function *found = NULL;
+    for (uint32_t i = 0; known != TYPE_UNKNOWN && i < n; i++) {
+        bool ok = true;
+        for (uint32_t a = 0; ok && a < n_args; a++)
+            ok = implicit(known, wanted(f[i], a));
+        if (ok && found != NULL)
+            return NULL;
+        if (ok)
+            found = f[i];
+    }
+    return found;
+}
+
+static const struct function *choose(const struct function **f, uint32_t n,
+                                     const enum type *types, uint32_t n_args, bool *ambiguous)
+{
+    *ambiguous = false;
+    const struct function *found = exact(f, n, types, n_args);
+    if (found == NULL && n_args == 2 && (types[0] == TYPE_UNKNOWN) != (types[1] == TYPE_UNKNOWN)) {
+        enum type known = types[0] == TYPE_UNKNOWN ? types[1] : types[0];
+        enum type both[2] = {known, known};
+        if (f[0]->kind == FUNCTION_OPERATOR)
+            found = exact(f, n, both, 2);
+    }
+    if (found != NULL)
+        return found;
+    n = keep_reachable(f, n, types, n_args);
+    if (n <= 1)
+        return n == 1 ? f[0] : NULL;
+    n = keep_best(f, n, types, n_args, false);
+    if (n > 1)
+        n = keep_best(f, n, types, n_args, true);
+    if (n > 1)
+        n = keep_category(f, n, types, n_args);
+    if (n == 1)
+        return f[0];
+    found = same_as_known(f, n, types, n_args);
+    *ambiguous = found == NULL;
+    return found;
+}
+
+/* ---- errors ---- */
+
+static void signature(struct buf *out, enum function_kind kind, struct str name,
+                      const enum type *types, uint32_t n)
+{
+    if (kind == FUNCTION_OPERATOR) {
+        if (n == 2)
+            buf_printf(out, "%s ", type_name(types[0]));
+        buf_printf(out, "%.*s %s", STR_ARG(name), type_name(types[n - 1]));
+        return;
+    }
+    buf_printf(out, "%.*s(", STR_ARG(name));
+    for (uint32_t i = 0; i < n && out->len < SIGNATURE_BYTES_MAX; i++)
+        buf_printf(out, "%s%s", i > 0 ? ", " : "", type_name(types[i]));
+    buf_printf(out, ")");
+}
+
+struct name_list {
+    struct str names[NAMES_MAX];
+    size_t n;
+};
+
+static void add_name(void *arg, const char *name)
+{
+    struct name_list *l = arg;
+    if (l->n < NAMES_MAX)
+        l->names[l->n++] = str_of(name);
+}
+
+static void hint_function(struct binder *b, struct str name, bool name_exists)
+{
+    if (name_exists) {
+        bind_hint(b, "No function matches the given name and argument types. "
+                     "You might need to add explicit type casts.");
+        return;
+    }
+    static const char *const aggregates[] = {"count", "sum", "avg", "min", "max"};
+    struct name_list *l = arena_alloc(b->arena, sizeof *l);
+    if (l == NULL)
+        return;
+    l->n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(aggregates); i++)
+        add_name(l, aggregates[i]);
+    function_names(add_name, l);
+    bind_nearest(b, name, l->names, l->n);
+}
+
+static void *no_match(struct binder *b, enum function_kind kind, struct str name,
+                      const enum type *types, uint32_t n, bool exists, bool ambiguous,
+                      int32_t position)
+{
+    struct buf text;
+    buf_init(&text, ERR_TEXT_MAX);
+    signature(&text, kind, name, types, n);
+    const char *noun = kind == FUNCTION_OPERATOR ? "operator" : "function";
+    if (ambiguous) {
+        bind_fail(b, position, ERR_AMBIGUOUS_FUNCTION, "%s is not unique: %.*s", noun,
+                  STR_ARG(buf_str(&text)));
+        bind_hint(b, "Could not choose a best candidate %s. You might need to add explicit type "
+                     "casts.", noun);
+    } else if (kind == FUNCTION_OPERATOR) {
+        bind_fail(b, position, ERR_UNDEFINED_FUNCTION, "operator does not exist: %.*s",
+                  STR_ARG(buf_str(&text)));
+        bind_hint(b, "No operator matches the given name and argument types. "
+                     "You might need to add explicit type casts.");
+    } else {
+        bind_fail(b, position, ERR_UNDEFINED_FUNCTION, "function %.*s does not exist",
+                  STR_ARG(buf_str(&text)));
+        hint_function(b, name, exists);
+    }
+    buf_deinit(&text);
+    return NULL;
+}
+
+const struct function *resolve_function(struct binder *b, enum function_kind kind, struct str name,
+                                        struct expr **args, uint32_t n_args, int32_t position)
+{
+    const struct function *found[FUNCTION_OVERLOADS_MAX];
+    enum type *types = bind_alloc(b, n_args + 1, sizeof(*types));
+    if (types == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < n_args; i++) {
+        if (args[i] == NULL)
+            return NULL;
+        types[i] = args[i]->type;
+    }
+    uint32_t n = function_candidates(kind, name, found);
+    bool ambiguous = false;
+    const struct function *f = n > 0 ? choose(found, n, types, n_args, &ambiguous) : NULL;
+    if (f == NULL)
+        return no_match(b, kind, name, types, n_args, n > 0, ambiguous, position);
+    for (uint32_t i = 0; i < n_args; i++) {
+        args[i] = coerce_try(b, args[i], wanted(f, i), CAST_IMPLICIT);
+        if (args[i] == NULL)
+            return bind_fail(b, position, ERR_INTERNAL, "argument %u of %.*s does not convert",
+                             i + 1, STR_ARG(name));
+    }
+    return f;
+}

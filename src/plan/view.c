@@ -1,0 +1,158 @@
+/* What a continuous view may be. */
+#include "plan/plan_int.h"
+
+bool view_check_select(struct binder *b, const PgQuery__SelectStmt *s)
+{
+    if (s->n_values_lists > 0) {
+        bind_fail(b, node_location(s->values_lists[0]), ERR_UNSUPPORTED,
+                  "a materialized view reads a table, not VALUES");
+    } else if (s->n_sort_clause > 0) {
+        bind_fail(b, node_location(s->sort_clause[0]), ERR_UNSUPPORTED,
+                  "ORDER BY is not supported in a materialized view");
+        bind_hint(b, "A view has no order: write ORDER BY in the query that reads it.");
+    } else if (s->limit_count != NULL || s->limit_offset != NULL) {
+        bind_fail(b, node_location(s->limit_count != NULL ? s->limit_count : s->limit_offset),
+                  ERR_UNSUPPORTED, "LIMIT and OFFSET are not supported in a materialized view");
+        bind_hint(b, "Write LIMIT in the query that reads it.");
+    } else if (s->n_distinct_clause > 0) {
+        bind_fail(b, s->n_target_list > 0 ? node_location(s->target_list[0]) : -1,
+                  ERR_UNSUPPORTED, "SELECT DISTINCT is not supported in a materialized view");
+        bind_hint(b, "Use GROUP BY with all columns.");
+    }
+    return b->err == ERR_OK;
+}
+
+static bool check_source(struct binder *b, const struct plan_node *n)
+{
+    if (n == NULL || n->kind != PLAN_SCAN) {
+        bind_fail(b, -1, ERR_UNSUPPORTED,
+                  n != NULL && n->kind == PLAN_AGGREGATE
+                      ? "an aggregate over an aggregate is not supported in a materialized view"
+                  : n != NULL && n->kind == PLAN_VALUES
+                      ? "a materialized view reads a table"
+                      : "this nesting of subqueries is not supported in a materialized view");
+        bind_hint(b, "FROM one table, tumble(...) or hop(...), WHERE, GROUP BY and HAVING may be "
+                     "used.");
+        return false;
+    }
+    const struct relation *r = n->relation;
+    if (r->kind == REL_VIEW || r->kind == REL_SYSTEM || r->topic->kind != TOPIC_USER) {
+        bind_fail(b, -1, ERR_UNSUPPORTED,
+                  "a materialized view over %s \"%.*s\" is not supported yet",
+                  r->kind == REL_VIEW ? "the materialized view" : "the system's table",
+                  STR_ARG(r->name));
+        bind_hint(b, "Read a table or a topic; a subquery in FROM can take a view's query.");
+        return false;
+    }
+    b->plan->view.source = r;
+    return true;
+}
+
+static bool check_window(struct binder *b, const struct plan_node *window,
+                         const struct relation *r)
+{
+    const struct plan_node *scan = window->input;
+    uint32_t column = scan->scan_columns[window->window.time_column];
+    if (r->event_time >= 0 && column == (uint32_t)r->event_time)
+        return true;
+    bind_fail(b, -1, ERR_INVALID_ARGUMENT,
+              "the window's time column \"%.*s\" is not the event time of \"%.*s\"",
+              STR_ARG(r->columns[column].name), STR_ARG(r->name));
+    if (r->event_time >= 0)
+        bind_hint(b, "The event time is \"%.*s\".", STR_ARG(r->columns[r->event_time].name));
+    else
+        bind_hint(b, "Create the table WITH (event_time = '%.*s').",
+                  STR_ARG(r->columns[column].name));
+    return false;
+}
+
+/* Group keys are output columns: they identify a row of the view. */
+static bool find_keys(struct binder *b, const struct plan_node *project,
+                      const struct plan_node *agg)
+{
+    uint32_t *keys = bind_alloc(b, (size_t)agg->n_exprs + 1, sizeof *keys);
+    if (keys == NULL)
+        return false;
+    for (uint32_t k = 0; k < agg->n_exprs; k++) {
+        uint32_t i = 0;
+        while (i < project->n_exprs &&
+               !(project->exprs[i]->kind == EXPR_COLUMN && project->exprs[i]->index == k))
+            i++;
+        if (i == project->n_exprs) {
+            bind_fail(b, agg->exprs[k]->position, ERR_UNSUPPORTED,
+                      "GROUP BY key \"%.*s\" is not in the select list",
+                      STR_ARG(agg->columns[k].name));
+            bind_hint(b, "A materialized view selects all its GROUP BY keys: they identify its "
+                         "rows.");
+            return false;
+        }
+        keys[k] = i;
+    }
+    b->plan->view.key_columns = keys;
+    b->plan->view.n_key_columns = agg->n_exprs;
+    return true;
+}
+
+/* Whether a key is the window's start or end, seen through what lies between aggregate and window. */
+static bool key_is_window(const struct plan_node *agg, const struct plan_node *window)
+{
+    for (uint32_t k = 0; k < agg->n_exprs; k++) {
+        const struct expr *e = agg->exprs[k];
+        const struct plan_node *n = agg->input;
+        while (n != window && e->kind == EXPR_COLUMN) {
+            if (n->kind == PLAN_PROJECT)
+                e = n->exprs[e->index];
+            n = n->input;
+        }
+        if (e->kind == EXPR_COLUMN && e->index >= window->n_columns - 2)
+            return true;
+    }
+    return false;
+}
+
+static bool check_final(struct binder *b, const struct plan_node *agg,
+                        const struct plan_node *window)
+{
+    if (!b->plan->view.emit_final || agg == NULL)
+        return true;
+    if (window != NULL && key_is_window(agg, window))
+        return true;
+    bind_fail(b, -1, ERR_INVALID_ARGUMENT,
+              "emit = 'final' needs window_start or window_end in GROUP BY");
+    bind_hint(b, "A group is final when its window has passed: FROM tumble(table, time, "
+                 "INTERVAL '10 s') GROUP BY window_start. Or use emit = 'changes'.");
+    return false;
+}
+
+/* SCAN [WINDOW] [FILTER] [PROJECT] [AGGREGATE [FILTER]] PROJECT, read from the top. */
+bool view_check_plan(struct binder *b, const struct plan_node *root)
+{
+    const struct plan_node *n = root->kind == PLAN_PROJECT ? root->input : root;
+    const struct plan_node *agg = NULL;
+    const struct plan_node *window = NULL;
+    const struct plan_node *above = n;
+    if (n->kind == PLAN_FILTER && n->input->kind == PLAN_AGGREGATE)
+        n = n->input;
+    if (n->kind == PLAN_AGGREGATE) {
+        agg = n;
+        n = n->input;
+        above = n;
+    } else {
+        n = above;
+    }
+    if (n->kind == PLAN_PROJECT)
+        n = n->input;
+    if (n->kind == PLAN_FILTER)
+        n = n->input;
+    if (n->kind == PLAN_WINDOW) {
+        window = n;
+        n = n->input;
+    }
+    if (!check_source(b, n))
+        return false;
+    b->plan->view.append_only = agg == NULL;
+    if (agg != NULL && !find_keys(b, root, agg))
+        return false;
+    return (window == NULL || check_window(b, window, b->plan->view.source)) &&
+           check_final(b, agg, window);
+}
