@@ -45,6 +45,7 @@ enum pg_copy_step {
     PG_COPY_BAD,  /* `why` says what is wrong; parser->line says where */
 };
 
+/* Ready for the first byte of the data. `options` is copied; its `null` is borrowed. */
 void pg_copy_parser_init(struct pg_copy_parser *p, const struct pg_copy_options *options);
 
 /* Takes the next row from the beginning of `in`, where the last call's `used` bytes ended. `last`:

@@ -330,11 +330,6 @@ static void exec_statement(struct pg_session *s)
 
 /* ---- transactions ---- */
 
-static bool tag_is(const char *tag, const char *word)
-{
-    return strncmp(tag, word, strlen(word)) == 0;
-}
-
 static void transaction_end(struct pg_session *s, bool rollback)
 {
     if (s->transaction == 'I') {
@@ -349,22 +344,22 @@ static void transaction_end(struct pg_session *s, bool rollback)
     pg_portals_close(s, false);
 }
 
-void pg_transaction(struct pg_session *s, const char *tag)
+static void exec_transaction(struct pg_session *s)
 {
-    if (tag_is(tag, "BEGIN") || tag_is(tag, "START")) {
-        if (s->transaction != 'I') {
+    const char *tag = s->exec.portal->plan->tag;
+    bool rollback = strcmp(tag, "ROLLBACK") == 0;
+    if (!rollback && strcmp(tag, "COMMIT") != 0) {
+        if (s->transaction == 'I') {
+            s->transaction = 'T';
+            s->wrote = false;
+        } else {
             pg_notice(s, "WARNING", "25001", "there is already a transaction in progress", NULL);
-            return;
         }
-        s->transaction = 'T';
-        s->wrote = false;
-    } else if (tag_is(tag, "ROLLBACK TO") || tag_is(tag, "SAVEPOINT") || tag_is(tag, "RELEASE")) {
-        s->transaction = s->transaction == 'I' ? 'I' : 'T';
-    } else if (tag_is(tag, "COMMIT") || tag_is(tag, "END")) {
-        transaction_end(s, false);
-    } else if (tag_is(tag, "ROLLBACK") || tag_is(tag, "ABORT")) {
-        transaction_end(s, true);
+    } else {
+        tag = s->transaction == 'E' ? "ROLLBACK" : tag;
+        transaction_end(s, rollback);
     }
+    exec_complete(s, tag);
 }
 
 /* ---- cursors and the session's own statements ---- */
@@ -485,7 +480,6 @@ static void exec_plan(struct pg_session *s)
     const struct plan *plan = s->exec.portal->plan;
     switch (plan->kind) {
     case STMT_QUERY:
-    case STMT_EXPLAIN:
         exec_rows(s);
         break;
     case STMT_COPY_TO:
@@ -494,22 +488,20 @@ static void exec_plan(struct pg_session *s)
     case STMT_COPY_FROM:
         pg_copy_in_begin(s, plan);
         break;
-    case STMT_TRANSACTION: {
-        const char *tag = plan->tag;
-        bool failed = s->transaction == 'E' && tag_is(tag, "COMMIT");
-        pg_transaction(s, tag);
-        exec_complete(s, failed ? "ROLLBACK" : tag);
+    case STMT_TRANSACTION:
+        exec_transaction(s);
         break;
-    }
     case STMT_CREATE_TABLE:
     case STMT_CREATE_VIEW:
     case STMT_DROP:
     case STMT_INSERT:
     case STMT_SET:
-    case STMT_SHOW:
     case STMT_NOTHING:
         exec_statement(s);
         break;
+    case STMT_EXPLAIN:
+    case STMT_SHOW:
+        UNREACHABLE(); /* pg_prepare has made queries of them */
     }
 }
 

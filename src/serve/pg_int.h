@@ -190,6 +190,7 @@ struct pg_server {
 
 /* ---- pg_server.c ---- */
 
+/* The server that the session belongs to. */
 struct pg_server *pg_server_of(struct pg_session *s);
 /* Hands encoded bytes to the connection, as far as its output has room. True when all of it went.
  */
@@ -269,11 +270,10 @@ void pg_rows_go(struct pg_session *s);
 void pg_rows_stop(struct pg_session *s);
 /* The activity is over and its outcome sent. */
 void pg_exec_end(struct pg_session *s);
-/* After BEGIN, COMMIT, ROLLBACK and the like, by their tag: the new state. */
-void pg_transaction(struct pg_session *s, const char *tag);
 
 /* ---- pg_copy.c ---- */
 
+/* Starts COPY ... FROM STDIN: CopyInResponse, or an error and the end of the activity. */
 void pg_copy_in_begin(struct pg_session *s, const struct plan *plan);
 /* CopyData, CopyDone, CopyFail and what else comes during COPY FROM STDIN. */
 void pg_copy_in_message(struct pg_session *s, char type, struct str body);
@@ -282,6 +282,7 @@ void pg_copy_in_free(struct pg_session *s);
 
 /* ---- pg_rows.c ---- */
 
+/* A RowDescription; formats[i] for column i, text for those from n_formats on. */
 void pg_put_row_description(struct buf *b, const struct column_def *columns, uint32_t n,
                             const uint16_t *formats, uint32_t n_formats);
 /* Row `row` as a DataRow; formats[i] for column i, NULL = text. */

@@ -82,21 +82,17 @@ void pg_prepared_release(struct pg_prepared *p)
     mem_free(p);
 }
 
-/* SHOW gives its one row like a query. */
-static enum err prepared_show(struct pg_prepared *p)
+/* SHOW and EXPLAIN are constant rows: executed like a query, completed with their own tag. */
+static enum err prepared_rows(struct pg_prepared *p)
 {
-    struct column_def *column = arena_zalloc(&p->arena, 1, sizeof *column);
-    struct str *cell = arena_zalloc(&p->arena, 1, sizeof *cell);
-    if (column == NULL || cell == NULL) {
+    struct plan *rows = arena_alloc(&p->arena, sizeof *rows);
+    if (rows == NULL) {
         return ERR_NO_MEMORY;
     }
-    *column = (struct column_def){.name = p->planned->name, .type = TYPE_TEXT, .typmod = -1};
-    *cell = p->planned->text;
-    if (cell->ptr == NULL) {
-        *cell = STR("");
-    }
-    p->plan = pg_values_plan(&p->arena, p->catalog, "SHOW", column, 1, cell, 1);
-    return p->plan != NULL ? ERR_OK : ERR_NO_MEMORY;
+    *rows = *p->planned;
+    rows->kind = STMT_QUERY;
+    p->plan = rows;
+    return ERR_OK;
 }
 
 /* Moves an error's position from a part of the statement to the statement. */
@@ -135,7 +131,8 @@ static enum err prepared_plan(struct pg_session *s, struct pg_prepared *p, struc
     if (declare && p->plan->kind != STMT_QUERY) {
         return err_set(why, ERR_SYNTAX, "a cursor needs a query");
     }
-    return p->plan->kind == STMT_SHOW ? prepared_show(p) : ERR_OK;
+    bool constant = p->plan->kind == STMT_SHOW || p->plan->kind == STMT_EXPLAIN;
+    return constant && p->plan->root != NULL ? prepared_rows(p) : ERR_OK;
 }
 
 static enum err prepared_declare_types(struct pg_prepared *p, const uint32_t *declared, uint32_t n,
@@ -295,21 +292,13 @@ enum err pg_prepared_refresh(struct pg_session *s, struct pg_prepared **prepared
 
 const struct column_def *pg_plan_columns(const struct plan *p, uint32_t *n)
 {
-    static const struct column_def explain = {
-        .name = {"QUERY PLAN", 10}, .type = TYPE_TEXT, .typmod = -1};
+    static const struct column_def none = {0};
     *n = 0;
-    if (p == NULL) {
-        return NULL;
-    }
-    if (p->kind == STMT_EXPLAIN) {
-        *n = 1;
-        return &explain;
-    }
-    if (p->kind != STMT_QUERY) {
+    if (p == NULL || p->kind != STMT_QUERY) {
         return NULL;
     }
     *n = p->root->n_columns;
-    return *n != 0 ? p->root->columns : &explain;
+    return *n != 0 ? p->root->columns : &none;
 }
 
 const struct column_def *pg_prepared_columns(struct pg_session *s, const struct pg_prepared *p,

@@ -80,9 +80,8 @@ static bool allowed_now(struct pg_session *s, const struct pg_prepared *p)
     if (s->transaction != 'E' || p->command.verb == PG_VERB_EMPTY) {
         return true;
     }
-    return p->plan != NULL && p->plan->kind == STMT_TRANSACTION &&
-           strncmp(p->plan->tag, "BEGIN", 5) != 0 && strncmp(p->plan->tag, "START", 5) != 0 &&
-           strncmp(p->plan->tag, "SAVEPOINT", 9) != 0;
+    bool end = p->plan != NULL && p->plan->kind == STMT_TRANSACTION;
+    return end && (strcmp(p->plan->tag, "COMMIT") == 0 || strcmp(p->plan->tag, "ROLLBACK") == 0);
 }
 
 static void fail_aborted(struct pg_session *s)

@@ -46,8 +46,8 @@ struct statement {
     bool canceled, pulling, running;
 };
 
-/* Whether statement_run takes this kind. STMT_SHOW counts: it gives the tag only, the one row is
- * plan->text under the column name plan->name, and the caller sends it. */
+/* Whether statement_run takes this kind. STMT_SHOW counts, but gives its tag only: its
+ * rows are plan->root's, and a caller that wants them runs it like a query. */
 bool statement_runs(enum statement_kind kind);
 
 /* Starts `plan`, which has no parameters left (plan_bind) and lives until `done`. All rows of an
