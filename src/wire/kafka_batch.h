@@ -28,6 +28,7 @@
 
 enum {
     KAFKA_BATCH_HEADER_BYTES = 61,
+    KAFKA_BATCH_CRC_FROM = 21, /* the CRC covers everything from here on */
     KAFKA_BATCH_PREFIX_BYTES = 12,             /* base offset and length: not counted by length */
     KAFKA_BATCH_BYTES_MAX = 100 << 20,         /* of one batch; limits of topics are lower */
     KAFKA_BATCH_DECODED_BYTES_MAX = 256 << 20, /* a sensible buf.max for decompressed records */

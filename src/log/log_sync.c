@@ -1,0 +1,176 @@
+/* Group fsync: begin on the owner, run on a helper thread, end on the owner.
+ *
+ *   owner    begin: take references to the unsynced segments, and the dropped ones
+ *   helper   1 flush the segments    2 flush new names    3 write the checkpoint
+ *            4 write indexes of full segments    5 remove the files of dropped ones
+ *   owner    end: raise durable
+ *
+ * The order is the point: a checkpoint or an index on the disk proves that what it names was
+ * flushed before; a file is removed only after the checkpoint that says so is durable. */
+#include "log/log.h"
+
+#include "base/check.h"
+#include "log/log_int.h"
+
+/* Number of the oldest segment that still needs a flush. */
+static uint32_t first_unfinished(const struct log_partition *p)
+{
+    uint32_t i = p->n_segments;
+    while (i > 0 && !p->segments[i - 1]->finished) {
+        i--;
+    }
+    return i;
+}
+
+static void capture_segments(struct log_partition *p, struct log_sync *sync)
+{
+    for (uint32_t i = first_unfinished(p); i < p->n_segments; i++) {
+        struct log_segment *s = p->segments[i];
+        if (sync->n_segments == LOG_SYNC_SEGMENTS_MAX) {
+            return;
+        }
+        if (!s->sealed && p->end_offset == p->durable_offset) {
+            return;
+        }
+        log_segment_hold(s);
+        sync->segments[sync->n_segments] = s;
+        sync->sealed[sync->n_segments] = s->sealed;
+        sync->n_segments++;
+        sync->target_offset = s->end_offset;
+        sync->target_at = s->bytes;
+    }
+}
+
+bool log_sync_begin(struct log_partition *p, struct log_sync *sync)
+{
+    if (p->sync_running) {
+        return false;
+    }
+    *sync = (struct log_sync){.target_offset = p->durable_offset};
+    if (!p->quarantined) {
+        capture_segments(p, sync);
+    }
+    if (sync->n_segments == 0 && p->retired == NULL) {
+        return false;
+    }
+    sync->dir = p->dir;
+    sync->meta = p->meta;
+    sync->sync_dir = p->sync_dir;
+    sync->sync_parent = p->sync_parent;
+    sync->sync_meta = p->sync_meta;
+    sync->start_offset = p->start_offset;
+    sync->retired = p->retired;
+    p->retired = NULL;
+    p->sync_dir = p->sync_parent = p->sync_meta = false;
+    p->group_bytes = p->appended_bytes;
+    p->appended_bytes = 0;
+    p->sync_running = true;
+    return true;
+}
+
+static enum err flush_segments(const struct log_sync *sync)
+{
+    for (uint32_t i = 0; i < sync->n_segments; i++) {
+        struct log_segment *s = sync->segments[i];
+        uint64_t size = 0;
+        if (sync->sealed[i] && host_file_size(s->file, &size) == ERR_OK && size > s->bytes) {
+            /* Gives back the zeros behind the end; whether it works is of no concern. */
+            (void)!host_file_truncate(s->file, s->bytes);
+        }
+        TRY(host_file_sync(s->file));
+    }
+    return ERR_OK;
+}
+
+static enum err flush_names(struct host *h, const struct log_sync *sync)
+{
+    if (sync->sync_dir) {
+        TRY(host_dir_sync(h, sync->dir));
+    }
+    return sync->sync_parent ? log_parent_sync(h, sync->dir) : ERR_OK;
+}
+
+/* Nothing depends on the checkpoint's being written, except the removal of files. */
+static enum err write_checkpoint(const struct log_sync *sync, bool *written)
+{
+    struct log_checkpoint c = {.start_offset = sync->start_offset,
+                               .durable_offset = sync->target_offset};
+    enum err e =
+        sync->sync_meta ? log_meta_write_all(sync->meta, &c) : log_meta_write(sync->meta, &c);
+    *written = e == ERR_OK;
+    return *written && (sync->sync_meta || sync->retired != NULL) ? host_file_sync(sync->meta)
+                                                                  : ERR_OK;
+}
+
+static void write_indexes(struct host *h, const struct log_sync *sync)
+{
+    char path[HOST_PATH_MAX];
+    for (uint32_t i = 0; i < sync->n_segments; i++) {
+        const struct log_segment *s = sync->segments[i];
+        struct log_index_info info = log_segment_info(s);
+        if (sync->sealed[i] &&
+            log_segment_path(sync->dir, s->base_offset, ".index", path) == ERR_OK) {
+            /* A cache: without it the segment is scanned at the next start. */
+            (void)!log_index_write(h, path, &s->index, &info);
+        }
+    }
+}
+
+/* Oldest first, so that a crash leaves no gap. What cannot be removed is tried again at the next
+ * start. */
+static void remove_retired(struct host *h, const struct log_sync *sync)
+{
+    for (struct log_segment *s = sync->retired; s != NULL; s = s->next_retired) {
+        if (log_segment_remove_files(h, sync->dir, s->base_offset) != ERR_OK) {
+            return;
+        }
+    }
+}
+
+void log_sync_run(struct host *h, struct log_sync *sync)
+{
+    bool written = false;
+    sync->result = flush_segments(sync);
+    if (sync->result == ERR_OK) {
+        sync->result = flush_names(h, sync);
+    }
+    if (sync->result == ERR_OK) {
+        sync->result = write_checkpoint(sync, &written);
+    }
+    if (sync->result == ERR_OK) {
+        write_indexes(h, sync);
+        if (written) {
+            remove_retired(h, sync);
+        }
+    } else {
+        sync->result = ERR_SYNC_FAILED;
+    }
+}
+
+enum err log_sync_end(struct log_partition *p, const struct log_sync *sync)
+{
+    CHECK(p->sync_running);
+    p->sync_running = false;
+    for (uint32_t i = 0; i < sync->n_segments; i++) {
+        if (sync->result == ERR_OK && sync->sealed[i]) {
+            sync->segments[i]->finished = true;
+        }
+    }
+    if (sync->result == ERR_OK && sync->target_offset > p->durable_offset) {
+        p->durable_offset = sync->target_offset;
+        p->durable_mark = (struct log_mark){sync->segments[sync->n_segments - 1],
+                                            sync->target_offset, sync->target_at};
+        if (!p->config.manual_watermark) {
+            p->high_watermark = p->durable_offset;
+        }
+    }
+    for (uint32_t i = 0; i < sync->n_segments; i++) {
+        log_segment_release(sync->segments[i]);
+    }
+    for (struct log_segment *s = sync->retired; s != NULL;) {
+        struct log_segment *next = s->next_retired;
+        log_segment_release(s);
+        s = next;
+    }
+    return sync->result;
+}
