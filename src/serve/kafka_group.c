@@ -1,0 +1,1002 @@
+#include "serve/kafka_group.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "serve/kafka_int.h"
+
+const char *group_state_name(enum group_state state)
+{
+    static const char *const names[] = {"Empty", "PreparingRebalance", "CompletingRebalance",
+                                        "Stable", "Dead"};
+    return names[state];
+}
+
+void groups_init(struct groups *gs)
+{
+    *gs = (struct groups){.next_ms = INT64_MAX};
+    list_init(&gs->all);
+}
+
+/* ---- storage ---- */
+
+/* Copies strings behind each other into one block; `*at` moves on. */
+static struct str pack(char **at, struct str s)
+{
+    if (s.ptr == NULL)
+        return s;
+    struct str copy = {*at, s.len};
+    if (s.len > 0)
+        memcpy(*at, s.ptr, s.len);
+    *at += s.len;
+    return copy;
+}
+
+struct group *groups_find(const struct groups *gs, struct str id)
+{
+    struct group *g = map_get(&gs->map, hash_bytes(id.ptr, id.len, 0));
+    while (g != NULL && !str_eq(g->id, id))
+        g = g->next;
+    return g;
+}
+
+static struct group *group_new(struct groups *gs, struct str id)
+{
+    size_t bytes = sizeof(struct group) + id.len;
+    if (gs->n >= GROUPS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
+        return NULL;
+    struct group *g = mem_zalloc(1, bytes);
+    if (g == NULL)
+        return NULL;
+    char *at = (char *)(g + 1);
+    g->id = pack(&at, id);
+    g->bytes = bytes;
+    g->next_ms = INT64_MAX;
+    list_init(&g->members);
+    list_init(&g->offsets);
+    uint64_t hash = hash_bytes(id.ptr, id.len, 0);
+    g->next = map_get(&gs->map, hash);
+    if (map_put(&gs->map, hash, g) != ERR_OK) {
+        mem_free(g);
+        return NULL;
+    }
+    list_add(&gs->all, &g->link);
+    gs->n++;
+    gs->bytes += bytes;
+    return g;
+}
+
+static void group_names_free(struct group *g)
+{
+    mem_free((void *)(uintptr_t)g->protocol_type.ptr);
+    g->protocol_type = g->protocol = (struct str){NULL, 0};
+}
+
+static void group_unhash(struct groups *gs, struct group *g)
+{
+    uint64_t hash = hash_bytes(g->id.ptr, g->id.len, 0);
+    struct group *head = map_remove(&gs->map, hash);
+    if (head == g) {
+        head = g->next;
+    } else {
+        struct group *before = head;
+        while (before->next != g)
+            before = before->next;
+        before->next = g->next;
+    }
+    /* The slot was just given back, so that this cannot want memory. */
+    if (head != NULL && map_put(&gs->map, hash, head) != ERR_OK)
+        UNREACHABLE();
+}
+
+static void member_memory_free(struct groups *gs, struct group_member *m)
+{
+    gs->bytes -= m->bytes;
+    mem_free(m->protocols);
+    mem_free((void *)(uintptr_t)m->assignment.ptr);
+    mem_free((void *)(uintptr_t)m->id.ptr);
+    mem_free(m);
+}
+
+static void offset_free(struct groups *gs, struct group *g, struct group_offset *o)
+{
+    list_remove(&o->link);
+    gs->bytes -= o->bytes;
+    gs->n_offsets--;
+    g->n_offsets--;
+    mem_free(o);
+}
+
+/* -> DEAD */
+static void to_dead(struct groups *gs, struct group *g)
+{
+    g->state = GROUP_DEAD;
+    group_unhash(gs, g);
+    list_remove(&g->link);
+    gs->n--;
+    gs->bytes -= g->bytes;
+    LIST_FOR_SAFE(it, next, &g->members)
+    {
+        member_memory_free(gs, LIST_ENTRY(it, struct group_member, link));
+    }
+    LIST_FOR_SAFE(it, next, &g->offsets)
+    {
+        offset_free(gs, g, LIST_ENTRY(it, struct group_offset, link));
+    }
+    map_deinit(&g->offset_map);
+    group_names_free(g);
+    mem_free(g);
+}
+
+/* A group that has nothing to remember goes. Last act of every call. */
+static void group_reap(struct groups *gs, struct group *g)
+{
+    if (g->state == GROUP_EMPTY && g->n_pending == 0 && g->n_offsets == 0)
+        to_dead(gs, g);
+}
+
+void groups_deinit(struct groups *gs)
+{
+    while (!list_empty(&gs->all))
+        to_dead(gs, LIST_ENTRY(gs->all.next, struct group, link));
+    map_deinit(&gs->map);
+}
+
+static void due_at(struct groups *gs, struct group *g, int64_t at_ms)
+{
+    if (at_ms < g->next_ms)
+        g->next_ms = at_ms;
+    if (at_ms < gs->next_ms)
+        gs->next_ms = at_ms;
+}
+
+/* ---- members ---- */
+
+static struct group_member *member_find(const struct group *g, struct str id)
+{
+    LIST_FOR(it, &g->members)
+    {
+        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (str_eq(m->id, id))
+            return m;
+    }
+    return NULL;
+}
+
+static struct group_member *member_by_instance(const struct group *g, struct str instance)
+{
+    LIST_FOR(it, &g->members)
+    {
+        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (m->instance.ptr != NULL && str_eq(m->instance, instance))
+            return m;
+    }
+    return NULL;
+}
+
+/* The member that a request means, or NULL with Kafka's code. */
+static struct group_member *member_of(const struct group *g, struct str id, struct str instance,
+                                      int16_t *error)
+{
+    struct group_member *m = member_find(g, id);
+    *error = KAFKA_OK;
+    if (instance.ptr != NULL) {
+        const struct group_member *owner = member_by_instance(g, instance);
+        if (owner != NULL && owner != m) {
+            *error = KAFKA_E_FENCED_INSTANCE;
+            return NULL;
+        }
+    }
+    if (m == NULL || m->pending) {
+        *error = KAFKA_E_UNKNOWN_MEMBER;
+        return NULL;
+    }
+    return m;
+}
+
+static void member_alive(struct groups *gs, struct group *g, struct group_member *m, int64_t now_ms)
+{
+    m->deadline_ms = now_ms + m->session_ms;
+    due_at(gs, g, m->deadline_ms);
+}
+
+static void join_answer(struct groups *gs, struct group_member *m,
+                        const struct group_join_result *result)
+{
+    void *waiter = m->join_waiter;
+    m->join_waiter = NULL;
+    if (waiter != NULL)
+        gs->joined(waiter, result);
+}
+
+static void join_refuse(struct groups *gs, void *waiter, struct str member, int16_t error)
+{
+    struct group_join_result result = {.error = error, .generation = -1, .member = member};
+    gs->joined(waiter, &result);
+}
+
+static void sync_answer(struct groups *gs, const struct group *g, struct group_member *m,
+                        int16_t error)
+{
+    void *waiter = m->sync_waiter;
+    m->sync_waiter = NULL;
+    struct group_sync_result result = {.error = error};
+    if (error == KAFKA_OK) {
+        result.protocol_type = g->protocol_type;
+        result.protocol = g->protocol;
+        result.assignment = m->assignment;
+    }
+    if (waiter != NULL)
+        gs->synced(waiter, &result);
+}
+
+/* Takes a member out, whatever the state; the caller makes the transition that follows. */
+static void member_drop(struct groups *gs, struct group *g, struct group_member *m, int16_t error)
+{
+    struct group_join_result result = {.error = error, .generation = -1, .member = m->id};
+    join_answer(gs, m, &result);
+    sync_answer(gs, g, m, error);
+    list_remove(&m->link);
+    if (m->pending)
+        g->n_pending--;
+    else
+        g->n_members--;
+    if (g->leader == m)
+        g->leader = NULL;
+    member_memory_free(gs, m);
+}
+
+/* Replaces the member's protocols by copies. */
+static enum err member_protocols_set(struct groups *gs, struct group_member *m,
+                                     const struct group_join *j)
+{
+    size_t bytes = j->n_protocols * sizeof(struct group_protocol);
+    for (uint32_t i = 0; i < j->n_protocols; i++)
+        bytes += j->protocols[i].name.len + j->protocols[i].metadata.len;
+    if (bytes > GROUP_MEMBER_BYTES_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
+        return ERR_LIMIT;
+    struct group_protocol *copy = mem_alloc(bytes);
+    if (copy == NULL)
+        return ERR_NO_MEMORY;
+    char *at = (char *)(copy + j->n_protocols);
+    for (uint32_t i = 0; i < j->n_protocols; i++) {
+        copy[i].name = pack(&at, j->protocols[i].name);
+        copy[i].metadata = pack(&at, j->protocols[i].metadata);
+    }
+    mem_free(m->protocols);
+    m->protocols = copy;
+    m->n_protocols = j->n_protocols;
+    gs->bytes += bytes - m->protocol_bytes;
+    m->bytes += bytes - m->protocol_bytes;
+    m->protocol_bytes = bytes;
+    return ERR_OK;
+}
+
+static struct group_member *member_new(struct groups *gs, struct group *g,
+                                       const struct group_join *j, bool pending)
+{
+    size_t names = j->new_id.len + j->instance.len + j->client_id.len + j->client_host.len;
+    size_t bytes = sizeof(struct group_member) + names;
+    if (g->n_members + g->n_pending >= GROUP_MEMBERS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
+        return NULL;
+    struct group_member *m = mem_zalloc(1, sizeof *m);
+    char *at = m == NULL ? NULL : mem_alloc(names + 1);
+    if (at == NULL) {
+        mem_free(m);
+        return NULL;
+    }
+    m->id = pack(&at, j->new_id);
+    m->instance = pack(&at, j->instance);
+    m->client_id = pack(&at, j->client_id);
+    m->client_host = pack(&at, j->client_host);
+    m->bytes = bytes;
+    gs->bytes += bytes;
+    m->session_ms = j->session_ms;
+    m->rebalance_ms = j->rebalance_ms;
+    m->pending = pending;
+    list_add(&g->members, &m->link);
+    if (pending)
+        g->n_pending++;
+    else
+        g->n_members++;
+    return m;
+}
+
+static bool protocols_same(const struct group_member *m, const struct group_join *j)
+{
+    if (m->n_protocols != j->n_protocols)
+        return false;
+    for (uint32_t i = 0; i < j->n_protocols; i++)
+        if (!str_eq(m->protocols[i].name, j->protocols[i].name) ||
+            !str_eq(m->protocols[i].metadata, j->protocols[i].metadata))
+            return false;
+    return true;
+}
+
+static const struct group_protocol *member_protocol(const struct group_member *m, struct str name)
+{
+    for (uint32_t i = 0; i < m->n_protocols; i++)
+        if (str_eq(m->protocols[i].name, name))
+            return &m->protocols[i];
+    return NULL;
+}
+
+/* Does every member but `except` know the protocol? */
+static bool protocol_common(const struct group *g, struct str name,
+                            const struct group_member *except)
+{
+    LIST_FOR(it, &g->members)
+    {
+        const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (!m->pending && m != except && member_protocol(m, name) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool is_alone(const struct group *g, const struct group_member *self)
+{
+    return g->n_members == 0 || (g->n_members == 1 && self != NULL && !self->pending);
+}
+
+static bool protocols_fit(const struct group *g, const struct group_join *j,
+                          const struct group_member *self)
+{
+    if (j->n_protocols == 0 || j->n_protocols > GROUP_PROTOCOLS_MAX || j->protocol_type.len == 0)
+        return false;
+    if (!is_alone(g, self) && !str_eq(g->protocol_type, j->protocol_type))
+        return false;
+    for (uint32_t i = 0; i < j->n_protocols; i++)
+        if (protocol_common(g, j->protocols[i].name, self))
+            return true;
+    return false;
+}
+
+/* ---- transitions ---- */
+
+static int32_t rebalance_ms(const struct group *g)
+{
+    int32_t most = 0;
+    LIST_FOR(it, &g->members)
+    {
+        const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (m->rebalance_ms > most)
+            most = m->rebalance_ms;
+    }
+    return most;
+}
+
+/* EMPTY, COMPLETING, STABLE -> PREPARING */
+static void to_preparing(struct groups *gs, struct group *g, int64_t now_ms)
+{
+    LIST_FOR(it, &g->members)
+    {
+        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (m->sync_waiter != NULL) {
+            sync_answer(gs, g, m, KAFKA_E_REBALANCE_IN_PROGRESS);
+            member_alive(gs, g, m, now_ms);
+        }
+    }
+    g->initial = g->state == GROUP_EMPTY;
+    g->state = GROUP_PREPARING;
+    g->deadline_ms = now_ms + (g->initial ? GROUP_INITIAL_DELAY_MS : rebalance_ms(g));
+    due_at(gs, g, g->deadline_ms);
+}
+
+/* Any -> EMPTY */
+static void to_empty(struct group *g)
+{
+    g->state = GROUP_EMPTY;
+    g->generation = g->generation == INT32_MAX ? 1 : g->generation + 1;
+    g->leader = NULL;
+    group_names_free(g);
+}
+
+/* The protocol that most members like best among those that all know. */
+static struct str protocol_choose(const struct group *g)
+{
+    struct str best = {NULL, 0};
+    uint32_t best_votes = 0;
+    const struct group_member *first = NULL;
+    LIST_FOR(it, &g->members)
+    {
+        first = LIST_ENTRY(it, struct group_member, link);
+        if (!first->pending)
+            break;
+    }
+    for (uint32_t i = 0; first != NULL && i < first->n_protocols; i++) {
+        struct str name = first->protocols[i].name;
+        if (!protocol_common(g, name, NULL))
+            continue;
+        uint32_t votes = 0;
+        LIST_FOR(it, &g->members)
+        {
+            const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+            for (uint32_t k = 0; k < m->n_protocols; k++)
+                if (protocol_common(g, m->protocols[k].name, NULL)) {
+                    votes += str_eq(m->protocols[k].name, name);
+                    break;
+                }
+        }
+        if (best.ptr == NULL || votes > best_votes) {
+            best = name;
+            best_votes = votes;
+        }
+    }
+    return best;
+}
+
+/* Keeps copies of the protocol's names in the group. False: out of memory. */
+static bool group_names_set(struct group *g, struct str type, struct str protocol)
+{
+    char *memory = mem_alloc(type.len + protocol.len + 1);
+    if (memory == NULL)
+        return false;
+    char *at = memory;
+    struct str type_copy = pack(&at, type);
+    struct str protocol_copy = protocol.ptr == NULL ? (struct str){at, 0} : pack(&at, protocol);
+    mem_free((void *)(uintptr_t)g->protocol_type.ptr);
+    g->protocol_type = type_copy;
+    g->protocol = protocol_copy;
+    return true;
+}
+
+static void assignment_clear(struct groups *gs, struct group_member *m)
+{
+    gs->bytes -= m->assignment.len;
+    m->bytes -= m->assignment.len;
+    mem_free((void *)(uintptr_t)m->assignment.ptr);
+    m->assignment = (struct str){NULL, 0};
+}
+
+static void member_joined(struct groups *gs, const struct group *g, struct group_member *m)
+{
+    struct group_join_result result = {
+        .generation = g->generation,
+        .member = m->id,
+        .leader = g->leader->id,
+        .protocol_type = g->protocol_type,
+        .protocol = g->protocol,
+        .members_of = m == g->leader ? g : NULL,
+    };
+    join_answer(gs, m, &result);
+}
+
+/* PREPARING -> COMPLETING: a new generation. */
+static void to_completing(struct groups *gs, struct group *g, int64_t now_ms)
+{
+    struct str protocol = protocol_choose(g);
+    if (!group_names_set(g, g->protocol_type, protocol)) {
+        due_at(gs, g, now_ms + GROUP_INITIAL_DELAY_MS); /* tried again then */
+        return;
+    }
+    g->generation = g->generation == INT32_MAX ? 1 : g->generation + 1;
+    g->state = GROUP_COMPLETING;
+    g->deadline_ms = now_ms + rebalance_ms(g);
+    due_at(gs, g, g->deadline_ms);
+    LIST_FOR(it, &g->members)
+    {
+        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (!m->pending && g->leader == NULL)
+            g->leader = m;
+    }
+    LIST_FOR(it, &g->members)
+    {
+        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (m->pending)
+            continue;
+        assignment_clear(gs, m);
+        member_alive(gs, g, m, now_ms);
+        member_joined(gs, g, m);
+    }
+}
+
+/* COMPLETING -> STABLE */
+static void to_stable(struct groups *gs, struct group *g, int64_t now_ms)
+{
+    g->state = GROUP_STABLE;
+    LIST_FOR(it, &g->members)
+    {
+        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (m->sync_waiter != NULL)
+            member_alive(gs, g, m, now_ms);
+        sync_answer(gs, g, m, KAFKA_OK);
+    }
+}
+
+/* PREPARING: is everybody here? */
+static void check_joined(struct groups *gs, struct group *g, int64_t now_ms)
+{
+    if (g->state != GROUP_PREPARING)
+        return;
+    if (g->n_members == 0) {
+        to_empty(g);
+        return;
+    }
+    if (g->initial || g->n_pending > 0)
+        return;
+    LIST_FOR(it, &g->members)
+    {
+        if (LIST_ENTRY(it, struct group_member, link)->join_waiter == NULL)
+            return;
+    }
+    to_completing(gs, g, now_ms);
+}
+
+/* After a member has gone. */
+static void member_gone(struct groups *gs, struct group *g, int64_t now_ms)
+{
+    if (g->state == GROUP_COMPLETING || g->state == GROUP_STABLE) {
+        if (g->n_members == 0)
+            to_empty(g);
+        else
+            to_preparing(gs, g, now_ms);
+    }
+    check_joined(gs, g, now_ms);
+}
+
+/* ---- Join ---- */
+
+static void member_waits(struct groups *gs, struct group *g, struct group_member *m, void *waiter,
+                         int64_t now_ms)
+{
+    struct group_join_result again = {
+        .error = KAFKA_E_REBALANCE_IN_PROGRESS, .generation = -1, .member = m->id};
+    join_answer(gs, m, &again); /* an older join of the same member */
+    m->join_waiter = waiter;
+    if (g->state != GROUP_PREPARING)
+        to_preparing(gs, g, now_ms);
+    check_joined(gs, g, now_ms);
+}
+
+/* A member whose id is known: a rebalance if it brings news, else the present generation. */
+static void join_known(struct groups *gs, struct group *g, struct group_member *m, int64_t now_ms,
+                       const struct group_join *j)
+{
+    bool news = m->pending || !protocols_same(m, j);
+    if (news && member_protocols_set(gs, m, j) != ERR_OK) {
+        join_refuse(gs, j->waiter, m->id, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+        return;
+    }
+    if (m->pending) {
+        m->pending = false;
+        g->n_pending--;
+        g->n_members++;
+    }
+    m->session_ms = j->session_ms;
+    m->rebalance_ms = j->rebalance_ms;
+    member_alive(gs, g, m, now_ms);
+    bool current = (g->state == GROUP_COMPLETING && !news) ||
+                   (g->state == GROUP_STABLE && !news && m != g->leader);
+    if (!current) {
+        member_waits(gs, g, m, j->waiter, now_ms);
+        return;
+    }
+    m->join_waiter = j->waiter;
+    member_joined(gs, g, m);
+}
+
+/* A static member starts again: its id is replaced, whoever used the old one is fenced. */
+static void join_static(struct groups *gs, struct group *g, struct group_member *m, int64_t now_ms,
+                        const struct group_join *j)
+{
+    char *memory =
+        mem_alloc(j->new_id.len + m->instance.len + j->client_id.len + j->client_host.len + 1);
+    if (memory == NULL) {
+        join_refuse(gs, j->waiter, j->member, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+        return;
+    }
+    struct group_join_result fenced = {
+        .error = KAFKA_E_FENCED_INSTANCE, .generation = -1, .member = m->id};
+    join_answer(gs, m, &fenced);
+    sync_answer(gs, g, m, KAFKA_E_FENCED_INSTANCE);
+    char *at = memory;
+    const char *old = m->id.ptr;
+    m->id = pack(&at, j->new_id);
+    m->instance = pack(&at, m->instance);
+    m->client_id = pack(&at, j->client_id);
+    m->client_host = pack(&at, j->client_host);
+    mem_free((void *)(uintptr_t)old);
+    join_known(gs, g, m, now_ms, j);
+}
+
+static void join_new(struct groups *gs, struct group *g, int64_t now_ms, const struct group_join *j)
+{
+    bool pending = j->id_required && j->instance.ptr == NULL;
+    struct group_member *m = member_new(gs, g, j, pending);
+    if (m == NULL) {
+        join_refuse(gs, j->waiter, j->member, KAFKA_E_GROUP_FULL);
+        return;
+    }
+    member_alive(gs, g, m, now_ms);
+    if (pending) {
+        join_refuse(gs, j->waiter, m->id, KAFKA_E_MEMBER_ID_REQUIRED);
+        return;
+    }
+    if (member_protocols_set(gs, m, j) != ERR_OK) {
+        join_refuse(gs, j->waiter, j->member, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+        member_drop(gs, g, m, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+        return;
+    }
+    member_waits(gs, g, m, j->waiter, now_ms);
+}
+
+static int16_t join_check(const struct group_join *j)
+{
+    if (j->group.len == 0)
+        return KAFKA_E_INVALID_GROUP_ID;
+    if (j->session_ms < GROUP_SESSION_MS_MIN || j->session_ms > GROUP_SESSION_MS_MAX)
+        return KAFKA_E_INVALID_SESSION_TIMEOUT;
+    return KAFKA_OK;
+}
+
+static void join_in_group(struct groups *gs, struct group *g, int64_t now_ms,
+                          const struct group_join *j)
+{
+    struct group_member *owner =
+        j->instance.ptr != NULL ? member_by_instance(g, j->instance) : NULL;
+    struct group_member *m = j->member.len > 0 ? member_find(g, j->member) : owner;
+    if (j->member.len > 0 && owner != NULL && owner != m) {
+        join_refuse(gs, j->waiter, j->member, KAFKA_E_FENCED_INSTANCE);
+        return;
+    }
+    if (j->member.len > 0 && m == NULL) {
+        join_refuse(gs, j->waiter, j->member, KAFKA_E_UNKNOWN_MEMBER);
+        return;
+    }
+    if (!protocols_fit(g, j, m)) {
+        join_refuse(gs, j->waiter, j->member, KAFKA_E_INCONSISTENT_PROTOCOL);
+        return;
+    }
+    if (is_alone(g, m) && !group_names_set(g, j->protocol_type, g->protocol)) {
+        join_refuse(gs, j->waiter, j->member, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+        return;
+    }
+    if (m == NULL)
+        join_new(gs, g, now_ms, j);
+    else if (j->member.len == 0)
+        join_static(gs, g, m, now_ms, j);
+    else
+        join_known(gs, g, m, now_ms, j);
+}
+
+void groups_join(struct groups *gs, int64_t now_ms, const struct group_join *request)
+{
+    struct group_join j = *request;
+    if (j.rebalance_ms <= 0 || j.rebalance_ms > GROUP_REBALANCE_MS_MAX)
+        j.rebalance_ms = j.rebalance_ms <= 0 ? j.session_ms : GROUP_REBALANCE_MS_MAX;
+    int16_t error = join_check(&j);
+    struct group *g = error == KAFKA_OK ? groups_find(gs, j.group) : NULL;
+    if (error == KAFKA_OK && g == NULL) {
+        if (j.member.len > 0)
+            error = KAFKA_E_UNKNOWN_MEMBER;
+        else if ((g = group_new(gs, j.group)) == NULL)
+            error = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
+    }
+    if (error != KAFKA_OK) {
+        join_refuse(gs, j.waiter, j.member, error);
+        return;
+    }
+    join_in_group(gs, g, now_ms, &j);
+    group_reap(gs, g);
+}
+
+/* ---- Sync ---- */
+
+static int16_t assignment_set(struct groups *gs, struct group_member *m, struct str assignment)
+{
+    if (assignment.len > GROUP_MEMBER_BYTES_MAX || gs->bytes + assignment.len > GROUPS_BYTES_MAX)
+        return KAFKA_E_COORDINATOR_NOT_AVAILABLE;
+    char *copy = mem_alloc(assignment.len + 1);
+    if (copy == NULL)
+        return KAFKA_E_COORDINATOR_NOT_AVAILABLE;
+    char *at = copy;
+    size_t before = m->assignment.len;
+    mem_free((void *)(uintptr_t)m->assignment.ptr);
+    m->assignment = assignment.ptr == NULL ? (struct str){copy, 0} : pack(&at, assignment);
+    gs->bytes += assignment.len - before;
+    m->bytes += assignment.len - before;
+    return KAFKA_OK;
+}
+
+static int16_t assignments_take(struct groups *gs, struct group *g, const struct group_sync *s)
+{
+    for (uint32_t i = 0; i < s->n_assignments; i++) {
+        struct group_member *m = member_find(g, s->assignments[i].member);
+        if (m == NULL)
+            continue;
+        int16_t error = assignment_set(gs, m, s->assignments[i].assignment);
+        if (error != KAFKA_OK)
+            return error;
+    }
+    return KAFKA_OK;
+}
+
+static int16_t sync_check(const struct group *g, const struct group_sync *s)
+{
+    if (s->generation != g->generation)
+        return KAFKA_E_ILLEGAL_GENERATION;
+    if ((s->protocol_type.ptr != NULL && !str_eq(s->protocol_type, g->protocol_type)) ||
+        (s->protocol.ptr != NULL && !str_eq(s->protocol, g->protocol)))
+        return KAFKA_E_INCONSISTENT_PROTOCOL;
+    return g->state == GROUP_PREPARING ? KAFKA_E_REBALANCE_IN_PROGRESS : KAFKA_OK;
+}
+
+void groups_sync(struct groups *gs, int64_t now_ms, const struct group_sync *s)
+{
+    struct group *g = groups_find(gs, s->group);
+    int16_t error = KAFKA_E_UNKNOWN_MEMBER;
+    struct group_member *m = NULL;
+    if (g != NULL && g->state != GROUP_EMPTY)
+        m = member_of(g, s->member, s->instance, &error);
+    if (m != NULL)
+        error = sync_check(g, s);
+    if (error == KAFKA_OK && g->state == GROUP_COMPLETING && m == g->leader)
+        error = assignments_take(gs, g, s);
+    if (error != KAFKA_OK) {
+        struct group_sync_result result = {.error = error};
+        gs->synced(s->waiter, &result);
+        return;
+    }
+    sync_answer(gs, g, m, KAFKA_E_REBALANCE_IN_PROGRESS); /* an older sync of the same member */
+    m->sync_waiter = s->waiter;
+    member_alive(gs, g, m, now_ms);
+    if (g->state == GROUP_STABLE)
+        sync_answer(gs, g, m, KAFKA_OK);
+    else if (m == g->leader)
+        to_stable(gs, g, now_ms);
+}
+
+/* ---- Heartbeat, Leave, Commit ---- */
+
+int16_t groups_heartbeat(struct groups *gs, int64_t now_ms, struct str group, int32_t generation,
+                         struct str member, struct str instance)
+{
+    struct group *g = groups_find(gs, group);
+    int16_t error = KAFKA_E_UNKNOWN_MEMBER;
+    if (g == NULL || g->state == GROUP_EMPTY)
+        return error;
+    struct group_member *m = member_of(g, member, instance, &error);
+    if (m == NULL)
+        return error;
+    if (generation != g->generation)
+        return KAFKA_E_ILLEGAL_GENERATION;
+    member_alive(gs, g, m, now_ms);
+    return g->state == GROUP_PREPARING ? KAFKA_E_REBALANCE_IN_PROGRESS : KAFKA_OK;
+}
+
+int16_t groups_leave(struct groups *gs, int64_t now_ms, struct str group, struct str member,
+                     struct str instance)
+{
+    struct group *g = groups_find(gs, group);
+    if (g == NULL)
+        return KAFKA_E_UNKNOWN_MEMBER;
+    struct group_member *m = member.len == 0 && instance.ptr != NULL
+                                 ? member_by_instance(g, instance)
+                                 : member_find(g, member);
+    if (m == NULL)
+        return KAFKA_E_UNKNOWN_MEMBER;
+    if (instance.ptr != NULL && (m->instance.ptr == NULL || !str_eq(m->instance, instance)))
+        return KAFKA_E_FENCED_INSTANCE;
+    member_drop(gs, g, m, KAFKA_E_UNKNOWN_MEMBER);
+    member_gone(gs, g, now_ms);
+    group_reap(gs, g);
+    return KAFKA_OK;
+}
+
+int16_t groups_may_commit(struct groups *gs, int64_t now_ms, struct str group, int32_t generation,
+                          struct str member, struct str instance)
+{
+    struct group *g = groups_find(gs, group);
+    bool nobody = generation < 0 && member.len == 0;
+    if (group.len == 0)
+        return KAFKA_E_INVALID_GROUP_ID;
+    if (g == NULL)
+        return generation < 0 ? KAFKA_OK : KAFKA_E_ILLEGAL_GENERATION;
+    if (nobody)
+        return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_UNKNOWN_MEMBER;
+    int16_t error;
+    struct group_member *m = member_of(g, member, instance, &error);
+    if (m == NULL)
+        return error;
+    if (generation != g->generation)
+        return KAFKA_E_ILLEGAL_GENERATION;
+    member_alive(gs, g, m, now_ms);
+    return g->state == GROUP_COMPLETING ? KAFKA_E_REBALANCE_IN_PROGRESS : KAFKA_OK;
+}
+
+/* ---- time ---- */
+
+static bool member_lost(const struct group *g, const struct group_member *m, int64_t now_ms)
+{
+    bool waits = m->join_waiter != NULL || m->sync_waiter != NULL;
+    if (!waits && m->deadline_ms <= now_ms)
+        return true;
+    if (g->deadline_ms > now_ms)
+        return false;
+    if (g->state == GROUP_PREPARING)
+        return m->join_waiter == NULL && !m->pending;
+    return g->state == GROUP_COMPLETING && m->sync_waiter == NULL && !m->pending;
+}
+
+static void group_tick(struct groups *gs, struct group *g, int64_t now_ms)
+{
+    bool lost = false;
+    LIST_FOR_SAFE(it, next, &g->members)
+    {
+        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        if (member_lost(g, m, now_ms)) {
+            lost = lost || !m->pending;
+            member_drop(gs, g, m, KAFKA_E_UNKNOWN_MEMBER);
+        }
+    }
+    if (lost)
+        member_gone(gs, g, now_ms);
+    if (g->state == GROUP_PREPARING && g->deadline_ms <= now_ms) {
+        g->initial = false;
+        if (g->n_members == 0)
+            to_empty(g);
+        else
+            to_completing(gs, g, now_ms);
+    }
+    check_joined(gs, g, now_ms);
+}
+
+static int64_t group_next_ms(const struct group *g)
+{
+    bool timed = g->state == GROUP_PREPARING || g->state == GROUP_COMPLETING;
+    int64_t at = timed ? g->deadline_ms : INT64_MAX;
+    LIST_FOR(it, &g->members)
+    {
+        const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        bool waits = m->join_waiter != NULL || m->sync_waiter != NULL;
+        if (!waits && m->deadline_ms < at)
+            at = m->deadline_ms;
+    }
+    return at;
+}
+
+void groups_tick(struct groups *gs, int64_t now_ms)
+{
+    if (now_ms < gs->next_ms)
+        return;
+    int64_t next_ms = INT64_MAX;
+    LIST_FOR_SAFE(it, next, &gs->all)
+    {
+        struct group *g = LIST_ENTRY(it, struct group, link);
+        if (g->next_ms <= now_ms) {
+            group_tick(gs, g, now_ms);
+            g->next_ms = group_next_ms(g);
+        }
+        if (g->next_ms < next_ms)
+            next_ms = g->next_ms;
+        group_reap(gs, g);
+    }
+    gs->next_ms = next_ms <= now_ms ? now_ms + 1 : next_ms;
+}
+
+void groups_stop(struct groups *gs, int16_t error)
+{
+    LIST_FOR(it, &gs->all)
+    {
+        struct group *g = LIST_ENTRY(it, struct group, link);
+        LIST_FOR(im, &g->members)
+        {
+            struct group_member *m = LIST_ENTRY(im, struct group_member, link);
+            struct group_join_result result = {.error = error, .generation = -1, .member = m->id};
+            join_answer(gs, m, &result);
+            sync_answer(gs, g, m, error);
+        }
+    }
+}
+
+/* ---- offsets ---- */
+
+static uint64_t offset_hash(struct str topic, int32_t partition)
+{
+    return hash_bytes(topic.ptr, topic.len, (uint64_t)(uint32_t)partition + 1);
+}
+
+static struct group_offset *offset_find(const struct group *g, struct str topic, int32_t partition)
+{
+    struct group_offset *o = map_get(&g->offset_map, offset_hash(topic, partition));
+    while (o != NULL && (o->partition != partition || !str_eq(o->topic, topic)))
+        o = o->next;
+    return o;
+}
+
+const struct group_offset *group_offset_find(const struct group *g, struct str topic,
+                                             int32_t partition)
+{
+    return offset_find(g, topic, partition);
+}
+
+static void offset_drop(struct groups *gs, struct group *g, struct group_offset *o)
+{
+    uint64_t hash = offset_hash(o->topic, o->partition);
+    struct group_offset *head = map_remove(&g->offset_map, hash);
+    if (head == o) {
+        head = o->next;
+    } else {
+        struct group_offset *before = head;
+        while (before->next != o)
+            before = before->next;
+        before->next = o->next;
+    }
+    if (head != NULL && map_put(&g->offset_map, hash, head) != ERR_OK)
+        UNREACHABLE();
+    offset_free(gs, g, o);
+}
+
+static enum err offset_add(struct groups *gs, struct group *g, const struct group_offset *value)
+{
+    size_t bytes = sizeof *value + value->topic.len + value->metadata.len;
+    if (gs->n_offsets >= GROUP_OFFSETS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
+        return ERR_LIMIT;
+    struct group_offset *o = mem_alloc(bytes);
+    if (o == NULL)
+        return ERR_NO_MEMORY;
+    *o = *value;
+    char *at = (char *)(o + 1);
+    o->topic = pack(&at, value->topic);
+    o->metadata = pack(&at, value->metadata);
+    o->bytes = bytes;
+    uint64_t hash = offset_hash(o->topic, o->partition);
+    o->next = map_get(&g->offset_map, hash);
+    if (map_put(&g->offset_map, hash, o) != ERR_OK) {
+        mem_free(o);
+        return ERR_NO_MEMORY;
+    }
+    list_add(&g->offsets, &o->link);
+    g->n_offsets++;
+    gs->n_offsets++;
+    gs->bytes += bytes;
+    return ERR_OK;
+}
+
+enum err groups_offset_put(struct groups *gs, struct str group, struct str topic, int32_t partition,
+                           int64_t offset, int32_t leader_epoch, struct str metadata, int64_t at_ms)
+{
+    struct group *g = groups_find(gs, group);
+    if (g == NULL)
+        g = group_new(gs, group);
+    if (g == NULL)
+        return ERR_LIMIT;
+    struct group_offset *old = offset_find(g, topic, partition);
+    if (old != NULL && str_eq(old->metadata, metadata)) {
+        old->offset = offset;
+        old->leader_epoch = leader_epoch;
+        old->at_ms = at_ms;
+        return ERR_OK;
+    }
+    struct group_offset value = {.partition = partition,
+                                 .leader_epoch = leader_epoch,
+                                 .offset = offset,
+                                 .at_ms = at_ms,
+                                 .topic = topic,
+                                 .metadata = metadata};
+    enum err e = offset_add(gs, g, &value);
+    if (e == ERR_OK && old != NULL)
+        offset_drop(gs, g, old);
+    else
+        group_reap(gs, g);
+    return e;
+}
+
+void groups_offset_remove(struct groups *gs, struct str group, struct str topic, int32_t partition)
+{
+    struct group *g = groups_find(gs, group);
+    struct group_offset *o = g != NULL ? offset_find(g, topic, partition) : NULL;
+    if (o == NULL)
+        return;
+    offset_drop(gs, g, o);
+    group_reap(gs, g);
+}
+
+int16_t groups_may_delete(const struct groups *gs, struct str group)
+{
+    const struct group *g = groups_find(gs, group);
+    if (g == NULL)
+        return KAFKA_E_GROUP_ID_NOT_FOUND;
+    return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_NON_EMPTY_GROUP;
+}

@@ -1,0 +1,479 @@
+#include "serve/kafka_offsets.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "serve/kafka_int.h"
+#include "wire/kafka_batch.h"
+
+/*   NEW --no such topic yet--------------------------------> READY --write--> append --> durable
+ * --> groups
+ *    \--topic is there--> READING --all read--------------> READY
+ *                               \--unreadable--> FAILED: every write is refused
+ *
+ * A snapshot (all offsets written anew) is taken when no write is under way, so that no older value
+ * can come to stand behind a newer one; then retention may drop what is before it. */
+enum offsets_phase { OFFSETS_NEW, OFFSETS_READING, OFFSETS_READY, OFFSETS_FAILED };
+
+static const struct str topic_name = {"sys.consumer_offsets", 20};
+
+struct offsets_log {
+    struct engine *engine;
+    struct groups *groups;
+    enum offsets_phase phase;
+    const struct catalog *catalog; /* holds `topic` */
+    const struct topic *topic;     /* NULL: not made yet */
+    struct read_request read;
+    struct buf chunk;
+    struct ddl_request ddl;
+    bool creating, stopped, snapshot_due;
+    struct list queue; /* writes that wait for the topic or a snapshot */
+    uint32_t in_flight;
+    size_t appended_bytes; /* since the last snapshot */
+    struct append_request snapshot;
+    struct buf snapshot_bytes;
+    bool snapshot_running;
+    struct shard_call **waiting;
+    uint32_t n_waiting, waiting_cap;
+};
+
+static struct shard *zero(const struct offsets_log *log)
+{
+    return engine_shard(log->engine, 0);
+}
+
+struct offsets_log *offsets_log_new(struct engine *e, struct groups *groups)
+{
+    struct offsets_log *log = mem_zalloc(1, sizeof *log);
+    if (log == NULL)
+        return NULL;
+    log->engine = e;
+    log->groups = groups;
+    list_init(&log->queue);
+    buf_init(&log->chunk, KAFKA_BATCH_BYTES_MAX);
+    buf_init(&log->snapshot_bytes, GROUPS_BYTES_MAX * 2);
+    return log;
+}
+
+void offsets_log_free(struct offsets_log *log)
+{
+    if (log->catalog != NULL)
+        catalog_unref(log->catalog);
+    buf_deinit(&log->chunk);
+    buf_deinit(&log->snapshot_bytes);
+    mem_free(log->waiting);
+    mem_free(log);
+}
+
+bool offsets_log_ready(const struct offsets_log *log)
+{
+    return log->phase == OFFSETS_READY || log->phase == OFFSETS_FAILED;
+}
+
+bool offsets_log_await(struct offsets_log *log, struct shard_call *call)
+{
+    if (log->n_waiting == OFFSETS_WAITING_MAX)
+        return false;
+    if (log->n_waiting == log->waiting_cap) {
+        uint32_t cap = log->waiting_cap == 0 ? 64 : log->waiting_cap * 2;
+        struct shard_call **grown = mem_realloc(log->waiting, cap * sizeof(struct shard_call *));
+        if (grown == NULL)
+            return false;
+        log->waiting = grown;
+        log->waiting_cap = cap;
+    }
+    log->waiting[log->n_waiting++] = call;
+    return true;
+}
+
+static void waiting_run(struct offsets_log *log)
+{
+    uint32_t n = log->n_waiting;
+    log->n_waiting = 0;
+    for (uint32_t i = 0; i < n; i++)
+        log->waiting[i]->run(zero(log), log->waiting[i]);
+}
+
+static void phase_set(struct offsets_log *log, enum offsets_phase phase)
+{
+    log->phase = phase;
+    waiting_run(log);
+}
+
+/* ---- records ---- */
+
+static void put_key(struct buf *out, struct str group, struct str topic, int32_t partition)
+{
+    struct kafka_writer w = {.out = out};
+    struct kafka_offset_key key = {group, topic, partition};
+    kafka_write_int16(&w, 1);
+    kafka_offset_key_write(&w, 1, &key);
+}
+
+static void put_value(struct buf *out, int64_t offset, int32_t leader_epoch, struct str metadata,
+                      int64_t at_ms)
+{
+    struct kafka_writer w = {.out = out};
+    struct kafka_offset_value value = {.offset = offset,
+                                       .leader_epoch = leader_epoch,
+                                       .metadata = metadata,
+                                       .commit_timestamp = at_ms};
+    kafka_write_int16(&w, 3);
+    kafka_offset_value_write(&w, 3, &value);
+}
+
+/* Puts one record read from the topic into the groups. */
+static enum err apply_record(struct offsets_log *log, const struct kafka_record *record)
+{
+    struct arena none; /* keys and values have no arrays: nothing is allocated */
+    arena_init(&none, 0);
+    struct kafka_reader r;
+    struct kafka_offset_key key;
+    kafka_reader_init(&r, record->key, &none);
+    int16_t version = kafka_read_int16(&r);
+    if (r.failed != NULL || version != 1)
+        return ERR_OK; /* another kind of record */
+    kafka_offset_key_read(&r, version, &key);
+    if (r.failed != NULL)
+        return ERR_CORRUPT;
+    if (record->value.ptr == NULL) {
+        groups_offset_remove(log->groups, key.group, key.topic, key.partition);
+        return ERR_OK;
+    }
+    struct kafka_offset_value value;
+    kafka_reader_init(&r, record->value, &none);
+    version = kafka_read_int16(&r);
+    if (r.failed == NULL && (version < 1 || version > 3))
+        return ERR_UNSUPPORTED;
+    kafka_offset_value_read(&r, version, &value);
+    if (r.failed != NULL)
+        return ERR_CORRUPT;
+    return groups_offset_put(log->groups, key.group, key.topic, key.partition, value.offset,
+                             value.leader_epoch, value.metadata, value.commit_timestamp);
+}
+
+/* ---- reading back ---- */
+
+static void read_next(struct offsets_log *log);
+
+static void read_failed(struct offsets_log *log, enum err e, const struct err_detail *why)
+{
+    engine_note(log->engine, "error",
+                "kafka: committed offsets cannot be read from topic %.*s at offset %lld: %s; "
+                "consumer groups are refused until the topic is readable",
+                STR_ARG(topic_name), (long long)log->read.offset, err_text(e, why));
+    phase_set(log, OFFSETS_FAILED);
+}
+
+static enum err chunk_apply(struct offsets_log *log, struct err_detail *why)
+{
+    struct str run = buf_str(&log->chunk), bytes;
+    struct kafka_batch batch;
+    enum err result = ERR_OK;
+    while (kafka_batch_next(&run, &batch, &bytes, &result, why)) {
+        struct kafka_records it;
+        TRY(kafka_records_open(&it, bytes, NULL, NULL, why));
+        struct kafka_record record;
+        while (kafka_records_next(&it, &record))
+            TRY(apply_record(log, &record));
+        TRY(kafka_records_end(&it, why));
+    }
+    return result;
+}
+
+static void read_done(struct read_request *read)
+{
+    struct offsets_log *log = CONTAINER_OF(read, struct offsets_log, read);
+    enum err e = read->err;
+    if (log->stopped) {
+        if (e == ERR_OK && read->range.len > 0)
+            log_range_release(&read->range);
+        return;
+    }
+    if (e == ERR_OFFSET_OUT_OF_RANGE && read->offset < read->log_start_offset) {
+        read->offset = read->log_start_offset;
+        read_next(log);
+        return;
+    }
+    if (e != ERR_OK) {
+        read_failed(log, e, &read->why);
+        return;
+    }
+    if (read->range.len == 0) {
+        phase_set(log, OFFSETS_READY);
+        return;
+    }
+    buf_clear(&log->chunk);
+    char *room = buf_reserve(&log->chunk, read->range.len);
+    e = room == NULL ? ERR_NO_MEMORY
+                     : host_file_read(read->range.file, read->range.at, room, read->range.len);
+    log->chunk.len = e == ERR_OK ? read->range.len : 0;
+    read->offset = read->range.next_offset;
+    log_range_release(&read->range);
+    if (e == ERR_OK)
+        e = chunk_apply(log, &read->why);
+    if (e != ERR_OK)
+        read_failed(log, e, &read->why);
+    else
+        read_next(log);
+}
+
+static void read_next(struct offsets_log *log)
+{
+    log->read.topic = log->topic;
+    log->read.partition = 0;
+    log->read.bytes_max = OFFSETS_READ_BYTES;
+    log->read.done = read_done;
+    log->read.why = (struct err_detail){0};
+    shard_read(zero(log), &log->read);
+}
+
+static bool topic_take(struct offsets_log *log)
+{
+    const struct catalog *c = shard_catalog(zero(log));
+    const struct topic *t = c == NULL ? NULL : catalog_topic(c, topic_name);
+    if (t == NULL)
+        return false;
+    log->catalog = catalog_ref(c);
+    log->topic = t;
+    return true;
+}
+
+void offsets_log_turn(struct offsets_log *log)
+{
+    if (log->phase != OFFSETS_NEW || shard_catalog(zero(log)) == NULL)
+        return;
+    if (!topic_take(log)) {
+        phase_set(log, OFFSETS_READY);
+        return;
+    }
+    log->phase = OFFSETS_READING;
+    read_next(log);
+}
+
+/* ---- writing ---- */
+
+static void queue_run(struct offsets_log *log);
+
+static void write_end(struct offsets_write *w, enum err e)
+{
+    buf_deinit(&w->bytes);
+    w->done(w, e);
+}
+
+static void write_done(struct append_request *a)
+{
+    struct offsets_write *w = CONTAINER_OF(a, struct offsets_write, append);
+    struct offsets_log *log = w->log;
+    enum err e = a->err;
+    if (e != ERR_OK)
+        engine_note(log->engine, "error", "kafka: offsets of group %.*s were not committed: %s",
+                    STR_ARG(w->group), err_text(e, &a->why));
+    int64_t at_ms = shard_wall_us(zero(log)) / 1000;
+    for (uint32_t i = 0; i < w->n_items && e == ERR_OK; i++) {
+        const struct offsets_item *it = &w->items[i];
+        if (it->remove)
+            groups_offset_remove(log->groups, w->group, it->topic, it->partition);
+        else
+            e = groups_offset_put(log->groups, w->group, it->topic, it->partition, it->offset,
+                                  it->leader_epoch, it->metadata, at_ms);
+    }
+    log->in_flight--;
+    write_end(w, e);
+    queue_run(log);
+}
+
+static enum err write_encode(struct offsets_log *log, struct offsets_write *w)
+{
+    struct kafka_batch_writer batch;
+    struct buf key, value;
+    int64_t at_ms = shard_wall_us(zero(log)) / 1000;
+    buf_init(&key, 1 << 17);
+    buf_init(&value, 1 << 17);
+    buf_init(&w->bytes, KAFKA_REQUEST_BYTES_MAX);
+    kafka_batch_begin(&batch, &w->bytes, at_ms);
+    for (uint32_t i = 0; i < w->n_items; i++) {
+        const struct offsets_item *it = &w->items[i];
+        buf_clear(&key);
+        buf_clear(&value);
+        put_key(&key, w->group, it->topic, it->partition);
+        put_value(&value, it->offset, it->leader_epoch, it->metadata, at_ms);
+        if (key.failed || value.failed)
+            w->bytes.failed = true;
+        kafka_batch_add(&batch, buf_str(&key), it->remove ? (struct str){NULL, 0} : buf_str(&value),
+                        at_ms, NULL, 0);
+    }
+    buf_deinit(&key);
+    buf_deinit(&value);
+    return kafka_batch_finish(&batch, COMPRESS_NONE, NULL, NULL, NULL);
+}
+
+static void write_append(struct offsets_log *log, struct offsets_write *w)
+{
+    enum err e = write_encode(log, w);
+    if (e != ERR_OK) {
+        write_end(w, e);
+        return;
+    }
+    w->append = (struct append_request){
+        .topic = log->topic,
+        .batches = w->bytes.ptr,
+        .n_bytes = w->bytes.len,
+        .n_records = w->n_items,
+        .want_durable = true,
+        .internal = true,
+        .done = write_done,
+    };
+    log->in_flight++;
+    log->appended_bytes += w->bytes.len;
+    if (log->appended_bytes >= OFFSETS_SNAPSHOT_AFTER_BYTES)
+        log->snapshot_due = true;
+    shard_append(zero(log), &w->append);
+}
+
+static void queue_fail(struct offsets_log *log, enum err e)
+{
+    while (!list_empty(&log->queue)) {
+        struct offsets_write *w = LIST_ENTRY(log->queue.next, struct offsets_write, link);
+        list_remove(&w->link);
+        w->done(w, e);
+    }
+}
+
+/* ---- snapshot ---- */
+
+static void snapshot_done(struct append_request *a)
+{
+    struct offsets_log *log = CONTAINER_OF(a, struct offsets_log, snapshot);
+    if (a->err != ERR_OK)
+        engine_note(log->engine, "error", "kafka: no snapshot of committed offsets: %s",
+                    err_text(a->err, &a->why));
+    log->snapshot_running = false;
+    log->appended_bytes = 0;
+    buf_deinit(&log->snapshot_bytes);
+    queue_run(log);
+}
+
+static enum err snapshot_encode(struct offsets_log *log, uint32_t *n_records)
+{
+    struct kafka_batch_writer batch;
+    struct buf key, value, *out = &log->snapshot_bytes;
+    int64_t at_ms = shard_wall_us(zero(log)) / 1000;
+    enum err e = ERR_OK;
+    buf_init(&key, 1 << 17);
+    buf_init(&value, 1 << 17);
+    kafka_batch_begin(&batch, out, at_ms);
+    LIST_FOR(ig, &log->groups->all)
+    {
+        const struct group *g = LIST_ENTRY(ig, struct group, link);
+        LIST_FOR(io, &g->offsets)
+        {
+            const struct group_offset *o = LIST_ENTRY(io, struct group_offset, link);
+            buf_clear(&key);
+            buf_clear(&value);
+            put_key(&key, g->id, o->topic, o->partition);
+            put_value(&value, o->offset, o->leader_epoch, o->metadata, o->at_ms);
+            kafka_batch_add(&batch, buf_str(&key), buf_str(&value), at_ms, NULL, 0);
+            ++*n_records;
+            if (e == ERR_OK && kafka_batch_bytes(&batch) >= OFFSETS_BATCH_BYTES_MAX) {
+                e = kafka_batch_finish(&batch, COMPRESS_NONE, NULL, NULL, NULL);
+                kafka_batch_begin(&batch, out, at_ms);
+            }
+        }
+    }
+    buf_deinit(&key);
+    buf_deinit(&value);
+    enum err last = kafka_batch_finish(&batch, COMPRESS_NONE, NULL, NULL, NULL);
+    return e != ERR_OK ? e : last;
+}
+
+static void snapshot_begin(struct offsets_log *log)
+{
+    uint32_t n_records = 0;
+    log->snapshot_due = false;
+    log->appended_bytes = 0;
+    buf_clear(&log->snapshot_bytes);
+    enum err e = snapshot_encode(log, &n_records);
+    if (e != ERR_OK || n_records == 0) {
+        buf_deinit(&log->snapshot_bytes);
+        return; /* tried again after as many bytes */
+    }
+    log->snapshot = (struct append_request){
+        .topic = log->topic,
+        .batches = log->snapshot_bytes.ptr,
+        .n_bytes = log->snapshot_bytes.len,
+        .n_records = n_records,
+        .want_durable = true,
+        .internal = true,
+        .done = snapshot_done,
+    };
+    log->snapshot_running = true;
+    shard_append(zero(log), &log->snapshot);
+}
+
+static void queue_run(struct offsets_log *log)
+{
+    if (log->stopped) {
+        queue_fail(log, ERR_SHUTDOWN);
+        return;
+    }
+    if (log->snapshot_due && log->in_flight == 0 && !log->snapshot_running)
+        snapshot_begin(log);
+    while (!list_empty(&log->queue) && !log->snapshot_due && !log->snapshot_running) {
+        struct offsets_write *w = LIST_ENTRY(log->queue.next, struct offsets_write, link);
+        list_remove(&w->link);
+        write_append(log, w);
+    }
+}
+
+/* ---- the topic's first use ---- */
+
+static void created(struct ddl_request *d)
+{
+    struct offsets_log *log = CONTAINER_OF(d, struct offsets_log, ddl);
+    log->creating = false;
+    if (topic_take(log)) {
+        queue_run(log);
+        return;
+    }
+    engine_note(log->engine, "error", "kafka: topic %.*s cannot be made: %s", STR_ARG(topic_name),
+                err_text(d->err, &d->why));
+    queue_fail(log, d->err != ERR_OK ? d->err : ERR_BUSY);
+}
+
+static void topic_create(struct offsets_log *log)
+{
+    log->creating = true;
+    log->ddl = (struct ddl_request){.if_not_exists = true, .done = created};
+    log->ddl.change.verb = CHANGE_CREATE_TOPIC;
+    log->ddl.change.name = topic_name;
+    log->ddl.change.topic = (struct topic){
+        .name = topic_name,
+        .kind = TOPIC_INTERNAL,
+        .n_partitions = 1,
+        .retention_ms = -1,
+        .retention_bytes = OFFSETS_RETENTION_BYTES,
+        .segment_bytes = OFFSETS_SEGMENT_BYTES,
+    };
+    shard_ddl(zero(log), &log->ddl);
+}
+
+void offsets_log_write(struct offsets_log *log, struct offsets_write *w)
+{
+    w->log = log;
+    if (log->stopped || log->phase != OFFSETS_READY) {
+        w->done(w, log->stopped ? ERR_SHUTDOWN : ERR_CORRUPT);
+        return;
+    }
+    list_add(&log->queue, &w->link);
+    if (log->topic != NULL)
+        queue_run(log);
+    else if (!log->creating)
+        topic_create(log);
+}
+
+void offsets_log_stop(struct offsets_log *log)
+{
+    log->stopped = true;
+    queue_fail(log, ERR_SHUTDOWN);
+    waiting_run(log);
+}

@@ -1,0 +1,55 @@
+/* Committed offsets in the log: the internal topic sys.consumer_offsets, one partition, records as
+ * in Kafka's own offsets topic. Read back into the groups at start; a commit is appended, and put
+ * into the groups once it is durable. Shard 0. */
+#ifndef TIDEMILL_SERVE_KAFKA_OFFSETS_H
+#define TIDEMILL_SERVE_KAFKA_OFFSETS_H
+
+#include "engine/engine.h"
+#include "serve/kafka_group.h"
+
+enum {
+    OFFSETS_READ_BYTES = 1 << 20,
+    OFFSETS_SEGMENT_BYTES = 16 << 20,
+    OFFSETS_RETENTION_BYTES = 256 << 20, /* far more than two snapshots take */
+    OFFSETS_SNAPSHOT_AFTER_BYTES =
+        64 << 20, /* appended since the last one: all offsets are written anew */
+    OFFSETS_BATCH_BYTES_MAX = 512 << 10,
+    OFFSETS_WAITING_MAX = 4096, /* requests that wait for the topic to be read */
+};
+
+struct offsets_log;
+
+struct offsets_item {
+    struct str topic, metadata;
+    int32_t partition, leader_epoch;
+    int64_t offset;
+    bool remove;
+};
+
+/* Offsets of one group to be made durable. The caller's until done. */
+struct offsets_write {
+    struct str group;
+    struct offsets_item *items;
+    uint32_t n_items;
+    void (*done)(struct offsets_write *w, enum err e);
+    struct append_request append; /* private, as all below */
+    struct buf bytes;
+    struct list link;
+    struct offsets_log *log;
+};
+
+/* `groups` receives what is read and committed; borrowed. NULL when out of memory. Main thread. */
+struct offsets_log *offsets_log_new(struct engine *e, struct groups *groups);
+void offsets_log_free(struct offsets_log *log);
+/* Once per turn: begins reading as soon as the catalog is there. */
+void offsets_log_turn(struct offsets_log *log);
+/* Everything that waits is answered with an error. */
+void offsets_log_stop(struct offsets_log *log);
+/* Has the topic been read? Until then requests wait: */
+bool offsets_log_ready(const struct offsets_log *log);
+/* Runs the call's `run` again once the log is ready (or stopped). False: too many wait already. */
+bool offsets_log_await(struct offsets_log *log, struct shard_call *call);
+/* Appends; `done` when durable and put into the groups, or with an error. */
+void offsets_log_write(struct offsets_log *log, struct offsets_write *w);
+
+#endif
