@@ -115,11 +115,9 @@ static bool mark_matches(const struct log_mark *m, int64_t offset)
            !(m->segment->sealed && m->at == m->segment->bytes);
 }
 
-static const struct log_mark *mark_find(const struct log_partition *p, int64_t offset)
+/* Among the remembered ones, without the durable end's, which moves. */
+static const struct log_mark *mark_remembered(const struct log_partition *p, int64_t offset)
 {
-    if (mark_matches(&p->durable_mark, offset)) {
-        return &p->durable_mark;
-    }
     for (uint32_t i = 0; i < LOG_MARKS_MAX; i++) {
         if (mark_matches(&p->marks[i], offset)) {
             return &p->marks[i];
@@ -128,9 +126,14 @@ static const struct log_mark *mark_find(const struct log_partition *p, int64_t o
     return NULL;
 }
 
+static const struct log_mark *mark_find(const struct log_partition *p, int64_t offset)
+{
+    return mark_matches(&p->durable_mark, offset) ? &p->durable_mark : mark_remembered(p, offset);
+}
+
 static void mark_add(struct log_partition *p, struct log_segment *s, int64_t offset, uint64_t at)
 {
-    if (mark_find(p, offset) == NULL) {
+    if (mark_remembered(p, offset) == NULL) {
         p->marks[p->next_mark++ % LOG_MARKS_MAX] = (struct log_mark){s, offset, at};
     }
 }
@@ -190,7 +193,7 @@ enum err log_locate(struct log_partition *p, int64_t offset, uint32_t *segment, 
         log_index_by_offset(&s->index, (uint64_t)(offset - s->base_offset));
     *at = e != NULL ? e->position : 0;
     *base_offset = s->base_offset + (e != NULL ? (int64_t)e->offset_delta : 0);
-    return walk(p, s, offset, at, base_offset, why);
+    return *base_offset == offset ? ERR_OK : walk(p, s, offset, at, base_offset, why);
 }
 
 /* ---- ranges ---- */

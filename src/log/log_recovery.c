@@ -139,8 +139,10 @@ static enum err drop_retired(struct recovery *r)
     for (uint32_t i = 0; i < n; i++) {
         TRY(log_segment_remove_files(r->p->host, r->p->dir, r->bases[i]));
     }
-    memmove(r->bases, r->bases + n, (r->n_bases - n) * sizeof *r->bases);
-    r->n_bases -= n;
+    if (n > 0) {
+        memmove(r->bases, r->bases + n, (r->n_bases - n) * sizeof *r->bases);
+        r->n_bases -= n;
+    }
     return ERR_OK;
 }
 
