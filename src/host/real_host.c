@@ -11,7 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NS_PER_S = 1000000000, NS_PER_MS = 1000000, NS_PER_US = 1000, US_PER_S = 1000000 };
+enum {
+    NS_PER_S = 1000000000,
+    NS_PER_MS = 1000000,
+    NS_PER_US = 1000,
+    US_PER_S = 1000000,
+    STOP_PATIENCE_NS = NS_PER_S, /* a second signal after this ends the process */
+    SIGNAL_EXIT_STATUS = 128,    /* plus the signal's number, as a shell has it */
+};
 
 /* The host that SIGINT and SIGTERM stop: the one opened last. */
 static struct real_host *_Atomic signal_host;
@@ -291,12 +298,20 @@ static void real_stop_request(struct host *base)
         real_worker_wake(&h->workers[i]->base);
 }
 
+/* Asks for a stop. A program that is asked again later does not stop by itself: it is ended, which
+ * costs a recovery and nothing else. (At once does not count: `timeout` sends its signal twice.) */
 static void on_stop_signal(int number)
 {
-    (void)number;
+    static atomic_int_fast64_t first_ns;
     struct real_host *h = atomic_load(&signal_host);
-    if (h != NULL)
-        real_stop_request(&h->base);
+    if (h == NULL)
+        return;
+    int64_t now = real_mono_ns(&h->base);
+    if (!real_stop_requested(&h->base))
+        atomic_store(&first_ns, now);
+    else if (now - atomic_load(&first_ns) > STOP_PATIENCE_NS)
+        _exit(SIGNAL_EXIT_STATUS + number);
+    real_stop_request(&h->base);
 }
 
 static void signals_set(void (*handler)(int))

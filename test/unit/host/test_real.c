@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static int contract_setup(void **state)
@@ -60,6 +62,27 @@ static void signals_stop(void **state)
         host_close(h);
     }
     assert_false(host_stop_requested(c->h));
+}
+
+static void repeated_signals_end_a_stuck_process(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        for (;;)
+            pause(); /* with the handler of this test's host, and deaf to its request */
+    pid_t ended;
+    do {
+        assert_int_equal(kill(child, SIGTERM), 0);
+        const struct timespec pause_for = {.tv_nsec = 100000000};
+        nanosleep(&pause_for, NULL);
+        ended = waitpid(child, &status, WNOHANG);
+    } while (ended == 0);
+    assert_int_equal(ended, child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 128 + SIGTERM);
 }
 
 /* ---- out of descriptors ---- */
@@ -180,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CONTRACT_TESTS,
         CONTRACT_TEST(signals_stop),
+        CONTRACT_TEST(repeated_signals_end_a_stuck_process),
         CONTRACT_TEST(accept_refuses_when_descriptors_run_out),
         CONTRACT_TEST(ipv6_is_served),
         cmocka_unit_test(addresses_round_trip),

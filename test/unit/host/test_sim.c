@@ -231,7 +231,9 @@ static void moves_between_folders_and_removals_are_in_order(void **state)
         assert_int_equal(host_dir_create(h, "b"), ERR_OK);
         host_file_close(open_in(h, "a/f", HOST_OPEN_WRITE | HOST_OPEN_CREATE));
         host_file_close(open_in(h, "a/gone", HOST_OPEN_WRITE | HOST_OPEN_CREATE));
-        assert_int_equal(host_dir_sync(h, "a"), ERR_OK);
+        bool created = seed % 3 != 0; /* otherwise the sync of b has to bring that along */
+        if (created)
+            assert_int_equal(host_dir_sync(h, "a"), ERR_OK);
         assert_int_equal(host_dir_sync(h, "/"), ERR_OK);
         assert_int_equal(host_rename(h, "a/f", "b/f"), ERR_OK);
         assert_int_equal(host_remove(h, "a/gone"), ERR_OK);
@@ -240,7 +242,9 @@ static void moves_between_folders_and_removals_are_in_order(void **state)
         h = host_sim_power_cut(h, seed);
         assert_int_equal(host_path_exists(h, "a/f", &in_a), ERR_OK);
         assert_int_equal(host_path_exists(h, "b/f", &in_b), ERR_OK);
-        assert_true(in_a != in_b);
+        assert_false(in_a && in_b);
+        if (created)
+            assert_true(in_a || in_b);
         if (seed % 2 == 0)
             assert_true(in_b);
         host_close(h);
@@ -544,6 +548,27 @@ static void waiting_for_each_other_ends_the_run(void **state)
     host_close(s.h);
 }
 
+/* Decides what to wait for only after it has polled. */
+static bool late_sleeper_turn(void *arg)
+{
+    struct sleeper *s = arg;
+    struct host_event event;
+    (void)host_poll(s->w, &event, 1, s->until == 0 ? INT64_MAX : s->until);
+    if (s->until == 0)
+        s->until = host_mono_ns(s->h) + 1000000;
+    return host_mono_ns(s->h) < s->until;
+}
+
+static void a_deadline_set_after_the_poll_is_kept(void **state)
+{
+    (void)state;
+    struct sleeper s = {.h = sim_new(1)};
+    assert_int_equal(host_worker_start(s.h, "late", late_sleeper_turn, &s, &s.w), ERR_OK);
+    host_run(s.h);
+    assert_int_equal(host_sim_workers_left(s.h), 0);
+    host_close(s.h);
+}
+
 static bool busy_turn(void *arg)
 {
     (void)arg;
@@ -623,6 +648,7 @@ int main(void)
         cmocka_unit_test(disk_fills_up_and_empties),
         cmocka_unit_test(bits_rot_for_good),
         cmocka_unit_test(waiting_for_each_other_ends_the_run),
+        cmocka_unit_test(a_deadline_set_after_the_poll_is_kept),
         cmocka_unit_test(a_livelock_ends_the_run),
         cmocka_unit_test(time_jumps_over_waits_and_wall_over_jumps),
         cmocka_unit_test(every_allocation_can_fail),
