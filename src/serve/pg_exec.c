@@ -106,8 +106,10 @@ static void rows_take(struct pg_session *s, const struct query_result *r)
             x->why = *r->why;
         }
         x->step = PG_STEP_FAILED;
+    } else if (r->rows != NULL) {
+        x->step = PG_STEP_ROWS;
     } else {
-        x->step = r->rows != NULL ? PG_STEP_ROWS : PG_STEP_END;
+        x->step = r->snapshot_end ? PG_STEP_PULL : PG_STEP_END;
     }
 }
 

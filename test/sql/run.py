@@ -6,7 +6,7 @@ usage: test/sql/run.py [--server PROGRAM] [--oracle-only] [FILE.test...]
 A file is a list of blocks, separated by blank lines; `#` begins a comment line. Each file has a
 server with a data folder of its own. The first word of a block says what it is:
 
-  section NAME [postgres]   What follows, up to the next section. With `postgres` it also runs against
+  section NAME [postgres]   What follows, up to the next section. With `postgres` it also runs on
                             PostgreSQL 15 (WITH options of CREATE TABLE taken off), so that its
                             expectations are PostgreSQL's.
   run                       SQL that must succeed.
@@ -16,8 +16,8 @@ server with a data folder of its own. The first word of a block says what it is:
   error SQLSTATE [TEXT]     SQL that must fail so, TEXT being a part of the message.
   input TABLE               CSV rows with a header line, as COPY takes them.
   follow NAME               A query whose changes are read from now on, in the background.
-  changes NAME              `----` and the rows that the changes add up to, `weight|` in front, sorted;
-                            tried again until it holds.
+  changes NAME              `----` and what the changes add up to, sorted, `weight|` before each
+                            row; tried again until it holds.
   restart | kill            Stop the server in good order, or at once, and start it on the same data.
 
 Every block that checks something counts as one test; after a failed one the section goes on.
