@@ -72,6 +72,8 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "42703", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_UNDEFINED_FUNCTION] = {"undefined_function", "no such function or operator",
         "42883", KAFKA_INVALID_REQUEST, 400, USER},
+    [ERR_UNDEFINED_OBJECT] = {"undefined_object", "no such type or setting",
+        "42704", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_AMBIGUOUS_COLUMN] = {"ambiguous_column", "the column name is ambiguous",
         "42702", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_AMBIGUOUS_FUNCTION] = {"ambiguous_function", "the function or operator is ambiguous",

@@ -40,6 +40,7 @@ enum err {
     ERR_UNDEFINED_TABLE,    /* no such table, view or topic */
     ERR_UNDEFINED_COLUMN,
     ERR_UNDEFINED_FUNCTION,
+    ERR_UNDEFINED_OBJECT,   /* no such type, setting, ... */
     ERR_AMBIGUOUS_COLUMN,
     ERR_AMBIGUOUS_FUNCTION,
     ERR_DUPLICATE_TABLE,

@@ -496,7 +496,7 @@ static struct expr *bind_cast(struct query_level *q, const PgQuery__TypeCast *x)
     if (t == TYPE_UNKNOWN || e == NULL)
         return NULL;
     if (fields != 0)
-        return interval_with_fields(b, e, fields, x->location);
+        return interval_with_fields(b, e, fields, node_location(x->arg));
     enum type from = e->type;
     struct expr *r = coerce_try(b, e, t, CAST_EXPLICIT);
     if (r == NULL)

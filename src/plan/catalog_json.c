@@ -88,11 +88,16 @@ static bool damage(struct reader *r, const char *what)
     return false;
 }
 
+static void skip_space(struct reader *r)
+{
+    while (r->at < r->in.len && (r->in.ptr[r->at] == ' ' || r->in.ptr[r->at] == '\t' ||
+                                 r->in.ptr[r->at] == '\r' || r->in.ptr[r->at] == '\n'))
+        r->at++;
+}
+
 static bool accept(struct reader *r, char c)
 {
-    while (r->at < r->in.len && strchr(" \t\r\n", r->in.ptr[r->at]) != NULL &&
-           r->in.ptr[r->at] != '\0')
-        r->at++;
+    skip_space(r);
     if (r->at == r->in.len || r->in.ptr[r->at] != c)
         return false;
     r->at++;
@@ -173,7 +178,7 @@ static bool read_string(struct reader *r, struct str *out)
 
 static bool read_number(struct reader *r, int64_t min, int64_t max, int64_t *out)
 {
-    (void)accept(r, '\0');
+    skip_space(r);
     size_t start = r->at;
     if (r->at < r->in.len && r->in.ptr[r->at] == '-')
         r->at++;
@@ -327,7 +332,7 @@ enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_
     *out = (struct catalog_change){0};
     if (!read_object(&r, change_field, out, &seen))
         return r.err;
-    (void)accept(&r, '\0');
+    skip_space(&r);
     if (r.at != json.len)
         (void)damage(&r, "more bytes behind the object");
     if ((seen & (CF_VERB | CF_NAME | CF_NUMBER)) != (CF_VERB | CF_NAME | CF_NUMBER))

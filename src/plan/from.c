@@ -122,6 +122,7 @@ static struct plan_node *from_relation(struct query_level *q, const PgQuery__Ran
     struct plan_node *n = rel != NULL ? scan(b, rel) : NULL;
     if (n == NULL)
         return NULL;
+    b->from_position = r->location;
     struct str table = alias_or(b, r->alias, unqualified(rel->name));
     if (!scope_set(q, n->columns, n->n_columns, NULL, table, (struct str){NULL, 0}) ||
         !scope_rename(q, r->alias))
@@ -338,6 +339,7 @@ static struct plan_node *from_window(struct query_level *q, const PgQuery__FuncC
     if (!window_arguments(b, f, &w))
         return NULL;
     const struct relation *rel = window_relation(b, &w);
+    b->from_position = f->location;
     struct plan_node *input = rel != NULL ? scan(b, rel) : NULL;
     struct str table = alias_or(b, alias, unqualified(rel != NULL ? rel->name : name));
     struct str table2 = alias == NULL ? bind_str(b, name) : (struct str){NULL, 0};

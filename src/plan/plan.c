@@ -192,7 +192,8 @@ enum err plan_statement(struct str sql, const struct catalog *catalog,
         e = err_set(why, ERR_NO_MEMORY, "out of memory while planning the statement");
     if (e == ERR_OK) {
         *why = (struct err_detail){0};
-        struct binder b = {.plan = p, .arena = p->arena, .catalog = catalog, .why = why};
+        struct binder b = {.plan = p, .arena = p->arena, .catalog = catalog, .why = why,
+                           .from_position = -1};
         b.sql = bind_str(&b, sql);
         take_hints(&b, param_types, n_param_types);
         if (b.err == ERR_OK)
@@ -318,7 +319,7 @@ enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_
         typed[i] = params[i];
         typed[i].type = p->params[i];
     }
-    struct binding x = {.b = {.arena = a, .why = why != NULL ? why : &scratch}, .params = typed};
+    struct binding x = {.b = {.arena = a, .from_position = -1, .why = why != NULL ? why : &scratch}, .params = typed};
     *copy = *p;
     copy->root = bind_node(&x, p->root);
     copy->n_params = 0;

@@ -44,6 +44,7 @@ struct binder {
     struct err_detail *why;          /* never NULL */
     enum err err;                    /* the first error; sticks */
     bool continuous;                 /* binding a continuous view's query */
+    int32_t from_position;           /* of the innermost relation in FROM: for errors about it */
     uint32_t n_params, params_cap;
     enum type *params;               /* TYPE_UNKNOWN until inferred */
     struct param_use **param_uses;   /* references made before the type was known */

@@ -139,9 +139,8 @@ static enum type common_type(struct binder *b, struct expr **e, uint32_t n, cons
             t = next;
         } else if (type_category(t) != type_category(next)) {
             bind_fail(b, e[i]->position, ERR_TYPE_MISMATCH,
-                      *what != '\0' ? "%s types %s and %s cannot be matched"
-                                    : "%stypes %s and %s cannot be matched",
-                      what, type_name(t), type_name(next));
+                      "%s types %s and %s cannot be matched", what, type_name(t),
+                      type_name(next));
             return TYPE_COUNT_;
         } else if (!is_preferred(t) && implicit(t, next) && !implicit(next, t)) {
             t = next;

@@ -583,7 +583,10 @@ static bool supported(struct binder *b, const PgQuery__SelectStmt *s)
 {
     if (s->op != PG_QUERY__SET_OPERATION__SETOP_NONE &&
         s->op != PG_QUERY__SET_OPERATION__SET_OPERATION_UNDEFINED) {
-        bind_fail(b, -1, ERR_UNSUPPORTED, "UNION, INTERSECT and EXCEPT are not supported");
+        const PgQuery__SelectStmt *right = s->rarg;
+        bind_fail(b, right != NULL && right->n_target_list > 0
+                         ? node_location(right->target_list[0]) : -1,
+                  ERR_UNSUPPORTED, "UNION, INTERSECT and EXCEPT are not supported");
         bind_hint(b, "Run the queries one by one.");
     } else if (s->with_clause != NULL) {
         bind_fail(b, s->with_clause->location, ERR_UNSUPPORTED, "WITH queries are not supported");

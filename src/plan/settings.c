@@ -76,7 +76,10 @@ static bool set_text(struct binder *b, const PgQuery__VariableSetStmt *s, struct
         else if ((int)c->val_case == PG_QUERY__A__CONST__VAL_FVAL)
             buf_printf(&text, "%s", c->fval->fval);
     }
-    *out = bind_str(b, buf_str(&text));
+    if (text.failed)
+        bind_fail(b, -1, ERR_NO_MEMORY, "out of memory while planning the statement");
+    else
+        *out = bind_str(b, buf_str(&text));
     buf_deinit(&text);
     return b->err == ERR_OK;
 }
@@ -220,7 +223,10 @@ static bool explain_rows(struct binder *b)
     uint32_t n = 0;
     buf_init(&text, EXPLAIN_BYTES_MAX);
     if (lines == NULL || plan_print(b->plan->root, &text) != ERR_OK) {
-        bind_fail(b, -1, ERR_LIMIT, "the plan's text is longer than %d bytes", EXPLAIN_BYTES_MAX);
+        /* The buffer does not say which of the two it was. */
+        bool full = text.len > EXPLAIN_BYTES_MAX / 4;
+        bind_fail(b, -1, full ? ERR_LIMIT : ERR_NO_MEMORY,
+                  full ? "the plan's text is too long" : "out of memory while printing the plan");
     } else {
         for (size_t at = 0; at < text.len && n < LINES_MAX; n++) {
             const char *end = memchr(text.ptr + at, '\n', text.len - at);
@@ -273,5 +279,6 @@ bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s)
     p->kind = STMT_EXPLAIN;
     p->tag = "EXPLAIN";
     p->relation = NULL;
+    p->change = (struct catalog_change){0};
     return ok && explain_rows(b);
 }

@@ -25,7 +25,7 @@ bool view_check_select(struct binder *b, const PgQuery__SelectStmt *s)
 static bool check_source(struct binder *b, const struct plan_node *n)
 {
     if (n == NULL || n->kind != PLAN_SCAN) {
-        bind_fail(b, -1, ERR_UNSUPPORTED,
+        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
                   n != NULL && n->kind == PLAN_AGGREGATE
                       ? "an aggregate over an aggregate is not supported in a materialized view"
                   : n != NULL && n->kind == PLAN_VALUES
@@ -37,7 +37,7 @@ static bool check_source(struct binder *b, const struct plan_node *n)
     }
     const struct relation *r = n->relation;
     if (r->kind == REL_VIEW || r->kind == REL_SYSTEM || r->topic->kind != TOPIC_USER) {
-        bind_fail(b, -1, ERR_UNSUPPORTED,
+        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
                   "a materialized view over %s \"%.*s\" is not supported yet",
                   r->kind == REL_VIEW ? "the materialized view" : "the system's table",
                   STR_ARG(r->name));
@@ -55,7 +55,7 @@ static bool check_window(struct binder *b, const struct plan_node *window,
     uint32_t column = scan->scan_columns[window->window.time_column];
     if (r->event_time >= 0 && column == (uint32_t)r->event_time)
         return true;
-    bind_fail(b, -1, ERR_INVALID_ARGUMENT,
+    bind_fail(b, b->from_position, ERR_INVALID_ARGUMENT,
               "the window's time column \"%.*s\" is not the event time of \"%.*s\"",
               STR_ARG(r->columns[column].name), STR_ARG(r->name));
     if (r->event_time >= 0)
@@ -117,7 +117,7 @@ static bool check_final(struct binder *b, const struct plan_node *agg,
         return true;
     if (window != NULL && key_is_window(agg, window))
         return true;
-    bind_fail(b, -1, ERR_INVALID_ARGUMENT,
+    bind_fail(b, b->from_position, ERR_INVALID_ARGUMENT,
               "emit = 'final' needs window_start or window_end in GROUP BY");
     bind_hint(b, "A group is final when its window has passed: FROM tumble(table, time, "
                  "INTERVAL '10 s') GROUP BY window_start. Or use emit = 'changes'.");

@@ -1,0 +1,336 @@
+/* Catalog versions: what changes do, what they refuse, how they are written down, what they cost. */
+#include "fixture.h"
+
+#include "base/mem.h"
+#include "base/arena.h"
+
+#include <time.h>
+
+static void test_relations_of_topics(void **state)
+{
+    (void)state;
+    const struct catalog *c = fixture_catalog();
+    const struct relation *raw = catalog_relation(c, STR("my_topic"));
+    assert_non_null(raw);
+    assert_int_equal(raw->kind, REL_RAW_TOPIC);
+    assert_int_equal(raw->n_columns, 6);
+    assert_int_equal(raw->number, 1 | RELATION_OF_TOPIC);
+    assert_true(str_eq(raw->columns[raw->event_time].name, STR("timestamp")));
+    const struct relation *dead = catalog_relation(c, STR("sys.dead_letters"));
+    assert_non_null(dead);
+    assert_int_equal(dead->topic->kind, TOPIC_DEAD_LETTERS);
+    assert_true(str_eq(dead->columns[dead->event_time].name, STR("at")));
+    const struct relation *view = catalog_relation(c, STR("avg_temp"));
+    const struct relation *late = catalog_relation(c, STR("avg_temp_late"));
+    assert_non_null(view);
+    assert_non_null(late);
+    assert_int_equal(view->kind, REL_VIEW);
+    assert_ptr_equal(view->view->source, catalog_relation(c, STR("sensors")));
+    assert_ptr_equal(view->view->late, late->topic);
+    assert_int_equal(late->n_columns, 3);
+    assert_int_equal(late->topic->kind, TOPIC_LATE);
+    assert_int_equal(view->view->n_key_columns, 2);
+    assert_ptr_equal(catalog_topic_by_id(c, view->topic->id), view->topic);
+    assert_null(view->view->plan->catalog); /* no version is kept alive by a plan */
+    for (uint32_t i = 1; i < c->n_relations; i++)
+        assert_true(str_cmp(c->relations[i - 1]->name, c->relations[i]->name) < 0);
+    catalog_unref(c);
+}
+
+static void test_old_version_stays(void **state)
+{
+    (void)state;
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    const struct catalog *old = catalog_ref(c);
+    const struct relation *sensors = catalog_relation(old, STR("sensors"));
+    assert_int_equal(fixture_sql(&c, "DROP TABLE sensors CASCADE", &why), ERR_OK);
+    assert_null(catalog_relation(c, STR("sensors")));
+    assert_null(catalog_relation(c, STR("avg_temp")));
+    assert_null(catalog_relation(c, STR("avg_temp_late")));
+    assert_null(catalog_topic(c, STR("sensors")));
+    assert_null(catalog_topic(c, STR("avg_temp")));
+    assert_null(catalog_topic(c, STR("avg_temp_late")));
+    assert_ptr_equal(catalog_relation(old, STR("sensors")), sensors);
+    assert_true(str_eq(sensors->columns[1].name, STR("temp")));
+    /* The other objects are the same ones in both. */
+    assert_ptr_equal(catalog_relation(c, STR("orders")), catalog_relation(old, STR("orders")));
+    catalog_unref(c);
+    assert_true(str_eq(catalog_relation(old, STR("avg_temp"))->view->source->name, STR("sensors")));
+    catalog_unref(old);
+}
+
+static void test_table_takes_topics_name(void **state)
+{
+    (void)state;
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    assert_int_equal(fixture_sql(&c, "CREATE TABLE my_topic (a int)", &why), ERR_OK);
+    assert_int_equal(catalog_relation(c, STR("my_topic"))->kind, REL_TABLE);
+    struct catalog_change drop = {.verb = CHANGE_DROP_TOPIC, .name = STR("my_topic")};
+    assert_int_equal(fixture_apply(&c, &drop, &why), ERR_DEPENDENT_OBJECTS);
+    assert_int_equal(fixture_sql(&c, "DROP TABLE my_topic", &why), ERR_OK);
+    /* The table did not make the topic: it stays, and is seen raw again. */
+    assert_non_null(catalog_topic(c, STR("my_topic")));
+    assert_int_equal(catalog_relation(c, STR("my_topic"))->kind, REL_RAW_TOPIC);
+    assert_int_equal(fixture_apply(&c, &drop, &why), ERR_OK);
+    assert_null(catalog_relation(c, STR("my_topic")));
+    /* A table over a topic of another name shows both. */
+    assert_int_equal(fixture_sql(&c, "CREATE TABLE t (a int) WITH (topic = 'u')", &why), ERR_OK);
+    assert_int_equal(catalog_relation(c, STR("u"))->kind, REL_RAW_TOPIC);
+    assert_int_equal(fixture_sql(&c, "DROP TABLE t", &why), ERR_OK);
+    assert_null(catalog_relation(c, STR("u")));
+    assert_null(catalog_topic(c, STR("u")));
+    catalog_unref(c);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    uint64_t version = c->version;
+    struct catalog_change x = {.verb = CHANGE_CREATE_TOPIC,
+                               .topic = fixture_topic("my_topic", TOPIC_USER, 90)};
+    assert_int_equal(fixture_apply(&c, &x, &why), ERR_DUPLICATE_TABLE);
+    x.topic = fixture_topic("avg_temp", TOPIC_USER, 90);
+    assert_int_equal(fixture_apply(&c, &x, &why), ERR_DUPLICATE_TABLE);
+    x.topic = fixture_topic("new", TOPIC_LATE, 90);
+    assert_int_equal(fixture_apply(&c, &x, &why), ERR_INVALID_ARGUMENT);
+    x.topic = fixture_topic("new", TOPIC_USER, 1); /* my_topic's id */
+    assert_int_equal(fixture_apply(&c, &x, &why), ERR_DUPLICATE_TABLE);
+    x.topic = fixture_topic("new", TOPIC_USER, 90);
+    x.topic.n_partitions = PARTITIONS_MAX + 1;
+    assert_int_equal(fixture_apply(&c, &x, &why), ERR_INVALID_ARGUMENT);
+    struct catalog_change drop = {.verb = CHANGE_DROP_RELATION, .name = STR("sensors")};
+    assert_int_equal(fixture_apply(&c, &drop, &why), ERR_DEPENDENT_OBJECTS);
+    assert_non_null(strstr(why.text, "avg_temp"));
+    drop.name = STR("avg_temp_late");
+    assert_int_equal(fixture_apply(&c, &drop, &why), ERR_WRONG_OBJECT_TYPE);
+    drop.name = STR("sys.tables");
+    assert_int_equal(fixture_apply(&c, &drop, &why), ERR_WRONG_OBJECT_TYPE);
+    drop.name = STR("nope");
+    assert_int_equal(fixture_apply(&c, &drop, &why), ERR_UNDEFINED_TABLE);
+    struct catalog_change sql = {.verb = CHANGE_CREATE_TABLE, .name = STR("a"),
+                                 .sql = STR("CREATE TABLE b (x int)"), .number = 50};
+    sql.topic = fixture_topic("b", TOPIC_USER, 90);
+    assert_int_equal(fixture_apply(&c, &sql, &why), ERR_CORRUPT);
+    sql.sql = STR("SELECT 1");
+    assert_int_equal(fixture_apply(&c, &sql, &why), ERR_CORRUPT);
+    assert_int_equal(c->version, version);
+    catalog_unref(c);
+}
+
+static void assert_same_topic(const struct topic *a, const struct topic *b)
+{
+    assert_true(str_eq(a->name, b->name));
+    assert_memory_equal(a->id, b->id, sizeof a->id);
+    assert_int_equal(a->number, b->number);
+    assert_int_equal(a->n_partitions, b->n_partitions);
+    assert_int_equal(a->kind, b->kind);
+    assert_int_equal(a->placement, b->placement);
+    assert_int_equal(a->retention_ms, b->retention_ms);
+    assert_int_equal(a->retention_bytes, b->retention_bytes);
+    assert_int_equal(a->segment_bytes, b->segment_bytes);
+    assert_int_equal(a->batch_bytes_max, b->batch_bytes_max);
+}
+
+static void test_json_round_trip(void **state)
+{
+    (void)state;
+    struct catalog_change in = {.verb = CHANGE_CREATE_VIEW, .name = STR("v\"\\\x01\n\xc3\xa9"),
+                                .number = 4000000000u,
+                                .sql = STR("CREATE ...\n\t'x'"),
+                                .topic = fixture_topic("v", TOPIC_CHANGELOG, 7),
+                                .late = fixture_topic("l", TOPIC_LATE, 8)};
+    in.topic.retention_ms = INT64_MAX;
+    in.late.retention_bytes = 123;
+    struct buf out;
+    struct arena a;
+    struct catalog_change back;
+    struct err_detail why = {0};
+    buf_init(&out, 1 << 20);
+    arena_init(&a, 1 << 20);
+    assert_int_equal(catalog_change_encode(&in, &out), ERR_OK);
+    assert_int_equal(catalog_change_decode(buf_str(&out), &a, &back, &why), ERR_OK);
+    assert_int_equal(back.verb, in.verb);
+    assert_true(str_eq(back.name, in.name));
+    assert_true(str_eq(back.sql, in.sql));
+    assert_int_equal(back.number, in.number);
+    assert_same_topic(&back.topic, &in.topic);
+    assert_same_topic(&back.late, &in.late);
+    /* Every cut and every single damaged byte is refused or reads as another change, never worse. */
+    for (size_t n = 0; n < out.len; n++) {
+        struct str cut = {out.ptr, n};
+        assert_int_equal(catalog_change_decode(cut, &a, &back, &why), ERR_CORRUPT);
+        char kept = out.ptr[n];
+        out.ptr[n] = '\0';
+        assert_int_equal(catalog_change_decode(buf_str(&out), &a, &back, &why), ERR_CORRUPT);
+        out.ptr[n] = kept;
+        arena_reset(&a, 1 << 20);
+    }
+    arena_deinit(&a);
+    buf_deinit(&out);
+}
+
+static void test_json_strict(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "", "{}", "[]", "null", "{\"verb\":\"drop_topic\",\"name\":\"a\",\"number\":1}x",
+        "{\"verb\":\"drop_topic\",\"name\":\"a\"}",
+        "{\"verb\":\"nope\",\"name\":\"a\",\"number\":1}",
+        "{\"verb\":\"drop_topic\",\"name\":\"a\",\"number\":-1}",
+        "{\"verb\":\"drop_topic\",\"name\":\"a\",\"number\":1.5}",
+        "{\"verb\":\"drop_topic\",\"name\":\"a\",\"number\":1,\"number\":1}",
+        "{\"verb\":\"drop_topic\",\"name\":\"a\",\"number\":1,\"x\":1}",
+        "{\"verb\":\"drop_topic\",\"name\":\"\\u0000\",\"number\":1}",
+        "{\"verb\":\"drop_topic\",\"name\":\"\xff\",\"number\":1}",
+        "{\"verb\":\"create_table\",\"name\":\"a\",\"number\":1}",
+        "{\"verb\":\"create_topic\",\"name\":\"a\",\"number\":1,\"topic\":{\"name\":\"a\"}}",
+    };
+    struct arena a;
+    struct catalog_change back;
+    struct err_detail why = {0};
+    arena_init(&a, 1 << 20);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(catalog_change_decode(str_of(bad[i]), &a, &back, &why), ERR_CORRUPT);
+    struct str good = STR(" { \"verb\" : \"drop_topic\" , \"name\":\"a\\u0041\",\"number\": 1 } ");
+    assert_int_equal(catalog_change_decode(good, &a, &back, &why), ERR_OK);
+    assert_true(str_eq(back.name, STR("aA")));
+    arena_deinit(&a);
+}
+
+/* Recovery applies the encoded changes in order and ends with the same catalog. */
+static void test_replay(void **state)
+{
+    (void)state;
+    const struct catalog *c = fixture_catalog();
+    const struct relation *sensors = catalog_relation(c, STR("sensors"));
+    const struct relation *view = catalog_relation(c, STR("avg_temp"));
+    struct catalog_change changes[] = {
+        {.verb = CHANGE_CREATE_TABLE, .name = sensors->name, .sql = sensors->sql,
+         .number = sensors->number, .topic = *sensors->topic},
+        {.verb = CHANGE_CREATE_VIEW, .name = view->name, .sql = view->sql, .number = view->number,
+         .topic = *view->topic, .late = *view->view->late},
+    };
+    const struct catalog *again = catalog_new();
+    struct arena a;
+    arena_init(&a, 1 << 20);
+    for (size_t i = 0; i < 2; i++) {
+        struct buf json;
+        struct catalog_change change;
+        struct err_detail why = {0};
+        buf_init(&json, 1 << 20);
+        assert_int_equal(catalog_change_encode(&changes[i], &json), ERR_OK);
+        assert_int_equal(catalog_change_decode(buf_str(&json), &a, &change, &why), ERR_OK);
+        buf_deinit(&json);
+        assert_int_equal(fixture_apply(&again, &change, &why), ERR_OK);
+    }
+    arena_deinit(&a);
+    const struct relation *v = catalog_relation(again, STR("avg_temp"));
+    struct buf one;
+    struct buf two;
+    buf_init(&one, 1 << 16);
+    buf_init(&two, 1 << 16);
+    assert_int_equal(plan_print(view->view->plan->root, &one), ERR_OK);
+    assert_int_equal(plan_print(v->view->plan->root, &two), ERR_OK);
+    assert_true(one.len > 0 && str_eq(buf_str(&one), buf_str(&two)));
+    assert_int_equal(again->next_topic, c->next_topic);
+    assert_int_equal(v->number, view->number);
+    buf_deinit(&one);
+    buf_deinit(&two);
+    catalog_unref(again);
+    catalog_unref(c);
+}
+
+/* Numbers are never given twice, also after drops. */
+static void test_numbers(void **state)
+{
+    (void)state;
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    uint32_t topic = c->next_topic;
+    uint32_t relation = c->next_relation;
+    assert_int_equal(fixture_sql(&c, "CREATE TABLE t (a int)", &why), ERR_OK);
+    assert_int_equal(fixture_sql(&c, "DROP TABLE t", &why), ERR_OK);
+    assert_int_equal(c->next_topic, topic + 1);
+    assert_int_equal(c->next_relation, relation + 1);
+    catalog_unref(c);
+}
+
+static void test_thousand_tables(void **state)
+{
+    (void)state;
+    enum { TABLES = 1000 };
+    char sql[256];
+    struct err_detail why = {0};
+    struct timespec from;
+    struct timespec to;
+    uint64_t before = mem_used();
+    const struct catalog *c = fixture_catalog();
+    const struct plan *plan = catalog_relation(c, STR("avg_temp"))->view->plan;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (int i = 0; i < TABLES; i++) {
+        snprintf(sql, sizeof sql, "CREATE TABLE t%d (a int, b text, ts timestamptz) "
+                                  "WITH (event_time = 'ts')", i);
+        assert_int_equal(fixture_sql(&c, sql, &why), ERR_OK);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    int64_t us = (to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000;
+    print_message("%d tables: %lld us each, %llu bytes each\n", TABLES, (long long)us / TABLES,
+                  (unsigned long long)(mem_used() - before) / TABLES);
+    /* The view was not planned again. */
+    assert_ptr_equal(catalog_relation(c, STR("avg_temp"))->view->plan, plan);
+    assert_non_null(catalog_relation(c, STR("t999")));
+    catalog_unref(c);
+    assert_int_equal(mem_used(), before);
+}
+
+/* Whichever allocation fails, the old version is untouched and nothing leaks. */
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    static const char *const sql[] = {
+        "CREATE TABLE t (a int, ts timestamptz) WITH (event_time = 'ts', topic = 'u')",
+        "CREATE MATERIALIZED VIEW v WITH (late_to = 'l') AS SELECT window_start, count(*) FROM "
+        "tumble(sensors, ts, INTERVAL '1 s') GROUP BY window_start",
+        "DROP TABLE sensors CASCADE"};
+    for (size_t i = 0; i < sizeof sql / sizeof sql[0]; i++) {
+        for (uint64_t n = 1;; n++) {
+            const struct catalog *c = fixture_catalog();
+            const struct catalog *old = catalog_ref(c);
+            struct err_detail why = {0};
+            uint64_t before = mem_used();
+            mem_fail_at(n, 0);
+            enum err e = fixture_sql(&c, sql[i], &why);
+            uint64_t asked = mem_fail_count();
+            mem_fail_at(0, 0);
+            if (e != ERR_OK) {
+                assert_int_equal(e, ERR_NO_MEMORY);
+                if (i < 2) {
+                    assert_ptr_equal(c, old);
+                    assert_int_equal(mem_used(), before);
+                }
+            }
+            catalog_unref(c);
+            catalog_unref(old);
+            if (asked < n) {
+                assert_int_equal(e, ERR_OK);
+                break;
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_relations_of_topics), cmocka_unit_test(test_old_version_stays),
+        cmocka_unit_test(test_table_takes_topics_name), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_json_strict),
+        cmocka_unit_test(test_replay), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_thousand_tables), cmocka_unit_test(test_out_of_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
