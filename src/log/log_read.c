@@ -224,6 +224,15 @@ static void skip_known(const struct log_partition *p, const struct log_segment *
     }
 }
 
+/* Whether a batch at `from` leaves room for what follows it in the segment. */
+static bool ends_right(const struct log_segment *s, const struct bound *from,
+                       const struct kafka_batch *b)
+{
+    int64_t next = from->offset + b->last_offset_delta + 1;
+    bool last = from->at + b->bytes == s->bytes;
+    return last ? next == s->end_offset : next < s->end_offset;
+}
+
 /* Adds batches to the range that ends at *to until the next would pass `max`; the first one may be
  * longer. Looks at every header. */
 static enum err extend(const struct log_partition *p, struct log_segment *s,
@@ -236,9 +245,8 @@ static enum err extend(const struct log_partition *p, struct log_segment *s,
         struct kafka_batch b;
         struct err_detail inner = {0};
         enum err e = log_scan_header(&scan, to->at, to->offset, &b, &inner);
-        bool last = e == ERR_OK && to->at + b.bytes == s->bytes;
-        if (last && to->offset + b.last_offset_delta + 1 != s->end_offset) {
-            e = err_set(&inner, ERR_CORRUPT, "the last batch does not end at offset %" PRId64,
+        if (e == ERR_OK && !ends_right(s, to, &b)) {
+            e = err_set(&inner, ERR_CORRUPT, "its end does not fit the segment's end at %" PRId64,
                         s->end_offset);
         }
         if (e == ERR_CORRUPT) {

@@ -136,6 +136,11 @@ static enum err drop_retired(struct recovery *r)
     while (n + 1 < r->n_bases && r->bases[n + 1] <= r->checkpoint.start_offset) {
         n++;
     }
+    if (n > 0) {
+        /* The checkpoint may be in the page cache only, and has to outlive the files. */
+        TRY(log_meta_write_all(r->p->meta, &r->checkpoint));
+        TRY(host_file_sync(r->p->meta));
+    }
     for (uint32_t i = 0; i < n; i++) {
         TRY(log_segment_remove_files(r->p->host, r->p->dir, r->bases[i]));
     }

@@ -182,8 +182,8 @@ static inline void assert_all_readable(struct log_partition *p)
     static const size_t sizes[] = {1, 700, 5000, 1 << 20};
     int64_t next;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        assert_int_equal(
-            read_all(p, log_start_offset(p), log_end_offset(p), sizes[i], &next), ERR_OK);
+        assert_int_equal(read_all(p, log_start_offset(p), log_end_offset(p), sizes[i], &next),
+                         ERR_OK);
         assert_int_equal(next, log_end_offset(p));
     }
 }

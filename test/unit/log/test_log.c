@@ -418,7 +418,7 @@ static void a_newer_format_is_refused(void **state)
     struct host_file *f;
     struct err_detail why;
     /* A header of version 2, with its CRC. */
-    static const unsigned char newer[] = {'T', 'M', 'L', 'O', 'G', 0,    0,    0,
+    static const unsigned char newer[] = {'T', 'M', 'L', 'O', 'G',  0,    0,    0,
                                           2,   0,   0,   0,   0xd0, 0xbd, 0x80, 0x24};
     assert_int_equal(append(p, 4, 0), ERR_OK);
     assert_int_equal(sync_all(h, p), ERR_OK);
