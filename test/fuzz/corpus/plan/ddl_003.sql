@@ -1,0 +1,1 @@
+CREATE TABLE my_topic (a int)

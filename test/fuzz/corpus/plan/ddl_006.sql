@@ -1,0 +1,1 @@
+CREATE TABLE t (a int) WITH (topic = 'my_topic', partitions = 3)

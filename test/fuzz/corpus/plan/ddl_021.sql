@@ -1,0 +1,1 @@
+CREATE TABLE t (temp int) WITH (key = 'tmp')

@@ -1,0 +1,1 @@
+CREATE TABLE t (a int, ts timestamptz) WITH (event_time = 'ts', lateness = '1 month')

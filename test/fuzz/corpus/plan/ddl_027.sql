@@ -1,0 +1,1 @@
+CREATE TABLE t (a int) WITH (partitions = 2000)

@@ -1,0 +1,1 @@
+CREATE TABLE t (a int) WITH (key = 'a', key = 'a')

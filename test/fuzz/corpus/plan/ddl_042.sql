@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sensor FROM sensors WHERE temp > 0 GROUP BY sensor HAVING count(*) > 1

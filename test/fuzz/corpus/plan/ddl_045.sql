@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW v (a, b) AS SELECT sensor, count(*) FROM sensors GROUP BY sensor

@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW v AS SELECT window_start, sum(amount) FROM (SELECT window_start, (value::jsonb->>'amount')::float8 AS amount FROM tumble(my_topic, timestamp, INTERVAL '1 min')) s GROUP BY window_start

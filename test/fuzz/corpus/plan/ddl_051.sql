@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW my_topic AS SELECT sensor FROM sensors

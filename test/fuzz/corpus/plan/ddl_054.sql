@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW v AS SELECT sensor FROM sensors ORDER BY sensor

@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW v AS SELECT sensor, count(DISTINCT temp) FROM sensors GROUP BY sensor

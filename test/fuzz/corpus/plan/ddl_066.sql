@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW v WITH (emit = 'final') AS SELECT sensor, count(*) FROM sensors GROUP BY sensor

@@ -1,0 +1,1 @@
+CREATE MATERIALIZED VIEW v WITH (late_to = 'x') AS SELECT sensor, temp FROM sensors

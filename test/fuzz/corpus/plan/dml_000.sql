@@ -1,0 +1,1 @@
+INSERT INTO sensors VALUES ('a', 1, '2024-01-01'), ('b', NULL, '2024-01-02 00:00:00+02')

@@ -1,0 +1,1 @@
+INSERT INTO my_topic VALUES (1)

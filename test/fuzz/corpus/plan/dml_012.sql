@@ -1,0 +1,1 @@
+INSERT INTO sensors (sensor, nope) VALUES ('a', 1)

@@ -1,0 +1,1 @@
+INSERT INTO sensors (temp) VALUES (true)

@@ -1,0 +1,1 @@
+INSERT INTO avg_temp VALUES ('a')

@@ -1,0 +1,1 @@
+COPY sensors (temp, sensor) TO STDOUT (FORMAT csv)

@@ -1,0 +1,1 @@
+COPY avg_temp TO STDOUT WITH (follow true)

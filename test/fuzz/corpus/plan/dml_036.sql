@@ -1,0 +1,1 @@
+COPY sensors FROM STDIN WITH (follow true)

@@ -1,0 +1,1 @@
+COPY sensors TO PROGRAM 'cat'

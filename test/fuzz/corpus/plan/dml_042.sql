@@ -1,0 +1,1 @@
+COPY sensors FROM STDIN (folow true)

@@ -1,0 +1,1 @@
+COPY sensors FROM STDIN WHERE temp > 1

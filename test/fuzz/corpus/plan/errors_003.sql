@@ -1,0 +1,1 @@
+SELECT tmp FROM sensors

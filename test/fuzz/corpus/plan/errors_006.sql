@@ -1,0 +1,1 @@
+SELECT sensors.temp FROM sensors s

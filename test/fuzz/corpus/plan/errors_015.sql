@@ -1,0 +1,1 @@
+SELECT temp + sensor FROM sensors

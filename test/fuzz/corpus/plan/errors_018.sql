@@ -1,0 +1,1 @@
+SELECT qty = 'abc' FROM orders

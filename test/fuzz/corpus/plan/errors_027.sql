@@ -1,0 +1,1 @@
+SELECT temp + 1 FROM sensors GROUP BY sensor

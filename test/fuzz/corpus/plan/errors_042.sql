@@ -1,0 +1,1 @@
+SELECT temp AS a, ts AS a FROM sensors ORDER BY a

@@ -1,0 +1,1 @@
+SELECT * FROM sensors a JOIN sensors b ON a.sensor = b.sensor

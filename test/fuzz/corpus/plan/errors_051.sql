@@ -1,0 +1,1 @@
+SELECT DISTINCT ON (sensor) * FROM sensors

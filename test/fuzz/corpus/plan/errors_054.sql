@@ -1,0 +1,1 @@
+SELECT window_start FROM tumble(sensors, ts, INTERVAL '10' MINUTES)

@@ -1,0 +1,1 @@
+SELECT * FROM tumble(nope, ts, INTERVAL '1 s')

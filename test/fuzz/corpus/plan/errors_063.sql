@@ -1,0 +1,1 @@
+SELECT * FROM tumble(sensors, ts, slid => INTERVAL '1 s')

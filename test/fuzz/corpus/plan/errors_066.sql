@@ -1,0 +1,1 @@
+SELECT * FROM session(sensors, ts, INTERVAL '1 s')

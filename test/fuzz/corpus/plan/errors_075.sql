@@ -1,0 +1,1 @@
+SELECT qty SIMILAR TO 'x' FROM orders

@@ -1,0 +1,1 @@
+SELECT note COLLATE "de_DE" FROM orders

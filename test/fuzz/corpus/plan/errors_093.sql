@@ -1,0 +1,1 @@
+SET nope = 1

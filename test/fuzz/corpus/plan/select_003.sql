@@ -1,0 +1,1 @@
+SELECT s.sensor, s.* FROM sensors AS s

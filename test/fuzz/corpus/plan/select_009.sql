@@ -1,0 +1,1 @@
+SELECT sensor, sum(temp) FROM sensors GROUP BY 1 HAVING count(*) > 2 ORDER BY 2 DESC NULLS LAST, sensor

@@ -1,0 +1,1 @@
+SELECT temp + 1, count(*) FROM sensors GROUP BY temp + 1

@@ -1,0 +1,1 @@
+SELECT count(DISTINCT sensor), count(*) FILTER (WHERE temp > 0) FROM sensors

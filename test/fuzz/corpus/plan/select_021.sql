@@ -1,0 +1,1 @@
+SELECT id FROM orders WHERE note LIKE 'a%' AND note NOT LIKE '%b' AND note ILIKE 'c'

@@ -1,0 +1,1 @@
+SELECT at AT TIME ZONE 'UTC', extract(hour FROM at), at + INTERVAL '1 hour', at - at FROM orders

@@ -1,0 +1,1 @@
+SELECT window_start, window_end, count(*) FROM hop(sensors, ts, slide => INTERVAL '1 s', size => INTERVAL '10 s') GROUP BY 1, 2

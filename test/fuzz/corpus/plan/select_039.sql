@@ -1,0 +1,1 @@
+SELECT n FROM avg_temp WHERE sensor = 'a'

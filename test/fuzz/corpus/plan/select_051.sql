@@ -1,0 +1,1 @@
+SELECT * FROM sensors WHERE ts >= $1 OR $1 IS NULL

@@ -1,0 +1,1 @@
+SELECT avg_temp_late.sensor FROM avg_temp_late

@@ -1,0 +1,1 @@
+SELECT sensor FROM sensors WHERE sensor ~ '^a' OR sensor !~ 'b'

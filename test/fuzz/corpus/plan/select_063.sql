@@ -1,0 +1,1 @@
+EXPLAIN CREATE MATERIALIZED VIEW v AS SELECT sensor, count(*) FROM sensors GROUP BY sensor
