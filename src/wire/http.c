@@ -38,7 +38,9 @@ static struct str trim(struct str s)
 /* Cuts `s` at the first `c`: what is before it; *s becomes what is behind. */
 static struct str cut(struct str *s, char c)
 {
-    const char *at = s->len == 0 ? NULL : memchr(s->ptr, c, s->len);
+    if (s->len == 0)
+        return *s;
+    const char *at = memchr(s->ptr, c, s->len);
     struct str before = {s->ptr, at == NULL ? s->len : (size_t)(at - s->ptr)};
     size_t gone = before.len + (at != NULL);
     *s = (struct str){s->ptr + gone, s->len - gone};

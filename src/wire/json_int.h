@@ -16,8 +16,8 @@
 /* The text being read, and the first thing wrong with it. */
 struct json_in {
     const char *start, *end;
-    const char *bad_at;     /* NULL: nothing wrong so far */
-    const char *bad_what;   /* static text */
+    const char *bad_at;   /* NULL: nothing wrong so far */
+    const char *bad_what; /* static text */
     enum err bad;
 };
 
@@ -112,13 +112,13 @@ static inline const char *json_string_end(struct json_in *in, const char *p, boo
 struct json_number {
     const char *text;
     size_t len;
-    uint64_t digits;     /* meaningless when `wide` */
-    int32_t exponent;    /* decimal exponent of the last digit, at most +-JSON_EXPONENT_MAX */
-    int32_t fraction;    /* digits behind the point */
+    uint64_t digits;  /* meaningless when `wide` */
+    int32_t exponent; /* decimal exponent of the last digit, at most +-JSON_EXPONENT_MAX */
+    int32_t fraction; /* digits behind the point */
     bool negative;
-    bool plain;          /* neither point nor exponent */
-    bool scientific;     /* has an exponent */
-    bool wide;           /* more than 19 digits: use the text */
+    bool plain;      /* neither point nor exponent */
+    bool scientific; /* has an exponent */
+    bool wide;       /* more than 19 digits: use the text */
 };
 enum { JSON_EXPONENT_MAX = 1000000 };
 
