@@ -38,6 +38,8 @@ uint32_t engine_shards(const struct engine *e);
 /* The i-th shard; for registering services before host_run. */
 struct shard *engine_shard(struct engine *e, uint32_t i);
 struct host *engine_host(struct engine *e);
+/* What it was opened with (defaults filled in). Any thread. */
+const struct engine_options *engine_opened_with(const struct engine *e);
 /* True when views have caught up with what was committed before the start. Any thread. */
 bool engine_ready(const struct engine *e);
 
@@ -76,6 +78,7 @@ struct shard_call {
     void (*run)(struct shard *target, struct shard_call *c);
     void (*done)(struct shard *origin, struct shard_call *c);
     uint16_t origin, target;   /* private */
+    uint8_t state;             /* private: request, reply or post */
     struct shard_call *next;   /* private */
 };
 void shard_call(struct shard *from, uint32_t target, struct shard_call *c);
@@ -218,22 +221,17 @@ void query_close(struct query *q);
 
 /* ---- what the system knows of itself ---- */
 
-/* Counters of one shard, merged over shards by whoever reads (relaxed atomics). Named rows for /metrics and sys.metrics. */
-void engine_metrics(struct engine *e, void (*each)(void *arg, const char *name, const char *labels, double value, const char *help, bool counter), void *arg);
+/* Calls each() for every sample of every metric, samples of one name together: registered counters, then what the engine knows of
+ * tables, views and topics. `labels` is a="b",c="d" or "". From any shard's thread. */
+void engine_metrics(struct shard *s,
+                    void (*each)(void *arg, const char *name, const char *labels, double value, const char *help, bool counter),
+                    void *arg);
 /* Servers register counters here at start-up (main thread); `value` is read with relaxed loads. At most METRICS_MAX. */
 enum { METRICS_MAX = 512 };
 void engine_metric_add(struct engine *e, const char *name, const char *labels, const char *help, bool counter, const _Atomic uint64_t *value);
-/* The running pipeline as JSON (docs/http-api.md: GET /v1/pipeline), gathered from all shards. */
-struct describe_request {
-    struct shard_call call;
-    void (*done)(struct describe_request *r);
-    void *arg;
-    enum err err;
-    struct buf json;              /* caller-initialised and -freed */
-    struct shard *origin;
-    void *internal;
-};
-void shard_describe_pipeline(struct shard *s, struct describe_request *r);
+/* Appends the running pipeline as JSON (docs/http-api.md: GET /v1/pipeline), and the topics (GET /v1/topics). */
+void shard_describe_pipeline(struct shard *s, struct buf *out);
+void shard_describe_topics(struct shard *s, struct buf *out);
 
 /* A line to the log on stderr: level, what, where. Rate-limited per call place. Any thread. */
 void engine_note(struct engine *e, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

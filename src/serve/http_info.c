@@ -157,42 +157,13 @@ void http_handle_catalog(struct http_conn *h, const struct http_call *call)
 
 /* ---- GET /v1/pipeline ---- */
 
-static void pipeline_free(struct http_conn *h)
-{
-    struct describe_request *d = h->task_state;
-    buf_deinit(&d->json);
-}
-
-static const struct http_task pipeline_task_kind = {.free = pipeline_free};
-
-static void pipeline_described(struct describe_request *d)
-{
-    struct http_conn *h = d->arg;
-    if (!http_result_came(h))
-        return;
-    if (d->err != ERR_OK) {
-        http_respond_error(h, d->err, NULL);
-        return;
-    }
-    struct buf json = d->json;
-    buf_init(&d->json, 0);
-    http_respond_json(h, 200, &json);
-}
-
 void http_handle_pipeline(struct http_conn *h, const struct http_call *call)
 {
     (void)call;
-    struct describe_request *d = arena_zalloc(&h->arena, 1, sizeof *d);
-    if (d == NULL) {
-        http_respond_error(h, ERR_NO_MEMORY, NULL);
-        return;
-    }
-    buf_init(&d->json, HTTP_ANSWER_BYTES_MAX);
-    d->done = pipeline_described;
-    d->arg = h;
-    http_task_begin(h, &pipeline_task_kind, d);
-    http_result_awaited(h);
-    shard_describe_pipeline(http_shard_of(h), d);
+    struct buf out;
+    buf_init(&out, HTTP_ANSWER_BYTES_MAX);
+    shard_describe_pipeline(http_shard_of(h), &out);
+    http_respond_json(h, 200, &out);
 }
 
 /* ---- GET /metrics ---- */
@@ -264,7 +235,7 @@ void http_handle_metrics(struct http_conn *h, const struct http_call *call)
     struct metric_list l = {.arena = &h->arena, .max = METRIC_SAMPLES_MAX};
     l.metrics = arena_alloc(&h->arena, METRIC_SAMPLES_MAX * sizeof *l.metrics);
     if (l.metrics != NULL)
-        engine_metrics(shard_engine(http_shard_of(h)), metric_take, &l);
+        engine_metrics(http_shard_of(h), metric_take, &l);
     if (l.metrics == NULL || l.failed) {
         http_respond_error(h, ERR_NO_MEMORY, NULL);
         return;

@@ -1,0 +1,137 @@
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Every option of every command, once: parsing and --help read this table. */
+enum option_kind { OPTION_TEXT, OPTION_NUMBER, OPTION_FLAG, OPTION_FSYNC, OPTION_SPEED };
+struct option {
+    const char *name, *value, *help;
+    enum option_kind kind;
+    bool demo_only;
+    size_t offset;
+    uint64_t max;
+};
+#define FIELD(f) offsetof(struct cli_options, f)
+static const struct option options[] = {
+    {"--data", "DIR", "data directory (made when missing)", OPTION_TEXT, false, FIELD(engine.data_dir), 0},
+    {"--http", "A:P", "HTTP listener (127.0.0.1:3000); off = none", OPTION_TEXT, false, FIELD(serve.http), 0},
+    {"--kafka", "A:P", "Kafka listener (127.0.0.1:9092); off = none", OPTION_TEXT, false, FIELD(serve.kafka), 0},
+    {"--pg", "A:P", "PostgreSQL listener (127.0.0.1:5433); off = none", OPTION_TEXT, false, FIELD(serve.pg), 0},
+    {"--threads", "N", "shard threads (number of processors)", OPTION_NUMBER, false, FIELD(engine.n_shards), SHARDS_MAX},
+    {"--partitions", "N", "partitions of topics made by producing to them (1)", OPTION_NUMBER, false,
+     FIELD(engine.default_partitions), PARTITIONS_MAX},
+    {"--fsync", "group|os", "group: acknowledge after a flush that many requests share; os: leave it to the kernel", OPTION_FSYNC,
+     false, FIELD(engine.fsync), 0},
+    {"--insecure", NULL, "accept connections from other addresses than loopback", OPTION_FLAG, false, FIELD(serve.insecure), 0},
+    {"--once", NULL, "replay all readings as fast as they can be processed, print a summary, exit", OPTION_FLAG, true, FIELD(once), 0},
+    {"--speed", "X", "event seconds per second (86400: a day a second)", OPTION_SPEED, true, FIELD(speed), 0},
+    {"--pipeline", "FILE", "the SQL to run (examples/sensors/pipeline.sql)", OPTION_TEXT, true, FIELD(pipeline), 0},
+    {"--readings", "DIR", "the CSV files to replay (examples/sensors/readings)", OPTION_TEXT, true, FIELD(readings), 0},
+};
+enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };
+
+void cli_usage(const char *command)
+{
+    printf("usage: tidemill %s [options]\n\n", command);
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        const struct option *o = &options[i];
+        if (o->demo_only && strcmp(command, "demo") != 0)
+            continue;
+        char left[64];
+        snprintf(left, sizeof(left), "%s %s", o->name, o->value == NULL ? "" : o->value);
+        printf("  %-22s %s\n", left, o->help);
+    }
+}
+
+static bool set_number(const struct option *o, const char *text, uint32_t *out)
+{
+    int64_t v;
+    if (str_to_i64(str_of(text), &v) == ERR_OK && v >= 1 && (uint64_t)v <= o->max) {
+        *out = (uint32_t)v;
+        return true;
+    }
+    fprintf(stderr, "tidemill: %s needs a number from 1 to %llu, not \"%s\"\n", o->name, (unsigned long long)o->max, text);
+    return false;
+}
+
+static bool set_option(const struct option *o, const char *text, struct cli_options *out)
+{
+    void *field = (char *)out + o->offset;
+    switch (o->kind) {
+    case OPTION_FLAG:
+        *(bool *)field = true;
+        return true;
+    case OPTION_TEXT:
+        *(const char **)field = text;
+        return true;
+    case OPTION_NUMBER:
+        return set_number(o, text, field);
+    case OPTION_FSYNC:
+        *(enum fsync_policy *)field = strcmp(text, "os") == 0 ? FSYNC_OS : FSYNC_GROUP;
+        if (strcmp(text, "os") == 0 || strcmp(text, "group") == 0)
+            return true;
+        fprintf(stderr, "tidemill: --fsync is group or os, not \"%s\"\n", text);
+        return false;
+    case OPTION_SPEED: {
+        char *end;
+        errno = 0;
+        double speed = strtod(text, &end);
+        *(double *)field = speed;
+        if (errno == 0 && *end == '\0' && end != text && speed > 0 && speed < 1e12)
+            return true;
+        fprintf(stderr, "tidemill: --speed needs a number above 0, not \"%s\"\n", text);
+        return false;
+    }
+    }
+    return false;
+}
+
+static const struct option *find(const char *name, bool demo)
+{
+    struct str names[N_OPTIONS];
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        names[i] = str_of(options[i].name);
+        if (strcmp(options[i].name, name) == 0 && (demo || !options[i].demo_only))
+            return &options[i];
+    }
+    int near = str_nearest(str_of(name), names, N_OPTIONS);
+    fprintf(stderr, "tidemill: unknown option \"%s\"%s%s%s\n", name, near < 0 ? "" : ". Did you mean ",
+            near < 0 ? "" : options[near].name, near < 0 ? "; --help lists them" : "?");
+    return NULL;
+}
+
+bool cli_parse(int argc, char **argv, const char *command, struct cli_options *out)
+{
+    bool demo = strcmp(command, "demo") == 0;
+    *out = (struct cli_options){.speed = 86400};
+    out->serve = (struct serve_options){.http = "127.0.0.1:3000", .kafka = "127.0.0.1:9092", .pg = "127.0.0.1:5433"};
+    out->engine.auto_create_topics = true;
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            out->help = true;
+            return true;
+        }
+        char name[64];
+        const char *equals = strchr(argv[i], '=');
+        snprintf(name, sizeof(name), "%.*s", equals == NULL ? 63 : (int)(equals - argv[i]), argv[i]);
+        const struct option *o = find(name, demo);
+        if (o == NULL)
+            return false;
+        const char *value = equals == NULL ? NULL : equals + 1;
+        if (o->kind != OPTION_FLAG && value == NULL && ++i < argc)
+            value = argv[i];
+        if (o->kind != OPTION_FLAG && value == NULL) {
+            fprintf(stderr, "tidemill: %s needs a value: %s %s\n", o->name, o->name, o->value);
+            return false;
+        }
+        if (!set_option(o, value, out))
+            return false;
+    }
+    const char **listeners[] = {&out->serve.http, &out->serve.kafka, &out->serve.pg};
+    for (size_t i = 0; i < 3; i++)
+        if (strcmp(*listeners[i], "off") == 0)
+            *listeners[i] = NULL;
+    return true;
+}

@@ -1,0 +1,839 @@
+#include "engine/coordinator.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "engine/ddl.h"
+#include "engine/epochs.h"
+#include "engine/partition.h"
+#include "engine/records.h"
+
+enum {
+    IDLE_CHECK_MS = 100,
+    RECORD_BYTES_MAX = 64 << 20,
+    FLOORS_PER_PARTITION_MAX = 4096,
+};
+
+struct co_part {
+    int64_t pos;             /* processed up to here */
+    int64_t durable;
+    int64_t watermark_us;    /* at pos */
+    int64_t replay_to;       /* committed before the start; pos stops here until all partitions have come this far */
+    int64_t active_ns;       /* when it last had work */
+    bool idle;
+};
+
+struct co_reader {
+    struct list link;        /* of the coordinator */
+    struct list active_link; /* may have work */
+    uint32_t id;
+    const struct relation *rel;
+    uint32_t rel_number;
+    bool main;
+    bool silent;             /* replaying what was committed */
+    bool closing;            /* replay is at its end: one more silent epoch closes what had closed by idleness */
+    bool touched;            /* must be in the next epoch although no row is new */
+    int64_t watermark_us;
+    int64_t recorded_us;     /* watermark at the last commit before the start */
+    uint32_t n_parts;
+    struct co_part *parts;
+};
+
+struct co_view {
+    struct list link;
+    uint32_t number, reader;
+};
+
+/* A derived partition: how far epochs have written it, how far they are committed. */
+struct co_output {
+    struct output_end at;
+    uint32_t owner;              /* shard */
+    int64_t committing;          /* end in the record that is being made durable */
+    bool telling, dropped;
+    struct shard_call call;      /* COMMIT to the owner */
+};
+
+struct floor {
+    uint32_t reader, partition;
+    int64_t offset, watermark_us;
+};
+
+struct coordinator {
+    struct shard *shard;
+    struct engine *engine;
+    struct list readers, active, views;
+    struct map by_id;               /* reader id -> co_reader */
+    struct map outputs;             /* part_key -> co_output */
+    struct floor *floors;
+    uint32_t n_floors, floors_cap;
+
+    bool running;
+    uint64_t epoch, finished;       /* begun last, ended last */
+    struct arena plan_arena;
+    struct epoch_plan *plan;
+    struct co_reader **plan_readers;
+    struct input_result **results;  /* [reader][input] */
+    struct shard_call begin[SHARDS_MAX];
+    uint32_t n_done;
+    bool has_outputs;               /* this epoch wrote something */
+
+    struct boundary_action *actions, **actions_tail;
+    const struct catalog *next_catalog;
+    struct shard_call catalog_calls[SHARDS_MAX];
+    uint32_t catalog_acks;
+    void (*catalog_done)(void *arg);
+    void *catalog_arg;
+
+    enum { COMMIT_IDLE, COMMIT_FLUSHING, COMMIT_RECORDING, COMMIT_TELLING } commit;
+    bool commit_wanted;             /* outputs since the commit under way began */
+    struct buf record;
+    int64_t record_end, floors_end;
+    uint32_t commit_tells;
+    struct shard_timer idle_timer;
+};
+
+static struct co_reader *reader_find(const struct coordinator *co, uint32_t id) { return map_get(&co->by_id, id); }
+
+static void reader_activate(struct coordinator *co, struct co_reader *r)
+{
+    if (list_empty(&r->active_link))
+        list_add(&co->active, &r->active_link);
+    co->shard->busy = true;
+}
+
+static int64_t part_durable(const struct coordinator *co, const struct co_reader *r, uint32_t partition)
+{
+    const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
+    return stat_get(&t->parts[partition].durable);
+}
+
+static int64_t part_start(const struct coordinator *co, const struct co_reader *r, uint32_t partition)
+{
+    const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
+    return stat_get(&t->parts[partition].start);
+}
+
+/* ---- floors: what a partition that wakes from idleness takes over ---- */
+
+static const struct floor *floor_at(const struct coordinator *co, const struct co_reader *r, uint32_t partition,
+                                    int64_t from)
+{
+    /* A view that is catching up sees the floors of its table's reader. */
+    uint32_t main = reader_find(co, r->rel->number) != NULL ? r->rel->number : r->id;
+    const struct floor *best = NULL;
+    for (uint32_t i = 0; i < co->n_floors; i++) {
+        const struct floor *f = &co->floors[i];
+        if (f->reader == main && f->partition == partition && f->offset >= from &&
+            (best == NULL || f->offset < best->offset))
+            best = f;
+    }
+    return best;
+}
+
+enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition, int64_t offset, int64_t watermark_us)
+{
+    if (co->n_floors == co->floors_cap) {
+        uint32_t cap = co->floors_cap == 0 ? 16 : co->floors_cap * 2;
+        struct floor *grown = mem_realloc(co->floors, cap * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        co->floors = grown;
+        co->floors_cap = cap;
+    }
+    co->floors[co->n_floors++] = (struct floor){reader, partition, offset, watermark_us};
+    return ERR_OK;
+}
+
+static bool part_wake(struct coordinator *co, struct co_reader *r, uint32_t partition)
+{
+    struct co_part *p = &r->parts[partition];
+    if (r->watermark_us > p->watermark_us && (r->main || reader_find(co, r->rel->number) == NULL)) {
+        int64_t end;
+        enum err e = ddl_log_floor(co->shard, r->id, partition, p->pos, r->watermark_us, &end);
+        if (e == ERR_OK)
+            e = coordinator_add_floor(co, r->id, partition, p->pos, r->watermark_us);
+        if (e != ERR_OK)
+            return false;
+        co->floors_end = end;
+    }
+    p->idle = false;
+    return true;
+}
+
+/* ---- planning an epoch ---- */
+
+/* Fills one input; true when it has rows. */
+static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i, struct epoch_input *in)
+{
+    struct co_part *p = &r->parts[i];
+    p->durable = part_durable(co, r, i);
+    int64_t start = part_start(co, r, i);
+    if (p->pos < start)
+        p->pos = start;   /* retention took what this reader never saw */
+    *in = (struct epoch_input){.partition = i, .from = p->pos, .to = p->pos, .floor_us = INT64_MIN,
+                               .watermark_us = p->watermark_us, .idle = p->idle};
+    int64_t limit = r->silent ? p->replay_to : p->durable;
+    if (limit > p->durable)
+        limit = p->durable;
+    if (p->pos >= limit)
+        return false;
+    if (p->idle && !part_wake(co, r, i))
+        return false;
+    in->idle = false;
+    p->active_ns = co->shard->mono_ns;
+    const struct floor *f = floor_at(co, r, i, p->pos);
+    if (f != NULL && f->offset == p->pos) {
+        in->floor_us = f->watermark_us;
+        f = floor_at(co, r, i, p->pos + 1);
+    }
+    in->to = p->pos + EPOCH_OFFSETS_MAX < limit ? p->pos + EPOCH_OFFSETS_MAX : limit;
+    if (f != NULL && f->offset < in->to)
+        in->to = f->offset;
+    return true;
+}
+
+/* Joins the table's reader when the positions are equal. */
+static uint32_t plan_merge(const struct coordinator *co, const struct co_reader *r)
+{
+    const struct co_reader *main = reader_find(co, r->rel->number);
+    if (r->main || main == NULL || r->silent || main->silent)
+        return 0;
+    for (uint32_t i = 0; i < r->n_parts; i++)
+        if (r->parts[i].pos != main->parts[i].pos)
+            return 0;
+    return main->id;
+}
+
+static void reader_end(struct coordinator *co, struct co_reader *r)
+{
+    map_remove(&co->by_id, r->id);
+    list_remove(&r->link);
+    list_remove(&r->active_link);
+    mem_free(r->parts);
+    mem_free(r);
+}
+
+static void replay_check(struct coordinator *co, struct co_reader *r)
+{
+    if (!r->silent)
+        return;
+    for (uint32_t i = 0; i < r->n_parts; i++)
+        if (r->parts[i].pos < r->parts[i].replay_to && r->parts[i].pos < part_durable(co, r, i))
+            return;
+    if (r->closing) {
+        r->silent = false;
+        return;
+    }
+    r->closing = r->touched = true;
+    if (r->watermark_us < r->recorded_us)
+        r->watermark_us = r->recorded_us;
+}
+
+static bool plan_reader(struct coordinator *co, struct co_reader *r, struct epoch_reader *out)
+{
+    struct epoch_input *inputs = arena_alloc(&co->plan_arena, (r->n_parts + 1) * sizeof(*inputs));
+    if (inputs == NULL)
+        return false;
+    replay_check(co, r);
+    bool work = r->touched;
+    for (uint32_t i = 0; i < r->n_parts; i++)
+        work |= plan_input(co, r, i, &inputs[i]);
+    *out = (struct epoch_reader){.id = r->id, .silent = r->silent, .watermark_us = r->watermark_us,
+                                 .n_inputs = r->n_parts, .inputs = inputs};
+    out->merge_into = plan_merge(co, r);
+    if (out->merge_into != 0) {
+        for (uint32_t i = 0; i < r->n_parts; i++)
+            inputs[i].to = inputs[i].from;
+        return true;
+    }
+    if (!work)
+        list_remove(&r->active_link);
+    return work;
+}
+
+static void begin_send(struct coordinator *co);
+
+static void epoch_begin(struct coordinator *co)
+{
+    if (list_empty(&co->active))
+        return;
+    uint32_t n = 0, cap = 0;
+    LIST_FOR(it, &co->active)
+    cap++;
+    arena_reset(&co->plan_arena, 1 << 20);
+    co->plan = arena_zalloc(&co->plan_arena, 1, sizeof(*co->plan));
+    struct epoch_reader *readers = arena_zalloc(&co->plan_arena, cap, sizeof(*readers));
+    co->plan_readers = arena_zalloc(&co->plan_arena, cap, sizeof(struct co_reader *));
+    co->results = arena_zalloc(&co->plan_arena, cap, sizeof(struct input_result *));
+    if (co->plan == NULL || readers == NULL || co->plan_readers == NULL || co->results == NULL)
+        return;
+    LIST_FOR_SAFE(it, next, &co->active)
+    {
+        struct co_reader *r = LIST_ENTRY(it, struct co_reader, active_link);
+        if (!plan_reader(co, r, &readers[n]))
+            continue;
+        co->results[n] = arena_zalloc(&co->plan_arena, r->n_parts, sizeof(struct input_result));
+        if (co->results[n] == NULL)
+            break;
+        co->plan_readers[n++] = r;
+    }
+    if (n == 0)
+        return;
+    *co->plan = (struct epoch_plan){.epoch = ++co->epoch, .wall_us = co->shard->wall_us, .n_readers = n, .readers = readers};
+    begin_send(co);
+}
+
+/* ---- running an epoch ---- */
+
+static void begin_run(struct shard *s, struct shard_call *c)
+{
+    struct coordinator *co = CONTAINER_OF(c - s->index, struct coordinator, begin);
+    epochs_begin(s->epochs, co->plan);
+}
+
+static void begin_send(struct coordinator *co)
+{
+    co->running = true;
+    co->n_done = 0;
+    co->has_outputs = false;
+    for (uint32_t i = 0; i < co->engine->n_shards; i++) {
+        co->begin[i] = (struct shard_call){.run = begin_run};
+        shard_post(co->shard, i, &co->begin[i]);
+    }
+}
+
+static enum err output_note(struct coordinator *co, const struct output_end *end, uint32_t owner)
+{
+    uint64_t key = part_key(end->topic_number, end->partition);
+    struct co_output *o = map_get(&co->outputs, key);
+    if (o == NULL) {
+        o = mem_zalloc(1, sizeof(*o));
+        if (o == NULL)
+            return ERR_NO_MEMORY;
+        o->owner = owner;
+        enum err e = map_put(&co->outputs, key, o);
+        if (e != ERR_OK) {
+            mem_free(o);
+            return e;
+        }
+    }
+    o->at = *end;
+    return ERR_OK;
+}
+
+static void reader_finish(struct coordinator *co, uint32_t i)
+{
+    struct co_reader *r = co->plan_readers[i];
+    const struct epoch_reader *er = &co->plan->readers[i];
+    r->touched = false;
+    if (er->merge_into != 0) {
+        LIST_FOR(it, &co->views)
+        {
+            struct co_view *v = LIST_ENTRY(it, struct co_view, link);
+            if (v->reader == r->id)
+                v->reader = er->merge_into;
+        }
+        reader_end(co, r);
+        return;
+    }
+    for (uint32_t p = 0; p < r->n_parts; p++) {
+        r->parts[p].pos = co->results[i][p].reached;
+        r->parts[p].watermark_us = co->results[i][p].watermark_us;
+        if (r->main)
+            stat_set(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[p].position, r->parts[p].pos);
+    }
+    r->watermark_us = epoch_table_watermark(er, co->results[i]);
+    if (r->main)
+        stat_set(&engine_relation_stats(co->engine, r->rel->number)->watermark_us, r->watermark_us);
+    reader_activate(co, r);
+}
+
+static void ready_check(struct coordinator *co)
+{
+    if (atomic_load(&co->engine->ready))
+        return;
+    LIST_FOR(it, &co->readers)
+    {
+        const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        if (r->silent)
+            return;
+    }
+    atomic_store(&co->engine->ready, true);
+}
+
+static void epoch_finish(struct coordinator *co)
+{
+    for (uint32_t i = 0; i < co->plan->n_readers; i++)
+        reader_finish(co, i);
+    co->running = false;
+    co->finished = co->epoch;
+    atomic_store(&co->engine->epoch, co->finished);
+    co->commit_wanted |= co->has_outputs;
+    ready_check(co);
+}
+
+void coordinator_on_done(struct shard *s, struct shard_call *c)
+{
+    struct coordinator *co = s->coordinator;
+    struct epoch_done *d = CONTAINER_OF(c, struct epoch_done, call);
+    for (uint32_t i = 0; i < co->plan->n_readers; i++) {
+        struct co_reader *r = co->plan_readers[i];
+        for (uint32_t p = 0; p < r->n_parts; p++)
+            if (topic_shard(co->engine, r->rel->topic, p) == c->origin)
+                co->results[i][p] = d->results[i][p];
+    }
+    for (uint32_t i = 0; i < d->n_outputs; i++)
+        if (output_note(co, &d->outputs[i], c->origin) != ERR_OK)
+            engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory at the end of an epoch");
+    if (d->dead_letters != NULL)
+        epochs_late_dead_letters(s->epochs, d->dead_letters, co->plan->wall_us);
+    co->has_outputs |= d->n_outputs > 0;
+    if (++co->n_done == co->engine->n_shards)
+        epoch_finish(co);
+}
+
+/* ---- commit ---- */
+
+static bool outputs_durable(const struct coordinator *co)
+{
+    const struct co_output *o;
+    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
+        const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
+        if (!o->dropped && stat_get(&t->parts[o->at.partition].durable) < o->committing)
+            return false;
+    }
+    const struct part *catalog = part_find(co->shard, NUMBER_CATALOG, 0);
+    return log_durable_offset(catalog->log) >= co->floors_end;
+}
+
+static enum err record_readers(const struct coordinator *co, struct arena *a, struct epoch_record *r)
+{
+    LIST_FOR(it, &co->readers)
+    {
+        const struct co_reader *cr = LIST_ENTRY(it, struct co_reader, link);
+        struct record_reader *rr = &r->readers[r->n_readers++];
+        *rr = (struct record_reader){.id = cr->id, .watermark_us = cr->watermark_us, .n_parts = cr->n_parts};
+        rr->positions = arena_alloc(a, (cr->n_parts + 1) * sizeof(int64_t));
+        if (rr->positions == NULL)
+            return ERR_NO_MEMORY;
+        /* A reader in replay stands for what was committed, not for how far the replay has come. */
+        for (uint32_t p = 0; p < cr->n_parts; p++)
+            rr->positions[p] = cr->silent ? cr->parts[p].replay_to : cr->parts[p].pos;
+    }
+    LIST_FOR(it, &co->views)
+    {
+        const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
+        r->views[r->n_views++] = (struct record_view){v->number, v->reader};
+    }
+    return ERR_OK;
+}
+
+static enum err record_make(struct coordinator *co, struct arena *a)
+{
+    struct epoch_record r = {.epoch = co->finished, .wall_us = co->shard->wall_us};
+    uint32_t n_readers = 0, n_views = 0;
+    LIST_FOR(it, &co->readers)
+    n_readers++;
+    LIST_FOR(it, &co->views)
+    n_views++;
+    r.readers = arena_zalloc(a, n_readers + 1, sizeof(*r.readers));
+    r.views = arena_zalloc(a, n_views + 1, sizeof(*r.views));
+    r.outputs = arena_zalloc(a, co->outputs.count + 1, sizeof(*r.outputs));
+    if (r.readers == NULL || r.views == NULL || r.outputs == NULL)
+        return ERR_NO_MEMORY;
+    TRY(record_readers(co, a, &r));
+    struct co_output *o;
+    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
+        o->committing = o->at.end;
+        if (!o->dropped)
+            r.outputs[r.n_outputs++] = o->at;
+    }
+    buf_clear(&co->record);
+    return epoch_record_encode(&r, &co->record);
+}
+
+static void commit_start(struct coordinator *co)
+{
+    struct arena a;
+    arena_init(&a, RECORD_BYTES_MAX);
+    enum err e = record_make(co, &a);
+    arena_deinit(&a);
+    if (e != ERR_OK) {
+        engine_note(co->engine, "error", "the epoch record cannot be made: %s; outputs wait", err_text(e, NULL));
+        return;
+    }
+    co->commit_wanted = false;
+    co->commit = COMMIT_FLUSHING;
+}
+
+static void tell_run(struct shard *s, struct shard_call *c)
+{
+    const struct co_output *o = CONTAINER_OF(c, struct co_output, call);
+    struct part *p = part_find(s, o->at.topic_number, o->at.partition);
+    if (p != NULL)
+        part_commit(p, o->committing);
+    shard_call_reply(s, c);
+}
+
+static void tell_finish(struct coordinator *co)
+{
+    if (--co->commit_tells > 0)
+        return;
+    co->commit = COMMIT_IDLE;
+    stat_add(&co->engine->epochs_committed, 1);
+}
+
+static void tell_done(struct shard *s, struct shard_call *c)
+{
+    CONTAINER_OF(c, struct co_output, call)->telling = false;
+    tell_finish(s->coordinator);
+}
+
+static void record_durable(struct part *p, void *arg)
+{
+    struct coordinator *co = arg;
+    if (co->commit != COMMIT_RECORDING || log_durable_offset(p->log) < co->record_end)
+        return;
+    p->keep_from = co->record_end - 1;
+    co->commit = COMMIT_TELLING;
+    co->commit_tells = 1;   /* held until all are sent */
+    struct co_output *o;
+    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
+        const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
+        if (o->dropped || stat_get(&t->parts[o->at.partition].high_watermark) >= o->committing)
+            continue;
+        co->commit_tells++;
+        o->telling = true;
+        o->call = (struct shard_call){.run = tell_run, .done = tell_done};
+        shard_call(co->shard, o->owner, &o->call);
+    }
+    tell_finish(co);
+}
+
+static void outputs_prune(struct coordinator *co)
+{
+    struct co_output *o;
+    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
+        if (!o->dropped || o->telling)
+            continue;
+        map_remove(&co->outputs, part_key(o->at.topic_number, o->at.partition));
+        mem_free(o);
+        at = 0;
+    }
+}
+
+static void commit_turn(struct coordinator *co)
+{
+    struct part *p = part_find(co->shard, NUMBER_EPOCHS, 0);
+    p->durable = record_durable;
+    p->durable_arg = co;
+    if (co->commit == COMMIT_IDLE && co->commit_wanted)
+        commit_start(co);
+    if (co->commit != COMMIT_FLUSHING || !outputs_durable(co))
+        return;
+    struct err_detail why = {0};
+    enum err e = record_append(co->shard, p, (struct str){0}, buf_str(&co->record), &co->record_end, &why);
+    if (e != ERR_OK) {
+        engine_note(co->engine, "error", "the epoch record cannot be written: %s; outputs wait", err_text(e, &why));
+        return;
+    }
+    co->commit = COMMIT_RECORDING;
+}
+
+/* ---- idleness ---- */
+
+static void idle_check(struct coordinator *co, struct co_reader *r)
+{
+    if (r->rel->event_time < 0 || r->rel->idle_timeout_us == 0 || r->silent)
+        return;
+    bool changed = false;
+    int64_t timeout_ns = r->rel->idle_timeout_us > INT64_MAX / 1000 ? INT64_MAX : r->rel->idle_timeout_us * 1000;
+    for (uint32_t i = 0; i < r->n_parts; i++) {
+        struct co_part *p = &r->parts[i];
+        if (p->idle || p->pos < part_durable(co, r, i) || co->shard->mono_ns - p->active_ns < timeout_ns)
+            continue;
+        p->idle = changed = true;
+        atomic_store(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[i].idle, true);
+    }
+    if (!changed || r->n_parts == 1)
+        return;
+    r->touched = true;
+    reader_activate(co, r);
+}
+
+static void idle_fire(struct shard_timer *t)
+{
+    struct coordinator *co = CONTAINER_OF(t, struct coordinator, idle_timer);
+    LIST_FOR(it, &co->readers)
+    idle_check(co, LIST_ENTRY(it, struct co_reader, link));
+    if (shard_timer_set(co->shard, t, co->shard->mono_ns + (int64_t)IDLE_CHECK_MS * 1000000) != ERR_OK)
+        engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory for a timer");
+}
+
+/* ---- boundaries ---- */
+
+void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a)
+{
+    a->next = NULL;
+    *co->actions_tail = a;
+    co->actions_tail = &a->next;
+    co->shard->busy = true;
+}
+
+static void catalog_run(struct shard *s, struct shard_call *c)
+{
+    struct coordinator *co = CONTAINER_OF(c - s->index, struct coordinator, catalog_calls);
+    epochs_set_catalog(s->epochs, co->next_catalog);
+    shard_call_reply(s, c);
+}
+
+static void catalog_acked(struct shard *s, struct shard_call *c)
+{
+    (void)c;
+    struct coordinator *co = s->coordinator;
+    if (--co->catalog_acks > 0)
+        return;
+    const struct catalog *c2 = co->next_catalog;
+    co->next_catalog = NULL;
+    if (coordinator_adopt(co, c2, NULL) != ERR_OK)
+        engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory while taking over a catalog change");
+    catalog_unref(c2);
+    co->catalog_done(co->catalog_arg);
+}
+
+void coordinator_set_catalog(struct coordinator *co, const struct catalog *catalog, void (*done)(void *arg), void *arg)
+{
+    CHECK(co->next_catalog == NULL && co->catalog_acks == 0);
+    co->next_catalog = catalog;
+    co->catalog_done = done;
+    co->catalog_arg = arg;
+    co->shard->busy = true;
+}
+
+void coordinator_turn(struct coordinator *co)
+{
+    commit_turn(co);
+    if (co->running || co->catalog_acks > 0)
+        return;
+    if (co->commit == COMMIT_IDLE)
+        outputs_prune(co);
+    if (co->next_catalog != NULL) {
+        co->catalog_acks = co->engine->n_shards;
+        for (uint32_t i = 0; i < co->engine->n_shards; i++) {
+            co->catalog_calls[i] = (struct shard_call){.run = catalog_run, .done = catalog_acked};
+            shard_call(co->shard, i, &co->catalog_calls[i]);
+        }
+        return;
+    }
+    struct boundary_action *a = co->actions;
+    co->actions = NULL;
+    co->actions_tail = &co->actions;
+    while (a != NULL) {
+        struct boundary_action *next = a->next;
+        a->act(co->shard, a, co->finished);
+        a = next;
+    }
+    epoch_begin(co);
+}
+
+void coordinator_on_advance(struct shard *s, struct shard_call *c)
+{
+    struct coordinator *co = s->coordinator;
+    const struct part *p = CONTAINER_OF(c, struct part, advance);
+    uint32_t topic = p->topic_number;
+    LIST_FOR(it, &co->readers)
+    {
+        struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        if (r->rel->topic->number == topic)
+            reader_activate(co, r);
+    }
+    shard_call_reply(s, c);
+}
+
+int64_t coordinator_keep_from(const struct coordinator *co, uint32_t topic_number, uint32_t partition)
+{
+    int64_t least = INT64_MAX;
+    LIST_FOR(it, &co->readers)
+    {
+        const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        if (r->rel->topic->number == topic_number && r->parts[partition].pos < least)
+            least = r->parts[partition].pos;
+    }
+    return least;
+}
+
+/* ---- readers come and go with the catalog ---- */
+
+static const struct record_reader *recorded(const struct epoch_record *record, uint32_t id)
+{
+    for (uint32_t i = 0; record != NULL && i < record->n_readers; i++)
+        if (record->readers[i].id == id)
+            return &record->readers[i];
+    return NULL;
+}
+
+static enum err reader_add(struct coordinator *co, uint32_t id, const struct relation *rel, bool main,
+                           const struct record_reader *at)
+{
+    struct co_reader *r = mem_zalloc(1, sizeof(*r));
+    if (r == NULL)
+        return ERR_NO_MEMORY;
+    *r = (struct co_reader){.id = id, .rel = rel, .main = main, .touched = true, .watermark_us = INT64_MIN,
+                            .rel_number = rel->number, .recorded_us = INT64_MIN, .n_parts = rel->topic->n_partitions};
+    list_init(&r->active_link);
+    r->parts = mem_zalloc(r->n_parts, sizeof(*r->parts));
+    if (r->parts == NULL || map_put(&co->by_id, id, r) != ERR_OK) {
+        mem_free(r->parts);
+        mem_free(r);
+        return ERR_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < r->n_parts; i++) {
+        r->parts[i] = (struct co_part){.watermark_us = INT64_MIN, .active_ns = co->shard->mono_ns};
+        r->parts[i].pos = part_start(co, r, i);
+        if (at != NULL && i < at->n_parts && at->positions[i] > r->parts[i].pos) {
+            r->parts[i].replay_to = at->positions[i];
+            r->silent = true;
+        }
+    }
+    if (at != NULL)
+        r->recorded_us = at->watermark_us;
+    if (at != NULL && !r->silent)
+        r->watermark_us = at->watermark_us;
+    list_add(&co->readers, &r->link);
+    reader_activate(co, r);
+    return ERR_OK;
+}
+
+static enum err view_add(struct coordinator *co, uint32_t number, uint32_t reader)
+{
+    struct co_view *v = mem_zalloc(1, sizeof(*v));
+    if (v == NULL)
+        return ERR_NO_MEMORY;
+    *v = (struct co_view){.number = number, .reader = reader};
+    list_add(&co->views, &v->link);
+    return ERR_OK;
+}
+
+static struct co_view *view_find(const struct coordinator *co, uint32_t number)
+{
+    LIST_FOR(it, &co->views)
+    {
+        struct co_view *v = LIST_ENTRY(it, struct co_view, link);
+        if (v->number == number)
+            return v;
+    }
+    return NULL;
+}
+
+static const struct relation *relation_by_number(const struct catalog *c, uint32_t number)
+{
+    for (uint32_t i = 0; i < c->n_relations; i++)
+        if (c->relations[i]->number == number && c->relations[i]->kind != REL_SYSTEM)
+            return c->relations[i];
+    return NULL;
+}
+
+static void remove_gone(struct coordinator *co, const struct catalog *catalog)
+{
+    LIST_FOR_SAFE(it, next, &co->views)
+    {
+        struct co_view *v = LIST_ENTRY(it, struct co_view, link);
+        if (relation_by_number(catalog, v->number) == NULL) {
+            list_remove(it);
+            mem_free(v);
+        }
+    }
+    LIST_FOR_SAFE(it, next, &co->readers)
+    {
+        struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        const struct relation *rel = relation_by_number(catalog, r->rel_number);
+        if (rel == NULL || relation_by_number(catalog, r->id) == NULL)
+            reader_end(co, r);
+        else
+            r->rel = rel;
+    }
+    struct co_output *o;
+    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
+        o->dropped = true;
+        for (uint32_t i = 0; i < catalog->n_topics && o->dropped; i++)
+            o->dropped = catalog->topics[i]->number != o->at.topic_number;
+    }
+}
+
+uint32_t record_view_reader(const struct epoch_record *record, uint32_t view)
+{
+    for (uint32_t i = 0; record != NULL && i < record->n_views; i++)
+        if (record->views[i].view == view)
+            return record->views[i].reader;
+    return view;
+}
+
+bool relation_has_reader(const struct relation *rel)
+{
+    return rel->kind == REL_TABLE && rel->topic->kind == TOPIC_USER && rel->format == FORMAT_JSON;
+}
+
+enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog, const struct epoch_record *record)
+{
+    remove_gone(co, catalog);
+    for (uint32_t i = 0; i < catalog->n_relations; i++) {
+        const struct relation *rel = catalog->relations[i];
+        if (relation_has_reader(rel) && reader_find(co, rel->number) == NULL)
+            TRY(reader_add(co, rel->number, rel, true, recorded(record, rel->number)));
+        if (rel->kind != REL_VIEW || view_find(co, rel->number) != NULL)
+            continue;
+        uint32_t reader = record_view_reader(record, rel->number);
+        if (reader == rel->number)
+            TRY(reader_add(co, reader, rel->view->source, false, recorded(record, reader)));
+        TRY(view_add(co, rel->number, reader));
+    }
+    for (uint32_t i = 0; record != NULL && i < record->n_outputs; i++)
+        for (uint32_t t = 0; t < catalog->n_topics; t++)
+            if (catalog->topics[t]->number == record->outputs[i].topic_number)
+                TRY(output_note(co, &record->outputs[i],
+                                topic_shard(co->engine, catalog->topics[t], record->outputs[i].partition)));
+    if (record != NULL)
+        co->epoch = co->finished = record->epoch;
+    return ERR_OK;
+}
+
+enum err coordinator_new(struct shard *s, struct coordinator **out)
+{
+    struct coordinator *co = mem_zalloc(1, sizeof(*co));
+    if (co == NULL)
+        return ERR_NO_MEMORY;
+    co->shard = s;
+    co->engine = s->engine;
+    list_init(&co->readers);
+    list_init(&co->active);
+    list_init(&co->views);
+    co->actions_tail = &co->actions;
+    arena_init(&co->plan_arena, RECORD_BYTES_MAX);
+    buf_init(&co->record, RECORD_BYTES_MAX);
+    co->idle_timer.fire = idle_fire;
+    enum err e = shard_timer_set(s, &co->idle_timer, s->mono_ns + (int64_t)IDLE_CHECK_MS * 1000000);
+    if (e != ERR_OK) {
+        mem_free(co);
+        return e;
+    }
+    *out = co;
+    return ERR_OK;
+}
+
+void coordinator_free(struct coordinator *co)
+{
+    if (co == NULL)
+        return;
+    LIST_FOR_SAFE(it, next, &co->readers)
+    reader_end(co, LIST_ENTRY(it, struct co_reader, link));
+    LIST_FOR_SAFE(it, next, &co->views)
+    mem_free(LIST_ENTRY(it, struct co_view, link));
+    struct co_output *o;
+    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;)
+        mem_free(o);
+    map_deinit(&co->outputs);
+    map_deinit(&co->by_id);
+    mem_free(co->floors);
+    arena_deinit(&co->plan_arena);
+    buf_deinit(&co->record);
+    mem_free(co);
+}

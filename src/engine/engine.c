@@ -1,0 +1,366 @@
+#include "engine/engine_int.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "engine/coordinator.h"
+#include "engine/ddl.h"
+#include "engine/epochs.h"
+#include "engine/partition.h"
+#include "engine/source.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    DEFAULT_EPOCH_MS_MAX = 100,
+    NOTES_PER_SECOND_MAX = 50,
+    RECORD_ARENA_BYTES_MAX = 256 << 20,
+    VERSION_BYTES = 64,
+};
+static const uint64_t DEFAULT_MEMORY_BYTES = 4ULL << 30;
+
+struct host *engine_host(struct engine *e) { return e->host; }
+uint32_t engine_shards(const struct engine *e) { return e->n_shards; }
+struct shard *engine_shard(struct engine *e, uint32_t i) { return &e->shards[i]; }
+bool engine_ready(const struct engine *e) { return atomic_load(&e->ready); }
+const struct engine_options *engine_opened_with(const struct engine *e) { return &e->options; }
+
+/* ---- notes ---- */
+
+void engine_note(struct engine *e, const char *level, const char *fmt, ...)
+{
+    /* A token every 1/50 s, so that a fault that repeats does not fill a disk. */
+    int64_t now = host_mono_ns(e->host), step = 1000000000 / NOTES_PER_SECOND_MAX;
+    int64_t at = atomic_load(&e->note_at_ns);
+    int64_t next = (at < now - 1000000000 ? now - 1000000000 : at) + step;
+    if (next > now || !atomic_compare_exchange_strong(&e->note_at_ns, &at, next))
+        return;
+    char text[ERR_TEXT_MAX];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    fprintf(stderr, "tidemill: %s: %s\n", level, text);
+}
+
+void engine_fatal(struct engine *e, enum err err, const char *fmt, ...)
+{
+    (void)e;
+    char text[ERR_TEXT_MAX];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    fprintf(stderr, "tidemill: fatal: %s (%s). Restart to recover to the last durable state.\n", text, err_info(err)->text);
+    abort();
+}
+
+/* ---- statistics ---- */
+
+enum err engine_topic_stats_add(struct engine *e, const struct topic *t)
+{
+    if (t->number >= NUMBERS_MAX)
+        return ERR_LIMIT;
+    if (engine_topic_stats(e, t->number) != NULL)
+        return ERR_OK;
+    struct topic_stats *s = mem_zalloc(1, sizeof(*s) + t->n_partitions * sizeof(s->parts[0]));
+    if (s == NULL)
+        return ERR_NO_MEMORY;
+    s->n = t->n_partitions;
+    for (uint32_t i = 0; i < s->n; i++) {
+        stat_set(&s->parts[i].watermark_us, INT64_MIN);
+        stat_set(&s->parts[i].position, -1);
+    }
+    atomic_store_explicit(&e->topic_stats[t->number], s, memory_order_release);
+    return ERR_OK;
+}
+
+enum err engine_relation_stats_add(struct engine *e, const struct relation *r)
+{
+    uint32_t slot = relation_slot(r->number);
+    if (slot >= 2 * NUMBERS_MAX)
+        return ERR_LIMIT;
+    if (engine_relation_stats(e, r->number) != NULL)
+        return ERR_OK;
+    struct relation_stats *s = mem_zalloc(1, sizeof(*s));
+    if (s == NULL)
+        return ERR_NO_MEMORY;
+    stat_set(&s->watermark_us, INT64_MIN);
+    atomic_store_explicit(&e->relation_stats[slot], s, memory_order_release);
+    return ERR_OK;
+}
+
+void engine_metric_add(struct engine *e, const char *name, const char *labels, const char *help, bool counter,
+                       const _Atomic uint64_t *value)
+{
+    CHECK(e->n_metrics < METRICS_MAX);
+    e->metrics[e->n_metrics++] =
+        (struct metric){.name = name, .labels = labels, .help = help, .counter = counter, .value = value};
+}
+
+/* ---- the data directory ---- */
+
+void engine_partition_dir(const struct engine *e, uint32_t topic_number, uint32_t partition, char *out, size_t n)
+{
+    int len = snprintf(out, n, "%s/topics/%u/%u", e->data_dir, topic_number, partition);
+    CHECK(len > 0 && (size_t)len < n);
+}
+
+static enum err make_dir(struct engine *e, const char *path, struct err_detail *why)
+{
+    enum err err = host_dir_create(e->host, path);
+    return err == ERR_OK ? ERR_OK : err_set(why, err, "cannot create the folder %s: %s", path, err_info(err)->text);
+}
+
+/* The file VERSION names the format; a newer one is left alone. */
+static enum err check_version(struct engine *e, struct err_detail *why)
+{
+    char path[HOST_PATH_MAX], text[VERSION_BYTES] = {0};
+    snprintf(path, sizeof(path), "%s/VERSION", e->data_dir);
+    struct host_file *f;
+    uint64_t size = 0;
+    TRY(host_file_open(e->host, path, HOST_OPEN_WRITE | HOST_OPEN_CREATE, &f, why));
+    enum err err = host_file_size(f, &size);
+    if (err == ERR_OK && size == 0) {
+        int n = snprintf(text, sizeof(text), "tidemill data, format %d\n", DATA_FORMAT_VERSION);
+        err = host_file_write(f, 0, text, (size_t)n);
+        if (err == ERR_OK)
+            err = host_file_sync(f);
+        if (err == ERR_OK)
+            err = host_dir_sync(e->host, e->data_dir);
+    } else if (err == ERR_OK) {
+        err = host_file_read(f, 0, text, size < sizeof(text) - 1 ? size : sizeof(text) - 1);
+        int version = 0;
+        if (err == ERR_OK && sscanf(text, "tidemill data, format %d", &version) != 1)
+            err = err_set(why, ERR_CORRUPT, "%s is not a Tidemill version file: is this a data directory?", path);
+        else if (err == ERR_OK && version > DATA_FORMAT_VERSION)
+            err = err_set(why, ERR_UNSUPPORTED, "%s has format %d, this program reads up to %d: use a newer tidemill",
+                          e->data_dir, version, DATA_FORMAT_VERSION);
+    }
+    host_file_close(f);
+    return err;
+}
+
+static enum err open_data_dir(struct engine *e, struct err_detail *why)
+{
+    char path[HOST_PATH_MAX];
+    TRY(make_dir(e, e->data_dir, why));
+    snprintf(path, sizeof(path), "%s/LOCK", e->data_dir);
+    TRY(host_file_open(e->host, path, HOST_OPEN_WRITE | HOST_OPEN_CREATE, &e->lock, why));
+    enum err err = host_file_lock(e->lock);
+    if (err == ERR_IN_USE) {
+        err_set(why, err, "the data directory %s is in use by another process", e->data_dir);
+        err_hint(why, "Stop that process, or name another directory with --data.");
+        return err;
+    }
+    if (err != ERR_OK)
+        return err_set(why, err, "cannot lock %s", path);
+    TRY(check_version(e, why));
+    snprintf(path, sizeof(path), "%s/topics", e->data_dir);
+    return make_dir(e, path, why);
+}
+
+/* Partitions' parent folders; log_open makes the last level. */
+static enum err make_topic_dirs(struct engine *e, const struct catalog *c, struct err_detail *why)
+{
+    char path[HOST_PATH_MAX];
+    for (uint32_t i = 0; i < c->n_topics; i++) {
+        snprintf(path, sizeof(path), "%s/topics/%u", e->data_dir, c->topics[i]->number);
+        TRY(make_dir(e, path, why));
+    }
+    return ERR_OK;
+}
+
+/* ---- recovery ---- */
+
+/* The last whole epoch record, or epoch 0 when there is none. */
+static enum err read_epoch_record(struct shard *s, struct arena *a, struct epoch_record *out, struct err_detail *why)
+{
+    *out = (struct epoch_record){0};
+    struct part *p = part_find(s, NUMBER_EPOCHS, 0);
+    int64_t offset = log_end_offset(p->log) - 1;
+    if (offset < log_start_offset(p->log))
+        return ERR_OK;
+    struct log_range range;
+    struct record_reader_state reading = {0};
+    struct kafka_record rec;
+    size_t n;
+    TRY(log_read(p->log, offset, log_end_offset(p->log), READ_BYTES_MAX, &range, why));
+    enum err e = record_reader_load(&reading, &range, a);
+    log_range_release(&range);
+    if (e == ERR_OK)
+        e = record_reader_next(&reading, offset, offset + 1, NULL, NULL, &rec, 1, &n, why);
+    if (e == ERR_OK && n != 1)
+        e = ERR_CORRUPT;
+    if (e == ERR_OK)
+        e = epoch_record_decode(rec.value, a, out);
+    if (e != ERR_OK)
+        return err_set(why, e, "the last epoch record (sys.epochs offset %lld) cannot be read", (long long)offset);
+    p->keep_from = offset;
+    return ERR_OK;
+}
+
+static int64_t committed_end(const struct epoch_record *r, uint32_t topic, uint32_t partition)
+{
+    for (uint32_t i = 0; i < r->n_outputs; i++)
+        if (r->outputs[i].topic_number == topic && r->outputs[i].partition == partition)
+            return r->outputs[i].end;
+    return 0;
+}
+
+/* Outputs of an epoch that did not happen are cut; the rest is visible again. */
+static enum err settle_outputs(struct shard *s, const struct epoch_record *r, struct err_detail *why)
+{
+    struct part *p;
+    for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
+        if (p->kind != TOPIC_CHANGELOG && p->kind != TOPIC_LATE && p->kind != TOPIC_DEAD_LETTERS)
+            continue;
+        int64_t end = committed_end(r, p->topic_number, p->partition);
+        if (end < log_start_offset(p->log))
+            end = log_start_offset(p->log);
+        if (log_end_offset(p->log) < end)
+            return err_set(why, ERR_CORRUPT, "topic %u partition %u ends at offset %lld, but epoch %llu wrote up to %lld",
+                           p->topic_number, p->partition, (long long)log_end_offset(p->log), (unsigned long long)r->epoch,
+                           (long long)end);
+        TRY(log_truncate(p->log, end, why));
+        log_raise_watermark(p->log, end);
+        part_publish(p);
+    }
+    return ERR_OK;
+}
+
+static enum err recover(struct engine *e, struct err_detail *why)
+{
+    const struct catalog *catalog;
+    struct shard *first = &e->shards[0];
+    struct part *p;
+    TRY(ddl_bootstrap(e, &catalog, why));
+    enum err err = make_topic_dirs(e, catalog, why);
+    if (err == ERR_OK)
+        err = part_open(first, catalog_topic(catalog, STR("sys.catalog")), 0, &p, why);
+    if (err == ERR_OK)
+        err = part_open(first, catalog_topic(catalog, STR("sys.epochs")), 0, &p, why);
+    if (err == ERR_OK)
+        err = ddl_replay(first, first->coordinator, &catalog, why);
+    struct arena a;
+    struct epoch_record record = {0};
+    arena_init(&a, RECORD_ARENA_BYTES_MAX);
+    if (err == ERR_OK)
+        err = read_epoch_record(first, &a, &record, why);
+    if (err == ERR_OK)
+        err = make_topic_dirs(e, catalog, why);
+    for (uint32_t i = 0; err == ERR_OK && i < e->n_shards; i++) {
+        err = epochs_adopt(e->shards[i].epochs, catalog, &record, why);
+        if (err == ERR_OK)
+            err = settle_outputs(&e->shards[i], &record, why);
+    }
+    if (err == ERR_OK)
+        err = coordinator_adopt(first->coordinator, catalog, &record);
+    arena_deinit(&a);
+    catalog_unref(catalog);
+    return err;
+}
+
+/* ---- life ---- */
+
+static enum err make_shards(struct engine *e)
+{
+    e->shards = mem_zalloc(e->n_shards, sizeof(*e->shards));
+    e->rings = mem_zalloc((size_t)e->n_shards * e->n_shards, sizeof(*e->rings));
+    e->topic_stats = mem_zalloc(NUMBERS_MAX, sizeof(*e->topic_stats));
+    e->relation_stats = mem_zalloc((size_t)2 * NUMBERS_MAX, sizeof(*e->relation_stats));
+    if (e->shards == NULL || e->rings == NULL || e->topic_stats == NULL || e->relation_stats == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < e->n_shards * e->n_shards; i++)
+        TRY(ring_init(&e->rings[i], SHARD_RING_SLOTS));
+    for (uint32_t i = 0; i < e->n_shards; i++) {
+        TRY(shard_init(&e->shards[i], e, i));
+        TRY(epochs_new(&e->shards[i], &e->shards[i].epochs));
+    }
+    TRY(coordinator_new(&e->shards[0], &e->shards[0].coordinator));
+    return ddl_new(&e->shards[0], &e->shards[0].ddl);
+}
+
+static enum err start_workers(struct engine *e)
+{
+    for (uint32_t i = 0; i < e->n_shards; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "shard-%u", i);
+        TRY(host_worker_start(e->host, name, shard_turn, &e->shards[i], &e->shards[i].worker));
+        TRY(parts_start(&e->shards[i]));
+    }
+    return ERR_OK;
+}
+
+static enum err open_all(struct engine *e, const struct engine_options *options, struct err_detail *why)
+{
+    if (strlen(options->data_dir) >= sizeof(e->data_dir))
+        return err_set(why, ERR_INVALID_ARGUMENT, "the path of the data directory is longer than %zu bytes", sizeof(e->data_dir) - 1);
+    snprintf(e->data_dir, sizeof(e->data_dir), "%s", options->data_dir);
+    TRY(open_data_dir(e, why));
+    TRY(make_shards(e));
+    TRY(recover(e, why));
+    return start_workers(e);
+}
+
+static void metrics_register(struct engine *e)
+{
+    engine_metric_add(e, "tidemill_epochs_total", "", "Epochs processed", true, &e->epoch);
+    engine_metric_add(e, "tidemill_epoch_commits_total", "", "Epoch commits made durable", true, &e->epochs_committed);
+    engine_metric_add(e, "tidemill_flushes_total", "", "File flushes", true, &e->flushes);
+    engine_metric_add(e, "tidemill_flush_nanoseconds_total", "", "Time spent flushing", true, &e->flush_ns);
+}
+
+enum err engine_open(struct host *h, const struct engine_options *options, struct engine **out, struct err_detail *why)
+{
+    struct engine *e = mem_zalloc(1, sizeof(*e));
+    if (e == NULL)
+        return ERR_NO_MEMORY;
+    e->host = h;
+    e->options = *options;
+    e->n_shards = options->n_shards == 0 ? 1 : options->n_shards;
+    e->options.n_shards = e->n_shards;
+    CHECK(e->n_shards <= SHARDS_MAX);
+    if (e->options.epoch_ms_max == 0)
+        e->options.epoch_ms_max = DEFAULT_EPOCH_MS_MAX;
+    if (e->options.default_partitions == 0)
+        e->options.default_partitions = 1;
+    if (e->options.memory_bytes_max == 0)
+        e->options.memory_bytes_max = DEFAULT_MEMORY_BYTES;
+    e->started_ns = host_mono_ns(h);
+    e->started_wall_us = host_wall_us(h);
+    enum err err = open_all(e, options, why);
+    if (err != ERR_OK) {
+        engine_close(e);
+        return err;
+    }
+    metrics_register(e);
+    *out = e;
+    return ERR_OK;
+}
+
+void engine_close(struct engine *e)
+{
+    for (uint32_t i = 0; e->shards != NULL && i < e->n_shards; i++) {
+        struct shard *s = &e->shards[i];
+        epochs_free(s->epochs);
+        coordinator_free(s->coordinator);
+        ddl_free(s->ddl);
+        parts_close(s);
+        shard_deinit(s);
+    }
+    for (uint32_t i = 0; e->rings != NULL && i < e->n_shards * e->n_shards; i++)
+        ring_deinit(&e->rings[i]);
+    for (uint32_t i = 0; e->topic_stats != NULL && i < NUMBERS_MAX; i++)
+        mem_free(atomic_load(&e->topic_stats[i]));
+    for (uint32_t i = 0; e->relation_stats != NULL && i < 2 * NUMBERS_MAX; i++)
+        mem_free(atomic_load(&e->relation_stats[i]));
+    mem_free(e->topic_stats);
+    mem_free(e->relation_stats);
+    mem_free(e->rings);
+    mem_free(e->shards);
+    if (e->lock != NULL)
+        host_file_close(e->lock);
+    mem_free(e);
+}

@@ -1,0 +1,95 @@
+/* What an epoch is made of: the messages between coordinator and shards. Values only, written once by their maker and read by
+ * everybody until the next epoch begins.
+ *
+ *   coordinator          shards
+ *   epoch_plan  ---BEGIN--->  read, decode, split
+ *                             --END(packets, watermarks)--> every shard
+ *                             apply, close windows, append outputs
+ *               <---DONE---   outputs' ends
+ *   record durable ---COMMIT---> high watermarks rise */
+#ifndef TIDEMILL_ENGINE_EPOCH_H
+#define TIDEMILL_ENGINE_EPOCH_H
+
+#include "engine/engine_int.h"
+
+enum {
+    EPOCH_OFFSETS_MAX = 32768,          /* per partition and epoch */
+    EPOCH_INPUT_BYTES_MAX = 8 << 20,    /* of log read per partition and epoch, plus one range */
+    EPOCH_ARENA_BYTES_MAX = 1 << 30,    /* per shard */
+    EPOCH_ARENA_KEEP_BYTES = 4 << 20,
+};
+
+/* One partition of a reader in one epoch. Every partition of the reader is listed, read or not. */
+struct epoch_input {
+    uint32_t partition;
+    int64_t from, to;          /* offsets to process; from == to: none */
+    int64_t floor_us;          /* the partition's watermark is at least this from `from` on; INT64_MIN = no floor */
+    int64_t watermark_us;      /* before this epoch, floor included */
+    bool idle;
+};
+
+/* A position in one table, shared by the views that are equally far. */
+struct epoch_reader {
+    uint32_t id;               /* the table's relation number (main reader), or the view's (its own reader) */
+    uint32_t merge_into;       /* != 0: positions have met; its views join that reader and it ends */
+    bool silent;               /* replay of what was committed: state only, no output */
+    int64_t watermark_us;      /* of the table, before this epoch */
+    uint32_t n_inputs;
+    const struct epoch_input *inputs;
+};
+
+struct epoch_plan {
+    uint64_t epoch;
+    int64_t wall_us;
+    uint32_t n_readers;
+    const struct epoch_reader *readers;
+};
+
+/* What an input came to: a shard may stop before `to` when it has read enough bytes for one epoch. */
+struct input_result {
+    int64_t reached;
+    int64_t watermark_us;   /* at `reached` */
+};
+
+/* The table's watermark after an epoch: the least new watermark of the partitions that are not idle, never lower than before.
+ * `results[i]` belongs to input i. Pure. */
+int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results);
+
+/* Rows of one view for one state partition, from one batch of one source partition. */
+struct packet {
+    struct packet *next;
+    uint32_t view, state_partition, source_partition;
+    const struct batch *batch;         /* aggregate: keys, arguments, filters; else: output rows */
+    const struct str *keys;            /* encoded group keys; NULL without an aggregate */
+    const uint64_t *hashes;
+    const int64_t *window_end;         /* NULL without a window */
+};
+
+/* A record for sys.dead_letters, on its way to shard 0. */
+struct dead_letter {
+    struct dead_letter *next;
+    struct str json;
+};
+
+struct epoch_end {
+    struct shard_call call;
+    uint32_t from_shard;
+    struct packet *packets, **packets_tail;
+    struct dead_letter *dead_letters;  /* for shard 0 */
+    const struct input_result *const *results;   /* [reader][input], valid for inputs on the sending shard */
+};
+
+struct output_end {
+    uint32_t topic_number, partition;
+    int64_t end;
+};
+
+struct epoch_done {
+    struct shard_call call;
+    const struct input_result *const *results;
+    const struct dead_letter *dead_letters;    /* made after END was sent */
+    uint32_t n_outputs;
+    const struct output_end *outputs;
+};
+
+#endif

@@ -1,0 +1,783 @@
+#include "engine/epochs.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "engine/coordinator.h"
+#include "engine/source.h"
+#include "engine/view_run.h"
+
+enum { OUTPUT_RETRY_MS = 100, SCRATCH_KEEP_BYTES = 1 << 20, RECORDS_KEEP_BYTES = 256 << 10 };
+
+/* A reader as one shard runs it. */
+struct reader {
+    uint32_t id;
+    uint32_t rel_number;
+    struct row_decoder decoder;
+    bool main;
+    struct list views;             /* view_run.reader_link */
+    uint32_t n_parts;
+    int64_t *watermarks;           /* of local partitions, at the reader's position; INT64_MIN = none */
+};
+
+/* One state partition's share of an epoch. */
+struct apply_unit {
+    struct view_run *view;
+    uint32_t state_partition;
+    uint32_t reader;               /* index in the plan */
+    struct packet **packets;       /* by source partition, then in the order they were made */
+    uint32_t n;
+};
+
+enum phase { PHASE_IDLE, PHASE_SOURCE, PHASE_WAIT, PHASE_APPLY, PHASE_OUTPUT };
+
+struct epochs {
+    struct shard *shard;
+    struct map readers;            /* id -> struct reader */
+    struct map views;              /* number -> struct view_run */
+    struct compress *compress;
+    struct scratch_pool scratch;
+    struct kafka_record *records;  /* BATCH_ROWS_MAX: of the batch in work */
+
+    enum phase phase;
+    const struct epoch_plan *plan;
+    struct arena arena;
+    struct epoch_work work;
+    struct dead_letter *apply_dead;
+    struct epoch_end *ends;        /* per target shard */
+    const struct epoch_end **received;
+    uint32_t n_received;
+    struct input_result **results;     /* of this shard's inputs */
+    struct input_result **gathered;    /* of all */
+
+    uint32_t reader_at, input_at;  /* SOURCE: where in the plan */
+    bool input_open;
+    int64_t offset;
+    uint64_t input_bytes;
+    struct record_reader_state reading;
+
+    struct apply_unit *units;
+    uint32_t n_units, unit_at, packet_at;
+    uint32_t output_at;
+    struct output_end *outputs;
+    uint32_t n_outputs, outputs_cap;
+    struct records dead;           /* shard 0: waiting for sys.dead_letters */
+    bool dead_taken;               /* this epoch's are in `dead` */
+    int64_t retry_ns;
+    struct shard_timer retry;
+    struct epoch_done done;
+};
+
+static void fail_epoch(struct epochs *ep, enum err e, const char *what, const struct err_detail *why)
+{
+    engine_fatal(ep->shard->engine, e, "epoch %llu: %s: %s", (unsigned long long)ep->plan->epoch, what, err_text(e, why));
+}
+
+static struct reader *plan_reader_at(struct epochs *ep, uint32_t i) { return map_get(&ep->readers, ep->plan->readers[i].id); }
+
+static bool input_local(const struct epochs *ep, const struct reader *r, uint32_t partition)
+{
+    return topic_shard(ep->shard->engine, r->decoder.rel->topic, partition) == ep->shard->index;
+}
+
+/* ---- BEGIN ---- */
+
+static void reader_free(struct reader *r)
+{
+    CHECK(list_empty(&r->views));
+    row_decoder_deinit(&r->decoder);
+    mem_free(r->watermarks);
+    mem_free(r);
+}
+
+static void merge(struct epochs *ep, const struct epoch_reader *er)
+{
+    struct reader *from = map_remove(&ep->readers, er->id), *into = map_get(&ep->readers, er->merge_into);
+    CHECK(from != NULL && into != NULL);
+    LIST_FOR_SAFE(it, next, &from->views)
+    {
+        struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
+        list_remove(it);
+        list_add(&into->views, it);
+        int expected = VIEW_BACKFILLING;
+        atomic_compare_exchange_strong(&v->stats->status, &expected, VIEW_LIVE);
+    }
+    reader_free(from);
+}
+
+static bool make_results(struct epochs *ep)
+{
+    const struct epoch_plan *plan = ep->plan;
+    uint32_t n = ep->shard->engine->n_shards;
+    ep->results = arena_alloc(&ep->arena, (plan->n_readers + 1) * sizeof(struct input_result *));
+    ep->ends = arena_zalloc(&ep->arena, n, sizeof(*ep->ends));
+    ep->gathered = arena_alloc(&ep->arena, (plan->n_readers + 1) * sizeof(struct input_result *));
+    if (ep->results == NULL || ep->ends == NULL || ep->gathered == NULL)
+        return false;
+    for (uint32_t r = 0; r < plan->n_readers; r++) {
+        const struct epoch_reader *er = &plan->readers[r];
+        ep->results[r] = arena_alloc(&ep->arena, (er->n_inputs + 1) * sizeof(struct input_result));
+        ep->gathered[r] = arena_zalloc(&ep->arena, er->n_inputs + 1, sizeof(struct input_result));
+        if (ep->results[r] == NULL || ep->gathered[r] == NULL)
+            return false;
+        for (uint32_t i = 0; i < er->n_inputs; i++)
+            ep->results[r][i] = (struct input_result){er->inputs[i].from, er->inputs[i].watermark_us};
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        ep->ends[i].packets_tail = &ep->ends[i].packets;
+        ep->ends[i].from_shard = ep->shard->index;
+        ep->ends[i].results = (const struct input_result *const *)ep->results;
+    }
+    return true;
+}
+
+void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
+{
+    CHECK(ep->phase == PHASE_IDLE);
+    ep->plan = plan;
+    arena_reset(&ep->arena, EPOCH_ARENA_KEEP_BYTES);
+    scratch_reset(&ep->scratch, SCRATCH_KEEP_BYTES);
+    if (!make_results(ep))
+        fail_epoch(ep, ERR_NO_MEMORY, "cannot begin", NULL);
+    for (uint32_t r = 0; r < plan->n_readers; r++)
+        if (plan->readers[r].merge_into != 0)
+            merge(ep, &plan->readers[r]);
+    ep->work = (struct epoch_work){.shard = ep->shard, .arena = &ep->arena, .ends = ep->ends,
+                                   .dead_tail = &ep->ends[0].dead_letters};
+    ep->apply_dead = NULL;
+    ep->reader_at = ep->input_at = 0;
+    ep->input_open = ep->dead_taken = false;
+    ep->units = NULL;
+    ep->n_units = ep->unit_at = ep->packet_at = ep->output_at = ep->n_outputs = 0;
+    ep->phase = PHASE_SOURCE;
+    ep->shard->busy = true;
+}
+
+/* ---- SOURCE ---- */
+
+/* Moves to the next input with rows that live here; false when there is none. */
+static bool input_next(struct epochs *ep)
+{
+    const struct epoch_plan *plan = ep->plan;
+    for (; ep->reader_at < plan->n_readers; ep->reader_at++, ep->input_at = 0) {
+        const struct epoch_reader *er = &plan->readers[ep->reader_at];
+        if (er->merge_into != 0)
+            continue;
+        struct reader *r = plan_reader_at(ep, ep->reader_at);
+        CHECK(r != NULL && r->n_parts == er->n_inputs);
+        for (; ep->input_at < er->n_inputs; ep->input_at++) {
+            const struct epoch_input *in = &er->inputs[ep->input_at];
+            if (!input_local(ep, r, in->partition))
+                continue;
+            struct input_result *result = &ep->results[ep->reader_at][ep->input_at];
+            if (in->floor_us > r->watermarks[in->partition])
+                r->watermarks[in->partition] = in->floor_us;
+            result->watermark_us = r->watermarks[in->partition];
+            if (in->from < in->to)
+                return true;
+        }
+    }
+    return false;
+}
+
+static void input_end(struct epochs *ep, struct reader *r)
+{
+    struct input_result *result = &ep->results[ep->reader_at][ep->input_at];
+    uint32_t partition = ep->plan->readers[ep->reader_at].inputs[ep->input_at].partition;
+    result->reached = ep->offset;
+    result->watermark_us = r->watermarks[partition];
+    if (r->main) {
+        struct part *p = part_find(ep->shard, r->decoder.rel->topic->number, partition);
+        stat_set(&p->stats->watermark_us, result->watermark_us);
+        atomic_store(&p->stats->idle, false);
+    }
+    ep->input_open = false;
+    ep->input_at++;
+}
+
+/* Reads the next range of the open input into memory; false when the input is done. */
+static bool range_load(struct epochs *ep, const struct epoch_input *in, struct reader *r)
+{
+    if (ep->offset >= in->to || ep->input_bytes > EPOCH_INPUT_BYTES_MAX)
+        return false;
+    struct part *p = part_find(ep->shard, r->decoder.rel->topic->number, in->partition);
+    struct err_detail why = {0};
+    struct log_range range = {0};
+    CHECK(p != NULL);
+    enum err e = log_read(p->log, ep->offset, log_durable_offset(p->log), READ_BYTES_MAX, &range, &why);
+    if (e == ERR_OK && range.len > 0) {
+        e = record_reader_load(&ep->reading, &range, &ep->arena);
+        ep->input_bytes += range.len;
+        /* The range may go past `to`: records from there on are left for the next epoch. */
+        ep->offset = range.next_offset < in->to ? range.next_offset : in->to;
+    }
+    log_range_release(&range);
+    if (e != ERR_OK)
+        fail_epoch(ep, e, "reading the log", &why);
+    return range.len > 0;
+}
+
+static void decode_refused(struct epochs *ep, struct reader *r, uint32_t partition, const struct kafka_record *rec,
+                           const struct err_detail *why, enum err e)
+{
+    const struct relation *rel = r->decoder.rel;
+    if (!r->main || e == ERR_NO_MEMORY)
+        return;
+    stat_add(&engine_relation_stats(ep->shard->engine, rel->number)->dead_letters, 1);
+    if (ep->plan->readers[ep->reader_at].silent || rel->on_error == ON_ERROR_IGNORE)
+        return;
+    if (epoch_dead_letter(&ep->work, rel, partition, rec->offset, err_text(e, why), rec->value) != ERR_OK)
+        fail_epoch(ep, ERR_NO_MEMORY, "keeping dead letters", NULL);
+}
+
+/* The watermark before each row; moves the partition's. */
+static int64_t *row_watermarks(struct epochs *ep, struct reader *r, uint32_t partition, const struct batch *b)
+{
+    const struct relation *rel = r->decoder.rel;
+    if (rel->event_time < 0)
+        return NULL;
+    int64_t *before = arena_alloc(&ep->arena, (b->n_rows + 1) * sizeof(*before));
+    if (before == NULL)
+        fail_epoch(ep, ERR_NO_MEMORY, "computing watermarks", NULL);
+    const int64_t *ts = column_i8(&b->columns[rel->event_time]);
+    int64_t now = r->watermarks[partition];
+    for (uint32_t i = 0; i < b->n_rows; i++) {
+        before[i] = now;
+        int64_t moved = ts[i] < INT64_MIN + rel->lateness_us ? INT64_MIN : ts[i] - rel->lateness_us;
+        now = moved > now ? moved : now;
+    }
+    r->watermarks[partition] = now;
+    return before;
+}
+
+static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition, const struct batch *b)
+{
+    struct source_batch in = {.batch = b, .records = ep->records, .partition = partition, .now_us = ep->plan->wall_us,
+                              .silent = ep->plan->readers[ep->reader_at].silent,
+                              .watermarks = row_watermarks(ep, r, partition, b)};
+    if (r->main)
+        stat_add(&engine_relation_stats(ep->shard->engine, r->decoder.rel->number)->rows_in, b->n_rows);
+    LIST_FOR_SAFE(it, next, &r->views)
+    {
+        struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
+        enum err e = v->failed ? ERR_OK : view_run_source(v, &in, &ep->work);
+        if (e != ERR_OK)
+            fail_epoch(ep, e, "running a view", NULL);
+    }
+}
+
+static void decode_records(struct epochs *ep, struct reader *r, uint32_t partition, size_t n)
+{
+    struct batch *b = row_decoder_batch(&r->decoder, (uint32_t)n, &ep->arena);
+    if (b == NULL)
+        fail_epoch(ep, ERR_NO_MEMORY, "decoding", NULL);
+    for (size_t i = 0; i < n; i++) {
+        struct err_detail why;
+        why.text[0] = '\0';
+        enum err e = row_decode(&r->decoder, &ep->records[i], partition, b, &ep->arena, &why);
+        if (e == ERR_OK)
+            ep->records[b->n_rows - 1] = ep->records[i];
+        else if (e == ERR_NO_MEMORY)
+            fail_epoch(ep, e, "decoding", NULL);
+        else
+            decode_refused(ep, r, partition, &ep->records[i], &why, e);
+    }
+    if (b->n_rows > 0)
+        feed_views(ep, r, partition, b);
+}
+
+static void post_end(struct epochs *ep);
+
+static void source_step(struct epochs *ep)
+{
+    if (!ep->input_open) {
+        if (!input_next(ep)) {
+            post_end(ep);
+            return;
+        }
+        ep->input_open = true;
+        ep->offset = ep->plan->readers[ep->reader_at].inputs[ep->input_at].from;
+        ep->input_bytes = 0;
+        ep->reading = (struct record_reader_state){0};
+    }
+    const struct epoch_input *in = &ep->plan->readers[ep->reader_at].inputs[ep->input_at];
+    struct reader *r = plan_reader_at(ep, ep->reader_at);
+    size_t n = 0;
+    struct err_detail why = {0};
+    enum err e = record_reader_next(&ep->reading, in->from, in->to, ep->compress, &ep->scratch, ep->records, BATCH_ROWS_MAX,
+                                    &n, &why);
+    if (e == ERR_NO_MEMORY)
+        fail_epoch(ep, e, "decompressing", &why);
+    if (e != ERR_OK)
+        decode_refused(ep, r, in->partition, &(struct kafka_record){.offset = ep->offset}, &why, e);
+    if (n > 0)
+        decode_records(ep, r, in->partition, n);
+    else if (e == ERR_OK && !range_load(ep, in, r))
+        input_end(ep, r);
+}
+
+/* ---- WAIT ---- */
+
+static void end_run(struct shard *s, struct shard_call *c)
+{
+    struct epochs *ep = s->epochs;
+    const struct epoch_end *end = CONTAINER_OF(c, struct epoch_end, call);
+    CHECK(ep->received[end->from_shard] == NULL);
+    ep->received[end->from_shard] = end;
+    ep->n_received++;
+    s->busy = true;
+}
+
+static void post_end(struct epochs *ep)
+{
+    ep->phase = PHASE_WAIT;
+    ep->work.dead_tail = &ep->apply_dead;
+    for (uint32_t i = 0; i < ep->shard->engine->n_shards; i++) {
+        ep->ends[i].call = (struct shard_call){.run = end_run};
+        shard_post(ep->shard, i, &ep->ends[i].call);
+    }
+}
+
+/* ---- APPLY ---- */
+
+static int compare_packets(const void *a, const void *b)
+{
+    const struct packet *x = *(const struct packet *const *)a, *y = *(const struct packet *const *)b;
+    if (x->view != y->view)
+        return x->view < y->view ? -1 : 1;
+    if (x->state_partition != y->state_partition)
+        return x->state_partition < y->state_partition ? -1 : 1;
+    return (x->source_partition > y->source_partition) - (x->source_partition < y->source_partition);
+}
+
+/* All packets for this shard, by view, state partition and source partition. Those of one source partition come from one shard in
+ * the order they were made, and a merge sort keeps that order. */
+static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
+{
+    *n = 0;
+    for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
+        for (struct packet *p = ep->received[s]->packets; p != NULL; p = p->next)
+            ++*n;
+    struct packet **all = arena_alloc(&ep->arena, (*n + 1) * sizeof(struct packet *));
+    struct packet **spare = arena_alloc(&ep->arena, (*n + 1) * sizeof(struct packet *));
+    if (all == NULL || spare == NULL)
+        return NULL;
+    uint32_t at = 0;
+    for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
+        for (struct packet *p = ep->received[s]->packets; p != NULL; p = p->next)
+            all[at++] = p;
+    for (uint32_t width = 1; width < *n; width *= 2) {
+        for (uint32_t from = 0; from < *n; from += 2 * width) {
+            uint32_t mid = from + width < *n ? from + width : *n, end = from + 2 * width < *n ? from + 2 * width : *n;
+            for (uint32_t i = from, j = mid, k = from; k < end; k++)
+                spare[k] = j == end || (i < mid && compare_packets(&all[i], &all[j]) <= 0) ? all[i++] : all[j++];
+        }
+        struct packet **t = all;
+        all = spare;
+        spare = t;
+    }
+    return all;
+}
+
+/* Every state partition that lives here of every view that takes part, with its packets. */
+static enum err plan_apply(struct epochs *ep)
+{
+    uint32_t n_packets, n_units = 0;
+    struct packet **packets = sorted_packets(ep, &n_packets);
+    if (packets == NULL)
+        return ERR_NO_MEMORY;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1 && (ep->units = arena_zalloc(&ep->arena, n_units + 1, sizeof(*ep->units))) == NULL)
+            return ERR_NO_MEMORY;
+        for (uint32_t i = 0; i < ep->plan->n_readers; i++) {
+            struct reader *r = ep->plan->readers[i].merge_into == 0 ? plan_reader_at(ep, i) : NULL;
+            for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views; it = it->next) {
+                struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
+                for (uint32_t p = 0; p < v->n_partitions; p++) {
+                    if (topic_shard(ep->shard->engine, v->rel->topic, p) != ep->shard->index)
+                        continue;
+                    if (pass == 1)
+                        ep->units[ep->n_units++] = (struct apply_unit){.view = v, .state_partition = p, .reader = i};
+                    n_units += pass == 0;
+                }
+            }
+        }
+    }
+    for (uint32_t i = 0; i < ep->n_units; i++) {
+        struct apply_unit *u = &ep->units[i];
+        struct packet key = {.view = u->view->number, .state_partition = u->state_partition}, *k = &key;
+        uint32_t low = 0, high = n_packets;
+        while (low < high) {
+            uint32_t mid = (low + high) / 2;
+            if (compare_packets(&packets[mid], &k) < 0)
+                low = mid + 1;
+            else
+                high = mid;
+        }
+        u->packets = packets + low;
+        while (low + u->n < n_packets && packets[low + u->n]->view == key.view &&
+               packets[low + u->n]->state_partition == key.state_partition)
+            u->n++;
+    }
+    return ERR_OK;
+}
+
+int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results)
+{
+    int64_t least = INT64_MAX;
+    for (uint32_t i = 0; i < r->n_inputs; i++)
+        if (!r->inputs[i].idle && results[i].watermark_us < least)
+            least = results[i].watermark_us;
+    return least == INT64_MAX || least < r->watermark_us ? r->watermark_us : least;
+}
+
+/* Brings the results of all shards together, each input's from the shard that read it. */
+static void gather_results(struct epochs *ep)
+{
+    for (uint32_t r = 0; r < ep->plan->n_readers; r++) {
+        const struct epoch_reader *er = &ep->plan->readers[r];
+        const struct reader *reader = er->merge_into == 0 ? plan_reader_at(ep, r) : NULL;
+        for (uint32_t i = 0; reader != NULL && i < er->n_inputs; i++) {
+            uint32_t owner = topic_shard(ep->shard->engine, reader->decoder.rel->topic, er->inputs[i].partition);
+            ep->gathered[r][i] = ep->received[owner]->results[r][i];
+        }
+    }
+}
+
+static void apply_step(struct epochs *ep)
+{
+    if (ep->unit_at == ep->n_units) {
+        ep->phase = PHASE_OUTPUT;
+        ep->unit_at = 0;
+        return;
+    }
+    const struct apply_unit *u = &ep->units[ep->unit_at];
+    struct view_run *v = u->view;
+    struct state_partition *sp = &v->partitions[u->state_partition];
+    bool silent = ep->plan->readers[u->reader].silent;
+    enum err e = ERR_OK;
+    if (!v->failed && ep->packet_at < u->n) {
+        e = view_run_apply(v, u->packets[ep->packet_at++], ep->plan, silent, &ep->arena);
+    } else {
+        if (!v->failed && v->aggregate != NULL && v->n_keys == 0 && sp->number == 0)
+            e = view_run_seed(v, sp, ep->plan->epoch);
+        int64_t watermark = epoch_table_watermark(&ep->plan->readers[u->reader], ep->gathered[u->reader]);
+        if (e == ERR_OK && !v->failed)
+            e = view_run_finish(v, sp, watermark, ep->plan->wall_us, silent, &ep->work);
+        stat_set(&v->stats->watermark_us, watermark);
+        ep->unit_at++;
+        ep->packet_at = 0;
+    }
+    if (e != ERR_OK) {
+        struct err_detail why = {0};
+        err_set(&why, e, "%s; the view stands still at what it had (state %lld bytes). Drop it, or make room and create it again",
+                e == ERR_LIMIT ? "its state is at its memory bound" : err_info(e)->text,
+                (long long)stat_get(&v->stats->state_bytes));
+        view_run_fail(v, e, &why);
+    }
+}
+
+/* ---- OUTPUT ---- */
+
+static enum err output_note(struct epochs *ep, struct part *p)
+{
+    if (ep->n_outputs == ep->outputs_cap) {
+        uint32_t cap = ep->outputs_cap == 0 ? 16 : ep->outputs_cap * 2;
+        struct output_end *grown = mem_realloc(ep->outputs, cap * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        ep->outputs = grown;
+        ep->outputs_cap = cap;
+    }
+    ep->outputs[ep->n_outputs++] = (struct output_end){p->topic_number, p->partition, log_end_offset(p->log)};
+    return ERR_OK;
+}
+
+/* Appends what was collected for a partition. When the disk is full it stays collected and the epoch waits. */
+static enum err output_append(struct epochs *ep, uint32_t topic_number, uint32_t partition, struct records *r,
+                              struct err_detail *why)
+{
+    TRY(records_finish(r, why));
+    if (r->bytes.len == 0)
+        return ERR_OK;
+    struct part *p = part_find(ep->shard, topic_number, partition);
+    CHECK(p != NULL);
+    int64_t base;
+    TRY(part_append(p, r->bytes.ptr, r->bytes.len, r->n_records, &base, why));
+    records_clear(r, RECORDS_KEEP_BYTES);
+    return output_note(ep, p);
+}
+
+static enum err output_unit(struct epochs *ep, const struct apply_unit *u, struct err_detail *why)
+{
+    struct view_run *v = u->view;
+    TRY(output_append(ep, v->rel->topic->number, u->state_partition, &v->partitions[u->state_partition].out, why));
+    if (v->late == NULL)
+        return ERR_OK;
+    return output_append(ep, v->rel->view->late->number, u->state_partition, &v->late[u->state_partition], why);
+}
+
+static enum err output_dead(struct epochs *ep, struct err_detail *why)
+{
+    if (ep->shard->index != 0)
+        return ERR_OK;
+    if (!ep->dead_taken)
+        for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
+            for (const struct dead_letter *d = ep->received[s]->dead_letters; d != NULL; d = d->next)
+                records_add(&ep->dead, (struct str){0}, d->json, ep->plan->wall_us / 1000, NULL, 0);
+    ep->dead_taken = true;
+    return output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, why);
+}
+
+void epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us)
+{
+    struct err_detail why = {0};
+    for (const struct dead_letter *d = list; d != NULL; d = d->next)
+        records_add(&ep->dead, (struct str){0}, d->json, now_us / 1000, NULL, 0);
+    /* When the disk is full they wait for the next epoch's. */
+    enum err e = output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, &why);
+    if (e != ERR_OK)
+        engine_note(ep->shard->engine, "error", "dead letters wait: %s", err_text(e, &why));
+}
+
+static void finish(struct epochs *ep)
+{
+    struct shard *s = ep->shard;
+    memset(ep->received, 0, s->engine->n_shards * sizeof(*ep->received));
+    ep->n_received = 0;
+    ep->phase = PHASE_IDLE;
+    ep->done = (struct epoch_done){.call = {.run = coordinator_on_done},
+                                   .results = (const struct input_result *const *)ep->results,
+                                   .dead_letters = ep->apply_dead,
+                                   .n_outputs = ep->n_outputs,
+                                   .outputs = ep->outputs};
+    shard_post(s, 0, &ep->done.call);
+}
+
+static void retry_fire(struct shard_timer *t) { CONTAINER_OF(t, struct epochs, retry)->shard->busy = true; }
+
+static void output_step(struct epochs *ep)
+{
+    if (ep->shard->mono_ns < ep->retry_ns)
+        return;
+    struct err_detail why = {0};
+    enum err e = ERR_OK;
+    for (; e == ERR_OK && ep->unit_at < ep->n_units; ep->unit_at++)
+        if ((e = output_unit(ep, &ep->units[ep->unit_at], &why)) != ERR_OK)
+            break;
+    if (e == ERR_OK)
+        e = output_dead(ep, &why);
+    if (e == ERR_OK) {
+        finish(ep);
+        return;
+    }
+    if (e != ERR_NO_SPACE && e != ERR_IO)
+        fail_epoch(ep, e, "writing outputs", &why);
+    engine_note(ep->shard->engine, "error", "outputs wait: %s", err_text(e, &why));
+    ep->retry_ns = ep->shard->mono_ns + (int64_t)OUTPUT_RETRY_MS * 1000000;
+    if (shard_timer_set(ep->shard, &ep->retry, ep->retry_ns) != ERR_OK)
+        fail_epoch(ep, ERR_NO_MEMORY, "waiting for disk space", NULL);
+}
+
+void epochs_turn(struct epochs *ep)
+{
+    switch (ep->phase) {
+    case PHASE_IDLE:
+        return;
+    case PHASE_SOURCE:
+        source_step(ep);
+        break;
+    case PHASE_WAIT:
+        if (ep->n_received < ep->shard->engine->n_shards)
+            return;
+        ep->phase = PHASE_APPLY;
+        gather_results(ep);
+        if (plan_apply(ep) != ERR_OK)
+            fail_epoch(ep, ERR_NO_MEMORY, "sorting packets", NULL);
+        break;
+    case PHASE_APPLY:
+        apply_step(ep);
+        break;
+    case PHASE_OUTPUT:
+        output_step(ep);
+        return;
+    }
+    ep->shard->busy = true;
+}
+
+/* ---- the catalog ---- */
+
+static const struct relation *relation_by_number(const struct catalog *c, uint32_t number)
+{
+    for (uint32_t i = 0; i < c->n_relations; i++)
+        if (c->relations[i]->number == number)
+            return c->relations[i];
+    return NULL;
+}
+
+static const struct topic *topic_by_number(const struct catalog *c, uint32_t number)
+{
+    for (uint32_t i = 0; i < c->n_topics; i++)
+        if (c->topics[i]->number == number)
+            return c->topics[i];
+    return NULL;
+}
+
+static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation *rel, bool main, struct reader **out)
+{
+    struct reader *r = mem_zalloc(1, sizeof(*r));
+    if (r == NULL)
+        return ERR_NO_MEMORY;
+    *r = (struct reader){.id = id, .rel_number = rel->number, .main = main, .n_parts = rel->topic->n_partitions};
+    list_init(&r->views);
+    enum err e = row_decoder_init(&r->decoder, rel);
+    r->watermarks = mem_alloc(r->n_parts * sizeof(int64_t));
+    if (e == ERR_OK && r->watermarks == NULL)
+        e = ERR_NO_MEMORY;
+    if (e == ERR_OK)
+        e = map_put(&ep->readers, id, r);
+    if (e != ERR_OK) {
+        reader_free(r);
+        return e;
+    }
+    for (uint32_t i = 0; i < r->n_parts; i++)
+        r->watermarks[i] = INT64_MIN;
+    *out = r;
+    return ERR_OK;
+}
+
+static enum err view_new(struct epochs *ep, const struct relation *rel, uint32_t reader_id, struct err_detail *why)
+{
+    struct reader *r = map_get(&ep->readers, reader_id);
+    if (r == NULL)
+        TRY(reader_new(ep, reader_id, rel->view->source, false, &r));
+    struct view_run *v;
+    TRY(view_run_new(ep->shard, rel, &v, why));
+    enum err e = map_put(&ep->views, rel->number, v);
+    if (e != ERR_OK) {
+        view_run_free(v);
+        return e;
+    }
+    list_add(&r->views, &v->reader_link);
+    atomic_store(&v->stats->status, r->main ? VIEW_LIVE : VIEW_BACKFILLING);
+    return ERR_OK;
+}
+
+static void drop_gone(struct epochs *ep, const struct catalog *c)
+{
+    struct view_run *v;
+    for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;) {
+        if (relation_by_number(c, v->number) != NULL)
+            continue;
+        map_remove(&ep->views, v->number);
+        view_run_free(v);
+        at = 0;
+    }
+    struct reader *r;
+    for (size_t at = 0; (r = map_next(&ep->readers, &at)) != NULL;) {
+        const struct relation *rel = relation_by_number(c, r->rel_number);
+        if (rel != NULL && relation_by_number(c, r->id) != NULL) {
+            r->decoder.rel = rel;
+            continue;
+        }
+        map_remove(&ep->readers, r->id);
+        reader_free(r);
+        at = 0;
+    }
+    struct part *p;
+    for (size_t at = 0; (p = map_next(&ep->shard->parts, &at)) != NULL;) {
+        if (topic_by_number(c, p->topic_number) != NULL)
+            continue;
+        part_drop(p);
+        at = 0;
+    }
+}
+
+static enum err open_new_parts(struct epochs *ep, const struct catalog *c, struct err_detail *why)
+{
+    for (uint32_t t = 0; t < c->n_topics; t++) {
+        const struct topic *topic = c->topics[t];
+        for (uint32_t p = 0; p < topic->n_partitions; p++) {
+            struct part *part;
+            if (topic_shard(ep->shard->engine, topic, p) == ep->shard->index && part_find(ep->shard, topic->number, p) == NULL)
+                TRY(part_open(ep->shard, topic, p, &part, why));
+        }
+    }
+    return ERR_OK;
+}
+
+enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct epoch_record *record, struct err_detail *why)
+{
+    TRY(open_new_parts(ep, c, why));
+    drop_gone(ep, c);
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *rel = c->relations[i];
+        struct reader *r;
+        if (relation_has_reader(rel) && map_get(&ep->readers, rel->number) == NULL)
+            TRY(reader_new(ep, rel->number, rel, true, &r));
+    }
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *rel = c->relations[i];
+        struct view_run *v = rel->kind == REL_VIEW ? map_get(&ep->views, rel->number) : NULL;
+        if (v != NULL)
+            v->rel = rel;
+        else if (rel->kind == REL_VIEW)
+            TRY(view_new(ep, rel, record_view_reader(record, rel->number), why));
+    }
+    const struct catalog *old = ep->shard->catalog;
+    ep->shard->catalog = catalog_ref(c);
+    catalog_unref(old);
+    return ERR_OK;
+}
+
+void epochs_set_catalog(struct epochs *ep, const struct catalog *c)
+{
+    struct err_detail why = {0};
+    enum err e = epochs_adopt(ep, c, NULL, &why);
+    if (e != ERR_OK)
+        engine_fatal(ep->shard->engine, e, "taking over a catalog change failed: %s; a restart takes it up again",
+                     err_text(e, &why));
+}
+
+struct view_run *epochs_view(struct epochs *ep, uint32_t number) { return map_get(&ep->views, number); }
+
+enum err epochs_new(struct shard *s, struct epochs **out)
+{
+    struct epochs *ep = mem_zalloc(1, sizeof(*ep));
+    if (ep == NULL)
+        return ERR_NO_MEMORY;
+    ep->shard = s;
+    ep->retry.fire = retry_fire;
+    arena_init(&ep->arena, EPOCH_ARENA_BYTES_MAX);
+    records_init(&ep->dead);
+    ep->compress = compress_new();
+    ep->records = mem_zalloc(BATCH_ROWS_MAX, sizeof(*ep->records));
+    ep->received = mem_zalloc(s->engine->n_shards, sizeof(struct epoch_end *));
+    if (ep->compress == NULL || ep->records == NULL || ep->received == NULL) {
+        epochs_free(ep);
+        return ERR_NO_MEMORY;
+    }
+    *out = ep;
+    return ERR_OK;
+}
+
+void epochs_free(struct epochs *ep)
+{
+    if (ep == NULL)
+        return;
+    struct view_run *v;
+    for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;)
+        view_run_free(v);
+    struct reader *r;
+    for (size_t at = 0; (r = map_next(&ep->readers, &at)) != NULL;)
+        reader_free(r);
+    map_deinit(&ep->views);
+    map_deinit(&ep->readers);
+    scratch_deinit(&ep->scratch);
+    records_deinit(&ep->dead);
+    compress_free(ep->compress);
+    arena_deinit(&ep->arena);
+    mem_free(ep->records);
+    mem_free(ep->received);
+    mem_free(ep->outputs);
+    mem_free(ep);
+}

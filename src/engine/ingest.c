@@ -1,0 +1,256 @@
+/* Rows in: checked against the table, collected as record batches per partition, appended together. */
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "engine/records.h"
+#include "engine/source.h"
+
+enum { INGEST_ARENA_BYTES_MAX = 64 << 20, INGEST_ARENA_KEEP_BYTES = 64 << 10 };
+
+struct ingest {
+    struct shard *shard;
+    const struct catalog *catalog;
+    const struct relation *table;
+    struct row_decoder decoder;
+    struct arena arena;              /* of the row in work */
+    struct buf json;                 /* a row made from columns */
+    struct records *parts;           /* per partition */
+    struct append_request *appends;  /* per partition */
+    uint32_t n_pending;
+    uint32_t round_robin;
+    uint64_t n_rows;
+    enum err err;
+    struct err_detail why;
+    void (*done)(void *arg, enum err e, const struct err_detail *why);
+    void *arg;
+};
+
+enum err ingest_open(struct shard *s, const struct relation *table, struct ingest **out, struct err_detail *why)
+{
+    bool writable = (table->kind == REL_TABLE || table->kind == REL_RAW_TOPIC) && table->topic != NULL &&
+                    table->topic->kind == TOPIC_USER;
+    if (!writable)
+        return err_set(why, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" takes no rows: it is a %s", STR_ARG(table->name),
+                       table->kind == REL_VIEW ? "view" : "system table");
+    struct ingest *in = mem_zalloc(1, sizeof(*in));
+    if (in == NULL)
+        return ERR_NO_MEMORY;
+    uint32_t n = table->topic->n_partitions;
+    in->shard = s;
+    in->table = table;
+    arena_init(&in->arena, INGEST_ARENA_BYTES_MAX);
+    buf_init(&in->json, INGEST_BYTES_MAX);
+    in->parts = mem_zalloc(n, sizeof(*in->parts));
+    in->appends = mem_zalloc(n, sizeof(*in->appends));
+    enum err e = in->parts == NULL || in->appends == NULL ? ERR_NO_MEMORY : row_decoder_init(&in->decoder, table);
+    if (e != ERR_OK) {
+        mem_free(in->parts);
+        mem_free(in->appends);
+        mem_free(in);
+        return e;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        records_init(&in->parts[i]);
+        in->parts[i].bytes.max = INGEST_BYTES_MAX;
+    }
+    in->catalog = catalog_ref(s->catalog);
+    host_random(s->engine->host, &in->round_robin, sizeof(in->round_robin));
+    *out = in;
+    return ERR_OK;
+}
+
+uint64_t ingest_rows(const struct ingest *in) { return in->n_rows; }
+
+size_t ingest_bytes(const struct ingest *in)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < in->table->topic->n_partitions; i++)
+        n += in->parts[i].bytes.len;
+    return n;
+}
+
+/* The record key of a checked row: the key column as text, or none. */
+static struct str row_key(const struct ingest *in, const struct batch *row, struct buf *text)
+{
+    if (in->table->key < 0 || in->decoder.json == NULL)
+        return (struct str){0};
+    struct value v = column_get(&row->columns[in->table->key], 0);
+    if (v.null)
+        return (struct str){0};
+    buf_clear(text);
+    value_print(&v, text);
+    return (struct str){text->len == 0 ? "" : text->ptr, text->len};
+}
+
+static enum err add_row(struct ingest *in, struct str json, struct str key, struct err_detail *why)
+{
+    uint32_t n = in->table->topic->n_partitions;
+    uint32_t p = key.ptr != NULL ? (murmur2(key.ptr, key.len) & 0x7fffffff) % n : in->round_robin % n;
+    struct records *r = &in->parts[p];
+    if (in->n_rows == INGEST_ROWS_MAX || r->bytes.len + json.len + key.len + 128 > INGEST_BYTES_MAX)
+        return err_set(why, ERR_TOO_LARGE, "more than %d rows or %d bytes at once: send them in several requests",
+                       INGEST_ROWS_MAX, INGEST_BYTES_MAX);
+    if (json.len + key.len + 128 > (size_t)in->table->topic->batch_bytes_max)
+        return err_set(why, ERR_TOO_LARGE, "the row has %zu bytes, the topic takes %d", json.len, in->table->topic->batch_bytes_max);
+    records_add(r, key, json, in->shard->wall_us / 1000, NULL, 0);
+    if (r->bytes.failed)
+        return ERR_NO_MEMORY;
+    in->n_rows++;
+    return ERR_OK;
+}
+
+enum err ingest_json(struct ingest *in, struct str json, struct err_detail *why)
+{
+    arena_reset(&in->arena, INGEST_ARENA_KEEP_BYTES);
+    struct kafka_record rec = {.timestamp = in->shard->wall_us / 1000, .value = json};
+    struct batch *row = row_decoder_batch(&in->decoder, 1, &in->arena);
+    if (row == NULL)
+        return ERR_NO_MEMORY;
+    TRY(row_decode(&in->decoder, &rec, 0, row, &in->arena, why));
+    return add_row(in, json, row_key(in, row, &in->json), why);
+}
+
+static bool mapped(const struct relation *t, const struct batch *rows, const uint32_t *map, uint32_t column, uint32_t *from)
+{
+    (void)t;
+    for (uint32_t i = 0; i < rows->n_columns; i++)
+        if (map[i] == column) {
+            *from = i;
+            return true;
+        }
+    return false;
+}
+
+/* The row as the table's columns, in order; missing ones NULL. */
+static enum err full_row(struct ingest *in, const struct batch *rows, const uint32_t *map, uint32_t row, struct batch **out)
+{
+    const struct relation *t = in->table;
+    enum type *types = arena_alloc(&in->arena, (t->n_columns + 1) * sizeof(*types));
+    if (types == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < t->n_columns; i++)
+        types[i] = t->columns[i].type;
+    struct batch *b = batch_new(types, t->n_columns, 1, &in->arena);
+    if (b == NULL)
+        return ERR_NO_MEMORY;
+    b->n_rows = 1;
+    for (uint32_t i = 0; i < t->n_columns; i++) {
+        uint32_t from;
+        struct value v = {.type = types[i], .null = true};
+        if (mapped(t, rows, map, i, &from))
+            v = column_get(&rows->columns[from], row);
+        column_set(&b->columns[i], 0, &v);
+    }
+    *out = b;
+    return ERR_OK;
+}
+
+static enum err ingest_one(struct ingest *in, const struct batch *rows, const uint32_t *map, uint32_t row, struct err_detail *why)
+{
+    struct batch *b;
+    struct buf text;
+    arena_reset(&in->arena, INGEST_ARENA_KEEP_BYTES);
+    TRY(full_row(in, rows, map, row, &b));
+    buf_init(&text, INGEST_BYTES_MAX);
+    row_json(in->table->columns, b->columns, in->table->n_columns, 0, &text);
+    /* Through the same checks as JSON from outside: one rule for what a row of the table is. */
+    enum err e = text.failed ? ERR_TOO_LARGE : ERR_OK;
+    struct str json = arena_str(&in->arena, buf_str(&text));
+    buf_deinit(&text);
+    if (e == ERR_OK && json.ptr == NULL)
+        e = ERR_NO_MEMORY;
+    if (e != ERR_OK)
+        return e;
+    struct kafka_record rec = {.timestamp = in->shard->wall_us / 1000, .value = json};
+    struct batch *checked = row_decoder_batch(&in->decoder, 1, &in->arena);
+    if (checked == NULL)
+        return ERR_NO_MEMORY;
+    TRY(row_decode(&in->decoder, &rec, 0, checked, &in->arena, why));
+    return add_row(in, json, row_key(in, checked, &in->json), why);
+}
+
+enum { RAW_KEY_COLUMN = 3, RAW_VALUE_COLUMN = 4 };
+
+/* A raw topic takes key and value; the rest is the log's. */
+static enum err ingest_raw(struct ingest *in, const struct batch *rows, const uint32_t *map, uint32_t row, struct err_detail *why)
+{
+    struct str field[2] = {{0}, {0}};
+    for (uint32_t i = 0; i < rows->n_columns; i++) {
+        struct value v = column_get(&rows->columns[i], row);
+        if (map[i] == RAW_KEY_COLUMN || map[i] == RAW_VALUE_COLUMN)
+            field[map[i] - RAW_KEY_COLUMN] = v.null ? (struct str){0} : v.as.s;
+        else if (!v.null)
+            return err_set(why, ERR_INVALID_ARGUMENT, "only key and value of a topic can be inserted: the log gives the rest");
+    }
+    return add_row(in, field[1], field[0], why);
+}
+
+enum err ingest_batch(struct ingest *in, const struct batch *rows, const uint32_t *map, uint32_t *bad_row, struct err_detail *why)
+{
+    for (uint32_t i = 0; i < rows->n_rows; i++) {
+        *bad_row = i;
+        TRY(in->decoder.json != NULL ? ingest_one(in, rows, map, i, why) : ingest_raw(in, rows, map, i, why));
+    }
+    return ERR_OK;
+}
+
+static void commit_finish(struct ingest *in)
+{
+    for (uint32_t i = 0; i < in->table->topic->n_partitions; i++)
+        records_clear(&in->parts[i], 1 << 20);
+    in->n_rows = 0;
+    in->round_robin++;
+    in->done(in->arg, in->err, &in->why);
+}
+
+static void append_done(struct append_request *r)
+{
+    struct ingest *in = r->arg;
+    if (r->err != ERR_OK && in->err == ERR_OK) {
+        in->err = r->err;
+        in->why = r->why;
+    }
+    if (--in->n_pending == 0)
+        commit_finish(in);
+}
+
+void ingest_commit(struct ingest *in, void (*done)(void *arg, enum err e, const struct err_detail *why), void *arg)
+{
+    CHECK(in->n_pending == 0);
+    in->done = done;
+    in->arg = arg;
+    in->err = ERR_OK;
+    in->why = (struct err_detail){0};
+    in->n_pending = 1;   /* held until all are sent */
+    for (uint32_t i = 0; i < in->table->topic->n_partitions; i++) {
+        struct records *p = &in->parts[i];
+        enum err e = records_finish(p, &in->why);
+        if (e != ERR_OK)
+            in->err = e;
+        if (p->bytes.len == 0 || in->err != ERR_OK)
+            continue;
+        in->appends[i] = (struct append_request){.topic = in->table->topic, .partition = i, .batches = p->bytes.ptr,
+                                                 .n_bytes = p->bytes.len, .n_records = p->n_records,
+                                                 .want_durable = true, .done = append_done, .arg = in};
+        in->n_pending++;
+        shard_append(in->shard, &in->appends[i]);
+    }
+    if (--in->n_pending == 0)
+        commit_finish(in);
+}
+
+void ingest_close(struct ingest *in)
+{
+    if (in == NULL)
+        return;
+    CHECK(in->n_pending == 0);
+    for (uint32_t i = 0; i < in->table->topic->n_partitions; i++)
+        records_deinit(&in->parts[i]);
+    mem_free(in->parts);
+    mem_free(in->appends);
+    row_decoder_deinit(&in->decoder);
+    arena_deinit(&in->arena);
+    buf_deinit(&in->json);
+    catalog_unref(in->catalog);
+    mem_free(in);
+}

@@ -1,0 +1,519 @@
+#include "engine/partition.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "engine/coordinator.h"
+
+#include <stdio.h>
+
+enum { FLUSH_RING_SLOTS = 4096, RETENTION_PERIOD_MS = 10000 };
+
+/* One per shard: flushes files so that the loop never waits for a disk. */
+struct flush_worker {
+    struct engine *engine;
+    struct host_worker *worker, *shard_worker;
+    struct ring jobs, done;
+    _Atomic bool stop;
+    uint32_t in_flight;               /* jobs pushed and not taken back: the shard's */
+    struct shard_timer retention;
+    struct shard *shard;
+};
+
+static bool flush_turn(void *arg)
+{
+    struct flush_worker *f = arg;
+    struct flush_job *job = ring_pop(&f->jobs);
+    if (job == NULL) {
+        if (atomic_load(&f->stop))
+            return false;
+        host_poll(f->worker, NULL, 0, INT64_MAX);
+        return true;
+    }
+    int64_t began = host_mono_ns(f->engine->host);
+    log_sync_run(f->engine->host, &job->sync);
+    stat_add(&f->engine->flushes, 1);
+    stat_add(&f->engine->flush_ns, (uint64_t)(host_mono_ns(f->engine->host) - began));
+    CHECK(ring_push(&f->done, job));
+    host_worker_wake(f->shard_worker);
+    return true;
+}
+
+struct part *part_find(struct shard *s, uint32_t topic_number, uint32_t partition)
+{
+    return map_get(&s->parts, part_key(topic_number, partition));
+}
+
+static void topic_config(const struct topic *t, struct log_config *c)
+{
+    *c = log_config_default;
+    if (t->segment_bytes > 0)
+        c->segment_bytes = (uint64_t)t->segment_bytes;
+    if (t->batch_bytes_max > 0)
+        c->batch_bytes_max = (uint32_t)t->batch_bytes_max;
+    c->retention_bytes = t->retention_bytes;
+    c->retention_ms = t->retention_ms;
+    c->manual_watermark = t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE || t->kind == TOPIC_DEAD_LETTERS;
+}
+
+enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, struct part **out, struct err_detail *why)
+{
+    char dir[HOST_PATH_MAX];
+    engine_partition_dir(s->engine, t->number, partition, dir, sizeof(dir));
+    struct log_config config;
+    topic_config(t, &config);
+    struct part *p = mem_zalloc(1, sizeof(*p));
+    if (p == NULL)
+        return ERR_NO_MEMORY;
+    *p = (struct part){.shard = s, .topic_number = t->number, .partition = partition, .kind = t->kind,
+                       .stats = &engine_topic_stats(s->engine, t->number)->parts[partition],
+                       .keep_from = INT64_MAX, .advance_told = -1};
+    list_init(&p->dirty_link);
+    list_init(&p->appends);
+    list_init(&p->waits);
+    struct log_recovery recovery;
+    enum err e = log_open(s->engine->host, dir, &config, &p->log, &recovery, why);
+    if (e == ERR_OK && (e = map_put(&s->parts, part_key(t->number, partition), p)) != ERR_OK)
+        log_close(p->log);
+    if (e != ERR_OK) {
+        mem_free(p);
+        return e;
+    }
+    if (recovery.quarantined)
+        engine_note(s->engine, "error", "topic %.*s partition %u is damaged from offset %lld on: it is served up to there",
+                    STR_ARG(t->name), partition, (long long)recovery.quarantine_offset);
+    if (recovery.torn_bytes > 0)
+        engine_note(s->engine, "info", "topic %.*s partition %u: cut %llu bytes of an unfinished write",
+                    STR_ARG(t->name), partition, (unsigned long long)recovery.torn_bytes);
+    part_publish(p);
+    *out = p;
+    return ERR_OK;
+}
+
+/* ---- telling others ---- */
+
+static void advance_done(struct shard *s, struct shard_call *c);
+
+static void advance_tell(struct part *p)
+{
+    int64_t durable = log_durable_offset(p->log);
+    if (p->kind == TOPIC_INTERNAL || p->advance_in_flight || durable == p->advance_told || p->dropped)
+        return;
+    p->advance_told = durable;
+    p->advance_in_flight = true;
+    p->advance = (struct shard_call){.run = coordinator_on_advance, .done = advance_done};
+    shard_call(p->shard, 0, &p->advance);
+}
+
+static void part_free(struct part *p)
+{
+    if (log_delete(p->log) != ERR_OK)
+        engine_note(p->shard->engine, "warning", "files of dropped topic %u partition %u could not be removed",
+                    p->topic_number, p->partition);
+    mem_free(p);
+}
+
+static void part_free_if_unused(struct part *p)
+{
+    if (p->dropped && !p->syncing && !p->advance_in_flight)
+        part_free(p);
+}
+
+static void advance_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct part *p = CONTAINER_OF(c, struct part, advance);
+    p->advance_in_flight = false;
+    if (p->dropped)
+        part_free_if_unused(p);
+    else
+        advance_tell(p);
+}
+
+static void wait_finish(struct part *p, struct wait_request *r, enum err e)
+{
+    list_remove(&r->link);
+    r->err = e;
+    shard_call_reply(p->shard, &r->call);
+}
+
+void part_publish(struct part *p)
+{
+    int64_t hwm = log_high_watermark(p->log);
+    stat_set(&p->stats->start, log_start_offset(p->log));
+    stat_set(&p->stats->high_watermark, hwm);
+    stat_set(&p->stats->durable, log_durable_offset(p->log));
+    stat_set(&p->stats->end, log_end_offset(p->log));
+    atomic_store_explicit(&p->stats->bytes, log_size_bytes(p->log), memory_order_relaxed);
+    LIST_FOR_SAFE(it, next, &p->waits)
+    {
+        struct wait_request *r = LIST_ENTRY(it, struct wait_request, link);
+        if (hwm > r->offset)
+            wait_finish(p, r, ERR_OK);
+    }
+    advance_tell(p);
+}
+
+void part_commit(struct part *p, int64_t offset)
+{
+    if (offset <= log_high_watermark(p->log))
+        return;
+    log_raise_watermark(p->log, offset);
+    part_publish(p);
+}
+
+/* ---- appends and flushes ---- */
+
+static void mark_dirty(struct part *p)
+{
+    if (list_empty(&p->dirty_link))
+        list_add(&p->shard->dirty, &p->dirty_link);
+}
+
+enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base, struct err_detail *why)
+{
+    TRY(log_append(p->log, batches, n, -1, base, why));
+    stat_add(&p->stats->appended_records, n_records);
+    stat_add(&p->stats->appended_bytes, n);
+    mark_dirty(p);
+    return ERR_OK;
+}
+
+static void append_reply(struct part *p, struct append_request *r, enum err e)
+{
+    r->err = e;
+    r->log_start_offset = log_start_offset(p->log);
+    shard_call_reply(p->shard, &r->call);
+}
+
+static void append_run(struct shard *s, struct shard_call *c)
+{
+    struct append_request *r = CONTAINER_OF(c, struct append_request, call);
+    struct part *p = part_find(s, r->topic->number, r->partition);
+    if (p == NULL || s->phase != SHARD_RUNNING) {
+        r->err = p == NULL ? ERR_UNKNOWN_PARTITION : ERR_SHUTDOWN;
+        shard_call_reply(s, c);
+        return;
+    }
+    bool allowed = p->kind == TOPIC_USER || (p->kind == TOPIC_INTERNAL && r->internal);
+    if (!allowed) {
+        append_reply(p, r, err_set(&r->why, ERR_WRONG_OBJECT_TYPE, "topic \"%.*s\" is written by the system alone",
+                                   STR_ARG(r->topic->name)));
+        return;
+    }
+    enum err e = part_append(p, r->batches, r->n_bytes, r->n_records, &r->base_offset, &r->why);
+    if (e != ERR_OK || !r->want_durable) {
+        append_reply(p, r, e);
+        return;
+    }
+    list_add(&p->appends, &r->link);
+}
+
+static void append_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct append_request *r = CONTAINER_OF(c, struct append_request, call);
+    r->done(r);
+}
+
+void shard_append(struct shard *s, struct append_request *r)
+{
+    CHECK(r->partition < r->topic->n_partitions);
+    r->origin = s;
+    r->err = ERR_OK;
+    r->base_offset = -1;
+    r->call = (struct shard_call){.run = append_run, .done = append_done};
+    list_init(&r->link);
+    shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
+}
+
+static void flush_finished(struct part *p)
+{
+    p->syncing = false;
+    enum err e = log_sync_end(p->log, &p->job.sync);
+    if (e != ERR_OK)
+        engine_fatal(p->shard->engine, e, "flushing topic %u partition %u failed: what was not flushed is not acknowledged",
+                     p->topic_number, p->partition);
+    if (p->dropped) {
+        part_free_if_unused(p);
+        return;
+    }
+    int64_t durable = log_durable_offset(p->log);
+    LIST_FOR_SAFE(it, next, &p->appends)
+    {
+        struct append_request *r = LIST_ENTRY(it, struct append_request, link);
+        if (r->base_offset + (int64_t)r->n_records > durable)
+            break;
+        list_remove(&r->link);
+        append_reply(p, r, ERR_OK);
+    }
+    part_publish(p);
+    if (p->durable != NULL)
+        p->durable(p, p->durable_arg);
+    if (log_end_offset(p->log) > durable)
+        mark_dirty(p);
+}
+
+void parts_turn(struct shard *s)
+{
+    struct flush_worker *f = s->flush;
+    struct flush_job *job;
+    while ((job = ring_pop(&f->done)) != NULL) {
+        f->in_flight--;
+        flush_finished(job->part);
+    }
+    bool started = false;
+    LIST_FOR_SAFE(it, next, &s->dirty)
+    {
+        struct part *p = LIST_ENTRY(it, struct part, dirty_link);
+        if (p->syncing)
+            continue;
+        if (f->in_flight == FLUSH_RING_SLOTS)
+            break;
+        list_remove(it);
+        if (!log_sync_begin(p->log, &p->job.sync))
+            continue;
+        p->syncing = true;
+        p->job.part = p;
+        if (s->engine->options.fsync == FSYNC_OS) {
+            p->job.sync.result = ERR_OK;
+            flush_finished(p);
+            continue;
+        }
+        CHECK(ring_push(&f->jobs, &p->job));
+        f->in_flight++;
+        started = true;
+    }
+    if (started)
+        host_worker_wake(f->worker);
+}
+
+/* ---- reads, waits, offsets ---- */
+
+static struct part *find_or_fail(struct shard *s, const struct topic *t, uint32_t partition, enum err *e)
+{
+    struct part *p = part_find(s, t->number, partition);
+    *e = p == NULL ? ERR_UNKNOWN_PARTITION : ERR_OK;
+    return p;
+}
+
+static void read_run(struct shard *s, struct shard_call *c)
+{
+    struct read_request *r = CONTAINER_OF(c, struct read_request, call);
+    struct part *p = find_or_fail(s, r->topic, r->partition, &r->err);
+    if (p != NULL) {
+        r->high_watermark = log_high_watermark(p->log);
+        r->log_start_offset = log_start_offset(p->log);
+        r->err = log_read(p->log, r->offset, r->high_watermark, r->bytes_max, &r->range, &r->why);
+    }
+    shard_call_reply(s, c);
+}
+
+static void read_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct read_request *r = CONTAINER_OF(c, struct read_request, call);
+    r->done(r);
+}
+
+void shard_read(struct shard *s, struct read_request *r)
+{
+    CHECK(r->partition < r->topic->n_partitions);
+    r->origin = s;
+    r->range = (struct log_range){0};
+    r->call = (struct shard_call){.run = read_run, .done = read_done};
+    shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
+}
+
+static void wait_run(struct shard *s, struct shard_call *c)
+{
+    struct wait_request *r = CONTAINER_OF(c, struct wait_request, call);
+    struct part *p = find_or_fail(s, r->topic, r->partition, &r->err);
+    if (p != NULL && s->phase != SHARD_RUNNING)
+        r->err = ERR_SHUTDOWN;
+    if (p != NULL && r->err == ERR_OK && log_high_watermark(p->log) <= r->offset) {
+        list_add(&p->waits, &r->link);
+        return;
+    }
+    shard_call_reply(s, c);
+}
+
+/* A wait is over for its caller when the wait, and the cancel if one was sent, have come back. The state is the caller's
+ * alone; the owner knows by the link whether the wait is still parked. */
+enum { WAIT_FINISHED = 1, WAIT_CANCELING = 2 };
+
+static void wait_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct wait_request *r = CONTAINER_OF(c, struct wait_request, call);
+    r->state |= WAIT_FINISHED;
+    if ((r->state & WAIT_CANCELING) == 0)
+        r->done(r);
+}
+
+void shard_wait(struct shard *s, struct wait_request *r)
+{
+    CHECK(r->partition < r->topic->n_partitions);
+    r->origin = s;
+    r->state = 0;
+    r->err = ERR_OK;
+    list_init(&r->link);
+    r->call = (struct shard_call){.run = wait_run, .done = wait_done};
+    shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
+}
+
+static void cancel_run(struct shard *s, struct shard_call *c)
+{
+    struct wait_request *r = CONTAINER_OF(c, struct wait_request, cancel);
+    if (!list_empty(&r->link)) {
+        list_remove(&r->link);
+        r->err = ERR_CANCELED;
+        shard_call_reply(s, &r->call);
+    }
+    shard_call_reply(s, c);
+}
+
+static void cancel_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct wait_request *r = CONTAINER_OF(c, struct wait_request, cancel);
+    CHECK(r->state & WAIT_FINISHED);   /* its reply was sent first */
+    r->done(r);
+}
+
+void shard_wait_cancel(struct shard *s, struct wait_request *r)
+{
+    if (r->state & WAIT_CANCELING)
+        return;
+    r->state |= WAIT_CANCELING;
+    r->cancel = (struct shard_call){.run = cancel_run, .done = cancel_done};
+    shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->cancel);
+}
+
+static void offsets_run(struct shard *s, struct shard_call *c)
+{
+    struct offset_request *r = CONTAINER_OF(c, struct offset_request, call);
+    struct part *p = find_or_fail(s, r->topic, r->partition, &r->err);
+    if (p != NULL) {
+        r->log_start_offset = log_start_offset(p->log);
+        r->high_watermark = log_high_watermark(p->log);
+        r->end_offset = log_end_offset(p->log);
+        r->size_bytes = log_size_bytes(p->log);
+        r->found_ms = -1;
+        if (r->timestamp_ms == -1)
+            r->offset = r->high_watermark;
+        else if (r->timestamp_ms == -2)
+            r->offset = r->log_start_offset;
+        else
+            r->err = log_offset_for_time(p->log, r->timestamp_ms, &r->offset, &r->found_ms);
+        if (r->timestamp_ms >= 0 && r->offset >= r->high_watermark)
+            r->offset = r->found_ms = -1;
+    }
+    shard_call_reply(s, c);
+}
+
+static void offsets_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct offset_request *r = CONTAINER_OF(c, struct offset_request, call);
+    r->done(r);
+}
+
+void shard_offsets(struct shard *s, struct offset_request *r)
+{
+    CHECK(r->partition < r->topic->n_partitions);
+    r->origin = s;
+    r->call = (struct shard_call){.run = offsets_run, .done = offsets_done};
+    shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
+}
+
+/* ---- life ---- */
+
+static void part_fail_waiting(struct part *p, enum err e)
+{
+    LIST_FOR_SAFE(it, next, &p->waits)
+        wait_finish(p, LIST_ENTRY(it, struct wait_request, link), e);
+}
+
+void part_drop(struct part *p)
+{
+    map_remove(&p->shard->parts, part_key(p->topic_number, p->partition));
+    list_remove(&p->dirty_link);
+    part_fail_waiting(p, ERR_UNDEFINED_TABLE);
+    LIST_FOR_SAFE(it, next, &p->appends)
+    {
+        list_remove(it);
+        append_reply(p, LIST_ENTRY(it, struct append_request, link), ERR_UNDEFINED_TABLE);
+    }
+    p->dropped = true;
+    part_free_if_unused(p);
+}
+
+static void retention_fire(struct shard_timer *t)
+{
+    struct flush_worker *f = CONTAINER_OF(t, struct flush_worker, retention);
+    struct shard *s = f->shard;
+    struct part *p;
+    for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;)
+        if (log_retain(p->log, s->wall_us / 1000, p->keep_from) > 0)
+            part_publish(p);
+    if (shard_timer_set(s, t, s->mono_ns + (int64_t)RETENTION_PERIOD_MS * 1000000) != ERR_OK)
+        engine_note(s->engine, "error", "out of memory: retention on shard %u stops", s->index);
+}
+
+enum err parts_start(struct shard *s)
+{
+    struct flush_worker *f = mem_zalloc(1, sizeof(*f));
+    if (f == NULL)
+        return ERR_NO_MEMORY;
+    f->engine = s->engine;
+    f->shard = s;
+    f->shard_worker = s->worker;
+    s->flush = f;
+    TRY(ring_init(&f->jobs, FLUSH_RING_SLOTS));
+    TRY(ring_init(&f->done, FLUSH_RING_SLOTS));
+    f->retention.fire = retention_fire;
+    TRY(shard_timer_set(s, &f->retention, s->mono_ns + (int64_t)RETENTION_PERIOD_MS * 1000000));
+    char name[16];
+    snprintf(name, sizeof(name), "flush-%u", s->index);
+    return host_worker_start(s->engine->host, name, flush_turn, f, &f->worker);
+}
+
+void parts_stop(struct shard *s)
+{
+    struct part *p;
+    for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;)
+        part_fail_waiting(p, ERR_SHUTDOWN);
+}
+
+bool parts_idle(struct shard *s)
+{
+    if (!list_empty(&s->dirty))
+        return false;
+    struct part *p;
+    for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;)
+        if (p->syncing)
+            return false;
+    return true;
+}
+
+void parts_join_flush(struct shard *s)
+{
+    atomic_store(&s->flush->stop, true);
+    host_worker_wake(s->flush->worker);
+}
+
+void parts_close(struct shard *s)
+{
+    struct part *p;
+    for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
+        log_close(p->log);
+        mem_free(p);
+    }
+    map_deinit(&s->parts);
+    if (s->flush != NULL) {
+        ring_deinit(&s->flush->jobs);
+        ring_deinit(&s->flush->done);
+        mem_free(s->flush);
+        s->flush = NULL;
+    }
+}

@@ -1,0 +1,214 @@
+#include "engine/source.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "wire/json.h"
+
+enum { RAW_PARTITION, RAW_OFFSET, RAW_TIMESTAMP, RAW_KEY, RAW_VALUE, RAW_HEADERS, RAW_COLUMNS };
+
+enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
+{
+    *d = (struct row_decoder){.rel = rel};
+    if (rel->kind == REL_RAW_TOPIC || (rel->kind == REL_TABLE && rel->format == FORMAT_RAW))
+        return ERR_OK;
+    struct json_field *fields = mem_zalloc(rel->n_columns + 1, sizeof(*fields));
+    if (fields == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < rel->n_columns; i++) {
+        const struct column_def *c = &rel->columns[i];
+        fields[i] = (struct json_field){.name = c->name, .type = c->type, .typmod = c->typmod, .not_null = c->not_null,
+                                        .wanted = true};
+    }
+    enum err e = json_decoder_new(fields, rel->n_columns, &d->json);
+    mem_free(fields);
+    return e;
+}
+
+void row_decoder_deinit(struct row_decoder *d) { json_decoder_free(d->json); }
+
+struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a)
+{
+    static const enum type raw[RAW_COLUMNS] = {TYPE_INT4, TYPE_INT8, TYPE_TIMESTAMPTZ, TYPE_TEXT, TYPE_TEXT, TYPE_JSONB};
+    return d->json != NULL ? json_decoder_batch(d->json, rows, a) : batch_new(raw, RAW_COLUMNS, rows, a);
+}
+
+/* Text that is not UTF-8 has no place in a text column: NULL. */
+static void put_text(struct column *c, uint32_t row, struct str s)
+{
+    bool null = s.ptr == NULL || !str_utf8_valid(s);
+    c->nulls[row] = null;
+    column_str(c)[row] = null ? (struct str){"", 0} : s;
+}
+
+static enum err raw_headers(const struct kafka_record *rec, struct column *c, uint32_t row, struct arena *a)
+{
+    c->nulls[row] = rec->n_headers == 0;
+    column_str(c)[row] = (struct str){"", 0};
+    if (rec->n_headers == 0)
+        return ERR_OK;
+    struct buf text;
+    buf_init(&text, 16 << 20);
+    struct str rest = rec->headers;
+    struct kafka_header h;
+    buf_put_u8(&text, '{');
+    while (kafka_record_header(&rest, &h)) {
+        if (text.len > 1)
+            buf_put_str(&text, STR(", "));
+        json_write_string(&text, str_utf8_valid(h.key) ? h.key : STR("?"));
+        buf_put_str(&text, STR(": "));
+        if (h.value.ptr == NULL || !str_utf8_valid(h.value))
+            buf_put_str(&text, STR("null"));
+        else
+            json_write_string(&text, h.value);
+    }
+    buf_put_u8(&text, '}');
+    struct value v;
+    enum err e = text.failed ? ERR_LIMIT : value_parse(TYPE_JSONB, buf_str(&text), a, &v, NULL);
+    if (e == ERR_OK)
+        v.as.s = arena_str(a, v.as.s);
+    buf_deinit(&text);
+    if (e == ERR_OK)
+        column_str(c)[row] = v.as.s;
+    else
+        c->nulls[row] = 1;
+    return e == ERR_NO_MEMORY || (e == ERR_OK && v.as.s.ptr == NULL) ? ERR_NO_MEMORY : ERR_OK;
+}
+
+static enum err raw_decode(const struct kafka_record *rec, uint32_t partition, struct batch *b, struct arena *a)
+{
+    uint32_t row = b->n_rows;
+    column_i4(&b->columns[RAW_PARTITION])[row] = (int32_t)partition;
+    column_i8(&b->columns[RAW_OFFSET])[row] = rec->offset;
+    column_i8(&b->columns[RAW_TIMESTAMP])[row] = rec->timestamp < 0 ? 0 : rec->timestamp * 1000;
+    b->columns[RAW_TIMESTAMP].nulls[row] = rec->timestamp < 0 || rec->timestamp > INT64_MAX / 1000;
+    put_text(&b->columns[RAW_KEY], row, rec->key);
+    put_text(&b->columns[RAW_VALUE], row, rec->value);
+    return raw_headers(rec, &b->columns[RAW_HEADERS], row, a);
+}
+
+/* The far future is measured from the record's own timestamp, so that a replay years later decides alike. */
+static enum err check_event_time(const struct relation *rel, const struct kafka_record *rec, const struct batch *b,
+                                 struct err_detail *why)
+{
+    const struct column_def *def = &rel->columns[rel->event_time];
+    const struct column *c = &b->columns[rel->event_time];
+    if (column_is_null(c, b->n_rows))
+        return err_set(why, ERR_NULL_VIOLATION, "column \"%.*s\": the event time is missing", STR_ARG(def->name));
+    int64_t ts = column_i8(c)[b->n_rows];
+    if (ts == INT64_MIN || ts == INT64_MAX)
+        return err_set(why, ERR_DATETIME_RANGE, "column \"%.*s\": the event time is infinite", STR_ARG(def->name));
+    if (rel->future_us_max == 0 || rec->timestamp < 0 || rec->timestamp > INT64_MAX / 2000)
+        return ERR_OK;
+    if (ts / 1000 - rec->timestamp > rel->future_us_max / 1000)
+        return err_set(why, ERR_FUTURE_EVENT_TIME,
+                       "column \"%.*s\": the event time is more than max_future (%lld s) after the record was sent",
+                       STR_ARG(def->name), (long long)(rel->future_us_max / 1000000));
+    return ERR_OK;
+}
+
+enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition, struct batch *b, struct arena *a,
+                    struct err_detail *why)
+{
+    if (d->json == NULL)
+        TRY(raw_decode(rec, partition, b, a));
+    else if (rec->value.ptr == NULL)
+        return err_set(why, ERR_MALFORMED, "the record has no value: a JSON object was expected");
+    else
+        TRY(json_decode_row(d->json, rec->value, b, a, why));
+    if (d->rel->event_time >= 0)
+        TRY(check_event_time(d->rel, rec, b, why));
+    b->n_rows++;
+    return ERR_OK;
+}
+
+void scratch_reset(struct scratch_pool *p, size_t keep_bytes)
+{
+    for (uint32_t i = 0; i < p->used; i++)
+        if (p->bufs[i]->cap > keep_bytes)
+            buf_deinit(p->bufs[i]);
+    p->used = 0;
+}
+
+void scratch_deinit(struct scratch_pool *p)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        buf_deinit(p->bufs[i]);
+        mem_free(p->bufs[i]);
+    }
+    p->n = p->used = 0;
+}
+
+static struct buf *scratch_take(struct scratch_pool *p)
+{
+    if (p->used == p->n) {
+        struct buf *b = p->n == SCRATCHES_MAX ? NULL : mem_zalloc(1, sizeof(*b));
+        if (b == NULL)
+            return NULL;
+        buf_init(b, KAFKA_BATCH_DECODED_BYTES_MAX);
+        p->bufs[p->n++] = b;
+    }
+    return p->bufs[p->used++];
+}
+
+enum err record_reader_load(struct record_reader_state *r, const struct log_range *range, struct arena *a)
+{
+    char *bytes = arena_alloc(a, range->len);
+    if (bytes == NULL)
+        return ERR_NO_MEMORY;
+    TRY(host_file_read(range->file, range->at, bytes, range->len));
+    r->run = (struct str){bytes, range->len};
+    r->in_batch = false;
+    return ERR_OK;
+}
+
+/* Opens the next batch of the run; false at its end. A transaction's marker has no records. */
+static enum err next_batch(struct record_reader_state *r, struct compress *c, struct scratch_pool *pool, bool *opened,
+                           struct err_detail *why)
+{
+    *opened = false;
+    struct kafka_batch header;
+    while (r->run.len > 0) {
+        enum err e = kafka_batch_parse(r->run, &header, why);
+        if (e == ERR_OK && header.bytes > r->run.len)
+            e = err_set(why, ERR_BAD_RECORD_BATCH, "a record batch is cut off");
+        if (e != ERR_OK) {
+            r->run.len = 0;   /* nothing behind it can be found */
+            return e;
+        }
+        struct str bytes = {r->run.ptr, header.bytes};
+        r->run = (struct str){r->run.ptr + header.bytes, r->run.len - header.bytes};
+        if (header.control)
+            continue;
+        struct buf *scratch = header.codec == COMPRESS_NONE ? NULL : scratch_take(pool);
+        if (header.codec != COMPRESS_NONE && scratch == NULL)
+            return ERR_NO_MEMORY;
+        TRY(kafka_records_open(&r->it, bytes, c, scratch, why));
+        r->in_batch = *opened = true;
+        return ERR_OK;
+    }
+    return ERR_OK;
+}
+
+enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to, struct compress *c, struct scratch_pool *pool,
+                            struct kafka_record *out, size_t max, size_t *n, struct err_detail *why)
+{
+    *n = 0;
+    while (*n < max) {
+        if (!r->in_batch) {
+            bool opened;
+            TRY(next_batch(r, c, pool, &opened, why));
+            if (!opened)
+                return ERR_OK;
+        }
+        size_t got = kafka_records_read(&r->it, out + *n, max - *n), kept = 0;
+        for (size_t i = 0; i < got; i++)
+            if (out[*n + i].offset >= from && out[*n + i].offset < to)
+                out[*n + kept++] = out[*n + i];
+        *n += kept;
+        if (got > 0)
+            continue;
+        r->in_batch = false;
+        TRY(kafka_records_end(&r->it, why));
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,327 @@
+/* What the system knows of itself: the rows of sys.*, the metrics, the running pipeline. All of it is read from the catalog and
+ * from statistics that shards publish; nothing is asked of another shard. */
+#include "base/check.h"
+#include "base/mem.h"
+#include "engine/query_int.h"
+#include "engine/records.h"
+#include "wire/json.h"
+
+#include <stdio.h>
+
+static const char *topic_kind_name(const struct catalog *c, const struct topic *t)
+{
+    switch (t->kind) {
+    case TOPIC_CHANGELOG:
+        return "view";
+    case TOPIC_LATE:
+        return "late";
+    case TOPIC_DEAD_LETTERS:
+    case TOPIC_INTERNAL:
+        return "internal";
+    case TOPIC_USER:
+        break;
+    }
+    for (uint32_t i = 0; i < c->n_relations; i++)
+        if (c->relations[i]->topic == t && c->relations[i]->kind == REL_TABLE)
+            return "table";
+    return "raw";
+}
+
+static const char *relation_kind_name(const struct relation *r)
+{
+    return r->kind == REL_VIEW ? "view" : r->kind == REL_SYSTEM ? "system" : r->kind == REL_RAW_TOPIC ? "topic" : "table";
+}
+
+static const char *view_status_name(const struct relation_stats *s)
+{
+    int status = atomic_load(&((struct relation_stats *)(uintptr_t)s)->status);
+    return status == VIEW_FAILED ? "failed" : status == VIEW_LIVE ? "live" : "backfilling";
+}
+
+/* ---- rows of sys.* ---- */
+
+/* Rows being written: each put_* fills the next column of the row in work. */
+struct rows {
+    struct batch *batch;
+    struct arena *arena;
+    uint32_t column;
+    bool failed;
+};
+
+static void put(struct rows *r, struct value v)
+{
+    if (type_info(v.type)->by_ref && !v.null) {
+        v.as.s = arena_str(r->arena, v.as.s);
+        r->failed |= v.as.s.ptr == NULL;
+    }
+    CHECK(r->batch->columns[r->column].type == v.type);
+    if (!r->failed)
+        column_set(&r->batch->columns[r->column], r->batch->n_rows, &v);
+    if (++r->column == r->batch->n_columns) {
+        r->column = 0;
+        r->batch->n_rows++;
+    }
+}
+static void put_text(struct rows *r, struct str s)
+{
+    put(r, (struct value){.type = TYPE_TEXT, .null = s.ptr == NULL, .as.s = s});
+}
+static void put_i4(struct rows *r, uint32_t v) { put(r, (struct value){.type = TYPE_INT4, .as.i4 = (int32_t)v}); }
+static void put_i8(struct rows *r, int64_t v) { put(r, (struct value){.type = TYPE_INT8, .as.i8 = v}); }
+static void put_bool(struct rows *r, bool v) { put(r, (struct value){.type = TYPE_BOOL, .as.b = v}); }
+static void put_time(struct rows *r, int64_t us)
+{
+    put(r, (struct value){.type = TYPE_TIMESTAMPTZ, .null = us == INT64_MIN, .as.i8 = us});
+}
+
+static void tables_rows(struct shard *s, struct rows *r)
+{
+    for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
+        const struct relation *rel = s->catalog->relations[i];
+        put_text(r, rel->name);
+        put_text(r, str_of(relation_kind_name(rel)));
+        put_text(r, rel->topic == NULL ? (struct str){0} : rel->topic->name);
+        put_i4(r, rel->topic == NULL ? 0 : rel->topic->n_partitions);
+        put_i4(r, rel->n_columns);
+        put_text(r, rel->sql.len == 0 ? (struct str){0} : rel->sql);
+    }
+}
+
+static void columns_rows(struct shard *s, struct rows *r)
+{
+    for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
+        const struct relation *rel = s->catalog->relations[i];
+        for (uint32_t c = 0; c < rel->n_columns; c++) {
+            put_text(r, rel->name);
+            put_text(r, rel->columns[c].name);
+            put_text(r, str_of(type_info(rel->columns[c].type)->name));
+            put_bool(r, rel->columns[c].not_null);
+            put_i4(r, c + 1);
+        }
+    }
+}
+
+static void topics_rows(struct shard *s, struct rows *r)
+{
+    for (uint32_t i = 0; i < s->catalog->n_topics; i++) {
+        const struct topic *t = s->catalog->topics[i];
+        const struct topic_stats *st = engine_topic_stats(s->engine, t->number);
+        int64_t start = 0, end = 0, bytes = 0;
+        for (uint32_t p = 0; p < t->n_partitions; p++) {
+            start += stat_get(&st->parts[p].start);
+            end += stat_get(&st->parts[p].end);
+            bytes += (int64_t)stat_getu(&st->parts[p].bytes);
+        }
+        put_text(r, t->name);
+        put_text(r, str_of(topic_kind_name(s->catalog, t)));
+        put_i4(r, t->n_partitions);
+        put_i8(r, start);
+        put_i8(r, end);
+        put_i8(r, bytes);
+    }
+}
+
+static void partitions_rows(struct shard *s, struct rows *r)
+{
+    for (uint32_t i = 0; i < s->catalog->n_topics; i++) {
+        const struct topic *t = s->catalog->topics[i];
+        struct topic_stats *st = engine_topic_stats(s->engine, t->number);
+        for (uint32_t p = 0; p < t->n_partitions; p++) {
+            put_text(r, t->name);
+            put_i4(r, p);
+            put_i8(r, stat_get(&st->parts[p].start));
+            put_i8(r, stat_get(&st->parts[p].high_watermark));
+            put_i8(r, stat_get(&st->parts[p].end));
+            put_i8(r, (int64_t)stat_getu(&st->parts[p].bytes));
+            put_time(r, stat_get(&st->parts[p].watermark_us));
+            put_bool(r, atomic_load(&st->parts[p].idle));
+        }
+    }
+}
+
+static void views_rows(struct shard *s, struct rows *r)
+{
+    for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
+        const struct relation *rel = s->catalog->relations[i];
+        if (rel->kind != REL_VIEW)
+            continue;
+        const struct relation_stats *st = engine_relation_stats(s->engine, rel->number);
+        put_text(r, rel->name);
+        put_text(r, rel->view->sql);
+        put_text(r, rel->view->emit_final ? STR("final") : STR("changes"));
+        put_text(r, rel->view->source->name);
+        put_time(r, stat_get(&st->watermark_us));
+        put_i8(r, (int64_t)stat_getu(&st->rows_in));
+        put_i8(r, (int64_t)stat_getu(&st->rows_out));
+        put_i8(r, (int64_t)stat_getu(&st->late_rows));
+        put_i8(r, stat_get(&st->groups));
+        put_i8(r, stat_get(&st->state_bytes));
+        put_text(r, str_of(view_status_name(st)));
+    }
+}
+
+static void metric_row(void *arg, const char *name, const char *labels, double value, const char *help, bool counter)
+{
+    (void)help;
+    (void)counter;
+    struct rows *r = arg;
+    struct value parsed;
+    /* Labels are a="b",c="d": the names are quoted to make JSON of them. */
+    struct buf text;
+    buf_init(&text, 4096);
+    bool in_name = true;
+    buf_put_str(&text, labels[0] == '\0' ? STR("{") : STR("{\""));
+    for (const char *p = labels; *p != '\0'; p++) {
+        if (in_name && *p == '=') {
+            buf_put_str(&text, STR("\": "));
+            in_name = false;
+        } else if (*p == ',' && p[-1] == '"') {
+            buf_put_str(&text, STR(", \""));
+            in_name = true;
+        } else {
+            buf_put_u8(&text, (uint8_t)*p);
+        }
+    }
+    buf_put_u8(&text, '}');
+    bool valid = value_parse(TYPE_JSONB, buf_str(&text), r->arena, &parsed, NULL) == ERR_OK;
+    put_text(r, str_of(name));
+    put(r, (struct value){.type = TYPE_JSONB, .null = !valid, .as.s = valid ? parsed.as.s : (struct str){0}});
+    put(r, (struct value){.type = TYPE_FLOAT8, .as.f8 = value});
+    buf_deinit(&text);
+}
+
+static void count_metric(void *arg, const char *name, const char *labels, double value, const char *help, bool counter)
+{
+    (void)name;
+    (void)labels;
+    (void)value;
+    (void)help;
+    (void)counter;
+    ++*(uint32_t *)arg;
+}
+
+static void metrics_rows(struct shard *s, struct rows *r) { engine_metrics(s, metric_row, r); }
+
+struct sys_table {
+    const char *name;
+    void (*rows)(struct shard *s, struct rows *r);
+};
+static const struct sys_table sys_tables[] = {
+    {"sys.columns", columns_rows}, {"sys.metrics", metrics_rows}, {"sys.partitions", partitions_rows},
+    {"sys.tables", tables_rows},   {"sys.topics", topics_rows},   {"sys.views", views_rows},
+};
+
+/* An upper bound of the rows that any of the tables has now. */
+static uint32_t rows_bound(struct shard *s)
+{
+    uint32_t partitions = 0, columns = 0, metrics = 0;
+    for (uint32_t i = 0; i < s->catalog->n_topics; i++)
+        partitions += s->catalog->topics[i]->n_partitions;
+    for (uint32_t i = 0; i < s->catalog->n_relations; i++)
+        columns += s->catalog->relations[i]->n_columns;
+    engine_metrics(s, count_metric, &metrics);
+    return partitions + columns + metrics + s->catalog->n_relations + 64;
+}
+
+enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a, struct batch **out)
+{
+    enum type *types = arena_alloc(a, (rel->n_columns + 1) * sizeof(*types));
+    if (types == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < rel->n_columns; i++)
+        types[i] = rel->columns[i].type;
+    struct rows r = {.arena = a, .batch = batch_new(types, rel->n_columns, rows_bound(s), a)};
+    if (r.batch == NULL)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < ARRAY_LEN(sys_tables); i++)
+        if (str_eq(rel->name, str_of(sys_tables[i].name)))
+            sys_tables[i].rows(s, &r);
+    *out = r.batch;
+    return r.failed ? ERR_NO_MEMORY : ERR_OK;
+}
+
+/* ---- metrics ---- */
+
+struct relation_metric {
+    const char *name, *help;
+    bool counter, views_only;
+    size_t offset;
+};
+#define RELATION_METRIC(n, h, c, v, field) {n, h, c, v, offsetof(struct relation_stats, field)}
+static const struct relation_metric relation_metrics[] = {
+    RELATION_METRIC("tidemill_rows_total", "Rows read by a table's reader or by a view", true, false, rows_in),
+    RELATION_METRIC("tidemill_rows_out_total", "Changes that a view wrote", true, true, rows_out),
+    RELATION_METRIC("tidemill_late_rows_total", "Rows that came after all their windows had closed", true, true, late_rows),
+    RELATION_METRIC("tidemill_dead_letters_total", "Rows that could not be used", true, false, dead_letters),
+    RELATION_METRIC("tidemill_groups", "Groups in a view's state", false, true, groups),
+    RELATION_METRIC("tidemill_state_bytes", "Memory of a view's state", false, true, state_bytes),
+};
+
+/* Prometheus wants all samples of a name together: names outside, relations inside. */
+static void relation_samples(struct engine *e, const struct catalog *c, const struct relation_metric *m,
+                             void (*each)(void *, const char *, const char *, double, const char *, bool), void *arg)
+{
+    char labels[NAME_BYTES_MAX + 64];
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *rel = c->relations[i];
+        if (rel->kind == REL_SYSTEM || rel->kind == REL_RAW_TOPIC || (m->views_only && rel->kind != REL_VIEW))
+            continue;
+        const struct relation_stats *st = engine_relation_stats(e, rel->number);
+        const _Atomic uint64_t *v = (const _Atomic uint64_t *)(const void *)((const char *)st + m->offset);
+        snprintf(labels, sizeof(labels), "%s=\"%.*s\"", rel->kind == REL_VIEW ? "view" : "table", STR_ARG(rel->name));
+        each(arg, m->name, labels, (double)(int64_t)stat_getu(v), m->help, m->counter);
+    }
+}
+
+static void watermark_samples(struct engine *e, const struct catalog *c,
+                              void (*each)(void *, const char *, const char *, double, const char *, bool), void *arg)
+{
+    char labels[NAME_BYTES_MAX + 64];
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *rel = c->relations[i];
+        if (rel->kind != REL_VIEW && rel->kind != REL_TABLE)
+            continue;
+        int64_t us = stat_get(&engine_relation_stats(e, rel->number)->watermark_us);
+        if (us == INT64_MIN)
+            continue;
+        snprintf(labels, sizeof(labels), "%s=\"%.*s\"", rel->kind == REL_VIEW ? "view" : "table", STR_ARG(rel->name));
+        each(arg, "tidemill_watermark_seconds", labels, (double)us / 1e6, "Event time up to which input is complete", false);
+    }
+}
+
+static void topic_samples(struct engine *e, const struct catalog *c, bool bytes,
+                          void (*each)(void *, const char *, const char *, double, const char *, bool), void *arg)
+{
+    char labels[NAME_BYTES_MAX + 64];
+    for (uint32_t i = 0; i < c->n_topics; i++) {
+        const struct topic_stats *st = engine_topic_stats(e, c->topics[i]->number);
+        uint64_t sum = 0;
+        for (uint32_t p = 0; p < st->n; p++)
+            sum += stat_getu(bytes ? &st->parts[p].bytes : &st->parts[p].appended_records);
+        snprintf(labels, sizeof(labels), "topic=\"%.*s\"", STR_ARG(c->topics[i]->name));
+        if (bytes)
+            each(arg, "tidemill_topic_bytes", labels, (double)sum, "Bytes of a topic on disk", false);
+        else
+            each(arg, "tidemill_topic_records_total", labels, (double)sum, "Records appended since the start", true);
+    }
+}
+
+void engine_metrics(struct shard *s,
+                    void (*each)(void *arg, const char *name, const char *labels, double value, const char *help, bool counter),
+                    void *arg)
+{
+    struct engine *e = s->engine;
+    const struct catalog *c = s->catalog;
+    for (uint32_t i = 0; i < e->n_metrics; i++) {
+        const struct metric *m = &e->metrics[i];
+        each(arg, m->name, m->labels, (double)stat_getu(m->value), m->help, m->counter);
+    }
+    each(arg, "tidemill_memory_bytes", "", (double)mem_used(), "Memory allocated", false);
+    each(arg, "tidemill_ready", "", engine_ready(e), "1 when recovery is over", false);
+    each(arg, "tidemill_uptime_seconds", "", (double)(host_mono_ns(e->host) - e->started_ns) / 1e9, "Time since the start", false);
+    for (size_t i = 0; i < ARRAY_LEN(relation_metrics); i++)
+        relation_samples(e, c, &relation_metrics[i], each, arg);
+    watermark_samples(e, c, each, arg);
+    topic_samples(e, c, false, each, arg);
+    topic_samples(e, c, true, each, arg);
+}

@@ -1,0 +1,157 @@
+#include "engine/view_run.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "engine/epochs.h"
+
+#include <stdio.h>
+
+enum { VIEW_PROGRAM_BYTES_MAX = 64 << 20 };
+
+/* A PROJECT over the aggregate's input that computes all that a packet carries: keys, then arguments, then filters. */
+static enum err packet_node(struct view_run *v, struct plan_node **out)
+{
+    const struct plan_node *agg = v->aggregate;
+    uint32_t n = agg->n_exprs, max = n + 2 * agg->n_aggs;
+    const struct expr **exprs = arena_alloc(&v->arena, (max + 1) * sizeof(struct expr *));
+    struct plan_node *node = arena_zalloc(&v->arena, 1, sizeof(*node));
+    v->arg_column = arena_alloc(&v->arena, (agg->n_aggs + 1) * sizeof(uint32_t));
+    v->filter_column = arena_alloc(&v->arena, (agg->n_aggs + 1) * sizeof(uint32_t));
+    if (exprs == NULL || node == NULL || v->arg_column == NULL || v->filter_column == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++)
+        exprs[i] = agg->exprs[i];
+    for (uint32_t i = 0; i < agg->n_aggs; i++) {
+        v->arg_column[i] = agg->aggs[i].arg == NULL ? UINT32_MAX : n;
+        if (agg->aggs[i].arg != NULL)
+            exprs[n++] = agg->aggs[i].arg;
+    }
+    for (uint32_t i = 0; i < agg->n_aggs; i++) {
+        v->filter_column[i] = agg->aggs[i].filter == NULL ? UINT32_MAX : n;
+        if (agg->aggs[i].filter != NULL)
+            exprs[n++] = agg->aggs[i].filter;
+    }
+    *node = (struct plan_node){.kind = PLAN_PROJECT, .input = agg->input, .n_exprs = n, .exprs = exprs};
+    *out = node;
+    return ERR_OK;
+}
+
+static enum err compile_aggregate(struct view_run *v, struct err_detail *why)
+{
+    const struct plan_node *agg = v->aggregate;
+    struct plan_node *node;
+    TRY(packet_node(v, &node));
+    TRY(chain_compile(node, v->scan, &v->arena, &v->source_chain, why));
+    TRY(chain_compile(v->root, agg, &v->arena, &v->result_chain, why));
+    v->n_keys = agg->n_exprs;
+    v->n_aggs = agg->n_aggs;
+    v->ops = arena_zalloc(&v->arena, v->n_aggs + 1, sizeof(*v->ops));
+    v->agg_output_types = arena_zalloc(&v->arena, v->n_keys + v->n_aggs + 1, sizeof(enum type));
+    if (v->ops == NULL || v->agg_output_types == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < v->n_keys; i++)
+        v->agg_output_types[i] = agg->exprs[i]->type;
+    for (uint32_t i = 0; i < v->n_aggs; i++) {
+        TRY(agg_resolve(&agg->aggs[i], &v->cells_bytes, &v->ops[i], why));
+        v->agg_output_types[v->n_keys + i] = v->ops[i].result;
+    }
+    return ERR_OK;
+}
+
+static enum err compile(struct view_run *v, struct err_detail *why)
+{
+    v->root = v->rel->view->plan->root;
+    for (const struct plan_node *n = v->root; n != NULL; n = n->input) {
+        if (n->kind == PLAN_AGGREGATE)
+            v->aggregate = n;
+        v->windowed |= n->kind == PLAN_WINDOW;
+        v->scan = n;
+    }
+    CHECK(v->scan->kind == PLAN_SCAN);
+    if (v->aggregate != NULL)
+        return compile_aggregate(v, why);
+    return chain_compile(v->root, v->scan, &v->arena, &v->source_chain, why);
+}
+
+static enum err make_partitions(struct shard *s, struct view_run *v)
+{
+    const struct topic *t = v->rel->topic;
+    v->n_partitions = t->n_partitions;
+    v->partitions = mem_zalloc(v->n_partitions, sizeof(*v->partitions));
+    if (v->partitions == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < v->n_partitions; i++) {
+        struct state_partition *sp = &v->partitions[i];
+        sp->number = i;
+        sp->watermark_us = INT64_MIN;
+        records_init(&sp->out);
+        if (v->aggregate != NULL && topic_shard(s->engine, t, i) == s->index)
+            TRY(group_table_new(v->cells_bytes, s->engine->options.memory_bytes_max, &sp->groups));
+    }
+    if (v->rel->view->late == NULL)
+        return ERR_OK;
+    v->late = mem_zalloc(v->n_partitions, sizeof(*v->late));
+    if (v->late == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < v->n_partitions; i++)
+        records_init(&v->late[i]);
+    return ERR_OK;
+}
+
+enum err view_run_new(struct shard *s, const struct relation *rel, struct view_run **out, struct err_detail *why)
+{
+    struct view_run *v = mem_zalloc(1, sizeof(*v));
+    if (v == NULL)
+        return ERR_NO_MEMORY;
+    v->rel = rel;
+    v->number = rel->number;
+    v->emit_final = rel->view->emit_final;
+    v->stats = engine_relation_stats(s->engine, rel->number);
+    list_init(&v->reader_link);
+    arena_init(&v->arena, VIEW_PROGRAM_BYTES_MAX);
+    enum err e = compile(v, why);
+    if (e == ERR_OK)
+        e = make_partitions(s, v);
+    if (e != ERR_OK) {
+        view_run_free(v);
+        return e;
+    }
+    *out = v;
+    return ERR_OK;
+}
+
+static void partition_free(struct view_run *v, struct state_partition *sp)
+{
+    struct group_table_cursor at = {0};
+    for (struct group *g; sp->groups != NULL && (g = group_table_next(sp->groups, &at)) != NULL;)
+        for (uint32_t i = 0; i < v->n_aggs; i++)
+            agg_clear(&v->ops[i], group_cells(g));
+    group_table_free(sp->groups);
+    mem_free(sp->windows);
+    mem_free(sp->touched);
+    records_deinit(&sp->out);
+}
+
+void view_run_free(struct view_run *v)
+{
+    if (v == NULL)
+        return;
+    list_remove(&v->reader_link);
+    for (uint32_t i = 0; v->partitions != NULL && i < v->n_partitions; i++)
+        partition_free(v, &v->partitions[i]);
+    for (uint32_t i = 0; v->late != NULL && i < v->n_partitions; i++)
+        records_deinit(&v->late[i]);
+    mem_free(v->partitions);
+    mem_free(v->late);
+    arena_deinit(&v->arena);
+    mem_free(v);
+}
+
+void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why)
+{
+    v->failed = true;
+    if (atomic_exchange(&v->stats->status, VIEW_FAILED) == VIEW_FAILED)
+        return;
+    snprintf(v->stats->error, sizeof(v->stats->error), "%s", err_text(e, why));
+    atomic_store(&v->stats->has_error, true);
+}

@@ -1,0 +1,153 @@
+/* The source side of views: one decoded batch in, packets for state partitions out. */
+#include "base/check.h"
+#include "engine/epochs.h"
+#include "engine/view_run.h"
+#include "run/key.h"
+
+enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uint32_t partition, int64_t offset,
+                           const char *reason, struct str raw)
+{
+    struct buf json;
+    buf_init(&json, 1 << 20);
+    dead_letter_json(rel->name, rel->topic->name, partition, offset, w->shard->wall_us, reason, raw, &json);
+    struct dead_letter *d = arena_alloc(w->arena, sizeof(*d));
+    struct str copy = json.failed ? (struct str){0} : arena_str(w->arena, buf_str(&json));
+    buf_deinit(&json);
+    if (d == NULL || copy.ptr == NULL)
+        return ERR_NO_MEMORY;
+    *d = (struct dead_letter){.json = copy};
+    *w->dead_tail = d;
+    w->dead_tail = &d->next;
+    return ERR_OK;
+}
+
+static enum err tell_errors(struct view_run *v, const struct source_batch *in, const struct chain_result *r,
+                            struct epoch_work *w)
+{
+    stat_add(&v->stats->dead_letters, r->n_errors);
+    for (uint32_t i = 0; i < r->n_errors && !in->silent; i++) {
+        const struct kafka_record *rec = &in->records[r->errors[i].row];
+        struct str reason = arena_printf(w->arena, "view \"%.*s\": %s", STR_ARG(v->rel->name), r->errors[i].text);
+        if (reason.ptr == NULL)
+            return ERR_NO_MEMORY;
+        TRY(epoch_dead_letter(w, v->rel->view->source, in->partition, rec->offset, reason.ptr, rec->value));
+    }
+    return ERR_OK;
+}
+
+static void keep_late(struct view_run *v, const struct source_batch *in, const struct chain_result *r)
+{
+    stat_add(&v->stats->late_rows, r->n_late);
+    for (uint32_t i = 0; i < r->n_late && v->late != NULL && !in->silent; i++) {
+        const struct kafka_record *rec = &in->records[r->late[i]];
+        records_add(&v->late[in->partition], rec->key, rec->value, rec->timestamp, NULL, 0);
+    }
+}
+
+static void packet_send(struct view_run *v, struct epoch_work *w, struct packet *p)
+{
+    uint32_t target = topic_shard(w->shard->engine, v->rel->topic, p->state_partition);
+    struct epoch_end *end = &w->ends[target];
+    p->next = NULL;
+    *end->packets_tail = p;
+    end->packets_tail = &p->next;
+}
+
+static enum err send_whole(struct view_run *v, struct epoch_work *w, const struct packet *all, uint32_t state_partition)
+{
+    struct packet *p = arena_alloc(w->arena, sizeof(*p));
+    if (p == NULL)
+        return ERR_NO_MEMORY;
+    *p = *all;
+    p->state_partition = state_partition;
+    packet_send(v, w, p);
+    return ERR_OK;
+}
+
+/* The rows rows[0..n) of a packet as a packet of their own. */
+static enum err send_some(struct view_run *v, struct epoch_work *w, const struct packet *all, uint32_t state_partition,
+                          const uint32_t *rows, uint32_t n)
+{
+    struct arena *a = w->arena;
+    struct packet *p = arena_alloc(a, sizeof(*p));
+    struct str *keys = arena_alloc(a, n * sizeof(*keys));
+    uint64_t *hashes = arena_alloc(a, n * sizeof(*hashes));
+    int64_t *ends = all->window_end == NULL ? NULL : arena_alloc(a, n * sizeof(*ends));
+    struct batch *b = batch_gather(all->batch, rows, n, a);
+    if (p == NULL || keys == NULL || hashes == NULL || b == NULL || (all->window_end != NULL && ends == NULL))
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        keys[i] = all->keys[rows[i]];
+        hashes[i] = all->hashes[rows[i]];
+        if (ends != NULL)
+            ends[i] = all->window_end[rows[i]];
+    }
+    *p = *all;
+    p->state_partition = state_partition;
+    p->batch = b;
+    p->keys = keys;
+    p->hashes = hashes;
+    p->window_end = ends;
+    packet_send(v, w, p);
+    return ERR_OK;
+}
+
+/* Routes rows to the state partition of their key's hash. The upper half is used: the lower finds the slot. */
+static enum err route(struct view_run *v, struct epoch_work *w, const struct packet *all)
+{
+    uint32_t n = all->batch->n_rows, parts = v->n_keys == 0 ? 1 : v->n_partitions;
+    if (parts == 1)
+        return send_whole(v, w, all, 0);
+    uint32_t *count = arena_zalloc(w->arena, parts, sizeof(*count));
+    uint32_t *start = arena_zalloc(w->arena, parts, sizeof(*start));
+    uint32_t *rows = arena_alloc(w->arena, n * sizeof(*rows));
+    if (count == NULL || start == NULL || rows == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++)
+        count[(all->hashes[i] >> 32) % parts]++;
+    for (uint32_t p = 1; p < parts; p++)
+        start[p] = start[p - 1] + count[p - 1];
+    for (uint32_t i = 0; i < n; i++)
+        rows[start[(all->hashes[i] >> 32) % parts]++] = i;
+    for (uint32_t p = 0; p < parts; p++)
+        if (count[p] > 0)
+            TRY(send_some(v, w, all, p, rows + start[p] - count[p], count[p]));
+    return ERR_OK;
+}
+
+/* The scan's columns of a decoded batch, without copying. */
+static enum err scan_batch(const struct plan_node *scan, const struct batch *in, struct arena *a, struct batch *out)
+{
+    struct column *columns = arena_alloc(a, (scan->n_columns + 1) * sizeof(*columns));
+    if (columns == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < scan->n_columns; i++)
+        columns[i] = in->columns[scan->scan_columns[i]];
+    *out = (struct batch){.n_rows = in->n_rows, .n_columns = scan->n_columns, .columns = columns};
+    return ERR_OK;
+}
+
+enum err view_run_source(struct view_run *v, const struct source_batch *in, struct epoch_work *w)
+{
+    struct batch scanned;
+    struct chain_result r;
+    TRY(scan_batch(v->scan, in->batch, w->arena, &scanned));
+    TRY(chain_run(v->source_chain, &scanned, v->windowed ? in->watermarks : NULL, in->now_us, w->arena, &r));
+    stat_add(&v->stats->rows_in, in->batch->n_rows);
+    stat_add(&v->stats->rows_filtered, r.batch->n_rows);
+    TRY(tell_errors(v, in, &r, w));
+    keep_late(v, in, &r);
+    if (r.batch->n_rows == 0)
+        return ERR_OK;
+    struct packet all = {.view = v->number, .source_partition = in->partition, .batch = r.batch, .window_end = r.window_end};
+    if (v->aggregate == NULL)
+        return send_whole(v, w, &all, in->partition);
+    struct str *keys = arena_alloc(w->arena, r.batch->n_rows * sizeof(*keys));
+    uint64_t *hashes = arena_alloc(w->arena, r.batch->n_rows * sizeof(*hashes));
+    if (keys == NULL || hashes == NULL ||
+        !key_encode(r.batch->columns, v->n_keys, r.batch->n_rows, w->arena, keys, hashes))
+        return ERR_NO_MEMORY;
+    all.keys = keys;
+    all.hashes = hashes;
+    return route(v, w, &all);
+}

@@ -1,0 +1,321 @@
+#include "run/chain.h"
+
+#include "base/check.h"
+#include "run/expr.h"
+
+enum { CHAIN_STEPS_MAX = 64 };
+
+struct chain_step {
+    enum plan_kind kind;
+    struct window_spec window;
+    uint32_t n_programs;
+    struct expr_program **programs;
+};
+
+struct chain {
+    uint32_t n_steps;
+    struct chain_step steps[CHAIN_STEPS_MAX];   /* bottom up */
+};
+
+/* A batch on its way up, with what belongs to each row. */
+struct flow {
+    struct batch *batch;
+    uint32_t *origin;
+    int64_t *window_end;
+    uint8_t *late;
+    struct arena *arena;
+    int64_t now_us;
+    uint32_t n_errors, errors_cap;
+    struct chain_error *errors;
+};
+
+/* A copy that borrows nothing: programs may outlive the plan they come from. NULL when out of memory. */
+static const struct expr *expr_clone(const struct expr *e, struct arena *a)
+{
+    struct expr *copy = arena_alloc(a, sizeof(*copy));
+    const struct expr **args = arena_alloc(a, (e->n_args + 1) * sizeof(struct expr *));
+    if (copy == NULL || args == NULL)
+        return NULL;
+    *copy = *e;
+    copy->args = args;
+    for (uint32_t i = 0; i < e->n_args; i++)
+        if ((args[i] = expr_clone(e->args[i], a)) == NULL)
+            return NULL;
+    if (e->kind == EXPR_CONST && !e->value.null && type_info(e->value.type)->by_ref) {
+        copy->value.as.s = arena_str(a, e->value.as.s);
+        if (copy->value.as.s.ptr == NULL)
+            return NULL;
+    }
+    return copy;
+}
+
+static enum err step_compile(const struct plan_node *node, struct arena *a, struct chain_step *step,
+                             struct err_detail *why)
+{
+    *step = (struct chain_step){.kind = node->kind, .window = node->window, .n_programs = node->n_exprs};
+    if (node->kind == PLAN_WINDOW)
+        return ERR_OK;
+    step->programs = arena_alloc(a, (node->n_exprs + 1) * sizeof(struct expr_program *));
+    if (step->programs == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < node->n_exprs; i++) {
+        const struct expr *own = expr_clone(node->exprs[i], a);
+        if (own == NULL)
+            return ERR_NO_MEMORY;
+        TRY(expr_compile(own, a, &step->programs[i], why));
+    }
+    return ERR_OK;
+}
+
+enum err chain_compile(const struct plan_node *top, const struct plan_node *bottom, struct arena *a,
+                       struct chain **out, struct err_detail *why)
+{
+    struct chain *c = arena_zalloc(a, 1, sizeof(*c));
+    if (c == NULL)
+        return ERR_NO_MEMORY;
+    for (const struct plan_node *n = top; n != bottom; n = n->input) {
+        CHECK(n != NULL);
+        CHECK(n->kind == PLAN_WINDOW || n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT);
+        if (c->n_steps == CHAIN_STEPS_MAX)
+            return err_set(why, ERR_LIMIT, "the query nests more than %d steps", CHAIN_STEPS_MAX);
+        TRY(step_compile(n, a, &c->steps[c->n_steps++], why));
+    }
+    for (uint32_t i = 0; i < c->n_steps / 2; i++) {
+        struct chain_step t = c->steps[i];
+        c->steps[i] = c->steps[c->n_steps - 1 - i];
+        c->steps[c->n_steps - 1 - i] = t;
+    }
+    *out = c;
+    return ERR_OK;
+}
+
+bool chain_is_identity(const struct chain *c) { return c->n_steps == 0; }
+
+static int64_t floor_to(int64_t v, int64_t step) { return v - ((v % step) + step) % step; }
+
+bool window_range(const struct window_spec *w, int64_t ts, int64_t *first_start, int64_t *last_start)
+{
+    if (ts == INT64_MIN || ts == INT64_MAX)
+        return false;
+    int64_t moved, size = w->size_us;
+    if (__builtin_sub_overflow(ts, w->offset_us, &moved) || moved > INT64_MAX - size || moved < INT64_MIN + 2 * size)
+        return false;
+    int64_t last = floor_to(moved, w->slide_us);
+    /* Earlier windows that still contain ts: start > ts - size. */
+    int64_t first = floor_to(moved - size, w->slide_us) + w->slide_us;
+    *first_start = first + w->offset_us;
+    *last_start = last + w->offset_us;
+    return true;
+}
+
+static enum err error_add(struct flow *f, uint32_t row, enum err e, const char *text)
+{
+    if (f->n_errors == f->errors_cap) {
+        uint32_t cap = f->errors_cap == 0 ? 16 : f->errors_cap * 2;
+        struct chain_error *grown = arena_alloc(f->arena, cap * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        if (f->n_errors > 0)
+            memcpy(grown, f->errors, f->n_errors * sizeof(*grown));
+        f->errors = grown;
+        f->errors_cap = cap;
+    }
+    struct str copy = arena_str(f->arena, str_of(text));
+    if (copy.ptr == NULL)
+        return ERR_NO_MEMORY;
+    f->errors[f->n_errors++] = (struct chain_error){.row = row, .err = e, .text = copy.ptr};
+    return ERR_OK;
+}
+
+/* How many rows the window step makes, and for each input row its open windows. */
+struct spread {
+    uint32_t n;
+    uint32_t *row;
+    int64_t *start;
+    uint8_t *late;
+};
+
+static enum err spread_rows(const struct chain_step *step, struct flow *f, const int64_t *watermarks, struct spread *s)
+{
+    const struct batch *in = f->batch;
+    const struct column *time = &in->columns[step->window.time_column];
+    uint64_t per_row = (uint64_t)((step->window.size_us + step->window.slide_us - 1) / step->window.slide_us);
+    CHECK(per_row <= WINDOWS_PER_ROW_MAX);
+    uint64_t cap = (uint64_t)in->n_rows * per_row + 1;
+    s->row = arena_alloc(f->arena, cap * sizeof(uint32_t));
+    s->start = arena_alloc(f->arena, cap * sizeof(int64_t));
+    s->late = arena_zalloc(f->arena, cap, 1);
+    if (s->row == NULL || s->start == NULL || s->late == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < in->n_rows; i++) {
+        int64_t first, last, ts = column_i8(time)[i];
+        if (column_is_null(time, i) || !window_range(&step->window, ts, &first, &last)) {
+            uint32_t origin = f->origin == NULL ? i : f->origin[i];
+            TRY(error_add(f, origin, ERR_DATETIME_RANGE, "the event time belongs to no window"));
+            continue;
+        }
+        int64_t watermark = watermarks == NULL ? INT64_MIN : watermarks[f->origin == NULL ? i : f->origin[i]];
+        bool late = last + step->window.size_us <= watermark;
+        for (int64_t start = late ? last : first; start <= last; start += step->window.slide_us) {
+            if (!late && start + step->window.size_us <= watermark)
+                continue;
+            s->row[s->n] = i;
+            s->start[s->n] = start;
+            s->late[s->n++] = late;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Keeps rows[0..n) of the flow. */
+static enum err flow_gather(struct flow *f, const uint32_t *rows, uint32_t n)
+{
+    struct batch *b = batch_gather(f->batch, rows, n, f->arena);
+    uint32_t *origin = arena_alloc(f->arena, (n + 1) * sizeof(uint32_t));
+    if (b == NULL || origin == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++)
+        origin[i] = f->origin == NULL ? rows[i] : f->origin[rows[i]];
+    if (f->window_end != NULL) {
+        int64_t *ends = arena_alloc(f->arena, (n + 1) * sizeof(int64_t));
+        uint8_t *late = arena_alloc(f->arena, n + 1);
+        if (ends == NULL || late == NULL)
+            return ERR_NO_MEMORY;
+        for (uint32_t i = 0; i < n; i++) {
+            ends[i] = f->window_end[rows[i]];
+            late[i] = f->late[rows[i]];
+        }
+        f->window_end = ends;
+        f->late = late;
+    }
+    f->batch = b;
+    f->origin = origin;
+    return ERR_OK;
+}
+
+static enum err run_window(const struct chain_step *step, struct flow *f, const int64_t *watermarks)
+{
+    struct spread s = {0};
+    TRY(spread_rows(step, f, watermarks, &s));
+    TRY(flow_gather(f, s.row, s.n));
+    struct batch *narrow = f->batch;
+    uint32_t n = narrow->n_columns;
+    struct column *columns = arena_alloc(f->arena, (n + 2) * sizeof(*columns));
+    f->window_end = arena_alloc(f->arena, (s.n + 1) * sizeof(int64_t));
+    if (columns == NULL || f->window_end == NULL)
+        return ERR_NO_MEMORY;
+    memcpy(columns, narrow->columns, n * sizeof(*columns));
+    for (uint32_t i = 0; i < s.n; i++)
+        f->window_end[i] = s.start[i] + step->window.size_us;
+    columns[n] = (struct column){.type = TYPE_TIMESTAMPTZ, .data = s.start};
+    columns[n + 1] = (struct column){.type = TYPE_TIMESTAMPTZ, .data = f->window_end};
+    narrow->columns = columns;
+    narrow->n_columns = n + 2;
+    f->late = s.late;
+    return ERR_OK;
+}
+
+/* Records the failed rows of a context; true in `failed` when there are any. */
+static enum err take_errors(struct flow *f, const struct kernel_context *k, bool *failed)
+{
+    *failed = k->row_errors != NULL;
+    if (k->row_errors == NULL)
+        return ERR_OK;
+    for (uint32_t i = 0; i < f->batch->n_rows; i++) {
+        enum err e = k->row_errors[i];
+        if (e == ERR_OK)
+            continue;
+        const char *text = i == k->first_row ? k->first.text : err_info(e)->text;
+        TRY(error_add(f, f->origin == NULL ? i : f->origin[i], e, text));
+    }
+    return ERR_OK;
+}
+
+static enum err run_filter(const struct chain_step *step, struct flow *f)
+{
+    struct kernel_context k;
+    kernel_context_init(&k, f->arena, f->now_us);
+    uint32_t n, *rows = arena_alloc(f->arena, (f->batch->n_rows + 1) * sizeof(*rows));
+    if (rows == NULL)
+        return ERR_NO_MEMORY;
+    bool failed;
+    TRY(expr_select(step->programs[0], f->batch, NULL, &k, rows, &n));
+    TRY(take_errors(f, &k, &failed));
+    return n == f->batch->n_rows ? ERR_OK : flow_gather(f, rows, n);
+}
+
+static enum err run_project(const struct chain_step *step, struct flow *f)
+{
+    struct kernel_context k;
+    kernel_context_init(&k, f->arena, f->now_us);
+    struct batch *out = arena_zalloc(f->arena, 1, sizeof(*out));
+    struct column *columns = arena_zalloc(f->arena, step->n_programs + 1, sizeof(*columns));
+    if (out == NULL || columns == NULL)
+        return ERR_NO_MEMORY;
+    *out = (struct batch){.n_rows = f->batch->n_rows, .n_columns = step->n_programs, .columns = columns,
+                          .weights = f->batch->weights};
+    for (uint32_t i = 0; i < step->n_programs; i++)
+        TRY(expr_eval(step->programs[i], f->batch, NULL, &k, &columns[i]));
+    bool failed;
+    TRY(take_errors(f, &k, &failed));
+    f->batch = out;
+    if (!failed)
+        return ERR_OK;
+    uint32_t n = 0, *rows = arena_alloc(f->arena, (out->n_rows + 1) * sizeof(*rows));
+    if (rows == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < out->n_rows; i++)
+        if (k.row_errors[i] == ERR_OK)
+            rows[n++] = i;
+    return flow_gather(f, rows, n);
+}
+
+/* Takes the late rows out of the flow. Each stands in it once. */
+static enum err split_late(struct flow *f, struct chain_result *out)
+{
+    uint32_t n = f->batch->n_rows, n_late = 0;
+    for (uint32_t i = 0; i < n; i++)
+        n_late += f->late[i];
+    if (n_late == 0)
+        return ERR_OK;
+    uint32_t *late = arena_alloc(f->arena, n_late * sizeof(*late));
+    uint32_t n_keep = 0, *keep = arena_alloc(f->arena, (n + 1) * sizeof(*keep));
+    if (late == NULL || keep == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        if (f->late[i])
+            late[out->n_late++] = f->origin[i];
+        else
+            keep[n_keep++] = i;
+    }
+    out->late = late;
+    return flow_gather(f, keep, n_keep);
+}
+
+enum err chain_run(const struct chain *c, const struct batch *in, const int64_t *watermarks, int64_t now_us,
+                   struct arena *a, struct chain_result *out)
+{
+    struct flow f = {.arena = a, .now_us = now_us};
+    f.batch = arena_alloc(a, sizeof(*f.batch));
+    if (f.batch == NULL)
+        return ERR_NO_MEMORY;
+    *f.batch = *in;
+    *out = (struct chain_result){0};
+    for (uint32_t i = 0; i < c->n_steps; i++) {
+        const struct chain_step *step = &c->steps[i];
+        if (step->kind == PLAN_WINDOW)
+            TRY(run_window(step, &f, watermarks));
+        else if (step->kind == PLAN_FILTER)
+            TRY(run_filter(step, &f));
+        else
+            TRY(run_project(step, &f));
+    }
+    if (f.late != NULL)
+        TRY(split_late(&f, out));
+    out->batch = f.batch;
+    out->origin = f.origin;
+    out->window_end = f.window_end;
+    out->n_errors = f.n_errors;
+    out->errors = f.errors;
+    return ERR_OK;
+}

@@ -1,0 +1,537 @@
+#include "run/stages.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "run/aggregate.h"
+#include "run/expr.h"
+#include "run/key.h"
+#include "state/group_table.h"
+
+enum { STAGES_MAX = 32, STEP_ARENA_KEEP_BYTES = 1 << 20, SORT_PRUNE_ROWS = 65536 };
+
+enum stage_kind { STAGE_OUTPUT, STAGE_AGGREGATE, STAGE_SORT, STAGE_LIMIT };
+
+struct aggregation {
+    uint32_t n_keys, n_aggs;
+    struct agg_op *ops;
+    uint32_t *arg_column, *filter_column;
+    struct group_table **seen;            /* per DISTINCT aggregate: (key, argument) pairs counted */
+    enum type *types;                /* of the output */
+    struct group_table *groups;
+    struct group_table_cursor at;         /* output */
+};
+
+/* Rows kept for sorting: batches in one arena, and (batch, row) pairs. */
+struct sort_row {
+    const struct batch *batch;
+    uint32_t row;
+};
+struct sorting {
+    const struct sort_key *keys;
+    uint32_t n_keys;
+    uint64_t top;                    /* only the first rows are wanted; UINT64_MAX = all */
+    struct arena arena;
+    struct sort_row *rows;           /* heap */
+    uint64_t n, cap, at;
+    bool sorted;
+};
+
+struct stage {
+    struct chain *chain;             /* before the operator */
+    enum stage_kind kind;
+    struct aggregation agg;
+    struct sorting sort;
+    uint64_t skip, left;             /* LIMIT */
+    bool finished;
+};
+
+struct stages {
+    struct arena arena;              /* compiled */
+    struct arena step;               /* the batch in work and the output */
+    size_t bytes_max;
+    int64_t now_us;
+    uint32_t n;
+    struct stage stage[STAGES_MAX];
+};
+
+/* ---- building ---- */
+
+static enum err aggregate_columns(struct stages *s, const struct plan_node *node, struct aggregation *g,
+                                  struct plan_node *packet)
+{
+    uint32_t n = node->n_exprs;
+    const struct expr **exprs = arena_alloc(&s->arena, (n + 2 * node->n_aggs + 1) * sizeof(struct expr *));
+    g->arg_column = arena_alloc(&s->arena, (node->n_aggs + 1) * sizeof(uint32_t));
+    g->filter_column = arena_alloc(&s->arena, (node->n_aggs + 1) * sizeof(uint32_t));
+    if (exprs == NULL || g->arg_column == NULL || g->filter_column == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++)
+        exprs[i] = node->exprs[i];
+    for (uint32_t i = 0; i < node->n_aggs; i++) {
+        const struct aggregate *a = &node->aggs[i];
+        g->arg_column[i] = a->arg == NULL ? UINT32_MAX : n;
+        if (a->arg != NULL)
+            exprs[n++] = a->arg;
+        g->filter_column[i] = a->filter == NULL ? UINT32_MAX : n;
+        if (a->filter != NULL)
+            exprs[n++] = a->filter;
+    }
+    *packet = (struct plan_node){.kind = PLAN_PROJECT, .input = node->input, .n_exprs = n, .exprs = exprs};
+    return ERR_OK;
+}
+
+static enum err build_aggregate(struct stages *s, struct stage *st, const struct plan_node *node, const struct plan_node *bottom,
+                                struct err_detail *why)
+{
+    struct aggregation *g = &st->agg;
+    struct plan_node packet;
+    TRY(aggregate_columns(s, node, g, &packet));
+    TRY(chain_compile(&packet, bottom, &s->arena, &st->chain, why));
+    st->kind = STAGE_AGGREGATE;
+    g->n_keys = node->n_exprs;
+    g->n_aggs = node->n_aggs;
+    g->ops = arena_zalloc(&s->arena, g->n_aggs + 1, sizeof(*g->ops));
+    g->types = arena_zalloc(&s->arena, g->n_keys + g->n_aggs + 1, sizeof(*g->types));
+    g->seen = arena_zalloc(&s->arena, g->n_aggs + 1, sizeof(struct group_table *));
+    if (g->ops == NULL || g->types == NULL || g->seen == NULL)
+        return ERR_NO_MEMORY;
+    uint32_t cells = 0;
+    for (uint32_t i = 0; i < g->n_keys; i++)
+        g->types[i] = node->exprs[i]->type;
+    for (uint32_t i = 0; i < g->n_aggs; i++) {
+        TRY(agg_resolve(&node->aggs[i], &cells, &g->ops[i], why));
+        g->types[g->n_keys + i] = g->ops[i].result;
+        if (node->aggs[i].distinct)
+            TRY(group_table_new(0, s->bytes_max, &g->seen[i]));
+    }
+    return group_table_new(cells, s->bytes_max, &g->groups);
+}
+
+static uint64_t constant_or(const struct expr *e, uint64_t otherwise)
+{
+    if (e == NULL || e->kind != EXPR_CONST || e->value.null)
+        return otherwise;
+    return e->value.as.i8 < 0 ? 0 : (uint64_t)e->value.as.i8;
+}
+
+static enum err check_limit(const struct expr *e, const char *what, struct err_detail *why)
+{
+    if (e != NULL && e->kind == EXPR_CONST && !e->value.null && e->value.as.i8 < 0)
+        return err_set(why, ERR_INVALID_PARAMETER, "%s must not be negative", what);
+    return ERR_OK;
+}
+
+/* Stages are made top down into `list`, then turned round. */
+static enum err build_stage(struct stages *s, const struct plan_node *node, const struct plan_node *bottom, struct stage *st,
+                            struct err_detail *why)
+{
+    if (node->kind == PLAN_AGGREGATE)
+        return build_aggregate(s, st, node, bottom, why);
+    TRY(chain_compile(node->input, bottom, &s->arena, &st->chain, why));
+    if (node->kind == PLAN_LIMIT) {
+        TRY(check_limit(node->limit, "LIMIT", why));
+        TRY(check_limit(node->offset, "OFFSET", why));
+        st->kind = STAGE_LIMIT;
+        st->left = constant_or(node->limit, UINT64_MAX);
+        st->skip = constant_or(node->offset, 0);
+        return ERR_OK;
+    }
+    CHECK(node->kind == PLAN_SORT);
+    struct sort_key *keys = arena_alloc(&s->arena, (node->n_sorts + 1) * sizeof(*keys));
+    if (keys == NULL)
+        return ERR_NO_MEMORY;
+    memcpy(keys, node->sorts, node->n_sorts * sizeof(*keys));
+    st->kind = STAGE_SORT;
+    st->sort.keys = keys;
+    st->sort.n_keys = node->n_sorts;
+    st->sort.top = UINT64_MAX;
+    arena_init(&st->sort.arena, s->bytes_max);
+    return ERR_OK;
+}
+
+static bool is_operator(const struct plan_node *n)
+{
+    return n->kind == PLAN_AGGREGATE || n->kind == PLAN_SORT || n->kind == PLAN_LIMIT;
+}
+
+static enum err build(struct stages *s, const struct plan_node *root, const struct plan_node **source, struct err_detail *why)
+{
+    const struct plan_node *ops[STAGES_MAX], *top = root;
+    uint32_t n = 0;
+    const struct plan_node *node = root;
+    for (; node->input != NULL; node = node->input)
+        if (is_operator(node)) {
+            if (n == STAGES_MAX - 1)
+                return err_set(why, ERR_LIMIT, "the query nests more than %d sorts, limits and aggregates", STAGES_MAX - 1);
+            ops[n++] = node;
+        }
+    *source = node;
+    const struct plan_node *bottom = node;
+    for (uint32_t i = n; i-- > 0;) {
+        TRY(build_stage(s, ops[i], bottom, &s->stage[s->n], why));
+        bottom = ops[i];
+        s->n++;
+    }
+    for (uint32_t i = 0; i + 1 < s->n; i++) {
+        struct stage *st = &s->stage[i], *up = &s->stage[i + 1];
+        if (st->kind == STAGE_SORT && up->kind == STAGE_LIMIT && up->left < UINT64_MAX - up->skip)
+            st->sort.top = up->left + up->skip;
+    }
+    s->stage[s->n].kind = STAGE_OUTPUT;
+    return chain_compile(top, bottom, &s->arena, &s->stage[s->n++].chain, why);
+}
+
+enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_us, struct stages **out,
+                    const struct plan_node **source, struct err_detail *why)
+{
+    struct stages *s = mem_zalloc(1, sizeof(*s));
+    if (s == NULL)
+        return ERR_NO_MEMORY;
+    s->bytes_max = bytes_max;
+    s->now_us = now_us;
+    arena_init(&s->arena, bytes_max);
+    arena_init(&s->step, bytes_max);
+    enum err e = build(s, root, source, why);
+    if (e != ERR_OK) {
+        stages_free(s);
+        return e;
+    }
+    *out = s;
+    return ERR_OK;
+}
+
+void stages_free(struct stages *s)
+{
+    if (s == NULL)
+        return;
+    for (uint32_t i = 0; i < STAGES_MAX; i++) {
+        struct aggregation *g = &s->stage[i].agg;
+        struct group_table_cursor at = {0};
+        for (struct group *row; g->groups != NULL && (row = group_table_next(g->groups, &at)) != NULL;)
+            for (uint32_t a = 0; a < g->n_aggs; a++)
+                agg_clear(&g->ops[a], group_cells(row));
+        group_table_free(g->groups);
+        for (uint32_t a = 0; g->seen != NULL && a < g->n_aggs; a++)
+            group_table_free(g->seen[a]);
+        mem_free(s->stage[i].sort.rows);
+        arena_deinit(&s->stage[i].sort.arena);
+    }
+    arena_deinit(&s->arena);
+    arena_deinit(&s->step);
+    mem_free(s);
+}
+
+const struct chain *stages_first_chain(const struct stages *s) { return s->stage[0].chain; }
+bool stages_streaming(const struct stages *s) { return s->n == 1; }
+
+bool stages_satisfied(const struct stages *s)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->stage[i].kind == STAGE_LIMIT && s->stage[i].left == 0)
+            return true;
+    return false;
+}
+
+/* ---- aggregate ---- */
+
+/* Rows whose (key, argument) pair was seen before do not count again: their cells are skipped. */
+static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg, const struct batch *in, char **cells)
+{
+    uint32_t n = in->n_rows, arg = g->arg_column[agg];
+    struct column *pair = arena_alloc(&s->step, (g->n_keys + 1) * sizeof(*pair));
+    struct str *keys = arena_alloc(&s->step, n * sizeof(*keys));
+    uint64_t *hashes = arena_alloc(&s->step, n * sizeof(*hashes));
+    if (pair == NULL || keys == NULL || hashes == NULL)
+        return ERR_NO_MEMORY;
+    memcpy(pair, in->columns, g->n_keys * sizeof(*pair));
+    pair[g->n_keys] = in->columns[arg];
+    if (!key_encode(pair, g->n_keys + 1, n, &s->step, keys, hashes))
+        return ERR_NO_MEMORY;
+    const struct column *filter = g->filter_column[agg] == UINT32_MAX ? NULL : &in->columns[g->filter_column[agg]];
+    for (uint32_t i = 0; i < n; i++) {
+        bool out = column_is_null(&in->columns[arg], i) ||
+                   (filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0));
+        struct group *row;
+        bool created = false;
+        if (!out)
+            TRY(group_table_upsert(g->seen[agg], hashes[i], keys[i], &row, &created));
+        if (!created)
+            cells[i] = NULL;
+    }
+    return ERR_OK;
+}
+
+static enum err aggregate_push(struct stages *s, struct aggregation *g, const struct batch *in, struct err_detail *why)
+{
+    uint32_t n = in->n_rows;
+    struct str *keys = arena_alloc(&s->step, (n + 1) * sizeof(*keys));
+    uint64_t *hashes = arena_alloc(&s->step, (n + 1) * sizeof(*hashes));
+    char **cells = arena_alloc(&s->step, (n + 1) * sizeof(char *));
+    char **distinct = arena_alloc(&s->step, (n + 1) * sizeof(char *));
+    if (keys == NULL || hashes == NULL || cells == NULL || distinct == NULL ||
+        !key_encode(in->columns, g->n_keys, n, &s->step, keys, hashes))
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        struct group *row;
+        bool created;
+        enum err e = group_table_upsert(g->groups, hashes[i], keys[i], &row, &created);
+        if (e != ERR_OK)
+            return err_set(why, e, "the query's groups need more than %zu bytes of memory", s->bytes_max);
+        cells[i] = group_cells(row);
+    }
+    for (uint32_t a = 0; a < g->n_aggs; a++) {
+        char *const *use = cells;
+        if (g->seen[a] != NULL) {
+            memcpy(distinct, cells, n * sizeof(char *));
+            TRY(skip_seen(s, g, a, in, distinct));
+            use = distinct;
+        }
+        const struct column *arg = g->arg_column[a] == UINT32_MAX ? NULL : &in->columns[g->arg_column[a]];
+        const struct column *filter = g->filter_column[a] == UINT32_MAX ? NULL : &in->columns[g->filter_column[a]];
+        TRY(agg_update(&g->ops[a], use, arg, filter, in->weights, n));
+    }
+    return ERR_OK;
+}
+
+static enum err aggregate_output(struct stages *s, struct aggregation *g, const struct batch **out, struct err_detail *why)
+{
+    *out = NULL;
+    if (g->n_keys == 0 && group_table_count(g->groups) == 0) {
+        struct group *row;
+        bool created;
+        TRY(group_table_upsert(g->groups, hash_bytes("", 0, 0), (struct str){"", 0}, &row, &created));
+    }
+    struct batch *b = batch_new(g->types, g->n_keys + g->n_aggs, BATCH_ROWS_MAX, &s->step);
+    if (b == NULL)
+        return ERR_NO_MEMORY;
+    struct group *row;
+    while (b->n_rows < BATCH_ROWS_MAX && (row = group_table_next(g->groups, &g->at)) != NULL) {
+        key_decode(group_key(g->groups, row), b->columns, g->n_keys, b->n_rows);
+        for (uint32_t a = 0; a < g->n_aggs; a++) {
+            struct value v;
+            TRY(agg_result(&g->ops[a], group_cells(row), &v, why));
+            column_set(&b->columns[g->n_keys + a], b->n_rows, &v);
+        }
+        b->n_rows++;
+    }
+    if (b->n_rows > 0)
+        *out = b;
+    return ERR_OK;
+}
+
+/* ---- sort ---- */
+
+static int compare_rows(const void *a, const void *b, void *arg)
+{
+    const struct sort_row *x = a, *y = b;
+    const struct sorting *so = arg;
+    for (uint32_t i = 0; i < so->n_keys; i++) {
+        const struct sort_key *k = &so->keys[i];
+        struct value u = column_get(&x->batch->columns[k->column], x->row);
+        struct value v = column_get(&y->batch->columns[k->column], y->row);
+        if (u.null && v.null)
+            continue;
+        if (u.null || v.null)
+            return u.null == k->nulls_first ? -1 : 1;
+        int c = value_compare(&u, &v);
+        if (c != 0)
+            return k->descending ? -c : c;
+    }
+    return 0;
+}
+
+/* A stable merge sort: rows that are equal stay in the order they came. */
+static enum err sort_rows(struct sorting *so)
+{
+    struct sort_row *from = so->rows, *to = mem_zalloc(so->n + 1, sizeof(*to));
+    if (to == NULL)
+        return ERR_NO_MEMORY;
+    so->cap = so->n + 1;
+    for (uint64_t width = 1; width < so->n; width *= 2) {
+        for (uint64_t start = 0; start < so->n; start += 2 * width) {
+            uint64_t mid = start + width < so->n ? start + width : so->n;
+            uint64_t end = start + 2 * width < so->n ? start + 2 * width : so->n;
+            for (uint64_t i = start, j = mid, k = start; k < end; k++)
+                to[k] = j == end || (i < mid && compare_rows(&from[i], &from[j], so) <= 0) ? from[i++] : from[j++];
+        }
+        struct sort_row *t = from;
+        from = to;
+        to = t;
+    }
+    mem_free(to);
+    so->rows = from;
+    return ERR_OK;
+}
+
+/* Rows so->rows[at..at+n) as one batch. */
+static struct batch *sort_gather(const struct sorting *so, uint64_t at, uint32_t n, struct arena *a)
+{
+    const struct batch *any = so->rows[at].batch;
+    enum type *types = arena_alloc(a, (any->n_columns + 1) * sizeof(*types));
+    if (types == NULL)
+        return NULL;
+    for (uint32_t c = 0; c < any->n_columns; c++)
+        types[c] = any->columns[c].type;
+    struct batch *b = batch_new(types, any->n_columns, n, a);
+    if (b == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct sort_row *r = &so->rows[at + i];
+        for (uint32_t c = 0; c < any->n_columns; c++) {
+            struct value v = column_get(&r->batch->columns[c], r->row);
+            column_set(&b->columns[c], i, &v);
+        }
+    }
+    b->n_rows = n;
+    return b;
+}
+
+static enum err sort_keep(struct sorting *so, const struct batch *b)
+{
+    if (so->n + b->n_rows > so->cap) {
+        uint64_t cap = (so->n + b->n_rows) * 2;
+        struct sort_row *grown = mem_realloc(so->rows, cap * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        so->rows = grown;
+        so->cap = cap;
+    }
+    for (uint32_t i = 0; i < b->n_rows; i++)
+        so->rows[so->n++] = (struct sort_row){b, i};
+    return ERR_OK;
+}
+
+/* With a LIMIT above only the first `top` rows are kept, so that memory does not grow with the input. */
+static enum err sort_prune(struct sorting *so, size_t bytes_max)
+{
+    if (so->top > SORT_PRUNE_ROWS / 2 || so->n < SORT_PRUNE_ROWS)
+        return ERR_OK;
+    TRY(sort_rows(so));
+    struct arena old = so->arena;
+    arena_init(&so->arena, bytes_max);
+    uint64_t n = so->top < so->n ? so->top : so->n;
+    enum err e = ERR_OK;
+    struct batch *kept = n == 0 ? NULL : sort_gather(so, 0, (uint32_t)n, &old);
+    struct batch *copy = kept == NULL ? NULL : batch_copy(kept, &so->arena);
+    if (n > 0 && copy == NULL)
+        e = ERR_NO_MEMORY;
+    so->n = 0;
+    if (copy != NULL && e == ERR_OK)
+        e = sort_keep(so, copy);
+    arena_deinit(&old);
+    return e;
+}
+
+static enum err sort_push(struct stages *s, struct sorting *so, const struct batch *in, struct err_detail *why)
+{
+    struct batch *copy = batch_copy(in, &so->arena);
+    if (copy == NULL)
+        return err_set(why, ERR_LIMIT, "the rows to sort need more than %zu bytes of memory: add a LIMIT or a WHERE", s->bytes_max);
+    TRY(sort_keep(so, copy));
+    return sort_prune(so, s->bytes_max);
+}
+
+static enum err sort_output(struct stages *s, struct sorting *so, const struct batch **out)
+{
+    *out = NULL;
+    if (!so->sorted) {
+        TRY(sort_rows(so));
+        so->sorted = true;
+    }
+    uint64_t left = so->n - so->at;
+    if (left == 0)
+        return ERR_OK;
+    uint32_t n = left < BATCH_ROWS_MAX ? (uint32_t)left : BATCH_ROWS_MAX;
+    *out = sort_gather(so, so->at, n, &s->step);
+    so->at += n;
+    return *out == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
+/* ---- limit ---- */
+
+static enum err limit_push(struct stages *s, struct stage *st, const struct batch *in, const struct batch **out)
+{
+    *out = NULL;
+    uint64_t skip = st->skip < in->n_rows ? st->skip : in->n_rows;
+    st->skip -= skip;
+    uint64_t take = in->n_rows - skip < st->left ? in->n_rows - skip : st->left;
+    st->left -= take;
+    if (take == 0)
+        return ERR_OK;
+    if (take == in->n_rows) {
+        *out = in;
+        return ERR_OK;
+    }
+    uint32_t *rows = arena_alloc(&s->step, take * sizeof(*rows));
+    if (rows == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < take; i++)
+        rows[i] = (uint32_t)skip + i;
+    *out = batch_gather(in, rows, (uint32_t)take, &s->step);
+    return *out == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
+/* ---- moving batches up ---- */
+
+static enum err push_at(struct stages *s, uint32_t i, const struct batch *in, bool chained, const struct batch **out,
+                        struct err_detail *why)
+{
+    *out = NULL;
+    for (; in != NULL && in->n_rows > 0; i++, chained = false) {
+        struct stage *st = &s->stage[i];
+        struct chain_result r = {.batch = (struct batch *)(uintptr_t)in};
+        if (!chained)
+            TRY(chain_run(st->chain, in, NULL, s->now_us, &s->step, &r));
+        if (r.n_errors > 0)
+            return err_set(why, r.errors[0].err, "%s", r.errors[0].text);
+        if (r.batch->n_rows == 0)
+            return ERR_OK;
+        switch (st->kind) {
+        case STAGE_OUTPUT:
+            *out = r.batch;
+            return ERR_OK;
+        case STAGE_AGGREGATE:
+            return aggregate_push(s, &st->agg, r.batch, why);
+        case STAGE_SORT:
+            return sort_push(s, &st->sort, r.batch, why);
+        case STAGE_LIMIT:
+            TRY(limit_push(s, st, r.batch, &in));
+            break;
+        }
+    }
+    return ERR_OK;
+}
+
+enum err stages_push(struct stages *s, const struct batch *in, const struct batch **out, struct err_detail *why)
+{
+    arena_reset(&s->step, STEP_ARENA_KEEP_BYTES);
+    return push_at(s, 0, in, false, out, why);
+}
+
+enum err stages_push_chained(struct stages *s, const struct batch *in, const struct batch **out, struct err_detail *why)
+{
+    arena_reset(&s->step, STEP_ARENA_KEEP_BYTES);
+    return push_at(s, 0, in, true, out, why);
+}
+
+enum err stages_finish(struct stages *s, const struct batch **out, struct err_detail *why)
+{
+    *out = NULL;
+    arena_reset(&s->step, STEP_ARENA_KEEP_BYTES);
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct stage *st = &s->stage[i];
+        while (!st->finished && (st->kind == STAGE_AGGREGATE || st->kind == STAGE_SORT)) {
+            const struct batch *b;
+            TRY(st->kind == STAGE_SORT ? sort_output(s, &st->sort, &b) : aggregate_output(s, &st->agg, &b, why));
+            if (b == NULL) {
+                st->finished = true;
+                break;
+            }
+            TRY(push_at(s, i + 1, b, false, out, why));
+            if (*out != NULL)
+                return ERR_OK;
+        }
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,213 @@
+#include "state/group_table.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+/* A row's place: page number above, 16-byte unit below. Unit 0 of page 0 is never used, so that ref 0 means none. */
+enum {
+    UNIT_BYTES = 16,
+    UNITS_PER_PAGE = GROUP_PAGE_BYTES / UNIT_BYTES,
+    UNIT_BITS = 12,
+    PAGES_MAX = 1 << (32 - UNIT_BITS),
+    SLOTS_MIN = 64,
+};
+_Static_assert(UNITS_PER_PAGE == 1 << UNIT_BITS, "a ref holds page and unit");
+_Static_assert(sizeof(struct group) % UNIT_BYTES == 0, "cells start aligned");
+
+struct slot {
+    uint32_t tag;   /* upper half of the hash */
+    uint32_t ref;   /* 0 = empty */
+};
+
+struct page {
+    uint32_t units_used;
+    char *bytes;
+};
+
+struct group_table {
+    struct slot *slots;
+    uint64_t mask;
+    struct page *pages;
+    uint32_t n_pages, pages_cap;
+    uint32_t cells_bytes;
+    uint64_t count;
+    uint64_t bytes, bytes_max;
+};
+
+enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max, struct group_table **out)
+{
+    CHECK(cells_bytes % UNIT_BYTES == 0 && cells_bytes <= GROUP_CELLS_BYTES_MAX);
+    struct group_table *g = mem_zalloc(1, sizeof(*g));
+    if (g == NULL)
+        return ERR_NO_MEMORY;
+    g->slots = mem_zalloc(SLOTS_MIN, sizeof(struct slot));
+    if (g->slots == NULL) {
+        mem_free(g);
+        return ERR_NO_MEMORY;
+    }
+    g->mask = SLOTS_MIN - 1;
+    g->cells_bytes = cells_bytes;
+    g->bytes_max = bytes_max;
+    g->bytes = SLOTS_MIN * sizeof(struct slot);
+    *out = g;
+    return ERR_OK;
+}
+
+void group_table_free(struct group_table *g)
+{
+    if (g == NULL)
+        return;
+    for (uint32_t i = 0; i < g->n_pages; i++)
+        mem_free(g->pages[i].bytes);
+    mem_free(g->pages);
+    mem_free(g->slots);
+    mem_free(g);
+}
+
+uint64_t group_table_count(const struct group_table *g) { return g->count; }
+uint64_t group_table_bytes(const struct group_table *g) { return g->bytes; }
+
+struct group *group_at(const struct group_table *g, uint32_t ref)
+{
+    uint32_t page = ref >> UNIT_BITS, unit = ref & (UNITS_PER_PAGE - 1);
+    return (struct group *)(void *)(g->pages[page].bytes + (size_t)unit * UNIT_BYTES);
+}
+
+struct str group_key(const struct group_table *g, const struct group *row)
+{
+    return (struct str){(const char *)(row + 1) + g->cells_bytes, row->key_bytes};
+}
+
+uint32_t group_ref(const struct group_table *g, const struct group *row)
+{
+    for (uint64_t at = row->hash & g->mask;; at = (at + 1) & g->mask) {
+        CHECK(g->slots[at].ref != 0);
+        if (group_at(g, g->slots[at].ref) == row)
+            return g->slots[at].ref;
+    }
+}
+
+void group_table_prefetch(const struct group_table *g, uint64_t hash) { __builtin_prefetch(&g->slots[hash & g->mask]); }
+
+/* The slot that holds the key, or the empty slot where it belongs. */
+static struct slot *slot_for(const struct group_table *g, uint64_t hash, struct str key)
+{
+    uint32_t tag = (uint32_t)(hash >> 32);
+    for (uint64_t at = hash & g->mask;; at = (at + 1) & g->mask) {
+        struct slot *s = &g->slots[at];
+        if (s->ref == 0)
+            return s;
+        if (s->tag != tag)
+            continue;
+        const struct group *row = group_at(g, s->ref);
+        if (row->hash == hash && str_eq(group_key(g, row), key))
+            return s;
+    }
+}
+
+struct group *group_table_find(struct group_table *g, uint64_t hash, struct str key)
+{
+    const struct slot *s = slot_for(g, hash, key);
+    return s->ref == 0 ? NULL : group_at(g, s->ref);
+}
+
+static enum err slots_grow(struct group_table *g)
+{
+    uint64_t n = (g->mask + 1) * 2;
+    if (g->bytes + n / 2 * sizeof(struct slot) > g->bytes_max)
+        return ERR_LIMIT;
+    struct slot *slots = mem_zalloc(n, sizeof(struct slot));
+    if (slots == NULL)
+        return ERR_NO_MEMORY;
+    for (uint64_t i = 0; i <= g->mask; i++) {
+        if (g->slots[i].ref == 0)
+            continue;
+        uint64_t at = group_at(g, g->slots[i].ref)->hash & (n - 1);
+        while (slots[at].ref != 0)
+            at = (at + 1) & (n - 1);
+        slots[at] = g->slots[i];
+    }
+    mem_free(g->slots);
+    g->slots = slots;
+    g->mask = n - 1;
+    g->bytes += n / 2 * sizeof(struct slot);
+    return ERR_OK;
+}
+
+static enum err page_add(struct group_table *g)
+{
+    if (g->n_pages == PAGES_MAX || g->bytes + GROUP_PAGE_BYTES > g->bytes_max)
+        return ERR_LIMIT;
+    if (g->n_pages == g->pages_cap) {
+        uint32_t cap = g->pages_cap == 0 ? 16 : g->pages_cap * 2;
+        struct page *pages = mem_realloc(g->pages, cap * sizeof(*pages));
+        if (pages == NULL)
+            return ERR_NO_MEMORY;
+        g->pages = pages;
+        g->pages_cap = cap;
+    }
+    char *bytes = mem_alloc(GROUP_PAGE_BYTES);
+    if (bytes == NULL)
+        return ERR_NO_MEMORY;
+    g->pages[g->n_pages] = (struct page){.units_used = g->n_pages == 0, .bytes = bytes};
+    g->n_pages++;
+    g->bytes += GROUP_PAGE_BYTES;
+    return ERR_OK;
+}
+
+static enum err row_add(struct group_table *g, uint64_t hash, struct str key, uint32_t *ref)
+{
+    size_t bytes = sizeof(struct group) + g->cells_bytes + key.len;
+    uint32_t units = (uint32_t)((bytes + UNIT_BYTES - 1) / UNIT_BYTES);
+    if (g->n_pages == 0 || g->pages[g->n_pages - 1].units_used + units > UNITS_PER_PAGE)
+        TRY(page_add(g));
+    struct page *page = &g->pages[g->n_pages - 1];
+    *ref = (g->n_pages - 1) << UNIT_BITS | page->units_used;
+    struct group *row = group_at(g, *ref);
+    *row = (struct group){
+        .hash = hash, .window_end = INT64_MAX, .key_bytes = (uint32_t)key.len, .units = (uint16_t)units};
+    char *cells = group_cells(row);
+    memset(cells, 0, g->cells_bytes);
+    if (key.len > 0)
+        memcpy(cells + g->cells_bytes, key.ptr, key.len);
+    page->units_used += units;
+    return ERR_OK;
+}
+
+enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key, struct group **out, bool *created)
+{
+    struct slot *s = slot_for(g, hash, key);
+    *created = s->ref == 0;
+    if (s->ref == 0) {
+        if (key.len > GROUP_KEY_BYTES_MAX)
+            return ERR_TOO_LARGE;
+        if ((g->count + 1) * 10 > (g->mask + 1) * 7) {
+            TRY(slots_grow(g));
+            s = slot_for(g, hash, key);
+        }
+        uint32_t ref;
+        TRY(row_add(g, hash, key, &ref));
+        *s = (struct slot){.tag = (uint32_t)(hash >> 32), .ref = ref};
+        g->count++;
+    }
+    *out = group_at(g, s->ref);
+    return ERR_OK;
+}
+
+struct group *group_table_next(const struct group_table *g, struct group_table_cursor *c)
+{
+    while (c->page < g->n_pages) {
+        if (c->page == 0 && c->unit == 0)
+            c->unit = 1;
+        if (c->unit < g->pages[c->page].units_used) {
+            struct group *row = group_at(g, c->page << UNIT_BITS | c->unit);
+            c->unit += row->units;
+            return row;
+        }
+        if (c->page + 1 == g->n_pages)
+            return NULL;
+        c->page++;
+        c->unit = 0;
+    }
+    return NULL;
+}
