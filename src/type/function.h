@@ -19,6 +19,7 @@ struct kernel_context {
     int64_t now_us;              /* statement or epoch time: now() */
     uint32_t n_rows;
     bool out_of_memory;
+    uint32_t n_args;             /* arguments of this call: variadic kernels read it */
     const void *prepared;        /* what function.prepare made for this call; NULL when it has none */
 };
 
@@ -43,7 +44,7 @@ struct function {
     bool variadic;             /* the last argument type repeats */
     bool nulls_seen;           /* not strict: gets NULL rows itself */
     bool stable;               /* depends on now(): constant within an epoch or statement; else immutable */
-    enum type args[FUNCTION_ARGS_MAX];
+    enum type args[FUNCTION_ARGS_MAX];    /* TYPE_UNKNOWN: an argument of any type */
     kernel_fn kernel;
     function_prepare_fn prepare; /* or NULL */
 };
@@ -57,5 +58,10 @@ void function_names(void (*each)(void *arg, const char *name), void *arg);
 /* Records an error for a row (kernels call it). No effect for inactive rows. */
 void kernel_fail(struct kernel_context *k, uint32_t row, enum err e, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* The same with a detail that is already written (no effect for inactive rows). */
+void kernel_fail_row(struct kernel_context *k, uint32_t row, enum err e,
+                     const struct err_detail *why);
+/* Makes the result of a row NULL. */
+void kernel_null_row(struct kernel_context *k, struct column *out, uint32_t row);
 
 #endif

@@ -220,7 +220,7 @@ static enum err parse_string(struct parser *s, struct str *key)
                 return no_memory(s);
             memcpy(plain, start, n_plain);
         }
-        char utf8[4], escaped[6];
+        char utf8[4] = {0}, escaped[6];
         s->p++;
         TRY(parse_escape(s, utf8, &n));
         size_t n_escaped = escape_of(utf8[0], escaped);

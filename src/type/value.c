@@ -3,12 +3,12 @@
 #include "base/check.h"
 #include "type/datetime.h"
 #include "type/float.h"
-#include "type/interval.h"
 #include "type/jsonb.h"
 #include "type/numeric.h"
 #include "type/text_util.h"
+#include "type/value_int.h"
 
-enum { VALUE_TEXT_MAX = INTERVAL_TEXT_MAX, JSONB_BINARY_VERSION = 1 };
+enum { JSONB_BINARY_VERSION = 1 };
 
 /* ---- text input ---- */
 
@@ -133,8 +133,7 @@ static size_t int_print(int64_t v, char *out)
     return len;
 }
 
-/* The text of a value whose type is not by reference. */
-static size_t fixed_print(const struct value *v, char out[VALUE_TEXT_MAX])
+size_t value_print_fixed(const struct value *v, char out[VALUE_TEXT_MAX])
 {
     switch (v->type) {
     case TYPE_BOOL:
@@ -170,7 +169,7 @@ void value_print(const struct value *v, struct buf *out)
     if (type_info(v->type)->by_ref)
         buf_put_str(out, v->as.s);
     else
-        buf_put(out, text, fixed_print(v, text));
+        buf_put(out, text, value_print_fixed(v, text));
 }
 
 void value_print_json(const struct value *v, struct buf *out)
@@ -193,7 +192,7 @@ void value_print_json(const struct value *v, struct buf *out)
         return;
     }
     size_t n = v->type == TYPE_TIMESTAMPTZ ? timestamptz_print_iso(v->as.i8, text)
-                                           : fixed_print(v, text);
+                                           : value_print_fixed(v, text);
     /* Numbers are bare; NaN and infinities, like times, are strings. */
     bool number = v->type == TYPE_INT4 || v->type == TYPE_INT8 || v->type == TYPE_FLOAT8 ||
                   v->type == TYPE_NUMERIC;

@@ -1,0 +1,325 @@
+/* Casts between types, with PostgreSQL's levels. */
+#include "type/datetime.h"
+#include "type/function_int.h"
+#include "type/jsonb.h"
+#include "type/numeric.h"
+
+#include <math.h>
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
+
+#define KERNEL(name)                                                                            \
+    static void name(struct kernel_context *k, const struct column *const *args,               \
+                     uint32_t constant, struct column *out)
+
+/* ---- numbers ---- */
+
+/* Conversions that cannot fail run over all rows. */
+#define WIDEN(name, from, to)                                                                   \
+    KERNEL(name)                                                                                \
+    {                                                                                           \
+        const from *restrict a = args[0]->data;                                                 \
+        to *restrict r = out->data;                                                             \
+        uint32_t n = k->n_rows;                                                                 \
+        if (constant == 0) {                                                                    \
+            for (uint32_t i = 0; i < n; i++)                                                    \
+                r[i] = (to)a[i];                                                                \
+        } else {                                                                                \
+            for (uint32_t i = 0; i < n; i++)                                                    \
+                r[i] = (to)a[0];                                                                \
+        }                                                                                       \
+    }
+
+WIDEN(i4_to_i8, int32_t, int64_t)
+WIDEN(i4_to_f8, int32_t, double)
+WIDEN(i8_to_f8, int64_t, double)
+WIDEN(bool_to_i4, uint8_t, int32_t)
+
+KERNEL(i4_to_bool)
+{
+    KERNEL_ROWS(k, row)
+        column_bool(out)[row] = ARG_I4(0, row) != 0;
+}
+
+KERNEL(i8_to_i4)
+{
+    KERNEL_ROWS(k, row)
+    {
+        int64_t v = ARG_I8(0, row);
+        if (v < INT32_MIN || v > INT32_MAX)
+            kernel_fail(k, row, ERR_OUT_OF_RANGE, "integer out of range");
+        else
+            column_i4(out)[row] = (int32_t)v;
+    }
+}
+
+/* Rounds half to even, as rint does. */
+KERNEL(f8_to_i4)
+{
+    KERNEL_ROWS(k, row)
+    {
+        double v = rint(ARG_F8(0, row));
+        if (!(v >= -2147483648.0 && v < 2147483648.0))
+            kernel_fail(k, row, ERR_OUT_OF_RANGE, "integer out of range");
+        else
+            column_i4(out)[row] = (int32_t)v;
+    }
+}
+
+KERNEL(f8_to_i8)
+{
+    KERNEL_ROWS(k, row)
+    {
+        double v = rint(ARG_F8(0, row));
+        if (!(v >= -0x1p63 && v < 0x1p63))
+            kernel_fail(k, row, ERR_OUT_OF_RANGE, "bigint out of range");
+        else
+            column_i8(out)[row] = (int64_t)v;
+    }
+}
+
+KERNEL(i4_to_num)
+{
+    KERNEL_ROWS(k, row)
+        column_num(out)[row] = numeric_from_i64(ARG_I4(0, row));
+}
+
+KERNEL(i8_to_num)
+{
+    KERNEL_ROWS(k, row)
+        column_num(out)[row] = numeric_from_i64(ARG_I8(0, row));
+}
+
+KERNEL(f8_to_num)
+{
+    struct err_detail why = {0};
+    KERNEL_ROWS(k, row)
+    {
+        enum err e = numeric_from_f8(ARG_F8(0, row), &column_num(out)[row], &why);
+        if (e != ERR_OK)
+            kernel_fail_row(k, row, e, &why);
+    }
+}
+
+KERNEL(num_to_f8)
+{
+    KERNEL_ROWS(k, row)
+        column_f8(out)[row] = numeric_to_f8(ARG_NUM(0, row));
+}
+
+KERNEL(num_to_i4)
+{
+    struct err_detail why = {0};
+    KERNEL_ROWS(k, row)
+    {
+        int64_t v = 0;
+        enum err e = numeric_to_i64(ARG_NUM(0, row), INT32_MIN, INT32_MAX, "integer", &v, &why);
+        if (e != ERR_OK)
+            kernel_fail_row(k, row, e, &why);
+        column_i4(out)[row] = (int32_t)v;
+    }
+}
+
+KERNEL(num_to_i8)
+{
+    struct err_detail why = {0};
+    KERNEL_ROWS(k, row)
+    {
+        int64_t v = 0;
+        enum err e = numeric_to_i64(ARG_NUM(0, row), INT64_MIN, INT64_MAX, "bigint", &v, &why);
+        if (e != ERR_OK)
+            kernel_fail_row(k, row, e, &why);
+        column_i8(out)[row] = v;
+    }
+}
+
+/* ---- times ---- */
+
+KERNEL(timestamptz_to_date)
+{
+    KERNEL_ROWS(k, row)
+    {
+        int64_t us = ARG_I8(0, row);
+        if (timestamp_is_finite(us))
+            column_i4(out)[row] = (int32_t)floor_div(us, US_PER_DAY);
+        else
+            column_i4(out)[row] = us > 0 ? DATE_INFINITY : DATE_MINUS_INFINITY;
+    }
+}
+
+KERNEL(date_to_timestamptz)
+{
+    KERNEL_ROWS(k, row)
+    {
+        int32_t days = ARG_I4(0, row);
+        int64_t us;
+        if (days == DATE_INFINITY || days == DATE_MINUS_INFINITY)
+            us = days > 0 ? TIMESTAMP_INFINITY : TIMESTAMP_MINUS_INFINITY;
+        else if (__builtin_mul_overflow((int64_t)days, US_PER_DAY, &us) || !timestamp_in_range(us))
+            kernel_fail(k, row, ERR_DATETIME_RANGE, "date out of range for timestamp");
+        column_i8(out)[row] = us;
+    }
+}
+
+/* ---- through text ---- */
+
+KERNEL(any_to_text)
+{
+    KERNEL_ROWS(k, row)
+        column_str(out)[row] = kernel_text_of(k, args[0], arg_at(constant, 0, row), true);
+}
+
+/* Parses a text as the result's type into a row. */
+static void parse_into(struct kernel_context *k, struct column *out, uint32_t row, struct str s)
+{
+    struct err_detail why = {0};
+    struct value v;
+    enum err e = value_parse(out->type, s, k->arena, &v, &why);
+    if (e != ERR_OK) {
+        kernel_fail_row(k, row, e, &why);
+        return;
+    }
+    size_t width = type_info(out->type)->width;
+    memcpy((char *)out->data + row * width, &v.as, width);
+}
+
+KERNEL(text_to_any)
+{
+    KERNEL_ROWS(k, row)
+        parse_into(k, out, row, ARG_STR(0, row));
+}
+
+/* ---- jsonb ---- */
+
+/* A jsonb number to a numeric type: integers round. */
+KERNEL(json_to_number)
+{
+    KERNEL_ROWS(k, row)
+    {
+        struct str j = ARG_STR(0, row);
+        enum jsonb_kind kind = jsonb_kind_of(j);
+        struct err_detail why = {0};
+        struct numeric n;
+        int64_t v = 0;
+        enum err e = ERR_OK;
+        if (kind != JSONB_NUMBER) {
+            kernel_fail(k, row, ERR_INVALID_PARAMETER, "cannot cast jsonb %s to type %s",
+                        jsonb_kind_name(kind), type_info(out->type)->name);
+            continue;
+        }
+        if (out->type == TYPE_FLOAT8 || out->type == TYPE_NUMERIC) {
+            parse_into(k, out, row, j);
+            continue;
+        }
+        bool small = out->type == TYPE_INT4;
+        e = numeric_parse(j, &n, &why);
+        if (e == ERR_OK)
+            e = numeric_to_i64(&n, small ? INT32_MIN : INT64_MIN, small ? INT32_MAX : INT64_MAX,
+                               type_info(out->type)->name, &v, &why);
+        if (e != ERR_OK)
+            kernel_fail_row(k, row, e, &why);
+        else if (small)
+            column_i4(out)[row] = (int32_t)v;
+        else
+            column_i8(out)[row] = v;
+    }
+}
+
+KERNEL(json_to_bool)
+{
+    KERNEL_ROWS(k, row)
+    {
+        struct str j = ARG_STR(0, row);
+        enum jsonb_kind kind = jsonb_kind_of(j);
+        if (kind != JSONB_BOOL)
+            kernel_fail(k, row, ERR_INVALID_PARAMETER, "cannot cast jsonb %s to type boolean",
+                        jsonb_kind_name(kind));
+        else
+            column_bool(out)[row] = j.ptr[0] == 't';
+    }
+}
+
+/* numeric(p, s); the second argument is PostgreSQL's typmod, ((p << 16) | s) + 4. */
+KERNEL(num_typmod)
+{
+    struct err_detail why = {0};
+    KERNEL_ROWS(k, row)
+    {
+        int32_t typmod = ARG_I4(1, row);
+        const struct numeric *n = ARG_NUM(0, row);
+        enum err e = ERR_OK;
+        if (typmod < 4) {
+            column_num(out)[row] = *n;
+            continue;
+        }
+        int32_t precision = ((typmod - 4) >> 16) & 0xffff;
+        /* 11 bits, two's complement: the scale may be negative. */
+        int32_t scale = (((typmod - 4) & 0x7ff) ^ 1024) - 1024;
+        e = numeric_typmod(n, precision, scale, &column_num(out)[row], &why);
+        if (e != ERR_OK)
+            kernel_fail_row(k, row, e, &why);
+    }
+}
+
+#define SHORT_BOOL "bool"
+#define SHORT_INT4 "int4"
+#define SHORT_INT8 "int8"
+#define SHORT_FLOAT8 "float8"
+#define SHORT_NUMERIC "numeric"
+#define SHORT_TEXT "text"
+#define SHORT_TIMESTAMPTZ "timestamptz"
+#define SHORT_DATE "date"
+#define SHORT_INTERVAL "interval"
+#define SHORT_JSONB "jsonb"
+#define CAST(from_, to_, level_, kernel_)                                                       \
+    {                                                                                           \
+        .name = SHORT_##to_, .kind = FUNCTION_CAST, .cast = CAST_##level_, .result = TYPE_##to_,       \
+        .n_args = 1, .args = {TYPE_##from_}, .kernel = kernel_                                  \
+    }
+
+static const struct function rows[] = {
+    CAST(INT4, INT8, IMPLICIT, i4_to_i8),
+    CAST(INT4, FLOAT8, IMPLICIT, i4_to_f8),
+    CAST(INT4, NUMERIC, IMPLICIT, i4_to_num),
+    CAST(INT4, BOOL, EXPLICIT, i4_to_bool),
+    CAST(BOOL, INT4, EXPLICIT, bool_to_i4),
+    CAST(INT8, INT4, ASSIGNMENT, i8_to_i4),
+    CAST(INT8, FLOAT8, IMPLICIT, i8_to_f8),
+    CAST(INT8, NUMERIC, IMPLICIT, i8_to_num),
+    CAST(FLOAT8, INT4, ASSIGNMENT, f8_to_i4),
+    CAST(FLOAT8, INT8, ASSIGNMENT, f8_to_i8),
+    CAST(FLOAT8, NUMERIC, ASSIGNMENT, f8_to_num),
+    CAST(NUMERIC, INT4, ASSIGNMENT, num_to_i4),
+    CAST(NUMERIC, INT8, ASSIGNMENT, num_to_i8),
+    CAST(NUMERIC, FLOAT8, IMPLICIT, num_to_f8),
+    CAST(TIMESTAMPTZ, DATE, ASSIGNMENT, timestamptz_to_date),
+    CAST(DATE, TIMESTAMPTZ, IMPLICIT, date_to_timestamptz),
+    CAST(JSONB, BOOL, EXPLICIT, json_to_bool),
+    CAST(JSONB, INT4, EXPLICIT, json_to_number),
+    CAST(JSONB, INT8, EXPLICIT, json_to_number),
+    CAST(JSONB, FLOAT8, EXPLICIT, json_to_number),
+    CAST(JSONB, NUMERIC, EXPLICIT, json_to_number),
+    CAST(BOOL, TEXT, ASSIGNMENT, any_to_text),
+    CAST(INT4, TEXT, ASSIGNMENT, any_to_text),
+    CAST(INT8, TEXT, ASSIGNMENT, any_to_text),
+    CAST(FLOAT8, TEXT, ASSIGNMENT, any_to_text),
+    CAST(NUMERIC, TEXT, ASSIGNMENT, any_to_text),
+    CAST(TIMESTAMPTZ, TEXT, ASSIGNMENT, any_to_text),
+    CAST(DATE, TEXT, ASSIGNMENT, any_to_text),
+    CAST(INTERVAL, TEXT, ASSIGNMENT, any_to_text),
+    CAST(JSONB, TEXT, ASSIGNMENT, any_to_text),
+    CAST(TEXT, BOOL, EXPLICIT, text_to_any),
+    CAST(TEXT, INT4, EXPLICIT, text_to_any),
+    CAST(TEXT, INT8, EXPLICIT, text_to_any),
+    CAST(TEXT, FLOAT8, EXPLICIT, text_to_any),
+    CAST(TEXT, NUMERIC, EXPLICIT, text_to_any),
+    CAST(TEXT, TIMESTAMPTZ, EXPLICIT, text_to_any),
+    CAST(TEXT, DATE, EXPLICIT, text_to_any),
+    CAST(TEXT, INTERVAL, EXPLICIT, text_to_any),
+    CAST(TEXT, JSONB, EXPLICIT, text_to_any),
+    FUNCTION2("numeric", NUMERIC, NUMERIC, INT4, num_typmod),
+};
+
+const struct function_table functions_cast = {rows, ARRAY_LEN(rows)};

@@ -1,0 +1,430 @@
+/* LIKE, and regular expressions. */
+#include "type/function_int.h"
+#include "type/regex.h"
+#include "type/utf8.h"
+
+enum { REPLACED_MAX = 16 << 20 };
+
+#define KERNEL(name)                                                                            \
+    static void name(struct kernel_context *k, const struct column *const *args,               \
+                     uint32_t constant, struct column *out)
+
+/* ---- LIKE ---- */
+
+static uint32_t next_char(const char **p, const char *end, bool fold)
+{
+    uint32_t c = utf8_get(p, end);
+    return fold ? utf8_lower(c) : c;
+}
+
+/* One pattern element that is not % against one character of the text: both are moved on. False: differs. */
+static bool like_step(const char **s, const char *s_end, const char **p, const char *p_end,
+                      bool fold)
+{
+    uint32_t c = next_char(s, s_end, fold);
+    if (**p == '_') {
+        (*p)++;
+        return true;
+    }
+    if (**p == '\\')
+        (*p)++;
+    return next_char(p, p_end, fold) == c;
+}
+
+/* Greedy with one point of return, the last %: at most |s| * |p| steps. */
+static bool like_match(struct str text, struct str pattern, bool fold)
+{
+    const char *s = text.ptr, *s_end = text.ptr + text.len;
+    const char *p = pattern.ptr, *p_end = pattern.ptr + pattern.len;
+    const char *retry_s = NULL, *retry_p = NULL;
+    for (;;) {
+        if (p < p_end && *p == '%') {
+            retry_p = ++p;
+            retry_s = s;
+            if (p == p_end)
+                return true;
+            continue;
+        }
+        if (s == s_end)
+            return p == p_end;
+        if (p < p_end && like_step(&s, s_end, &p, p_end, fold))
+            continue;
+        if (retry_p == NULL || retry_s == s_end)
+            return false;
+        utf8_get(&retry_s, s_end);
+        s = retry_s;
+        p = retry_p;
+    }
+}
+
+/* A pattern ends with an odd run of escapes. */
+static bool like_is_bad(struct str p)
+{
+    size_t n = 0;
+    while (n < p.len && p.ptr[p.len - 1 - n] == '\\')
+        n++;
+    return n % 2 == 1;
+}
+
+/* A pattern whose only wildcards are % at its ends, the common kind. */
+struct like_plan {
+    bool simple, any_before, any_behind;
+    struct str literal;
+};
+
+static struct like_plan like_plan_of(struct str p, bool fold)
+{
+    struct like_plan plan = {.literal = p};
+    struct str *l = &plan.literal;
+    if (l->len > 0 && l->ptr[0] == '%') {
+        plan.any_before = true;
+        *l = (struct str){l->ptr + 1, l->len - 1};
+    }
+    if (l->len > 0 && l->ptr[l->len - 1] == '%') {
+        plan.any_behind = true;
+        l->len--;
+    }
+    plan.simple = !fold;
+    for (size_t i = 0; i < l->len; i++)
+        plan.simple &= l->ptr[i] != '%' && l->ptr[i] != '_' && l->ptr[i] != '\\';
+    return plan;
+}
+
+static bool like_simple(struct str s, const struct like_plan *plan)
+{
+    struct str l = plan->literal;
+    if (s.len < l.len)
+        return false;
+    if (l.len == 0)
+        return plan->any_before || plan->any_behind || s.len == 0;
+    if (plan->any_before && plan->any_behind)
+        return memmem(s.ptr, s.len, l.ptr, l.len) != NULL;
+    if (plan->any_before)
+        return memcmp(s.ptr + s.len - l.len, l.ptr, l.len) == 0;
+    return (plan->any_behind || s.len == l.len) && memcmp(s.ptr, l.ptr, l.len) == 0;
+}
+
+static void like(struct kernel_context *k, const struct column *const *args, uint32_t constant,
+                 struct column *out, bool fold, bool negate)
+{
+    struct like_plan plan = {0};
+    bool planned = false, bad = false;
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row), p = ARG_STR(1, row);
+        if (!planned || (constant & 2) == 0) {
+            plan = like_plan_of(p, fold);
+            bad = like_is_bad(p);
+            planned = true;
+        }
+        if (bad) {
+            kernel_fail(k, row, ERR_INVALID_PARAMETER,
+                        "LIKE pattern must not end with escape character");
+            continue;
+        }
+        bool yes = plan.simple ? like_simple(s, &plan) : like_match(s, p, fold);
+        column_bool(out)[row] = yes != negate;
+    }
+}
+
+KERNEL(text_like) { like(k, args, constant, out, false, false); }
+KERNEL(text_not_like) { like(k, args, constant, out, false, true); }
+KERNEL(text_ilike) { like(k, args, constant, out, true, false); }
+KERNEL(text_not_ilike) { like(k, args, constant, out, true, true); }
+
+/* like_escape(pattern, escape): the pattern with backslash as its escape. */
+KERNEL(text_like_escape)
+{
+    KERNEL_ROWS(k, row)
+    {
+        struct str p = ARG_STR(0, row), escape = ARG_STR(1, row);
+        char *w = kernel_alloc(k, p.len * 2);
+        size_t n = 0;
+        if (w == NULL)
+            return;
+        if (utf8_count(escape) > 1) {
+            kernel_fail(k, row, ERR_INVALID_PARAMETER, "invalid escape string");
+            continue;
+        }
+        bool after_escape = false;
+        for (size_t i = 0; i < p.len; i += utf8_len(p.ptr[i])) {
+            size_t len = utf8_len(p.ptr[i]);
+            bool is_escape = escape.len == len && memcmp(p.ptr + i, escape.ptr, len) == 0;
+            if (is_escape && !after_escape) {
+                w[n++] = '\\';
+                after_escape = true;
+                continue;
+            }
+            if (p.ptr[i] == '\\' && !after_escape)
+                w[n++] = '\\';
+            memcpy(w + n, p.ptr + i, len);
+            n += len;
+            after_escape = false;
+        }
+        column_str(out)[row] = (struct str){w, n};
+    }
+}
+
+/* ---- regular expressions ---- */
+
+/* The compiled expression of the row at hand: prepared, or compiled when the pattern changes. */
+struct pattern {
+    struct str text, flags;
+    const struct regex *regex;
+    struct regex_matcher *matcher;
+};
+
+/* False: the row has failed. */
+static bool pattern_ready(struct kernel_context *k, struct pattern *p, uint32_t row,
+                          struct str text, struct str flags)
+{
+    struct err_detail why = {0};
+    if (p->matcher != NULL && (k->prepared != NULL ||
+                               (str_eq(p->text, text) && str_eq(p->flags, flags))))
+        return true;
+    p->regex = k->prepared;
+    p->matcher = NULL;
+    if (p->regex == NULL) {
+        enum err e = regex_compile(text, flags, k->arena, &p->regex, &why);
+        if (e != ERR_OK) {
+            kernel_fail_row(k, row, e, &why);
+            return false;
+        }
+    }
+    p->text = text;
+    p->flags = flags;
+    p->matcher = regex_matcher_new(p->regex, k->arena);
+    k->out_of_memory |= p->matcher == NULL;
+    return p->matcher != NULL;
+}
+
+/* False: the row has failed. */
+static bool search(struct kernel_context *k, struct pattern *p, uint32_t row, struct str s,
+                   size_t from, struct regex_match *m)
+{
+    struct err_detail why = {0};
+    enum err e = regex_search(p->matcher, s, from, m, &why);
+    if (e != ERR_OK)
+        kernel_fail_row(k, row, e, &why);
+    return e == ERR_OK;
+}
+
+static enum err prepare_with(const struct value *const *constants, uint32_t n_args,
+                             uint32_t flags_at, const char *fixed, struct arena *a,
+                             const void **out, struct err_detail *why)
+{
+    const struct regex *r;
+    struct str flags = str_of(fixed);
+    if (constants[1] == NULL || (n_args > flags_at && constants[flags_at] == NULL))
+        return ERR_OK;
+    if (n_args > flags_at)
+        flags = constants[flags_at]->as.s;
+    TRY(regex_compile(constants[1]->as.s, flags, a, &r, why));
+    *out = r;
+    return ERR_OK;
+}
+
+static enum err prepare_plain(const struct value *const *constants, uint32_t n_args,
+                              struct arena *a, const void **out, struct err_detail *why)
+{
+    return prepare_with(constants, n_args, 2, "", a, out, why);
+}
+
+static enum err prepare_fold(const struct value *const *constants, uint32_t n_args,
+                             struct arena *a, const void **out, struct err_detail *why)
+{
+    return prepare_with(constants, n_args, 2, "i", a, out, why);
+}
+
+static enum err prepare_replace(const struct value *const *constants, uint32_t n_args,
+                                struct arena *a, const void **out, struct err_detail *why)
+{
+    return prepare_with(constants, n_args, 3, "", a, out, why);
+}
+
+static void regex_test(struct kernel_context *k, const struct column *const *args,
+                       uint32_t constant, struct column *out, struct str fixed, bool negate)
+{
+    struct pattern p = {0};
+    struct regex_match m;
+    KERNEL_ROWS(k, row)
+    {
+        struct str flags = k->n_args > 2 ? ARG_STR(2, row) : fixed;
+        if (!pattern_ready(k, &p, row, ARG_STR(1, row), flags))
+            continue;
+        if (search(k, &p, row, ARG_STR(0, row), 0, &m))
+            column_bool(out)[row] = m.found != negate;
+    }
+}
+
+KERNEL(regex_match_test) { regex_test(k, args, constant, out, STR(""), false); }
+KERNEL(regex_no_match) { regex_test(k, args, constant, out, STR(""), true); }
+KERNEL(regex_match_fold) { regex_test(k, args, constant, out, STR("i"), false); }
+KERNEL(regex_no_match_fold) { regex_test(k, args, constant, out, STR("i"), true); }
+
+/* The first group, or the match when there is none; NULL without a match. */
+static void regex_part(struct kernel_context *k, const struct column *const *args,
+                       uint32_t constant, struct column *out, bool groups)
+{
+    struct pattern p = {0};
+    struct regex_match m;
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row);
+        if (!pattern_ready(k, &p, row, ARG_STR(1, row), STR("")) ||
+            !search(k, &p, row, s, 0, &m))
+            continue;
+        uint32_t g = groups && m.n_groups > 1 ? 1 : 0;
+        if (!m.found || m.start[g] == SIZE_MAX)
+            kernel_null_row(k, out, row);
+        else
+            column_str(out)[row] = (struct str){s.ptr + m.start[g], m.end[g] - m.start[g]};
+    }
+}
+
+KERNEL(regex_substring) { regex_part(k, args, constant, out, true); }
+KERNEL(regex_substr) { regex_part(k, args, constant, out, false); }
+
+/* Where the search goes on behind a match: an empty one moves on by a character. */
+static size_t behind(struct str s, const struct regex_match *m)
+{
+    if (m->end[0] > m->start[0])
+        return m->end[0];
+    return m->end[0] < s.len ? m->end[0] + utf8_len(s.ptr[m->end[0]]) : s.len + 1;
+}
+
+KERNEL(regex_count)
+{
+    struct pattern p = {0};
+    struct regex_match m;
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row);
+        int32_t count = 0;
+        if (!pattern_ready(k, &p, row, ARG_STR(1, row), STR("")))
+            continue;
+        for (size_t from = 0; from <= s.len; from = behind(s, &m)) {
+            if (!search(k, &p, row, s, from, &m) || !m.found)
+                break;
+            count++;
+        }
+        column_i4(out)[row] = count;
+    }
+}
+
+/* Output of a replacement: counts first, writes when `at` is set. */
+struct writer {
+    char *at;
+    uint64_t n;
+};
+
+static void put(struct writer *w, const char *p, size_t n)
+{
+    if (w->at != NULL && n > 0) {
+        memcpy(w->at, p, n);
+        w->at += n;
+    }
+    w->n += n;
+}
+
+/* The replacement with \1 to \9, \& and \\ filled in. */
+static void put_replacement(struct writer *w, struct str with, struct str s,
+                            const struct regex_match *m)
+{
+    for (size_t i = 0; i < with.len; i++) {
+        const char *c = with.ptr + i;
+        if (*c != '\\' || i + 1 == with.len) {
+            put(w, c, 1);
+            continue;
+        }
+        i++;
+        uint32_t g = c[1] == '&' ? 0 : (uint32_t)(c[1] - '0');
+        if (c[1] == '&' || (c[1] >= '1' && c[1] <= '9')) {
+            if (g < m->n_groups && m->start[g] != SIZE_MAX)
+                put(w, s.ptr + m->start[g], m->end[g] - m->start[g]);
+        } else if (c[1] == '\\') {
+            put(w, "\\", 1);
+        } else {
+            put(w, c, 2);
+        }
+    }
+}
+
+/* One pass over the matches; false: the row has failed. */
+static bool replace_pass(struct kernel_context *k, struct pattern *p, uint32_t row, struct str s,
+                         struct str with, struct writer *w)
+{
+    size_t done = 0;
+    struct regex_match m;
+    for (size_t from = 0; from <= s.len; from = behind(s, &m)) {
+        if (!search(k, p, row, s, from, &m))
+            return false;
+        if (!m.found)
+            break;
+        put(w, s.ptr + done, m.start[0] - done);
+        put_replacement(w, with, s, &m);
+        done = m.end[0];
+        if (w->n > REPLACED_MAX) {
+            kernel_fail(k, row, ERR_LIMIT, "requested length too large: the maximum is %d",
+                        REPLACED_MAX);
+            return false;
+        }
+        if (!regex_is_global(p->regex))
+            break;
+    }
+    put(w, s.ptr + done, s.len - done);
+    return true;
+}
+
+KERNEL(regex_replace)
+{
+    struct pattern p = {0};
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row), with = ARG_STR(2, row);
+        struct str flags = k->n_args > 3 ? ARG_STR(3, row) : STR("");
+        struct writer w = {0};
+        if (!pattern_ready(k, &p, row, ARG_STR(1, row), flags) ||
+            !replace_pass(k, &p, row, s, with, &w))
+            continue;
+        char *text = kernel_alloc(k, w.n);
+        if (text == NULL)
+            return;
+        w = (struct writer){.at = text};
+        if (replace_pass(k, &p, row, s, with, &w))
+            column_str(out)[row] = (struct str){text, w.n};
+    }
+}
+
+#define REGEX_OPERATOR(name_, kernel_, prepare_)                                                \
+    {                                                                                           \
+        .name = name_, .kind = FUNCTION_OPERATOR, .result = TYPE_BOOL, .n_args = 2,             \
+        .args = {TYPE_TEXT, TYPE_TEXT}, .kernel = kernel_, .prepare = prepare_                  \
+    }
+#define REGEX_FUNCTION(name_, result_, n_, kernel_, prepare_)                                   \
+    {                                                                                           \
+        .name = name_, .kind = FUNCTION_PLAIN, .result = TYPE_##result_, .n_args = n_,          \
+        .args = {TYPE_TEXT, TYPE_TEXT, TYPE_TEXT, TYPE_TEXT}, .kernel = kernel_,                \
+        .prepare = prepare_                                                                     \
+    }
+
+static const struct function rows[] = {
+    OPERATOR2("~~", BOOL, TEXT, TEXT, text_like),
+    OPERATOR2("!~~", BOOL, TEXT, TEXT, text_not_like),
+    OPERATOR2("~~*", BOOL, TEXT, TEXT, text_ilike),
+    OPERATOR2("!~~*", BOOL, TEXT, TEXT, text_not_ilike),
+    FUNCTION2("like_escape", TEXT, TEXT, TEXT, text_like_escape),
+    REGEX_OPERATOR("~", regex_match_test, prepare_plain),
+    REGEX_OPERATOR("!~", regex_no_match, prepare_plain),
+    REGEX_OPERATOR("~*", regex_match_fold, prepare_fold),
+    REGEX_OPERATOR("!~*", regex_no_match_fold, prepare_fold),
+    REGEX_FUNCTION("regexp_like", BOOL, 2, regex_match_test, prepare_plain),
+    REGEX_FUNCTION("regexp_like", BOOL, 3, regex_match_test, prepare_plain),
+    REGEX_FUNCTION("regexp_count", INT4, 2, regex_count, prepare_plain),
+    REGEX_FUNCTION("regexp_substr", TEXT, 2, regex_substr, prepare_plain),
+    REGEX_FUNCTION("substring", TEXT, 2, regex_substring, prepare_plain),
+    REGEX_FUNCTION("regexp_replace", TEXT, 3, regex_replace, prepare_replace),
+    REGEX_FUNCTION("regexp_replace", TEXT, 4, regex_replace, prepare_replace),
+};
+
+const struct function_table functions_pattern = {rows, ARRAY_LEN(rows)};
