@@ -20,7 +20,7 @@ struct kafka_coordinator {
     struct engine *engine;
     struct shard_service service;
     struct shard_timer timer;
-    struct groups groups;
+    struct kafka_groups groups;
     struct offsets_log *log;
     bool stopped;
 };
@@ -57,16 +57,16 @@ static void timer_arm(struct kafka_coordinator *co)
 static void timer_fire(struct shard_timer *t)
 {
     struct kafka_coordinator *co = CONTAINER_OF(t, struct kafka_coordinator, timer);
-    groups_tick(&co->groups, now_ms(co));
+    kafka_groups_tick(&co->groups, now_ms(co));
     timer_arm(co);
 }
 
 /* ---- JoinGroup ---- */
 
-static void join_members(struct kafka_request *r, const struct group_join_result *in,
+static void join_members(struct kafka_request *r, const struct kafka_group_join_result *in,
                          struct kafka_join_group_res *res)
 {
-    const struct group *g = in->members_of;
+    const struct kafka_group *g = in->members_of;
     res->members = arena_zalloc(&r->arena, g->n_members, sizeof *res->members);
     if (res->members == NULL) {
         res->error_code = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
@@ -74,7 +74,7 @@ static void join_members(struct kafka_request *r, const struct group_join_result
     }
     LIST_FOR(it, &g->members)
     {
-        const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->pending)
             continue;
         struct kafka_join_group_res_member *out = &res->members[res->n_members++];
@@ -89,7 +89,7 @@ static void join_members(struct kafka_request *r, const struct group_join_result
     }
 }
 
-static void joined(void *waiter, const struct group_join_result *in)
+static void joined(void *waiter, const struct kafka_group_join_result *in)
 {
     struct kafka_request *r = waiter;
     struct kafka_join_group_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
@@ -126,8 +126,9 @@ static struct str member_id_new(struct kafka_coordinator *co, struct kafka_reque
 static void run_join(struct kafka_coordinator *co, struct kafka_request *r)
 {
     const struct kafka_join_group_req *req = r->request;
-    struct group_protocol *protocols = arena_zalloc(&r->arena, req->n_protocols, sizeof *protocols);
-    struct group_join j = {
+    struct kafka_group_protocol *protocols =
+        arena_zalloc(&r->arena, req->n_protocols, sizeof *protocols);
+    struct kafka_group_join j = {
         .group = req->group_id,
         .member = req->member_id,
         .instance = req->group_instance_id,
@@ -147,13 +148,14 @@ static void run_join(struct kafka_coordinator *co, struct kafka_request *r)
         return;
     }
     for (uint32_t i = 0; i < req->n_protocols; i++)
-        protocols[i] = (struct group_protocol){req->protocols[i].name, req->protocols[i].metadata};
-    groups_join(&co->groups, now_ms(co), &j);
+        protocols[i] =
+            (struct kafka_group_protocol){req->protocols[i].name, req->protocols[i].metadata};
+    kafka_groups_join(&co->groups, now_ms(co), &j);
 }
 
 /* ---- SyncGroup ---- */
 
-static void synced(void *waiter, const struct group_sync_result *in)
+static void synced(void *waiter, const struct kafka_group_sync_result *in)
 {
     struct kafka_request *r = waiter;
     struct kafka_sync_group_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
@@ -171,15 +173,15 @@ static void synced(void *waiter, const struct group_sync_result *in)
 static void run_sync(struct kafka_coordinator *co, struct kafka_request *r)
 {
     const struct kafka_sync_group_req *req = r->request;
-    struct group_assignment *all = arena_zalloc(&r->arena, req->n_assignments, sizeof *all);
+    struct kafka_group_assignment *all = arena_zalloc(&r->arena, req->n_assignments, sizeof *all);
     if (all == NULL) {
         reply(r, NULL);
         return;
     }
     for (uint32_t i = 0; i < req->n_assignments; i++)
-        all[i] = (struct group_assignment){req->assignments[i].member_id,
-                                           req->assignments[i].assignment};
-    struct group_sync s = {
+        all[i] = (struct kafka_group_assignment){req->assignments[i].member_id,
+                                                 req->assignments[i].assignment};
+    struct kafka_group_sync s = {
         .group = req->group_id,
         .member = req->member_id,
         .instance = req->group_instance_id,
@@ -190,7 +192,7 @@ static void run_sync(struct kafka_coordinator *co, struct kafka_request *r)
         .assignments = all,
         .waiter = r,
     };
-    groups_sync(&co->groups, now_ms(co), &s);
+    kafka_groups_sync(&co->groups, now_ms(co), &s);
 }
 
 /* ---- Heartbeat, LeaveGroup ---- */
@@ -201,8 +203,8 @@ static void run_heartbeat(struct kafka_coordinator *co, struct kafka_request *r)
     struct kafka_heartbeat_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
     if (res != NULL)
         res->error_code =
-            groups_heartbeat(&co->groups, now_ms(co), req->group_id, req->generation_id,
-                             req->member_id, req->group_instance_id);
+            kafka_groups_heartbeat(&co->groups, now_ms(co), req->group_id, req->generation_id,
+                                   req->member_id, req->group_instance_id);
     reply(r, res);
 }
 
@@ -215,8 +217,8 @@ static void run_leave(struct kafka_coordinator *co, struct kafka_request *r)
         return;
     }
     if (r->header.api_version < 3) {
-        res->error_code = groups_leave(&co->groups, now_ms(co), req->group_id, req->member_id,
-                                       (struct str){NULL, 0});
+        res->error_code = kafka_groups_leave(&co->groups, now_ms(co), req->group_id, req->member_id,
+                                             (struct str){NULL, 0});
         reply(r, res);
         return;
     }
@@ -230,8 +232,8 @@ static void run_leave(struct kafka_coordinator *co, struct kafka_request *r)
         const struct kafka_leave_group_req_member *m = &req->members[i];
         res->members[i].member_id = m->member_id;
         res->members[i].group_instance_id = m->group_instance_id;
-        res->members[i].error_code = groups_leave(&co->groups, now_ms(co), req->group_id,
-                                                  m->member_id, m->group_instance_id);
+        res->members[i].error_code = kafka_groups_leave(&co->groups, now_ms(co), req->group_id,
+                                                        m->member_id, m->group_instance_id);
     }
     reply(r, res);
 }
@@ -324,8 +326,8 @@ static void run_commit(struct kafka_coordinator *co, struct kafka_request *r)
     }
     int32_t generation = r->header.api_version >= 1 ? req->generation_id : -1;
     struct str member = r->header.api_version >= 1 ? req->member_id : STR("");
-    int16_t error = groups_may_commit(&co->groups, now_ms(co), req->group_id, generation, member,
-                                      req->group_instance_id);
+    int16_t error = kafka_groups_may_commit(&co->groups, now_ms(co), req->group_id, generation,
+                                            member, req->group_instance_id);
     if (error != KAFKA_OK || st->write.n_items == 0) {
         commit_answer(st, error);
         return;
@@ -335,10 +337,11 @@ static void run_commit(struct kafka_coordinator *co, struct kafka_request *r)
 
 /* ---- OffsetFetch ---- */
 
-static void fetched_one(struct kafka_request *r, const struct group *g, struct str topic,
+static void fetched_one(struct kafka_request *r, const struct kafka_group *g, struct str topic,
                         int32_t partition, struct kafka_offset_fetch_res_partition *out)
 {
-    const struct group_offset *o = g == NULL ? NULL : group_offset_find(g, topic, partition);
+    const struct kafka_group_offset *o =
+        g == NULL ? NULL : kafka_group_offset_find(g, topic, partition);
     out->index = partition;
     out->committed_offset = o != NULL ? o->offset : -1;
     out->committed_leader_epoch = o != NULL ? o->leader_epoch : -1;
@@ -347,7 +350,7 @@ static void fetched_one(struct kafka_request *r, const struct group *g, struct s
 
 /* All offsets of a group, one entry per topic and partition: clients accept a topic more than once.
  */
-static bool fetched_all(struct kafka_request *r, const struct group *g,
+static bool fetched_all(struct kafka_request *r, const struct kafka_group *g,
                         struct kafka_offset_fetch_res_topic **topics, uint32_t *n_topics)
 {
     uint32_t n = g != NULL ? g->n_offsets : 0;
@@ -361,7 +364,7 @@ static bool fetched_all(struct kafka_request *r, const struct group *g,
         return true;
     LIST_FOR(it, &g->offsets)
     {
-        const struct group_offset *o = LIST_ENTRY(it, struct group_offset, link);
+        const struct kafka_group_offset *o = LIST_ENTRY(it, struct kafka_group_offset, link);
         (*topics)[i].name = arena_str(&r->arena, o->topic);
         (*topics)[i].partitions = &parts[i];
         (*topics)[i].n_partitions = 1;
@@ -372,7 +375,7 @@ static bool fetched_all(struct kafka_request *r, const struct group *g,
 }
 
 /* The offsets of the partitions asked for; NULL topics means all. */
-static bool fetched_topics(struct kafka_request *r, const struct group *g,
+static bool fetched_topics(struct kafka_request *r, const struct kafka_group *g,
                            const struct kafka_offset_fetch_req_topic *in, uint32_t n,
                            struct kafka_offset_fetch_res_topic **topics, uint32_t *n_topics)
 {
@@ -416,7 +419,7 @@ static bool fetched_groups(struct kafka_coordinator *co, struct kafka_request *r
         const struct kafka_offset_fetch_req_group *in = &req->groups[i];
         struct kafka_offset_fetch_res_topic *topics;
         res->groups[i].group_id = in->group_id;
-        if (!fetched_topics(r, groups_find(&co->groups, in->group_id),
+        if (!fetched_topics(r, kafka_groups_find(&co->groups, in->group_id),
                             (const struct kafka_offset_fetch_req_topic *)(const void *)in->topics,
                             in->n_topics, &topics, &res->groups[i].n_topics))
             return false;
@@ -433,17 +436,17 @@ static void run_offset_fetch(struct kafka_coordinator *co, struct kafka_request 
     if (complete && r->header.api_version >= 8)
         complete = fetched_groups(co, r, res);
     else if (complete)
-        complete = fetched_topics(r, groups_find(&co->groups, req->group_id), req->topics,
+        complete = fetched_topics(r, kafka_groups_find(&co->groups, req->group_id), req->topics,
                                   req->n_topics, &res->topics, &res->n_topics);
     reply(r, complete ? res : NULL);
 }
 
 /* ---- DescribeGroups, ListGroups, DeleteGroups ---- */
 
-static void describe_one(struct kafka_request *r, const struct group *g,
+static void describe_one(struct kafka_request *r, const struct kafka_group *g,
                          struct kafka_describe_groups_res_group *out)
 {
-    out->group_state = str_of(group_state_name(g->state));
+    out->group_state = str_of(kafka_group_state_name(g->state));
     out->protocol_type = arena_str(&r->arena, g->protocol_type);
     out->protocol_data = arena_str(&r->arena, g->protocol);
     out->members = arena_zalloc(&r->arena, g->n_members, sizeof *out->members);
@@ -453,7 +456,7 @@ static void describe_one(struct kafka_request *r, const struct group *g,
     }
     LIST_FOR(it, &g->members)
     {
-        const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->pending)
             continue;
         struct kafka_describe_groups_res_member *o = &out->members[out->n_members++];
@@ -481,20 +484,20 @@ static void run_describe(struct kafka_coordinator *co, struct kafka_request *r)
     }
     res->n_groups = req->n_groups;
     for (uint32_t i = 0; i < req->n_groups; i++) {
-        const struct group *g = groups_find(&co->groups, req->groups[i]);
+        const struct kafka_group *g = kafka_groups_find(&co->groups, req->groups[i]);
         res->groups[i].group_id = req->groups[i];
         res->groups[i].authorized_operations = INT32_MIN;
-        res->groups[i].group_state = str_of(group_state_name(GROUP_DEAD));
+        res->groups[i].group_state = str_of(kafka_group_state_name(GROUP_DEAD));
         if (g != NULL)
             describe_one(r, g, &res->groups[i]);
     }
     reply(r, res);
 }
 
-static bool state_wanted(const struct kafka_list_groups_req *req, enum group_state state)
+static bool state_wanted(const struct kafka_list_groups_req *req, enum kafka_group_state state)
 {
     for (uint32_t i = 0; i < req->n_states_filter; i++)
-        if (str_ieq(req->states_filter[i], str_of(group_state_name(state))))
+        if (str_ieq(req->states_filter[i], str_of(kafka_group_state_name(state))))
             return true;
     return req->n_states_filter == 0;
 }
@@ -511,13 +514,13 @@ static void run_list(struct kafka_coordinator *co, struct kafka_request *r)
     }
     LIST_FOR(it, &co->groups.all)
     {
-        const struct group *g = LIST_ENTRY(it, struct group, link);
+        const struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
         if (!state_wanted(req, g->state))
             continue;
         struct kafka_list_groups_res_group *out = &res->groups[res->n_groups++];
         out->group_id = arena_str(&r->arena, g->id);
         out->protocol_type = arena_str(&r->arena, g->protocol_type);
-        out->group_state = str_of(group_state_name(g->state));
+        out->group_state = str_of(kafka_group_state_name(g->state));
     }
     reply(r, res);
 }
@@ -549,8 +552,8 @@ static void delete_run(struct delete_state *st)
     for (; st->next < req->n_group_names; st->next++) {
         struct kafka_delete_groups_res_result *out = &st->res->results[st->next];
         out->group_id = req->group_names[st->next];
-        out->error_code = groups_may_delete(&st->co->groups, out->group_id);
-        const struct group *g = groups_find(&st->co->groups, out->group_id);
+        out->error_code = kafka_groups_may_delete(&st->co->groups, out->group_id);
+        const struct kafka_group *g = kafka_groups_find(&st->co->groups, out->group_id);
         if (out->error_code != KAFKA_OK || g == NULL || g->n_offsets == 0)
             continue;
         st->write = (struct offsets_write){.group = out->group_id, .done = delete_done};
@@ -561,7 +564,7 @@ static void delete_run(struct delete_state *st)
         }
         LIST_FOR(it, &g->offsets)
         {
-            const struct group_offset *o = LIST_ENTRY(it, struct group_offset, link);
+            const struct kafka_group_offset *o = LIST_ENTRY(it, struct kafka_group_offset, link);
             st->write.items[st->write.n_items++] = (struct offsets_item){
                 .topic = arena_str(&r->arena, o->topic), .partition = o->partition, .remove = true};
         }
@@ -720,7 +723,7 @@ static void coordinator_stop(struct shard_service *service, struct shard *s)
     struct kafka_coordinator *co = CONTAINER_OF(service, struct kafka_coordinator, service);
     co->stopped = true;
     shard_timer_cancel(s, &co->timer);
-    groups_stop(&co->groups, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+    kafka_groups_stop(&co->groups, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
     offsets_log_stop(co->log);
     list_remove(&service->link);
 }
@@ -730,7 +733,7 @@ struct kafka_coordinator *kafka_coordinator_new(struct engine *e)
     struct kafka_coordinator *co = mem_zalloc(1, sizeof *co);
     if (co == NULL)
         return NULL;
-    groups_init(&co->groups);
+    kafka_groups_init(&co->groups);
     co->engine = e;
     co->groups.joined = joined;
     co->groups.synced = synced;
@@ -748,7 +751,7 @@ struct kafka_coordinator *kafka_coordinator_new(struct engine *e)
 
 void kafka_coordinator_free(struct kafka_coordinator *co)
 {
-    groups_deinit(&co->groups);
+    kafka_groups_deinit(&co->groups);
     offsets_log_free(co->log);
     mem_free(co);
 }

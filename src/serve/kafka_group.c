@@ -5,16 +5,16 @@
 #include "base/mem.h"
 #include "serve/kafka_int.h"
 
-const char *group_state_name(enum group_state state)
+const char *kafka_group_state_name(enum kafka_group_state state)
 {
     static const char *const names[] = {"Empty", "PreparingRebalance", "CompletingRebalance",
                                         "Stable", "Dead"};
     return names[state];
 }
 
-void groups_init(struct groups *gs)
+void kafka_groups_init(struct kafka_groups *gs)
 {
-    *gs = (struct groups){.next_ms = INT64_MAX};
+    *gs = (struct kafka_groups){.next_ms = INT64_MAX};
     list_init(&gs->all);
 }
 
@@ -32,20 +32,20 @@ static struct str pack(char **at, struct str s)
     return copy;
 }
 
-struct group *groups_find(const struct groups *gs, struct str id)
+struct kafka_group *kafka_groups_find(const struct kafka_groups *gs, struct str id)
 {
-    struct group *g = map_get(&gs->map, hash_bytes(id.ptr, id.len, 0));
+    struct kafka_group *g = map_get(&gs->map, hash_bytes(id.ptr, id.len, 0));
     while (g != NULL && !str_eq(g->id, id))
         g = g->next;
     return g;
 }
 
-static struct group *group_new(struct groups *gs, struct str id)
+static struct kafka_group *group_new(struct kafka_groups *gs, struct str id)
 {
-    size_t bytes = sizeof(struct group) + id.len;
+    size_t bytes = sizeof(struct kafka_group) + id.len;
     if (gs->n >= GROUPS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
         return NULL;
-    struct group *g = mem_zalloc(1, bytes);
+    struct kafka_group *g = mem_zalloc(1, bytes);
     if (g == NULL)
         return NULL;
     char *at = (char *)(g + 1);
@@ -66,20 +66,20 @@ static struct group *group_new(struct groups *gs, struct str id)
     return g;
 }
 
-static void group_names_free(struct group *g)
+static void group_names_free(struct kafka_group *g)
 {
     mem_free((void *)(uintptr_t)g->protocol_type.ptr);
     g->protocol_type = g->protocol = (struct str){NULL, 0};
 }
 
-static void group_unhash(struct groups *gs, struct group *g)
+static void group_unhash(struct kafka_groups *gs, struct kafka_group *g)
 {
     uint64_t hash = hash_bytes(g->id.ptr, g->id.len, 0);
-    struct group *head = map_remove(&gs->map, hash);
+    struct kafka_group *head = map_remove(&gs->map, hash);
     if (head == g) {
         head = g->next;
     } else {
-        struct group *before = head;
+        struct kafka_group *before = head;
         while (before->next != g)
             before = before->next;
         before->next = g->next;
@@ -89,7 +89,7 @@ static void group_unhash(struct groups *gs, struct group *g)
         UNREACHABLE();
 }
 
-static void member_memory_free(struct groups *gs, struct group_member *m)
+static void member_memory_free(struct kafka_groups *gs, struct kafka_group_member *m)
 {
     gs->bytes -= m->bytes;
     mem_free(m->protocols);
@@ -98,7 +98,8 @@ static void member_memory_free(struct groups *gs, struct group_member *m)
     mem_free(m);
 }
 
-static void offset_free(struct groups *gs, struct group *g, struct group_offset *o)
+static void offset_free(struct kafka_groups *gs, struct kafka_group *g,
+                        struct kafka_group_offset *o)
 {
     list_remove(&o->link);
     gs->bytes -= o->bytes;
@@ -108,7 +109,7 @@ static void offset_free(struct groups *gs, struct group *g, struct group_offset 
 }
 
 /* -> DEAD */
-static void to_dead(struct groups *gs, struct group *g)
+static void to_dead(struct kafka_groups *gs, struct kafka_group *g)
 {
     g->state = GROUP_DEAD;
     group_unhash(gs, g);
@@ -117,11 +118,11 @@ static void to_dead(struct groups *gs, struct group *g)
     gs->bytes -= g->bytes;
     LIST_FOR_SAFE(it, next, &g->members)
     {
-        member_memory_free(gs, LIST_ENTRY(it, struct group_member, link));
+        member_memory_free(gs, LIST_ENTRY(it, struct kafka_group_member, link));
     }
     LIST_FOR_SAFE(it, next, &g->offsets)
     {
-        offset_free(gs, g, LIST_ENTRY(it, struct group_offset, link));
+        offset_free(gs, g, LIST_ENTRY(it, struct kafka_group_offset, link));
     }
     map_deinit(&g->offset_map);
     group_names_free(g);
@@ -129,20 +130,20 @@ static void to_dead(struct groups *gs, struct group *g)
 }
 
 /* A group that has nothing to remember goes. Last act of every call. */
-static void group_reap(struct groups *gs, struct group *g)
+static void group_reap(struct kafka_groups *gs, struct kafka_group *g)
 {
     if (g->state == GROUP_EMPTY && g->n_pending == 0 && g->n_offsets == 0)
         to_dead(gs, g);
 }
 
-void groups_deinit(struct groups *gs)
+void kafka_groups_deinit(struct kafka_groups *gs)
 {
     while (!list_empty(&gs->all))
-        to_dead(gs, LIST_ENTRY(gs->all.next, struct group, link));
+        to_dead(gs, LIST_ENTRY(gs->all.next, struct kafka_group, link));
     map_deinit(&gs->map);
 }
 
-static void due_at(struct groups *gs, struct group *g, int64_t at_ms)
+static void due_at(struct kafka_groups *gs, struct kafka_group *g, int64_t at_ms)
 {
     if (at_ms < g->next_ms)
         g->next_ms = at_ms;
@@ -152,22 +153,23 @@ static void due_at(struct groups *gs, struct group *g, int64_t at_ms)
 
 /* ---- members ---- */
 
-static struct group_member *member_find(const struct group *g, struct str id)
+static struct kafka_group_member *member_find(const struct kafka_group *g, struct str id)
 {
     LIST_FOR(it, &g->members)
     {
-        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (str_eq(m->id, id))
             return m;
     }
     return NULL;
 }
 
-static struct group_member *member_by_instance(const struct group *g, struct str instance)
+static struct kafka_group_member *member_by_instance(const struct kafka_group *g,
+                                                     struct str instance)
 {
     LIST_FOR(it, &g->members)
     {
-        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->instance.ptr != NULL && str_eq(m->instance, instance))
             return m;
     }
@@ -175,13 +177,13 @@ static struct group_member *member_by_instance(const struct group *g, struct str
 }
 
 /* The member that a request means, or NULL with Kafka's code. */
-static struct group_member *member_of(const struct group *g, struct str id, struct str instance,
-                                      int16_t *error)
+static struct kafka_group_member *member_of(const struct kafka_group *g, struct str id,
+                                            struct str instance, int16_t *error)
 {
-    struct group_member *m = member_find(g, id);
+    struct kafka_group_member *m = member_find(g, id);
     *error = KAFKA_OK;
     if (instance.ptr != NULL) {
-        const struct group_member *owner = member_by_instance(g, instance);
+        const struct kafka_group_member *owner = member_by_instance(g, instance);
         if (owner != NULL && owner != m) {
             *error = KAFKA_E_FENCED_INSTANCE;
             return NULL;
@@ -194,14 +196,15 @@ static struct group_member *member_of(const struct group *g, struct str id, stru
     return m;
 }
 
-static void member_alive(struct groups *gs, struct group *g, struct group_member *m, int64_t now_ms)
+static void member_alive(struct kafka_groups *gs, struct kafka_group *g,
+                         struct kafka_group_member *m, int64_t now_ms)
 {
     m->deadline_ms = now_ms + m->session_ms;
     due_at(gs, g, m->deadline_ms);
 }
 
-static void join_answer(struct groups *gs, struct group_member *m,
-                        const struct group_join_result *result)
+static void join_answer(struct kafka_groups *gs, struct kafka_group_member *m,
+                        const struct kafka_group_join_result *result)
 {
     void *waiter = m->join_waiter;
     m->join_waiter = NULL;
@@ -209,18 +212,18 @@ static void join_answer(struct groups *gs, struct group_member *m,
         gs->joined(waiter, result);
 }
 
-static void join_refuse(struct groups *gs, void *waiter, struct str member, int16_t error)
+static void join_refuse(struct kafka_groups *gs, void *waiter, struct str member, int16_t error)
 {
-    struct group_join_result result = {.error = error, .generation = -1, .member = member};
+    struct kafka_group_join_result result = {.error = error, .generation = -1, .member = member};
     gs->joined(waiter, &result);
 }
 
-static void sync_answer(struct groups *gs, const struct group *g, struct group_member *m,
-                        int16_t error)
+static void sync_answer(struct kafka_groups *gs, const struct kafka_group *g,
+                        struct kafka_group_member *m, int16_t error)
 {
     void *waiter = m->sync_waiter;
     m->sync_waiter = NULL;
-    struct group_sync_result result = {.error = error};
+    struct kafka_group_sync_result result = {.error = error};
     if (error == KAFKA_OK) {
         result.protocol_type = g->protocol_type;
         result.protocol = g->protocol;
@@ -231,9 +234,10 @@ static void sync_answer(struct groups *gs, const struct group *g, struct group_m
 }
 
 /* Takes a member out, whatever the state; the caller makes the transition that follows. */
-static void member_drop(struct groups *gs, struct group *g, struct group_member *m, int16_t error)
+static void member_drop(struct kafka_groups *gs, struct kafka_group *g,
+                        struct kafka_group_member *m, int16_t error)
 {
-    struct group_join_result result = {.error = error, .generation = -1, .member = m->id};
+    struct kafka_group_join_result result = {.error = error, .generation = -1, .member = m->id};
     join_answer(gs, m, &result);
     sync_answer(gs, g, m, error);
     list_remove(&m->link);
@@ -247,15 +251,15 @@ static void member_drop(struct groups *gs, struct group *g, struct group_member 
 }
 
 /* Replaces the member's protocols by copies. */
-static enum err member_protocols_set(struct groups *gs, struct group_member *m,
-                                     const struct group_join *j)
+static enum err member_protocols_set(struct kafka_groups *gs, struct kafka_group_member *m,
+                                     const struct kafka_group_join *j)
 {
-    size_t bytes = j->n_protocols * sizeof(struct group_protocol);
+    size_t bytes = j->n_protocols * sizeof(struct kafka_group_protocol);
     for (uint32_t i = 0; i < j->n_protocols; i++)
         bytes += j->protocols[i].name.len + j->protocols[i].metadata.len;
     if (bytes > GROUP_MEMBER_BYTES_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
         return ERR_LIMIT;
-    struct group_protocol *copy = mem_alloc(bytes);
+    struct kafka_group_protocol *copy = mem_alloc(bytes);
     if (copy == NULL)
         return ERR_NO_MEMORY;
     char *at = (char *)(copy + j->n_protocols);
@@ -272,14 +276,14 @@ static enum err member_protocols_set(struct groups *gs, struct group_member *m,
     return ERR_OK;
 }
 
-static struct group_member *member_new(struct groups *gs, struct group *g,
-                                       const struct group_join *j, bool pending)
+static struct kafka_group_member *member_new(struct kafka_groups *gs, struct kafka_group *g,
+                                             const struct kafka_group_join *j, bool pending)
 {
     size_t names = j->new_id.len + j->instance.len + j->client_id.len + j->client_host.len;
-    size_t bytes = sizeof(struct group_member) + names;
+    size_t bytes = sizeof(struct kafka_group_member) + names;
     if (g->n_members + g->n_pending >= GROUP_MEMBERS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
         return NULL;
-    struct group_member *m = mem_zalloc(1, sizeof *m);
+    struct kafka_group_member *m = mem_zalloc(1, sizeof *m);
     char *at = m == NULL ? NULL : mem_alloc(names + 1);
     if (at == NULL) {
         mem_free(m);
@@ -302,7 +306,7 @@ static struct group_member *member_new(struct groups *gs, struct group *g,
     return m;
 }
 
-static bool protocols_same(const struct group_member *m, const struct group_join *j)
+static bool protocols_same(const struct kafka_group_member *m, const struct kafka_group_join *j)
 {
     if (m->n_protocols != j->n_protocols)
         return false;
@@ -313,7 +317,8 @@ static bool protocols_same(const struct group_member *m, const struct group_join
     return true;
 }
 
-static const struct group_protocol *member_protocol(const struct group_member *m, struct str name)
+static const struct kafka_group_protocol *member_protocol(const struct kafka_group_member *m,
+                                                          struct str name)
 {
     for (uint32_t i = 0; i < m->n_protocols; i++)
         if (str_eq(m->protocols[i].name, name))
@@ -322,25 +327,25 @@ static const struct group_protocol *member_protocol(const struct group_member *m
 }
 
 /* Does every member but `except` know the protocol? */
-static bool protocol_common(const struct group *g, struct str name,
-                            const struct group_member *except)
+static bool protocol_common(const struct kafka_group *g, struct str name,
+                            const struct kafka_group_member *except)
 {
     LIST_FOR(it, &g->members)
     {
-        const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (!m->pending && m != except && member_protocol(m, name) == NULL)
             return false;
     }
     return true;
 }
 
-static bool is_alone(const struct group *g, const struct group_member *self)
+static bool is_alone(const struct kafka_group *g, const struct kafka_group_member *self)
 {
     return g->n_members == 0 || (g->n_members == 1 && self != NULL && !self->pending);
 }
 
-static bool protocols_fit(const struct group *g, const struct group_join *j,
-                          const struct group_member *self)
+static bool protocols_fit(const struct kafka_group *g, const struct kafka_group_join *j,
+                          const struct kafka_group_member *self)
 {
     if (j->n_protocols == 0 || j->n_protocols > GROUP_PROTOCOLS_MAX || j->protocol_type.len == 0)
         return false;
@@ -354,12 +359,12 @@ static bool protocols_fit(const struct group *g, const struct group_join *j,
 
 /* ---- transitions ---- */
 
-static int32_t rebalance_ms(const struct group *g)
+static int32_t rebalance_ms(const struct kafka_group *g)
 {
     int32_t most = 0;
     LIST_FOR(it, &g->members)
     {
-        const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->rebalance_ms > most)
             most = m->rebalance_ms;
     }
@@ -367,11 +372,11 @@ static int32_t rebalance_ms(const struct group *g)
 }
 
 /* EMPTY, COMPLETING, STABLE -> PREPARING */
-static void to_preparing(struct groups *gs, struct group *g, int64_t now_ms)
+static void to_preparing(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
     LIST_FOR(it, &g->members)
     {
-        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->sync_waiter != NULL) {
             sync_answer(gs, g, m, KAFKA_E_REBALANCE_IN_PROGRESS);
             member_alive(gs, g, m, now_ms);
@@ -384,7 +389,7 @@ static void to_preparing(struct groups *gs, struct group *g, int64_t now_ms)
 }
 
 /* Any -> EMPTY */
-static void to_empty(struct group *g)
+static void to_empty(struct kafka_group *g)
 {
     g->state = GROUP_EMPTY;
     g->generation = g->generation == INT32_MAX ? 1 : g->generation + 1;
@@ -393,14 +398,14 @@ static void to_empty(struct group *g)
 }
 
 /* The protocol that most members like best among those that all know. */
-static struct str protocol_choose(const struct group *g)
+static struct str protocol_choose(const struct kafka_group *g)
 {
     struct str best = {NULL, 0};
     uint32_t best_votes = 0;
-    const struct group_member *first = NULL;
+    const struct kafka_group_member *first = NULL;
     LIST_FOR(it, &g->members)
     {
-        first = LIST_ENTRY(it, struct group_member, link);
+        first = LIST_ENTRY(it, struct kafka_group_member, link);
         if (!first->pending)
             break;
     }
@@ -411,7 +416,7 @@ static struct str protocol_choose(const struct group *g)
         uint32_t votes = 0;
         LIST_FOR(it, &g->members)
         {
-            const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+            const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
             for (uint32_t k = 0; k < m->n_protocols; k++)
                 if (protocol_common(g, m->protocols[k].name, NULL)) {
                     votes += str_eq(m->protocols[k].name, name);
@@ -427,7 +432,7 @@ static struct str protocol_choose(const struct group *g)
 }
 
 /* Keeps copies of the protocol's names in the group. False: out of memory. */
-static bool group_names_set(struct group *g, struct str type, struct str protocol)
+static bool group_names_set(struct kafka_group *g, struct str type, struct str protocol)
 {
     char *memory = mem_alloc(type.len + protocol.len + 1);
     if (memory == NULL)
@@ -441,7 +446,7 @@ static bool group_names_set(struct group *g, struct str type, struct str protoco
     return true;
 }
 
-static void assignment_clear(struct groups *gs, struct group_member *m)
+static void assignment_clear(struct kafka_groups *gs, struct kafka_group_member *m)
 {
     gs->bytes -= m->assignment.len;
     m->bytes -= m->assignment.len;
@@ -449,9 +454,10 @@ static void assignment_clear(struct groups *gs, struct group_member *m)
     m->assignment = (struct str){NULL, 0};
 }
 
-static void member_joined(struct groups *gs, const struct group *g, struct group_member *m)
+static void member_joined(struct kafka_groups *gs, const struct kafka_group *g,
+                          struct kafka_group_member *m)
 {
-    struct group_join_result result = {
+    struct kafka_group_join_result result = {
         .generation = g->generation,
         .member = m->id,
         .leader = g->leader->id,
@@ -463,7 +469,7 @@ static void member_joined(struct groups *gs, const struct group *g, struct group
 }
 
 /* PREPARING -> COMPLETING: a new generation. */
-static void to_completing(struct groups *gs, struct group *g, int64_t now_ms)
+static void to_completing(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
     struct str protocol = protocol_choose(g);
     if (!group_names_set(g, g->protocol_type, protocol)) {
@@ -476,13 +482,13 @@ static void to_completing(struct groups *gs, struct group *g, int64_t now_ms)
     due_at(gs, g, g->deadline_ms);
     LIST_FOR(it, &g->members)
     {
-        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (!m->pending && g->leader == NULL)
             g->leader = m;
     }
     LIST_FOR(it, &g->members)
     {
-        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->pending)
             continue;
         assignment_clear(gs, m);
@@ -492,12 +498,12 @@ static void to_completing(struct groups *gs, struct group *g, int64_t now_ms)
 }
 
 /* COMPLETING -> STABLE */
-static void to_stable(struct groups *gs, struct group *g, int64_t now_ms)
+static void to_stable(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
     g->state = GROUP_STABLE;
     LIST_FOR(it, &g->members)
     {
-        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->sync_waiter != NULL)
             member_alive(gs, g, m, now_ms);
         sync_answer(gs, g, m, KAFKA_OK);
@@ -505,7 +511,7 @@ static void to_stable(struct groups *gs, struct group *g, int64_t now_ms)
 }
 
 /* PREPARING: is everybody here? */
-static void check_joined(struct groups *gs, struct group *g, int64_t now_ms)
+static void check_joined(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
     if (g->state != GROUP_PREPARING)
         return;
@@ -517,14 +523,14 @@ static void check_joined(struct groups *gs, struct group *g, int64_t now_ms)
         return;
     LIST_FOR(it, &g->members)
     {
-        if (LIST_ENTRY(it, struct group_member, link)->join_waiter == NULL)
+        if (LIST_ENTRY(it, struct kafka_group_member, link)->join_waiter == NULL)
             return;
     }
     to_completing(gs, g, now_ms);
 }
 
 /* After a member has gone. */
-static void member_gone(struct groups *gs, struct group *g, int64_t now_ms)
+static void member_gone(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
     if (g->state == GROUP_COMPLETING || g->state == GROUP_STABLE) {
         if (g->n_members == 0)
@@ -537,10 +543,10 @@ static void member_gone(struct groups *gs, struct group *g, int64_t now_ms)
 
 /* ---- Join ---- */
 
-static void member_waits(struct groups *gs, struct group *g, struct group_member *m, void *waiter,
-                         int64_t now_ms)
+static void member_waits(struct kafka_groups *gs, struct kafka_group *g,
+                         struct kafka_group_member *m, void *waiter, int64_t now_ms)
 {
-    struct group_join_result again = {
+    struct kafka_group_join_result again = {
         .error = KAFKA_E_REBALANCE_IN_PROGRESS, .generation = -1, .member = m->id};
     join_answer(gs, m, &again); /* an older join of the same member */
     m->join_waiter = waiter;
@@ -550,8 +556,8 @@ static void member_waits(struct groups *gs, struct group *g, struct group_member
 }
 
 /* A member whose id is known: a rebalance if it brings news, else the present generation. */
-static void join_known(struct groups *gs, struct group *g, struct group_member *m, int64_t now_ms,
-                       const struct group_join *j)
+static void join_known(struct kafka_groups *gs, struct kafka_group *g, struct kafka_group_member *m,
+                       int64_t now_ms, const struct kafka_group_join *j)
 {
     bool news = m->pending || !protocols_same(m, j);
     if (news && member_protocols_set(gs, m, j) != ERR_OK) {
@@ -577,8 +583,9 @@ static void join_known(struct groups *gs, struct group *g, struct group_member *
 }
 
 /* A static member starts again: its id is replaced, whoever used the old one is fenced. */
-static void join_static(struct groups *gs, struct group *g, struct group_member *m, int64_t now_ms,
-                        const struct group_join *j)
+static void join_static(struct kafka_groups *gs, struct kafka_group *g,
+                        struct kafka_group_member *m, int64_t now_ms,
+                        const struct kafka_group_join *j)
 {
     char *memory =
         mem_alloc(j->new_id.len + m->instance.len + j->client_id.len + j->client_host.len + 1);
@@ -586,7 +593,7 @@ static void join_static(struct groups *gs, struct group *g, struct group_member 
         join_refuse(gs, j->waiter, j->member, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
         return;
     }
-    struct group_join_result fenced = {
+    struct kafka_group_join_result fenced = {
         .error = KAFKA_E_FENCED_INSTANCE, .generation = -1, .member = m->id};
     join_answer(gs, m, &fenced);
     sync_answer(gs, g, m, KAFKA_E_FENCED_INSTANCE);
@@ -600,10 +607,11 @@ static void join_static(struct groups *gs, struct group *g, struct group_member 
     join_known(gs, g, m, now_ms, j);
 }
 
-static void join_new(struct groups *gs, struct group *g, int64_t now_ms, const struct group_join *j)
+static void join_new(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms,
+                     const struct kafka_group_join *j)
 {
     bool pending = j->id_required && j->instance.ptr == NULL;
-    struct group_member *m = member_new(gs, g, j, pending);
+    struct kafka_group_member *m = member_new(gs, g, j, pending);
     if (m == NULL) {
         join_refuse(gs, j->waiter, j->member, KAFKA_E_GROUP_FULL);
         return;
@@ -621,7 +629,7 @@ static void join_new(struct groups *gs, struct group *g, int64_t now_ms, const s
     member_waits(gs, g, m, j->waiter, now_ms);
 }
 
-static int16_t join_check(const struct group_join *j)
+static int16_t join_check(const struct kafka_group_join *j)
 {
     if (j->group.len == 0)
         return KAFKA_E_INVALID_GROUP_ID;
@@ -630,12 +638,12 @@ static int16_t join_check(const struct group_join *j)
     return KAFKA_OK;
 }
 
-static void join_in_group(struct groups *gs, struct group *g, int64_t now_ms,
-                          const struct group_join *j)
+static void join_in_group(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms,
+                          const struct kafka_group_join *j)
 {
-    struct group_member *owner =
+    struct kafka_group_member *owner =
         j->instance.ptr != NULL ? member_by_instance(g, j->instance) : NULL;
-    struct group_member *m = j->member.len > 0 ? member_find(g, j->member) : owner;
+    struct kafka_group_member *m = j->member.len > 0 ? member_find(g, j->member) : owner;
     if (j->member.len > 0 && owner != NULL && owner != m) {
         join_refuse(gs, j->waiter, j->member, KAFKA_E_FENCED_INSTANCE);
         return;
@@ -660,13 +668,14 @@ static void join_in_group(struct groups *gs, struct group *g, int64_t now_ms,
         join_known(gs, g, m, now_ms, j);
 }
 
-void groups_join(struct groups *gs, int64_t now_ms, const struct group_join *request)
+void kafka_groups_join(struct kafka_groups *gs, int64_t now_ms,
+                       const struct kafka_group_join *request)
 {
-    struct group_join j = *request;
+    struct kafka_group_join j = *request;
     if (j.rebalance_ms <= 0 || j.rebalance_ms > GROUP_REBALANCE_MS_MAX)
         j.rebalance_ms = j.rebalance_ms <= 0 ? j.session_ms : GROUP_REBALANCE_MS_MAX;
     int16_t error = join_check(&j);
-    struct group *g = error == KAFKA_OK ? groups_find(gs, j.group) : NULL;
+    struct kafka_group *g = error == KAFKA_OK ? kafka_groups_find(gs, j.group) : NULL;
     if (error == KAFKA_OK && g == NULL) {
         if (j.member.len > 0)
             error = KAFKA_E_UNKNOWN_MEMBER;
@@ -683,7 +692,8 @@ void groups_join(struct groups *gs, int64_t now_ms, const struct group_join *req
 
 /* ---- Sync ---- */
 
-static int16_t assignment_set(struct groups *gs, struct group_member *m, struct str assignment)
+static int16_t assignment_set(struct kafka_groups *gs, struct kafka_group_member *m,
+                              struct str assignment)
 {
     if (assignment.len > GROUP_MEMBER_BYTES_MAX || gs->bytes + assignment.len > GROUPS_BYTES_MAX)
         return KAFKA_E_COORDINATOR_NOT_AVAILABLE;
@@ -699,10 +709,11 @@ static int16_t assignment_set(struct groups *gs, struct group_member *m, struct 
     return KAFKA_OK;
 }
 
-static int16_t assignments_take(struct groups *gs, struct group *g, const struct group_sync *s)
+static int16_t assignments_take(struct kafka_groups *gs, struct kafka_group *g,
+                                const struct kafka_group_sync *s)
 {
     for (uint32_t i = 0; i < s->n_assignments; i++) {
-        struct group_member *m = member_find(g, s->assignments[i].member);
+        struct kafka_group_member *m = member_find(g, s->assignments[i].member);
         if (m == NULL)
             continue;
         int16_t error = assignment_set(gs, m, s->assignments[i].assignment);
@@ -712,7 +723,7 @@ static int16_t assignments_take(struct groups *gs, struct group *g, const struct
     return KAFKA_OK;
 }
 
-static int16_t sync_check(const struct group *g, const struct group_sync *s)
+static int16_t sync_check(const struct kafka_group *g, const struct kafka_group_sync *s)
 {
     if (s->generation != g->generation)
         return KAFKA_E_ILLEGAL_GENERATION;
@@ -722,11 +733,11 @@ static int16_t sync_check(const struct group *g, const struct group_sync *s)
     return g->state == GROUP_PREPARING ? KAFKA_E_REBALANCE_IN_PROGRESS : KAFKA_OK;
 }
 
-void groups_sync(struct groups *gs, int64_t now_ms, const struct group_sync *s)
+void kafka_groups_sync(struct kafka_groups *gs, int64_t now_ms, const struct kafka_group_sync *s)
 {
-    struct group *g = groups_find(gs, s->group);
+    struct kafka_group *g = kafka_groups_find(gs, s->group);
     int16_t error = KAFKA_E_UNKNOWN_MEMBER;
-    struct group_member *m = NULL;
+    struct kafka_group_member *m = NULL;
     if (g != NULL && g->state != GROUP_EMPTY)
         m = member_of(g, s->member, s->instance, &error);
     if (m != NULL)
@@ -734,7 +745,7 @@ void groups_sync(struct groups *gs, int64_t now_ms, const struct group_sync *s)
     if (error == KAFKA_OK && g->state == GROUP_COMPLETING && m == g->leader)
         error = assignments_take(gs, g, s);
     if (error != KAFKA_OK) {
-        struct group_sync_result result = {.error = error};
+        struct kafka_group_sync_result result = {.error = error};
         gs->synced(s->waiter, &result);
         return;
     }
@@ -749,14 +760,14 @@ void groups_sync(struct groups *gs, int64_t now_ms, const struct group_sync *s)
 
 /* ---- Heartbeat, Leave, Commit ---- */
 
-int16_t groups_heartbeat(struct groups *gs, int64_t now_ms, struct str group, int32_t generation,
-                         struct str member, struct str instance)
+int16_t kafka_groups_heartbeat(struct kafka_groups *gs, int64_t now_ms, struct str group,
+                               int32_t generation, struct str member, struct str instance)
 {
-    struct group *g = groups_find(gs, group);
+    struct kafka_group *g = kafka_groups_find(gs, group);
     int16_t error = KAFKA_E_UNKNOWN_MEMBER;
     if (g == NULL || g->state == GROUP_EMPTY)
         return error;
-    struct group_member *m = member_of(g, member, instance, &error);
+    struct kafka_group_member *m = member_of(g, member, instance, &error);
     if (m == NULL)
         return error;
     if (generation != g->generation)
@@ -765,15 +776,15 @@ int16_t groups_heartbeat(struct groups *gs, int64_t now_ms, struct str group, in
     return g->state == GROUP_PREPARING ? KAFKA_E_REBALANCE_IN_PROGRESS : KAFKA_OK;
 }
 
-int16_t groups_leave(struct groups *gs, int64_t now_ms, struct str group, struct str member,
-                     struct str instance)
+int16_t kafka_groups_leave(struct kafka_groups *gs, int64_t now_ms, struct str group,
+                           struct str member, struct str instance)
 {
-    struct group *g = groups_find(gs, group);
+    struct kafka_group *g = kafka_groups_find(gs, group);
     if (g == NULL)
         return KAFKA_E_UNKNOWN_MEMBER;
-    struct group_member *m = member.len == 0 && instance.ptr != NULL
-                                 ? member_by_instance(g, instance)
-                                 : member_find(g, member);
+    struct kafka_group_member *m = member.len == 0 && instance.ptr != NULL
+                                       ? member_by_instance(g, instance)
+                                       : member_find(g, member);
     if (m == NULL)
         return KAFKA_E_UNKNOWN_MEMBER;
     if (instance.ptr != NULL && (m->instance.ptr == NULL || !str_eq(m->instance, instance)))
@@ -784,10 +795,10 @@ int16_t groups_leave(struct groups *gs, int64_t now_ms, struct str group, struct
     return KAFKA_OK;
 }
 
-int16_t groups_may_commit(struct groups *gs, int64_t now_ms, struct str group, int32_t generation,
-                          struct str member, struct str instance)
+int16_t kafka_groups_may_commit(struct kafka_groups *gs, int64_t now_ms, struct str group,
+                                int32_t generation, struct str member, struct str instance)
 {
-    struct group *g = groups_find(gs, group);
+    struct kafka_group *g = kafka_groups_find(gs, group);
     bool nobody = generation < 0 && member.len == 0;
     if (group.len == 0)
         return KAFKA_E_INVALID_GROUP_ID;
@@ -796,7 +807,7 @@ int16_t groups_may_commit(struct groups *gs, int64_t now_ms, struct str group, i
     if (nobody)
         return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_UNKNOWN_MEMBER;
     int16_t error;
-    struct group_member *m = member_of(g, member, instance, &error);
+    struct kafka_group_member *m = member_of(g, member, instance, &error);
     if (m == NULL)
         return error;
     if (generation != g->generation)
@@ -807,7 +818,8 @@ int16_t groups_may_commit(struct groups *gs, int64_t now_ms, struct str group, i
 
 /* ---- time ---- */
 
-static bool member_lost(const struct group *g, const struct group_member *m, int64_t now_ms)
+static bool member_lost(const struct kafka_group *g, const struct kafka_group_member *m,
+                        int64_t now_ms)
 {
     bool waits = m->join_waiter != NULL || m->sync_waiter != NULL;
     if (!waits && m->deadline_ms <= now_ms)
@@ -819,12 +831,12 @@ static bool member_lost(const struct group *g, const struct group_member *m, int
     return g->state == GROUP_COMPLETING && m->sync_waiter == NULL && !m->pending;
 }
 
-static void group_tick(struct groups *gs, struct group *g, int64_t now_ms)
+static void group_tick(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
     bool lost = false;
     LIST_FOR_SAFE(it, next, &g->members)
     {
-        struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (member_lost(g, m, now_ms)) {
             lost = lost || !m->pending;
             member_drop(gs, g, m, KAFKA_E_UNKNOWN_MEMBER);
@@ -842,13 +854,13 @@ static void group_tick(struct groups *gs, struct group *g, int64_t now_ms)
     check_joined(gs, g, now_ms);
 }
 
-static int64_t group_next_ms(const struct group *g)
+static int64_t group_next_ms(const struct kafka_group *g)
 {
     bool timed = g->state == GROUP_PREPARING || g->state == GROUP_COMPLETING;
     int64_t at = timed ? g->deadline_ms : INT64_MAX;
     LIST_FOR(it, &g->members)
     {
-        const struct group_member *m = LIST_ENTRY(it, struct group_member, link);
+        const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         bool waits = m->join_waiter != NULL || m->sync_waiter != NULL;
         if (!waits && m->deadline_ms < at)
             at = m->deadline_ms;
@@ -856,14 +868,14 @@ static int64_t group_next_ms(const struct group *g)
     return at;
 }
 
-void groups_tick(struct groups *gs, int64_t now_ms)
+void kafka_groups_tick(struct kafka_groups *gs, int64_t now_ms)
 {
     if (now_ms < gs->next_ms)
         return;
     int64_t next_ms = INT64_MAX;
     LIST_FOR_SAFE(it, next, &gs->all)
     {
-        struct group *g = LIST_ENTRY(it, struct group, link);
+        struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
         if (g->next_ms <= now_ms) {
             group_tick(gs, g, now_ms);
             g->next_ms = group_next_ms(g);
@@ -875,15 +887,16 @@ void groups_tick(struct groups *gs, int64_t now_ms)
     gs->next_ms = next_ms <= now_ms ? now_ms + 1 : next_ms;
 }
 
-void groups_stop(struct groups *gs, int16_t error)
+void kafka_groups_stop(struct kafka_groups *gs, int16_t error)
 {
     LIST_FOR(it, &gs->all)
     {
-        struct group *g = LIST_ENTRY(it, struct group, link);
+        struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
         LIST_FOR(im, &g->members)
         {
-            struct group_member *m = LIST_ENTRY(im, struct group_member, link);
-            struct group_join_result result = {.error = error, .generation = -1, .member = m->id};
+            struct kafka_group_member *m = LIST_ENTRY(im, struct kafka_group_member, link);
+            struct kafka_group_join_result result = {
+                .error = error, .generation = -1, .member = m->id};
             join_answer(gs, m, &result);
             sync_answer(gs, g, m, error);
         }
@@ -897,28 +910,30 @@ static uint64_t offset_hash(struct str topic, int32_t partition)
     return hash_bytes(topic.ptr, topic.len, (uint64_t)(uint32_t)partition + 1);
 }
 
-static struct group_offset *offset_find(const struct group *g, struct str topic, int32_t partition)
+static struct kafka_group_offset *offset_find(const struct kafka_group *g, struct str topic,
+                                              int32_t partition)
 {
-    struct group_offset *o = map_get(&g->offset_map, offset_hash(topic, partition));
+    struct kafka_group_offset *o = map_get(&g->offset_map, offset_hash(topic, partition));
     while (o != NULL && (o->partition != partition || !str_eq(o->topic, topic)))
         o = o->next;
     return o;
 }
 
-const struct group_offset *group_offset_find(const struct group *g, struct str topic,
-                                             int32_t partition)
+const struct kafka_group_offset *kafka_group_offset_find(const struct kafka_group *g,
+                                                         struct str topic, int32_t partition)
 {
     return offset_find(g, topic, partition);
 }
 
-static void offset_drop(struct groups *gs, struct group *g, struct group_offset *o)
+static void offset_drop(struct kafka_groups *gs, struct kafka_group *g,
+                        struct kafka_group_offset *o)
 {
     uint64_t hash = offset_hash(o->topic, o->partition);
-    struct group_offset *head = map_remove(&g->offset_map, hash);
+    struct kafka_group_offset *head = map_remove(&g->offset_map, hash);
     if (head == o) {
         head = o->next;
     } else {
-        struct group_offset *before = head;
+        struct kafka_group_offset *before = head;
         while (before->next != o)
             before = before->next;
         before->next = o->next;
@@ -928,12 +943,13 @@ static void offset_drop(struct groups *gs, struct group *g, struct group_offset 
     offset_free(gs, g, o);
 }
 
-static enum err offset_add(struct groups *gs, struct group *g, const struct group_offset *value)
+static enum err offset_add(struct kafka_groups *gs, struct kafka_group *g,
+                           const struct kafka_group_offset *value)
 {
     size_t bytes = sizeof *value + value->topic.len + value->metadata.len;
     if (gs->n_offsets >= GROUP_OFFSETS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
         return ERR_LIMIT;
-    struct group_offset *o = mem_alloc(bytes);
+    struct kafka_group_offset *o = mem_alloc(bytes);
     if (o == NULL)
         return ERR_NO_MEMORY;
     *o = *value;
@@ -954,27 +970,28 @@ static enum err offset_add(struct groups *gs, struct group *g, const struct grou
     return ERR_OK;
 }
 
-enum err groups_offset_put(struct groups *gs, struct str group, struct str topic, int32_t partition,
-                           int64_t offset, int32_t leader_epoch, struct str metadata, int64_t at_ms)
+enum err kafka_groups_offset_put(struct kafka_groups *gs, struct str group, struct str topic,
+                                 int32_t partition, int64_t offset, int32_t leader_epoch,
+                                 struct str metadata, int64_t at_ms)
 {
-    struct group *g = groups_find(gs, group);
+    struct kafka_group *g = kafka_groups_find(gs, group);
     if (g == NULL)
         g = group_new(gs, group);
     if (g == NULL)
         return ERR_LIMIT;
-    struct group_offset *old = offset_find(g, topic, partition);
+    struct kafka_group_offset *old = offset_find(g, topic, partition);
     if (old != NULL && str_eq(old->metadata, metadata)) {
         old->offset = offset;
         old->leader_epoch = leader_epoch;
         old->at_ms = at_ms;
         return ERR_OK;
     }
-    struct group_offset value = {.partition = partition,
-                                 .leader_epoch = leader_epoch,
-                                 .offset = offset,
-                                 .at_ms = at_ms,
-                                 .topic = topic,
-                                 .metadata = metadata};
+    struct kafka_group_offset value = {.partition = partition,
+                                       .leader_epoch = leader_epoch,
+                                       .offset = offset,
+                                       .at_ms = at_ms,
+                                       .topic = topic,
+                                       .metadata = metadata};
     enum err e = offset_add(gs, g, &value);
     if (e == ERR_OK && old != NULL)
         offset_drop(gs, g, old);
@@ -983,19 +1000,20 @@ enum err groups_offset_put(struct groups *gs, struct str group, struct str topic
     return e;
 }
 
-void groups_offset_remove(struct groups *gs, struct str group, struct str topic, int32_t partition)
+void kafka_groups_offset_remove(struct kafka_groups *gs, struct str group, struct str topic,
+                                int32_t partition)
 {
-    struct group *g = groups_find(gs, group);
-    struct group_offset *o = g != NULL ? offset_find(g, topic, partition) : NULL;
+    struct kafka_group *g = kafka_groups_find(gs, group);
+    struct kafka_group_offset *o = g != NULL ? offset_find(g, topic, partition) : NULL;
     if (o == NULL)
         return;
     offset_drop(gs, g, o);
     group_reap(gs, g);
 }
 
-int16_t groups_may_delete(const struct groups *gs, struct str group)
+int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group)
 {
-    const struct group *g = groups_find(gs, group);
+    const struct kafka_group *g = kafka_groups_find(gs, group);
     if (g == NULL)
         return KAFKA_E_GROUP_ID_NOT_FOUND;
     return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_NON_EMPTY_GROUP;

@@ -41,19 +41,19 @@ enum {
     GROUP_INITIAL_DELAY_MS = 100, /* first members wait for others: one rebalance instead of many */
 };
 
-enum group_state { GROUP_EMPTY, GROUP_PREPARING, GROUP_COMPLETING, GROUP_STABLE, GROUP_DEAD };
+enum kafka_group_state { GROUP_EMPTY, GROUP_PREPARING, GROUP_COMPLETING, GROUP_STABLE, GROUP_DEAD };
 
-struct group_protocol {
+struct kafka_group_protocol {
     struct str name, metadata;
 };
 
-struct group_member {
+struct kafka_group_member {
     struct list link;        /* group->members */
     struct str id, instance; /* instance.ptr NULL = dynamic */
     struct str client_id, client_host;
     int32_t session_ms, rebalance_ms;
     uint32_t n_protocols;
-    struct group_protocol *protocols;
+    struct kafka_group_protocol *protocols;
     struct str assignment;
     int64_t deadline_ms; /* without a sign of life it is lost */
     void *join_waiter, *sync_waiter;
@@ -62,24 +62,24 @@ struct group_member {
     size_t protocol_bytes; /* and the protocols' part */
 };
 
-struct group_offset {
-    struct list link;          /* group->offsets */
-    struct group_offset *next; /* same hash */
+struct kafka_group_offset {
+    struct list link;                /* group->offsets */
+    struct kafka_group_offset *next; /* same hash */
     int32_t partition, leader_epoch;
     int64_t offset, at_ms;
     struct str topic, metadata;
     size_t bytes;
 };
 
-struct group {
-    struct list link;   /* groups->all */
-    struct group *next; /* same hash */
+struct kafka_group {
+    struct list link;         /* groups->all */
+    struct kafka_group *next; /* same hash */
     struct str id, protocol_type, protocol;
-    enum group_state state;
+    enum kafka_group_state state;
     int32_t generation;
     struct list members;
     uint32_t n_members, n_pending;
-    struct group_member *leader;
+    struct kafka_group_member *leader;
     bool initial;        /* PREPARING out of EMPTY: waits for others until the deadline */
     int64_t deadline_ms; /* of PREPARING and COMPLETING */
     int64_t next_ms;     /* nothing falls due before */
@@ -89,93 +89,95 @@ struct group {
     size_t bytes;
 };
 
-struct group_join_result {
+struct kafka_group_join_result {
     int16_t error;
     int32_t generation;
     struct str member, leader, protocol_type, protocol;
-    const struct group *members_of; /* the leader's answer lists this group's members; else NULL */
+    const struct kafka_group
+        *members_of; /* the leader's answer lists this group's members; else NULL */
 };
 
-struct group_sync_result {
+struct kafka_group_sync_result {
     int16_t error;
     struct str protocol_type, protocol, assignment;
 };
 
-struct groups {
+struct kafka_groups {
     struct list all;
     struct map map;
     uint32_t n, n_offsets;
     size_t bytes;
-    int64_t next_ms; /* groups_tick has nothing to do before; INT64_MAX = never */
+    int64_t next_ms; /* kafka_groups_tick has nothing to do before; INT64_MAX = never */
     /* Answers to a waiter given to join and sync, once each, now or later. They must not call back
      * into the groups; what the result points to is valid during the call. */
-    void (*joined)(void *waiter, const struct group_join_result *result);
-    void (*synced)(void *waiter, const struct group_sync_result *result);
+    void (*joined)(void *waiter, const struct kafka_group_join_result *result);
+    void (*synced)(void *waiter, const struct kafka_group_sync_result *result);
 };
 
 /* Empty; the callbacks are set by the caller before use. */
-void groups_init(struct groups *gs);
-/* Frees everything; nobody waits any more (groups_stop). */
-void groups_deinit(struct groups *gs);
+void kafka_groups_init(struct kafka_groups *gs);
+/* Frees everything; nobody waits any more (kafka_groups_stop). */
+void kafka_groups_deinit(struct kafka_groups *gs);
 /* Answers everybody who waits with `error`. */
-void groups_stop(struct groups *gs, int16_t error);
+void kafka_groups_stop(struct kafka_groups *gs, int16_t error);
 
-struct group_join {
+struct kafka_group_join {
     struct str group, member, instance; /* member "" = new; instance.ptr NULL = none */
     struct str protocol_type, client_id, client_host;
     int32_t session_ms, rebalance_ms;
     uint32_t n_protocols;
-    const struct group_protocol *protocols;
+    const struct kafka_group_protocol *protocols;
     bool id_required;  /* a new member is told its id first and joins again with it */
     struct str new_id; /* unused so far */
     void *waiter;
 };
 /* Answered through `joined`, maybe before this returns. */
-void groups_join(struct groups *gs, int64_t now_ms, const struct group_join *j);
+void kafka_groups_join(struct kafka_groups *gs, int64_t now_ms, const struct kafka_group_join *j);
 
-struct group_assignment {
+struct kafka_group_assignment {
     struct str member, assignment;
 };
-struct group_sync {
+struct kafka_group_sync {
     struct str group, member, instance;
     int32_t generation;
     struct str protocol_type, protocol; /* ptr NULL = not given */
     uint32_t n_assignments;
-    const struct group_assignment *assignments;
+    const struct kafka_group_assignment *assignments;
     void *waiter;
 };
 /* Answered through `synced`, maybe before this returns. */
-void groups_sync(struct groups *gs, int64_t now_ms, const struct group_sync *s);
+void kafka_groups_sync(struct kafka_groups *gs, int64_t now_ms, const struct kafka_group_sync *s);
 
 /* A sign of life. Returns Kafka's code. */
-int16_t groups_heartbeat(struct groups *gs, int64_t now_ms, struct str group, int32_t generation,
-                         struct str member, struct str instance);
+int16_t kafka_groups_heartbeat(struct kafka_groups *gs, int64_t now_ms, struct str group,
+                               int32_t generation, struct str member, struct str instance);
 /* By id, or by instance when `member` is empty. Returns Kafka's code. */
-int16_t groups_leave(struct groups *gs, int64_t now_ms, struct str group, struct str member,
-                     struct str instance);
+int16_t kafka_groups_leave(struct kafka_groups *gs, int64_t now_ms, struct str group,
+                           struct str member, struct str instance);
 /* May this member (or nobody: generation -1, member "") commit now? Returns Kafka's code. */
-int16_t groups_may_commit(struct groups *gs, int64_t now_ms, struct str group, int32_t generation,
-                          struct str member, struct str instance);
+int16_t kafka_groups_may_commit(struct kafka_groups *gs, int64_t now_ms, struct str group,
+                                int32_t generation, struct str member, struct str instance);
 /* Time passes: loses silent members, ends rebalances. Cheap before gs->next_ms. */
-void groups_tick(struct groups *gs, int64_t now_ms);
+void kafka_groups_tick(struct kafka_groups *gs, int64_t now_ms);
 
 /* NULL when there is none. */
-struct group *groups_find(const struct groups *gs, struct str id);
+struct kafka_group *kafka_groups_find(const struct kafka_groups *gs, struct str id);
 /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead". */
-const char *group_state_name(enum group_state state);
+const char *kafka_group_state_name(enum kafka_group_state state);
 
 /* ---- offsets: facts that have been made durable already, or are being read back ---- */
 
 /* Sets an offset, making the group when it does not exist. ERR_LIMIT, ERR_NO_MEMORY. */
-enum err groups_offset_put(struct groups *gs, struct str group, struct str topic, int32_t partition,
-                           int64_t offset, int32_t leader_epoch, struct str metadata,
-                           int64_t at_ms) MUST_CHECK;
+enum err kafka_groups_offset_put(struct kafka_groups *gs, struct str group, struct str topic,
+                                 int32_t partition, int64_t offset, int32_t leader_epoch,
+                                 struct str metadata, int64_t at_ms) MUST_CHECK;
 /* Forgets one; the group too when nothing is left of it. */
-void groups_offset_remove(struct groups *gs, struct str group, struct str topic, int32_t partition);
+void kafka_groups_offset_remove(struct kafka_groups *gs, struct str group, struct str topic,
+                                int32_t partition);
 /* NULL when none is committed. */
-const struct group_offset *group_offset_find(const struct group *g, struct str topic,
-                                             int32_t partition);
+const struct kafka_group_offset *kafka_group_offset_find(const struct kafka_group *g,
+                                                         struct str topic, int32_t partition);
 /* Kafka's code: 0 when the group may be deleted (it exists and has no members). */
-int16_t groups_may_delete(const struct groups *gs, struct str group);
+int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group);
 
 #endif

@@ -18,7 +18,7 @@ static const struct str topic_name = {"sys.consumer_offsets", 20};
 
 struct offsets_log {
     struct engine *engine;
-    struct groups *groups;
+    struct kafka_groups *groups;
     enum offsets_phase phase;
     const struct catalog *catalog; /* holds `topic` */
     const struct topic *topic;     /* NULL: not made yet */
@@ -41,7 +41,7 @@ static struct shard *zero(const struct offsets_log *log)
     return engine_shard(log->engine, 0);
 }
 
-struct offsets_log *offsets_log_new(struct engine *e, struct groups *groups)
+struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *groups)
 {
     struct offsets_log *log = mem_zalloc(1, sizeof *log);
     if (log == NULL)
@@ -136,7 +136,7 @@ static enum err apply_record(struct offsets_log *log, const struct kafka_record 
     if (r.failed != NULL)
         return ERR_CORRUPT;
     if (record->value.ptr == NULL) {
-        groups_offset_remove(log->groups, key.group, key.topic, key.partition);
+        kafka_groups_offset_remove(log->groups, key.group, key.topic, key.partition);
         return ERR_OK;
     }
     struct kafka_offset_value value;
@@ -147,8 +147,8 @@ static enum err apply_record(struct offsets_log *log, const struct kafka_record 
     kafka_offset_value_read(&r, version, &value);
     if (r.failed != NULL)
         return ERR_CORRUPT;
-    return groups_offset_put(log->groups, key.group, key.topic, key.partition, value.offset,
-                             value.leader_epoch, value.metadata, value.commit_timestamp);
+    return kafka_groups_offset_put(log->groups, key.group, key.topic, key.partition, value.offset,
+                                   value.leader_epoch, value.metadata, value.commit_timestamp);
 }
 
 /* ---- reading back ---- */
@@ -272,10 +272,10 @@ static void write_done(struct append_request *a)
     for (uint32_t i = 0; i < w->n_items && e == ERR_OK; i++) {
         const struct offsets_item *it = &w->items[i];
         if (it->remove)
-            groups_offset_remove(log->groups, w->group, it->topic, it->partition);
+            kafka_groups_offset_remove(log->groups, w->group, it->topic, it->partition);
         else
-            e = groups_offset_put(log->groups, w->group, it->topic, it->partition, it->offset,
-                                  it->leader_epoch, it->metadata, at_ms);
+            e = kafka_groups_offset_put(log->groups, w->group, it->topic, it->partition, it->offset,
+                                        it->leader_epoch, it->metadata, at_ms);
     }
     log->in_flight--;
     write_end(w, e);
@@ -364,10 +364,10 @@ static enum err snapshot_encode(struct offsets_log *log, uint32_t *n_records)
     kafka_batch_begin(&batch, out, at_ms);
     LIST_FOR(ig, &log->groups->all)
     {
-        const struct group *g = LIST_ENTRY(ig, struct group, link);
+        const struct kafka_group *g = LIST_ENTRY(ig, struct kafka_group, link);
         LIST_FOR(io, &g->offsets)
         {
-            const struct group_offset *o = LIST_ENTRY(io, struct group_offset, link);
+            const struct kafka_group_offset *o = LIST_ENTRY(io, struct kafka_group_offset, link);
             buf_clear(&key);
             buf_clear(&value);
             put_key(&key, g->id, o->topic, o->partition);

@@ -39,7 +39,7 @@ struct offsets_write {
 };
 
 /* `groups` receives what is read and committed; borrowed. NULL when out of memory. Main thread. */
-struct offsets_log *offsets_log_new(struct engine *e, struct groups *groups);
+struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *groups);
 void offsets_log_free(struct offsets_log *log);
 /* Once per turn: begins reading as soon as the catalog is there. */
 void offsets_log_turn(struct offsets_log *log);
