@@ -40,10 +40,6 @@ const struct relation *plan_relation(struct binder *b, const PgQuery__RangeVar *
     const struct relation *found;
     if (schema.len == 0 || str_eq(schema, STR("public"))) {
         found = catalog_relation(b->catalog, name);
-        if (found == NULL && schema.len == 0) {
-            struct str system = arena_printf(b->arena, "pg_catalog.%.*s", STR_ARG(name));
-            found = system.ptr != NULL ? catalog_relation(b->catalog, system) : NULL;
-        }
     } else {
         name = arena_printf(b->arena, "%.*s.%.*s", STR_ARG(schema), STR_ARG(name));
         found = name.ptr != NULL ? catalog_relation(b->catalog, name) : NULL;
@@ -55,8 +51,7 @@ const struct relation *plan_relation(struct binder *b, const PgQuery__RangeVar *
 static struct str unqualified(struct str name)
 {
     const char *dot = memchr(name.ptr, '.', name.len);
-    if (dot == NULL || (!str_starts(name, STR("sys.")) && !str_starts(name, STR("pg_catalog.")) &&
-                        !str_starts(name, STR("information_schema."))))
+    if (dot == NULL || !str_starts(name, STR("sys.")))
         return name;
     return (struct str){dot + 1, name.len - (size_t)(dot + 1 - name.ptr)};
 }

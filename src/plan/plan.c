@@ -168,8 +168,6 @@ static void plan_tree(struct binder *b, const PgQuery__ParseResult *tree)
         return;
     }
     node *n = tree->stmts[0]->stmt;
-    if (plan_client_query(b) || b->err != ERR_OK)
-        return;
     bool ok = n != NULL && dispatch(b, n);
     CHECK(ok == (b->err == ERR_OK));
 }

@@ -66,12 +66,13 @@ struct plan_node {
 
 enum statement_kind {
     STMT_QUERY,          /* root */
-    STMT_EXPLAIN,        /* text: the plan as lines */
+    STMT_EXPLAIN,        /* text: the plan as lines; root: the same as constant rows, column "QUERY PLAN" */
     STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_DROP,   /* change(s) */
     STMT_INSERT,         /* relation, insert_columns, root = rows */
     STMT_COPY_FROM,      /* relation, insert_columns, copy options */
     STMT_COPY_TO,        /* root, copy options, follow */
-    STMT_SET, STMT_SHOW, /* accepted for drivers: name, text */
+    STMT_SET,            /* accepted for drivers: name, text */
+    STMT_SHOW,           /* name, text; root: constant rows (SHOW ALL has only them) */
     STMT_TRANSACTION,    /* BEGIN, COMMIT, ROLLBACK: accepted; text = the tag */
     STMT_NOTHING,        /* empty, DISCARD, DEALLOCATE ALL ... : text = the tag */
 };

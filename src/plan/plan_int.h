@@ -181,9 +181,6 @@ bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s);
 bool plan_set(struct binder *b, const PgQuery__VariableSetStmt *s);
 bool plan_show(struct binder *b, const PgQuery__VariableShowStmt *s);
 bool plan_transaction(struct binder *b, const PgQuery__TransactionStmt *s);
-/* The statement is one of those psql and drivers send about the catalog: planned as constant rows. False when it is not
- * (no error kept). */
-bool plan_client_query(struct binder *b);
 /* Continuous restrictions on the parse tree; false with the error kept. */
 bool view_check_select(struct binder *b, const PgQuery__SelectStmt *s);
 /* Restrictions on the plan; fills plan->view. */

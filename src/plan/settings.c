@@ -235,6 +235,7 @@ static bool explain_rows(struct binder *b)
             at += len + 1;
         }
         b->plan->root = plan_text_table(b, column, 1, lines, n);
+        b->plan->text = bind_str(b, buf_str(&text));
     }
     buf_deinit(&text);
     return b->err == ERR_OK;
