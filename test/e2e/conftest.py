@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: a real server on ports of its own, with a data directory of its own.
+"""Fixtures of the end-to-end tests: a real server on its own ports, with its own data directory.
 
     def test_x(server):            # one server for a module's tests
     def test_y(make_server):       # servers of one test: make_server(), .stop(), .kill(), .start()
