@@ -86,6 +86,8 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "42803", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_TYPE_MISMATCH] = {"type_mismatch", "the types do not match",
         "42804", KAFKA_INVALID_RECORD, 400, USER},
+    [ERR_CANNOT_COERCE] = {"cannot_coerce", "there is no cast between the types",
+        "42846", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_INVALID_TEXT] = {"invalid_text", "invalid input syntax for the type",
         "22P02", KAFKA_INVALID_RECORD, 400, USER},
     [ERR_OUT_OF_RANGE] = {"out_of_range", "the value is out of range",

@@ -47,6 +47,7 @@ enum err {
     ERR_DUPLICATE_COLUMN,
     ERR_GROUPING,           /* column neither grouped nor aggregated */
     ERR_TYPE_MISMATCH,
+    ERR_CANNOT_COERCE,      /* no cast between two types */
     ERR_INVALID_TEXT,       /* invalid input syntax for a type */
     ERR_OUT_OF_RANGE,       /* numeric value out of range */
     ERR_DATETIME_RANGE,     /* datetime field overflow */

@@ -194,10 +194,25 @@ static struct expr *not(struct binder *b, struct expr *e)
     return e == NULL ? NULL : expr_new(b, EXPR_NOT, TYPE_BOOL, e->position, &arg, 1);
 }
 
+/* IN, NULLIF and IS DISTINCT FROM stand for "=": without one, PostgreSQL's error is about the operator. */
+static bool coerce_comparable(struct query_level *q, struct expr **args, uint32_t n,
+                              int32_t position, const char *what)
+{
+    for (uint32_t i = 1; i < n; i++) {
+        if (args[0] == NULL || args[i] == NULL)
+            return false;
+        bool typed = args[0]->type != TYPE_UNKNOWN && args[i]->type != TYPE_UNKNOWN;
+        if (typed && type_category(args[0]->type) != type_category(args[i]->type) &&
+            bind_operator(q, STR("="), args[0], args[i], position) == NULL)
+            return false;
+    }
+    return coerce_common(q->b, args, n, what);
+}
+
 static struct expr *bind_distinct(struct query_level *q, const PgQuery__AExpr *x, bool negate)
 {
     struct expr *args[2] = {bind_expr(q, x->lexpr), bind_expr(q, x->rexpr)};
-    if (!coerce_common(q->b, args, 2, "IS DISTINCT FROM"))
+    if (!coerce_comparable(q, args, 2, x->location, "IS DISTINCT FROM"))
         return NULL;
     struct expr *e = expr_new(q->b, EXPR_IS_DISTINCT, TYPE_BOOL, x->location,
                               (const struct expr *const *)args, 2);
@@ -217,7 +232,7 @@ static struct expr *bind_list_in(struct query_level *q, node *left, node *const 
     args[0] = bind_expr(q, left);
     for (size_t i = 0; i < n; i++)
         args[i + 1] = bind_expr(q, items[i]);
-    if (!coerce_common(b, args, (uint32_t)n + 1, "IN"))
+    if (!coerce_comparable(q, args, (uint32_t)n + 1, position, "IN"))
         return NULL;
     return expr_new(b, EXPR_IN, TYPE_BOOL, position, (const struct expr *const *)args,
                     (uint32_t)n + 1);
@@ -267,12 +282,18 @@ static struct expr *bind_between(struct query_level *q, const PgQuery__AExpr *x,
     return expr_new(q->b, negate ? EXPR_OR : EXPR_AND, TYPE_BOOL, x->location, both, 2);
 }
 
+/* The result has the left side's type where PostgreSQL compares the two types as they are. */
 static struct expr *bind_nullif(struct query_level *q, const PgQuery__AExpr *x)
 {
     struct expr *args[2] = {bind_expr(q, x->lexpr), bind_expr(q, x->rexpr)};
-    if (!coerce_common(q->b, args, 2, "NULLIF"))
+    enum type left = args[0] != NULL ? args[0]->type : TYPE_UNKNOWN;
+    if (!coerce_comparable(q, args, 2, x->location, "NULLIF"))
         return NULL;
-    return bind_named(q, "nullif", args, 2, x->location);
+    enum type common = args[0]->type;
+    struct expr *e = bind_named(q, "nullif", args, 2, x->location);
+    bool direct = (left == TYPE_INT4 && common == TYPE_INT8) ||
+                  (left == TYPE_DATE && common == TYPE_TIMESTAMPTZ);
+    return direct ? coerce_try(q->b, e, left, CAST_ASSIGNMENT) : e;
 }
 
 static struct expr *bind_simple_operator(struct query_level *q, const PgQuery__AExpr *x)
@@ -500,7 +521,7 @@ static struct expr *bind_cast(struct query_level *q, const PgQuery__TypeCast *x)
     enum type from = e->type;
     struct expr *r = coerce_try(b, e, t, CAST_EXPLICIT);
     if (r == NULL)
-        return bind_fail(b, x->location, ERR_TYPE_MISMATCH, "cannot cast type %s to %s",
+        return bind_fail(b, x->location, ERR_CANNOT_COERCE, "cannot cast type %s to %s",
                          type_name(from), type_name(t));
     return coerce_typmod(b, r, t, typmod);
 }

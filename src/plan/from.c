@@ -370,7 +370,7 @@ static struct plan_node *from_function(struct query_level *q, const PgQuery__Ran
     if (str_eq(name, STR("session")) || str_eq(name, STR("cumulate")) ||
         str_eq(name, STR("as_of")))
         return bind_fail(b, f->location, ERR_UNSUPPORTED,
-                         "table function %.*s is not supported yet", STR_ARG(name));
+                         "table function %.*s is not supported", STR_ARG(name));
     bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "table function %.*s does not exist",
               STR_ARG(name));
     bind_nearest(b, name, names, ARRAY_LEN(names));
