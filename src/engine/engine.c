@@ -158,18 +158,9 @@ static enum err open_data_dir(struct engine *e, struct err_detail *why)
         return err_set(why, err, "cannot lock %s", path);
     TRY(check_version(e, why));
     snprintf(path, sizeof(path), "%s/topics", e->data_dir);
-    return make_dir(e, path, why);
-}
-
-/* Partitions' parent folders; log_open makes the last level. */
-static enum err make_topic_dirs(struct engine *e, const struct catalog *c, struct err_detail *why)
-{
-    char path[HOST_PATH_MAX];
-    for (uint32_t i = 0; i < c->n_topics; i++) {
-        snprintf(path, sizeof(path), "%s/topics/%u", e->data_dir, c->topics[i]->number);
-        TRY(make_dir(e, path, why));
-    }
-    return ERR_OK;
+    TRY(make_dir(e, path, why));
+    enum err sync = host_dir_sync(e->host, e->data_dir);
+    return sync == ERR_OK ? ERR_OK : err_set(why, sync, "cannot flush the folder %s", e->data_dir);
 }
 
 /* ---- recovery ---- */
@@ -236,9 +227,7 @@ static enum err recover(struct engine *e, struct err_detail *why)
     struct shard *first = &e->shards[0];
     struct part *p;
     TRY(ddl_bootstrap(e, &catalog, why));
-    enum err err = make_topic_dirs(e, catalog, why);
-    if (err == ERR_OK)
-        err = part_open(first, catalog_topic(catalog, STR("sys.catalog")), 0, &p, why);
+    enum err err = part_open(first, catalog_topic(catalog, STR("sys.catalog")), 0, &p, why);
     if (err == ERR_OK)
         err = part_open(first, catalog_topic(catalog, STR("sys.epochs")), 0, &p, why);
     if (err == ERR_OK)
@@ -248,8 +237,6 @@ static enum err recover(struct engine *e, struct err_detail *why)
     arena_init(&a, RECORD_ARENA_BYTES_MAX);
     if (err == ERR_OK)
         err = read_epoch_record(first, &a, &record, why);
-    if (err == ERR_OK)
-        err = make_topic_dirs(e, catalog, why);
     for (uint32_t i = 0; err == ERR_OK && i < e->n_shards; i++) {
         err = epochs_adopt(e->shards[i].epochs, catalog, &record, why);
         if (err == ERR_OK)

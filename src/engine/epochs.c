@@ -204,7 +204,8 @@ static bool range_load(struct epochs *ep, const struct epoch_input *in, struct r
     struct log_range range = {0};
     CHECK(p != NULL);
     enum err e = log_read(p->log, ep->offset, log_durable_offset(p->log), READ_BYTES_MAX, &range, &why);
-    if (e == ERR_OK && range.len > 0) {
+    bool some = range.len > 0;
+    if (e == ERR_OK && some) {
         e = record_reader_load(&ep->reading, &range, &ep->arena);
         ep->input_bytes += range.len;
         /* The range may go past `to`: records from there on are left for the next epoch. */
@@ -213,7 +214,7 @@ static bool range_load(struct epochs *ep, const struct epoch_input *in, struct r
     log_range_release(&range);
     if (e != ERR_OK)
         fail_epoch(ep, e, "reading the log", &why);
-    return range.len > 0;
+    return some;
 }
 
 static void decode_refused(struct epochs *ep, struct reader *r, uint32_t partition, const struct kafka_record *rec,

@@ -26,7 +26,8 @@ static bool flush_turn(void *arg)
     if (job == NULL) {
         if (atomic_load(&f->stop))
             return false;
-        host_poll(f->worker, NULL, 0, INT64_MAX);
+        struct host_event none;
+        host_poll(f->worker, &none, 1, INT64_MAX);
         return true;
     }
     int64_t began = host_mono_ns(f->engine->host);
@@ -55,9 +56,25 @@ static void topic_config(const struct topic *t, struct log_config *c)
     c->manual_watermark = t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE || t->kind == TOPIC_DEAD_LETTERS;
 }
 
+/* The topic's folder, with a durable name; its partitions' logs make their own below it. */
+static enum err topic_dir(struct engine *e, uint32_t topic_number, struct err_detail *why)
+{
+    char topics[HOST_PATH_MAX], dir[HOST_PATH_MAX + 16];
+    bool exists;
+    snprintf(topics, sizeof(topics), "%s/topics", e->data_dir);
+    snprintf(dir, sizeof(dir), "%s/%u", topics, topic_number);
+    enum err err = host_path_exists(e->host, dir, &exists);
+    if (err == ERR_OK && !exists)
+        err = host_dir_create(e->host, dir);
+    if (err == ERR_OK && !exists)
+        err = host_dir_sync(e->host, topics);
+    return err == ERR_OK ? ERR_OK : err_set(why, err, "cannot create the folder %s: %s", dir, err_info(err)->text);
+}
+
 enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, struct part **out, struct err_detail *why)
 {
     char dir[HOST_PATH_MAX];
+    TRY(topic_dir(s->engine, t->number, why));
     engine_partition_dir(s->engine, t->number, partition, dir, sizeof(dir));
     struct log_config config;
     topic_config(t, &config);

@@ -255,7 +255,8 @@ static bool takes_messages(struct pg_session *s)
 {
     bool free = s->exec.activity == PG_ACTIVITY_NONE && !s->simple.active;
     return (free || s->exec.activity == PG_ACTIVITY_COPY_IN) && !s->failed &&
-           !conn_closed(s->conn) && s->out.len == s->out_at && !conn_output_full(s->conn);
+           !conn_closed(s->conn) && s->out.len - s->out_at < PG_CHUNK_BYTES &&
+           !conn_output_full(s->conn);
 }
 
 /* One message. False when there is no whole one. */
@@ -294,7 +295,9 @@ static void on_input(struct conn *c)
     }
     while (more && takes_messages(s)) {
         more = take_message(s);
-        (void)(s->out.len - s->out_at >= PG_CHUNK_BYTES || !takes_messages(s) ? pg_push(s) : true);
+        if (s->out.len - s->out_at >= PG_CHUNK_BYTES) {
+            (void)pg_push(s);
+        }
     }
     s->driving = false;
     session_settle(s);

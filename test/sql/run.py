@@ -322,6 +322,17 @@ def sections(blocks):
     return found
 
 
+def close_target(path, target):
+    """Whether the server stopped as it should."""
+    try:
+        target.disconnect()
+        target.server.close()
+    except Bad as error:
+        print(f"{path}: {error}", flush=True)
+        return False
+    return True
+
+
 def run_file(path, program, oracle):
     """Returns (passed, failed)."""
     parts = sections(parse(path))
@@ -338,8 +349,7 @@ def run_file(path, program, oracle):
             failed += 1
         finally:
             if target is not None:
-                target.disconnect()
-                target.server.close()
+                failed += not close_target(path, target)
     for is_for_postgres, blocks in parts:
         if is_for_postgres:
             target = Target(oracle(), True)

@@ -53,6 +53,8 @@ export interface Pipeline {
   epoch: number;
   time: string;
   uptime_s: number;
+  /** False while views are rebuilt after a start. */
+  ready?: boolean;
   nodes: PipelineNode[];
   edges: { from: string; to: string }[];
   listeners?: { http?: string; kafka?: string; pg?: string };

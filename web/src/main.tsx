@@ -40,6 +40,9 @@ function EventTime({ state, local }: { state: Live; local: boolean }) {
 
 function Connection({ state }: { state: Live }) {
   if (state.link.state === "connecting") return <Status tone="busy">connecting</Status>;
+  if (state.link.state === "up" && state.pipeline?.ready === false) {
+    return <Status tone="busy">recovering</Status>;
+  }
   if (state.link.state === "up") return <Status tone="ok">connected</Status>;
   return <Status tone="bad">disconnected</Status>;
 }

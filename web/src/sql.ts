@@ -1,13 +1,15 @@
 // SQL text: quoting, ready-to-paste lines, and the place of an error.
 import type { Column, Pipeline, Relation } from "./api";
 
-const RESERVED = new Set(("all analyse analyze and any array as asc asymmetric both case cast "
-  + "check collate column constraint create current_date current_role current_time current_timestamp "
-  + "current_user default deferrable desc distinct do else end except false fetch for foreign from "
-  + "grant group having in initially intersect into lateral leading limit localtime localtimestamp "
-  + "not null offset on only or order placing primary references returning select session_user "
-  + "some symmetric table then to trailing true union unique user using variadic when where window with "
-  + "partition").split(" "));
+const RESERVED = new Set((
+  "all analyse analyze and any array as asc asymmetric both case cast check collate column "
+  + "constraint create current_date current_role current_time current_timestamp current_user "
+  + "default deferrable desc distinct do else end except false fetch for foreign from grant "
+  + "group having in initially intersect into lateral leading limit localtime localtimestamp "
+  + "not null offset on only or order placing primary references returning select "
+  + "session_user some symmetric table then to trailing true union unique user using variadic "
+  + "when where window with partition"
+).split(" "));
 
 export function quoteName(name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) && !RESERVED.has(name) ? name
@@ -84,7 +86,7 @@ export function sendSnippets(relation: Relation, at: Address, now = new Date()):
   const raw = relation.kind === "topic";
   const row = raw ? { any: "value" } : sampleRow(relation.columns, now);
   const json = JSON.stringify(row);
-  const path = `/v1/tables/${encodeURIComponent(relation.name)}/rows`;
+  const path = `/v1/tables/${urlWord(relation.name)}/rows`;
   const names = Object.keys(row).map(quoteName).join(", ");
   const values = Object.values(row).map(sqlLiteral).join(", ");
   const insert = `INSERT INTO ${relationName(relation)} (${names}) VALUES (${values})`;
@@ -99,11 +101,12 @@ export function sendSnippets(relation: Relation, at: Address, now = new Date()):
   return raw ? snippets.slice(1, 2) : snippets;
 }
 
+const urlWord = (word: string): string => encodeURIComponent(word).replaceAll("'", "%27");
 const shellWord = (word: string): string => /^[\w.-]+$/.test(word) ? word : shellText(word);
 
 /** How to read a view from elsewhere. */
 export function readSnippets(relation: Relation, order: string | null, at: Address): Snippet[] {
-  const path = `${at.http}/v1/views/${encodeURIComponent(relation.name)}`;
+  const path = `${at.http}/v1/views/${urlWord(relation.name)}`;
   const by = order ? ` ORDER BY ${quoteName(order)} DESC` : "";
   const select = `SELECT * FROM ${relationName(relation)}${by} LIMIT 20`;
   return [

@@ -71,6 +71,7 @@ function TopicCard(props: { topic: Topic; node: PipelineNode | undefined; newest
         <Stat label="rows waiting" title="Rows in the log that no view has seen yet">
           {node?.lag === undefined ? "–" : count(node.lag)}
         </Stat>
+        {node?.dead_letters ? <Stat label="dead letters">{count(node.dead_letters)}</Stat> : null}
         <Watermark time={topicWatermark(topic)} newest={newest} />
       </dl>
     </a>

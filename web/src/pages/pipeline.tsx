@@ -52,7 +52,7 @@ function Node(props: {
     choose();
   };
   return (
-    <g class={`node ${tone} ${node.kind} ${chosen ? "chosen" : ""}`} role="button" tabIndex={0}
+    <g class={`node ${tone} ${node.kind} ${chosen ? "chosen" : ""}`} role="button" tabindex={0}
       transform={`translate(${at.x - NODE_WIDTH / 2} ${at.y - NODE_HEIGHT / 2})`}
       aria-pressed={chosen} onClick={choose} onKeyDown={keyed}
       aria-label={`${node.kind} ${node.label}: ${word}, ${rate(perSecond)} rows/s, ${late}`}>
