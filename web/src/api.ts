@@ -148,7 +148,7 @@ export function errorOf(status: number, body: string): ApiError {
 }
 
 export const unreachable = (): ApiError => new ApiError(0, "Tidemill does not answer.",
-  "Is `tidemill serve` (or `make demo`) still running?");
+  "Is tidemill serve (or make demo) still running?");
 
 async function call(path: string, options: RequestInit, msMax: number,
                     outer?: AbortSignal): Promise<unknown> {

@@ -190,11 +190,11 @@ function App() {
       <div class="frame">
         <Navigation at={at} />
         <main id="main" tabIndex={-1}>
-          <Away />
           <h1>{title}</h1>
           <Page at={at} />
         </main>
       </div>
+      <Away />
     </>
   );
 }

@@ -56,7 +56,7 @@ function Result({ answer }: { answer: Answer }) {
       {result.columns.length > 0 ? (
         <DataTable key={answer.version} columns={result.columns} rows={resultRows(rows)}
           version={answer.version} label="result"
-          note={cut ? `the first ${SHOWN_ROWS_MAX} are shown; add a LIMIT` : undefined} />
+          note={cut ? `the first ${SHOWN_ROWS_MAX} are shown; add a LIMIT` : ""} />
       ) : <p><Icon name="ok" /> {result.tag || "Done"}</p>}
     </Panel>
   );

@@ -49,7 +49,8 @@ export function useQuery(sql: string): Reading {
       } catch (caught) {
         if (abort.signal.aborted) return;
         const error = caught instanceof ApiError ? caught : unreachable();
-        setReading((last) => ({ ...last, error }));
+        // While nobody answers, the page's own notice says so.
+        if (error.status !== 0) setReading((last) => ({ ...last, error }));
       }
       if (abort.signal.aborted) return;
       timer = setTimeout(() => void again(),

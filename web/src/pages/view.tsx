@@ -336,12 +336,16 @@ export function ViewPage({ relation }: { relation: Relation }) {
   const roles = useMemo(() => rolesOf(relation.columns, key), [relation.sql, relation.columns]);
   const time = roles.x >= 0 ? relation.columns[roles.x]!.name : null;
   const feed = useFeed(relation, time ? `-${time}` : null);
-  const more = feed.cut || feed.dropped > 0;
-  const note = more ? `the newest ${count(ROWS_MAX)} are kept here; SQL sees all` : undefined;
+  // While nobody answers, the page's own notice says so.
+  const away = feed.error?.status === 0;
+  const note = [
+    feed.cut || feed.dropped > 0 ? `the newest ${count(ROWS_MAX)} are kept here; SQL sees all` : "",
+    away ? "reconnecting" : "",
+  ].filter(Boolean).join(" · ");
   return (
     <>
       <Figures relation={relation} />
-      {feed.error ? <ErrorBox error={feed.error} /> : null}
+      {feed.error && !away ? <ErrorBox error={feed.error} /> : null}
       {!feed.ready && !feed.error ? <p class="muted loading">Reading rows…</p> : null}
       <ChartPanel key={relation.name} rows={feed.rows} version={feed.version} relation={relation}
         roles={roles} />

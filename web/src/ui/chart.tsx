@@ -72,7 +72,7 @@ function options(props: Props, width: number, on: {
     height: HEIGHT_PX,
     tzDate: (seconds) => plotDate(seconds, props.local),
     legend: { show: false },
-    padding: [12, 16, 0, 0],
+    padding: [12, 32, 0, 0],
     cursor: { sync: { key: "charts" }, points: { size: 7 }, drag: { x: true, y: false } },
     scales: { y: { range: (_plot, low, high) => yRange(low, high) } },
     axes: [

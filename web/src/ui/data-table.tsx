@@ -111,7 +111,7 @@ interface Props {
   version: number;
   label: string;
   initialSort?: Sort | null;
-  note?: string | undefined;
+  note?: string;
   live?: boolean;
 }
 
