@@ -51,7 +51,8 @@ struct input_result {
     int64_t watermark_us;   /* at `reached` */
 };
 
-/* The table's watermark after an epoch: the least new watermark of the partitions that are not idle, never lower than before.
+/* The table's watermark after an epoch: the least new watermark of the partitions that are not idle (when all are: of those that
+ * have had rows), never lower than before.
  * `results[i]` belongs to input i. Pure. */
 int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results);
 

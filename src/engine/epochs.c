@@ -425,9 +425,15 @@ static enum err plan_apply(struct epochs *ep)
 int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results)
 {
     int64_t least = INT64_MAX;
+    bool all_idle = true;
     for (uint32_t i = 0; i < r->n_inputs; i++)
-        if (!r->inputs[i].idle && results[i].watermark_us < least)
+        all_idle &= r->inputs[i].idle;
+    for (uint32_t i = 0; i < r->n_inputs; i++) {
+        /* When all are idle, those that never had a row must not hold back the others for ever. */
+        bool counts = all_idle ? results[i].watermark_us != INT64_MIN : !r->inputs[i].idle;
+        if (counts && results[i].watermark_us < least)
             least = results[i].watermark_us;
+    }
     return least == INT64_MAX || least < r->watermark_us ? r->watermark_us : least;
 }
 

@@ -111,6 +111,10 @@ class Server:
         with open(self.stderr_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    @property
+    def pid(self):
+        return self.process.pid
+
     def port(self, name):
         return int(getattr(self, name).rsplit(":", 1)[1])
 
