@@ -1,0 +1,61 @@
+"""A few Kafka requests by hand, for what client libraries do not let through."""
+import socket
+import struct
+
+
+def connect(server):
+    sock = socket.create_connection(("127.0.0.1", server.port("kafka")), timeout=10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def string(text):
+    data = text.encode()
+    return struct.pack(">h", len(data)) + data
+
+
+def request(key, version, body=b"", correlation=1, client="test"):
+    """A framed request with the header of versions without tags."""
+    head = struct.pack(">hhi", key, version, correlation) + string(client)
+    return struct.pack(">i", len(head) + len(body)) + head + body
+
+
+def receive_exactly(sock, n):
+    data = b""
+    while len(data) < n:
+        part = sock.recv(n - len(data))
+        if not part:
+            raise EOFError(f"closed after {len(data)} of {n} bytes")
+        data += part
+    return data
+
+
+def response(sock):
+    """(correlation id, body)"""
+    size = struct.unpack(">i", receive_exactly(sock, 4))[0]
+    data = receive_exactly(sock, size)
+    return struct.unpack(">i", data[:4])[0], data[4:]
+
+
+def is_closed(sock):
+    """Does the server end the connection? Waits for it up to the socket's time-out."""
+    try:
+        while sock.recv(65536):
+            pass
+        return True
+    except ConnectionError:
+        return True
+    except socket.timeout:
+        return False
+
+
+def batch_with(topic, partition, records, acks=-1):
+    """Body of a Produce version 3."""
+    return (struct.pack(">hhii", -1, acks, 10000, 1) + string(topic) + struct.pack(">ii", 1, partition)
+            + struct.pack(">i", len(records)) + records)
+
+
+def fetch(topic, partition, offset, max_bytes=1 << 20, wait_ms=0, min_bytes=1):
+    """Body of a Fetch version 4."""
+    return (struct.pack(">iiiibi", -1, wait_ms, min_bytes, max_bytes, 0, 1) + string(topic)
+            + struct.pack(">iiqi", 1, partition, offset, max_bytes))
