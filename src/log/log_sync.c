@@ -102,15 +102,17 @@ static enum err write_checkpoint(const struct log_sync *sync, bool *written)
                                                                   : ERR_OK;
 }
 
+/* An index is a cache: where it cannot be written, the segment is scanned at the next start. */
 static void write_indexes(struct host *h, const struct log_sync *sync)
 {
     char path[HOST_PATH_MAX];
     for (uint32_t i = 0; i < sync->n_segments; i++) {
         const struct log_segment *s = sync->segments[i];
+        if (!sync->sealed[i]) {
+            continue; /* the owner goes on changing it */
+        }
         struct log_index_info info = log_segment_info(s);
-        if (sync->sealed[i] &&
-            log_segment_path(sync->dir, s->base_offset, ".index", path) == ERR_OK) {
-            /* A cache: without it the segment is scanned at the next start. */
+        if (log_segment_path(sync->dir, s->base_offset, ".index", path) == ERR_OK) {
             (void)!log_index_write(h, path, &s->index, &info);
         }
     }
