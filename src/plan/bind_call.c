@@ -1,4 +1,5 @@
-/* Function calls: plain functions, aggregates, and the syntax that is a call inside (EXTRACT, AT TIME ZONE). */
+/* Function calls: plain functions, aggregates, and the syntax that is a call inside (EXTRACT, AT
+ * TIME ZONE). */
 #include "plan/plan_int.h"
 
 struct expr *bind_named(struct query_level *q, const char *name, struct expr **args, uint32_t n,

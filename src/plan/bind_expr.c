@@ -194,7 +194,8 @@ static struct expr *not(struct binder *b, struct expr *e)
     return e == NULL ? NULL : expr_new(b, EXPR_NOT, TYPE_BOOL, e->position, &arg, 1);
 }
 
-/* IN, NULLIF and IS DISTINCT FROM stand for "=": without one, PostgreSQL's error is about the operator. */
+/* IN, NULLIF and IS DISTINCT FROM stand for "=": without one, PostgreSQL's error is about the
+ * operator. */
 static bool coerce_comparable(struct query_level *q, struct expr **args, uint32_t n,
                               int32_t position, const char *what)
 {

@@ -1,5 +1,6 @@
-/* Catalog versions. A version is three sorted arrays of pointers to shared objects; making the next one copies the
- * arrays and touches only the objects that change, so that views are never planned again. */
+/* Catalog versions. A version is three sorted arrays of pointers to shared objects; making the
+ * next one copies the arrays and touches only the objects that change, so that views are never
+ * planned again. */
 #include "plan/catalog.h"
 
 #include "base/check.h"

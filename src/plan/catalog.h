@@ -1,7 +1,8 @@
 /* The catalog: which topics, tables and views exist. Immutable versions, shared by reference.
  *
- * Shard 0 alone makes new versions (catalog_apply); everybody else holds a reference to the version they were given
- * and sees a consistent set. An object's pointer stays valid as long as a reference to a version containing it is held. */
+ * Shard 0 alone makes new versions (catalog_apply); everybody else holds a reference to the
+ * version they were given and sees a consistent set. An object's pointer stays valid as long as
+ * a reference to a version containing it is held. */
 #ifndef TIDEMILL_PLAN_CATALOG_H
 #define TIDEMILL_PLAN_CATALOG_H
 
@@ -13,7 +14,8 @@
 #include <stdint.h>
 
 enum {
-    NAME_BYTES_MAX = 249,        /* Kafka's limit for topic names; SQL names are cut at 63 by PostgreSQL, not here */
+    /* Kafka's limit for topic names; SQL names are cut at 63 by PostgreSQL, not here */
+    NAME_BYTES_MAX = 249,
     PARTITIONS_MAX = 1024,       /* per topic */
     TOPICS_MAX = 10000,
     TABLE_COLUMNS_MAX = 1000,
@@ -27,23 +29,28 @@ enum topic_kind {
     TOPIC_CHANGELOG,   /* a view's output: written by epochs only */
     TOPIC_LATE,        /* late rows of a view: written by epochs only */
     TOPIC_DEAD_LETTERS,/* written by epochs only */
-    TOPIC_INTERNAL,    /* catalog, epochs, consumer offsets: hidden from SQL, listed as internal over Kafka */
+    /* catalog, epochs, consumer offsets: hidden from SQL, listed as internal over Kafka */
+    TOPIC_INTERNAL,
 };
 
 struct topic {
     struct str name;
     uint8_t id[16];             /* Kafka topic id: random, changes on re-creation */
-    uint32_t number;            /* small, never reused; names the data folder and places partitions */
+    /* small, never reused; names the data folder and places partitions */
+    uint32_t number;
     uint32_t n_partitions;
     enum topic_kind kind;
-    uint32_t placement;         /* partition p lives on shard (placement + p) % n_shards; derived topics share their source's */
+    /* partition p lives on shard (placement + p) % n_shards; derived topics share their source's */
+    uint32_t placement;
     int64_t retention_ms, retention_bytes;   /* -1 = unlimited */
     int64_t segment_bytes;
     int32_t batch_bytes_max;
 };
 
 enum table_format {
-    FORMAT_RAW,    /* no schema: partition int4, offset int8, timestamp timestamptz, key text, value text, headers jsonb */
+    /* no schema: partition int4, offset int8, timestamp timestamptz, key text, value text, headers
+     * jsonb */
+    FORMAT_RAW,
     FORMAT_JSON,   /* value is a JSON object, columns by name */
 };
 
@@ -61,8 +68,9 @@ enum { RELATION_SYSTEM = 0x40000000, RELATION_OF_TOPIC = 0x20000000 };
 /* A table, a view's output, or a raw topic seen as a table. */
 struct relation {
     struct str name;
-    /* Never reused. Relations that follow from a topic (raw topics, late tables, sys.dead_letters) have its number with
-     * RELATION_OF_TOPIC set; the other sys.* relations count from RELATION_SYSTEM. */
+    /* Never reused. Relations that follow from a topic (raw topics, late tables,
+     * sys.dead_letters) have its number with RELATION_OF_TOPIC set; the other sys.* relations
+     * count from RELATION_SYSTEM. */
     uint32_t number;
     enum relation_kind { REL_TABLE, REL_VIEW, REL_RAW_TOPIC, REL_SYSTEM } kind;
     const struct topic *topic;       /* where its rows (or changes) are; NULL for REL_SYSTEM */
@@ -76,7 +84,8 @@ struct relation {
     int32_t key;                     /* column whose text is the record key, or -1 */
     int64_t lateness_us;
     int64_t idle_timeout_us;         /* 0 = never idle */
-    int64_t future_us_max;           /* event time further than this after the clock is refused; 0 = any */
+    /* event time further than this after the clock is refused; 0 = any */
+    int64_t future_us_max;
     /* REL_VIEW */
     const struct view *view;
 };
@@ -88,13 +97,16 @@ struct view {
     const struct topic *late;        /* NULL: late rows are only counted */
     bool emit_final;                 /* emit = 'final' (else 'changes') */
     bool append_only;                /* no aggregate: rows are only ever added, and have no key */
-    uint32_t n_key_columns;          /* 0 without append_only: an aggregate without GROUP BY, one row */
-    const uint32_t *key_columns;     /* output columns that identify a row, in the order of the group keys */
+    /* 0 without append_only: an aggregate without GROUP BY, one row */
+    uint32_t n_key_columns;
+    /* output columns that identify a row, in the order of the group keys */
+    const uint32_t *key_columns;
 };
 
 struct catalog {
     uint64_t version;
-    /* One above the greatest number ever applied: what shard 0 gives to the next topic and relation. */
+    /* One above the greatest number ever applied: what shard 0 gives to the next topic and
+     * relation. */
     uint32_t next_topic, next_relation;
     uint32_t n_topics, n_relations;
     const struct topic *const *topics;         /* sorted by name */
@@ -116,15 +128,16 @@ void catalog_unref(const struct catalog *c);
 
 /* ---- changes (shard 0) ---- */
 
-/* One durable change, as it stands in the catalog topic. Encoded as a JSON object so that people can read the
- * catalog topic with any Kafka consumer. */
+/* One durable change, as it stands in the catalog topic. Encoded as a JSON object so that people
+ * can read the catalog topic with any Kafka consumer. */
 struct catalog_change {
     enum catalog_verb {
         CHANGE_CREATE_TOPIC,    /* topic */
         CHANGE_DROP_TOPIC,      /* name; refused when a relation depends on it */
         CHANGE_CREATE_TABLE,    /* sql, and topic when it does not exist yet */
         CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topic */
-        CHANGE_DROP_RELATION,   /* name (+ its derived topics; the table's own topic too when the table made it) */
+        /* name (+ its derived topics; the table's own topic too when the table made it) */
+        CHANGE_DROP_RELATION,
     } verb;
     struct str name;
     struct str sql;
@@ -135,10 +148,12 @@ struct catalog_change {
 
 /* The empty catalog (version 0) with the sys.* relations. NULL when out of memory. */
 const struct catalog *catalog_new(void);
-/* A new version with the change applied; pure (no I/O). The old one is untouched. Errors have PostgreSQL's codes. */
-enum err catalog_apply(const struct catalog *c, const struct catalog_change *change, const struct catalog **out,
-                       struct err_detail *why) MUST_CHECK;
+/* A new version with the change applied; pure (no I/O). The old one is untouched. Errors have
+ * PostgreSQL's codes. */
+enum err catalog_apply(const struct catalog *c, const struct catalog_change *change,
+                       const struct catalog **out, struct err_detail *why) MUST_CHECK;
 enum err catalog_change_encode(const struct catalog_change *change, struct buf *out) MUST_CHECK;
-enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_change *out, struct err_detail *why) MUST_CHECK;
+enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_change *out,
+                               struct err_detail *why) MUST_CHECK;
 
 #endif

@@ -1,4 +1,5 @@
-/* Inside of the catalog: objects with reference counts, and a version being made. Private to plan/. */
+/* Inside of the catalog: objects with reference counts, and a version being made. Private to
+ * plan/. */
 #ifndef TIDEMILL_PLAN_CATALOG_INT_H
 #define TIDEMILL_PLAN_CATALOG_INT_H
 
@@ -8,7 +9,8 @@
 
 enum { OBJECT_DEPS_MAX = 3 };
 
-/* A topic or a relation with everything it points to. Shared by all versions that contain it; freed with the last. */
+/* A topic or a relation with everything it points to. Shared by all versions that contain it;
+ * freed with the last. */
 struct object {
     atomic_uint refs;
     struct arena arena;

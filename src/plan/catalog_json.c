@@ -1,8 +1,10 @@
 /* Catalog changes as JSON objects, one per record of the catalog topic:
  *
- *   {"verb":"create_view","name":"avg_temp","number":2,"sql":"CREATE ...","topic":{...},"late":{...}}
- *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog","placement":0,
- *           "retention_ms":-1,"retention_bytes":-1,"segment_bytes":67108864,"batch_bytes_max":1048588}
+ *   {"verb":"create_view","name":"avg_temp","number":2,"sql":"CREATE ...",
+ *    "topic":{...},"late":{...}}
+ *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog",
+ *           "placement":0,"retention_ms":-1,"retention_bytes":-1,"segment_bytes":67108864,
+ *           "batch_bytes_max":1048588}
  *
  * The reader is strict: unknown names, missing values and trailing bytes are damage. */
 #include "plan/catalog.h"
@@ -95,7 +97,7 @@ static void skip_space(struct reader *r)
         r->at++;
 }
 
-static bool accept(struct reader *r, char c)
+static bool take(struct reader *r, char c)
 {
     skip_space(r);
     if (r->at == r->in.len || r->in.ptr[r->at] != c)
@@ -106,7 +108,7 @@ static bool accept(struct reader *r, char c)
 
 static bool expect(struct reader *r, char c, const char *what)
 {
-    return accept(r, c) || damage(r, what);
+    return take(r, c) || damage(r, what);
 }
 
 static int hex_digit(char c)
@@ -230,8 +232,8 @@ static bool read_id(struct reader *r, uint8_t id[16])
     return true;
 }
 
-/* Reads an object; field(arg, name) reads the value and returns the bit of a known field, 0 for an unknown one or on an
- * error. Fields may not repeat. `seen` collects the bits. */
+/* Reads an object; field(arg, name) reads the value and returns the bit of a known field, 0 for
+ * an unknown one or on an error. Fields may not repeat. `seen` collects the bits. */
 static bool read_object(struct reader *r, uint32_t (*field)(struct reader *r, void *arg,
                                                             struct str name),
                         void *arg, uint32_t *seen)
@@ -249,7 +251,7 @@ static bool read_object(struct reader *r, uint32_t (*field)(struct reader *r, vo
         if (bit == 0 || (*seen & bit) != 0)
             return damage(r, "an unknown or repeated name");
         *seen |= bit;
-    } while (accept(r, ','));
+    } while (take(r, ','));
     return expect(r, '}', "'}' is missing");
 }
 

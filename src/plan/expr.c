@@ -87,8 +87,8 @@ static bool any_null(const struct expr *const *args, uint32_t n)
     return false;
 }
 
-/* Runs the kernel on one row. False when it raised or ran out of memory: then the call stays as it is, and raises
- * for the rows that reach it. */
+/* Runs the kernel on one row. False when it raised or ran out of memory: then the call stays as
+ * it is, and raises for the rows that reach it. */
 static bool fold(struct binder *b, const struct function *f, const struct expr *const *args,
                  uint32_t n, struct value *out)
 {

@@ -1,4 +1,5 @@
-/* Bound expressions: typed, immutable trees that the planner makes and run/expr.h evaluates over batches. */
+/* Bound expressions: typed, immutable trees that the planner makes and run/expr.h evaluates over
+ * batches. */
 #ifndef TIDEMILL_PLAN_EXPR_H
 #define TIDEMILL_PLAN_EXPR_H
 
@@ -25,9 +26,11 @@ enum expr_kind {
 struct expr {
     enum expr_kind kind;
     enum type type;                  /* result */
-    int32_t position;                /* byte position in the SQL text from 0, -1 unknown: for messages */
+    /* byte position in the SQL text from 0, -1 unknown: for messages */
+    int32_t position;
     uint32_t n_args;
-    uint32_t n_nodes;                /* of the whole tree, shared subtrees counted each time; <= PLAN_EXPR_NODES_MAX */
+    /* of the whole tree, shared subtrees counted each time; <= PLAN_EXPR_NODES_MAX */
+    uint32_t n_nodes;
     const struct expr *const *args;
     uint32_t index;                  /* COLUMN, PARAM */
     struct value value;              /* CONST */

@@ -1,7 +1,8 @@
 /* FROM: relations, subqueries, VALUES and windows. One item; joins come later. */
 #include "plan/plan_int.h"
 
-enum { INLINE_NODES_MAX = 64 }; /* a subquery's column is substituted up to this size, else computed once */
+/* a subquery's column is substituted up to this size, else computed once */
+enum { INLINE_NODES_MAX = 64 };
 
 struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind,
                                 const struct plan_node *input, uint32_t n_columns)
@@ -72,7 +73,8 @@ static struct plan_node *scan(struct binder *b, const struct relation *r)
 
 /* ---- scope ---- */
 
-/* Names for the node's columns; exprs[i] is what column i means over the rows of the node that is scanned. */
+/* Names for the node's columns; exprs[i] is what column i means over the rows of the node that
+ * is scanned. */
 static bool scope_set(struct query_level *q, const struct column_def *columns, uint32_t n,
                       const struct expr *const *exprs, struct str table, struct str table2)
 {

@@ -52,7 +52,8 @@ static bool refuse(struct binder *b, const char *what, const char *hint)
     return false;
 }
 
-/* Statements that PostgreSQL has and Tidemill refuses, each with a way around where there is one. */
+/* Statements that PostgreSQL has and Tidemill refuses, each with a way around where there is
+ * one. */
 static bool plan_unsupported(struct binder *b, node *n)
 {
     static const struct {
@@ -317,7 +318,8 @@ enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_
         typed[i] = params[i];
         typed[i].type = p->params[i];
     }
-    struct binding x = {.b = {.arena = a, .from_position = -1, .why = why != NULL ? why : &scratch}, .params = typed};
+    struct binding x = {.params = typed};
+    x.b = (struct binder){.arena = a, .from_position = -1, .why = why != NULL ? why : &scratch};
     *copy = *p;
     copy->root = bind_node(&x, p->root);
     copy->n_params = 0;

@@ -1,16 +1,20 @@
-/* What the files of plan/ share: the binder's state and the steps of planning. Private to the layer.
+/* What the files of plan/ share: the binder's state and the steps of planning. Private to the
+ * layer.
  *
  *   sql_text.c   bounds of the text before the parser sees it, splitting into statements
  *   sql_parse.c  libpg_query, its tree in an arena
- *   plan.c       plan_statement: one function per kind of statement
- *   select.c     SELECT: scope, targets, grouping, ordering      from.c    FROM, VALUES, windows
- *   bind_expr.c  expressions   bind_call.c functions, operators, aggregates
- *   resolve.c    PostgreSQL's overload and cast rules            prune.c   unused columns leave the scan
+ *   plan.c       plan_statement: one function per kind of statement; parameters
+ *   select.c     SELECT and VALUES: targets, grouping, ordering
+ *   from.c       FROM: relations, subqueries, windows
+ *   bind_expr.c  expressions; bind_type.c type names; bind_call.c functions and aggregates
+ *   resolve.c    PostgreSQL's overload and cast rules
+ *   prune.c      unused columns leave the scan
  *   ddl.c        CREATE, DROP; options.c WITH (...); view.c what a continuous view may be
- *   dml.c        INSERT, COPY                                    settings.c SET, SHOW, EXPLAIN ...
+ *   dml.c        INSERT, COPY
+ *   settings.c   SET, SHOW, transactions, EXPLAIN
  *
- * Errors stick: the first one is kept in `struct binder` with its position, and every function that returns a pointer
- * returns NULL once there is one. */
+ * Errors stick: the first one is kept in `struct binder` with its position, and every function
+ * that returns a pointer returns NULL once there is one. */
 #ifndef TIDEMILL_PLAN_PLAN_INT_H
 #define TIDEMILL_PLAN_PLAN_INT_H
 
@@ -21,7 +25,8 @@
 #include <pg_query/pg_query.pb-c.h>
 
 enum {
-    SQL_NESTING_MAX = 400,          /* parentheses, operators and words that may enclose each other */
+    /* parentheses, operators and words that may enclose each other */
+    SQL_NESTING_MAX = 400,
     PLAN_BYTES_MAX = 256 << 20,     /* one plan, and one parse tree */
     PARAMS_MAX = 65535,             /* the protocol's limit */
     TARGETS_MAX = 1600,             /* output columns, as in PostgreSQL */
@@ -66,7 +71,8 @@ struct scope {
 enum clause { CLAUSE_SELECT, CLAUSE_WHERE, CLAUSE_GROUP, CLAUSE_HAVING, CLAUSE_ORDER, CLAUSE_LIMIT,
               CLAUSE_VALUES, CLAUSE_FILTER, CLAUSE_AGGREGATE, CLAUSE_OPTION };
 
-/* A query level. While it is bound, reference to aggregate k is EXPR_COLUMN with index AGGREGATE_BASE + k. */
+/* A query level. While it is bound, reference to aggregate k is EXPR_COLUMN with index
+ * AGGREGATE_BASE + k. */
 enum { AGGREGATE_BASE = 1u << 30, AGGREGATES_MAX = 1000 };
 struct query_level {
     struct binder *b;
@@ -80,7 +86,8 @@ struct query_level {
 
 /* ---- errors and memory (binder.c) ---- */
 
-/* Keeps the first error with the character position of byte `location` (negative: none). Returns NULL for `return`. */
+/* Keeps the first error with the character position of byte `location` (negative: none). Returns
+ * NULL for `return`. */
 void *bind_fail(struct binder *b, int32_t location, enum err e, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Adds a hint to the error that was just kept; returns NULL. */
@@ -95,8 +102,8 @@ void bind_nearest(struct binder *b, struct str name, const struct str *names, si
 
 /* ---- text (sql_text.c, sql_parse.c) ---- */
 
-/* Size, encoding, NUL bytes and nesting: what must hold before the recursive parser may see the text. `n_semicolons` counts
- * statement ends that are followed by more text. */
+/* Size, encoding, NUL bytes and nesting: what must hold before the recursive parser may see the
+ * text. `n_semicolons` counts statement ends that are followed by more text. */
 enum err sql_check(struct str sql, uint32_t *n_semicolons, struct err_detail *why) MUST_CHECK;
 /* Parses. The tree lives in `a`. */
 enum err sql_parse(struct str sql, struct arena *a, const PgQuery__ParseResult **out,
@@ -108,7 +115,8 @@ struct str node_string(node *n);
 
 /* ---- expressions (expr.c, resolve.c, bind_*.c) ---- */
 
-/* `args` is copied; NULL when one of them is NULL (its error is kept already) or the tree gets too large. */
+/* `args` is copied; NULL when one of them is NULL (its error is kept already) or the tree gets
+ * too large. */
 struct expr *expr_new(struct binder *b, enum expr_kind kind, enum type type, int32_t position,
                       const struct expr *const *args, uint32_t n_args);
 struct expr *expr_const(struct binder *b, struct value v, int32_t position);
@@ -116,14 +124,16 @@ struct expr *expr_column(struct binder *b, uint32_t index, enum type type, int32
 /* Structural equality; positions do not count. */
 bool expr_equal(const struct expr *a, const struct expr *b);
 /* A CALL; folded to a constant when all arguments are and it does not raise. */
-struct expr *expr_call(struct binder *b, const struct function *f, const struct expr *const *args, uint32_t n_args,
-                       int32_t position);
-/* Rebuilds `e` with each leaf replaced by map(arg, leaf); NULL when map returned NULL. Shares nothing mutable. */
+struct expr *expr_call(struct binder *b, const struct function *f, const struct expr *const *args,
+                       uint32_t n_args, int32_t position);
+/* Rebuilds `e` with each leaf replaced by map(arg, leaf); NULL when map returned NULL. Shares
+ * nothing mutable. */
 typedef const struct expr *(*expr_map_fn)(void *arg, const struct expr *leaf);
 const struct expr *expr_map(struct arena *a, const struct expr *e, expr_map_fn map, void *arg);
 
-/* Converts to `target` where `level` permits. NULL without an error kept when there is no such cast; NULL with one when a
- * literal does not parse. Unknown literals and parameters take the type. */
+/* Converts to `target` where `level` permits. NULL without an error kept when there is no such
+ * cast; NULL with one when a literal does not parse. Unknown literals and parameters take the
+ * type. */
 struct expr *coerce_try(struct binder *b, struct expr *e, enum type target, enum cast_level level);
 /* Untyped literals and parameters become text. */
 struct expr *coerce_unknown(struct binder *b, struct expr *e);
@@ -133,22 +143,29 @@ struct expr *coerce_typmod(struct binder *b, struct expr *e, enum type t, int32_
 struct expr *coerce_assign(struct binder *b, struct expr *e, const struct column_def *column);
 /* A condition: `what` names the place ("WHERE"). */
 struct expr *coerce_bool(struct binder *b, struct expr *e, const char *what);
-/* The type all of `e` convert to by PostgreSQL's rules for `what` ("CASE", "VALUES" ...), and the conversion. False on error. */
+/* The type all of `e` convert to by PostgreSQL's rules for `what` ("CASE", "VALUES" ...), and
+ * the conversion. False on error. */
 bool coerce_common(struct binder *b, struct expr **e, uint32_t n, const char *what);
-/* Chooses the overload and converts the arguments in place. NULL with an error kept when there is none or no unique one. */
-const struct function *resolve_function(struct binder *b, enum function_kind kind, struct str name, struct expr **args,
-                                        uint32_t n_args, int32_t position);
+/* Chooses the overload and converts the arguments in place. NULL with an error kept when there
+ * is none or no unique one. */
+const struct function *resolve_function(struct binder *b, enum function_kind kind, struct str name,
+                                        struct expr **args, uint32_t n_args, int32_t position);
 /* Type category as PostgreSQL has them ('N' numbers, 'S' text, 'D' date and time ...). */
 char type_category(enum type t);
 const char *type_name(enum type t);
 
+/* Binds a parse node over q->scope; NULL with the error kept, also when `n` is NULL. */
 struct expr *bind_expr(struct query_level *q, node *n);
 /* Operator over bound arguments; left is NULL for a prefix operator. */
-struct expr *bind_operator(struct query_level *q, struct str name, struct expr *left, struct expr *right, int32_t position);
+struct expr *bind_operator(struct query_level *q, struct str name, struct expr *left,
+                           struct expr *right, int32_t position);
+/* A function call, an aggregate (where q->clause permits) or syntax that parses as a call. */
 struct expr *bind_call(struct query_level *q, const PgQuery__FuncCall *f);
 /* Binds arguments of FUNCTION_PLAIN `name`, already bound. */
-struct expr *bind_named(struct query_level *q, const char *name, struct expr **args, uint32_t n, int32_t position);
-/* Type and typmod of a type name; TYPE_UNKNOWN with an error kept. `fields` receives INTERVAL's field mask, or 0. */
+struct expr *bind_named(struct query_level *q, const char *name, struct expr **args, uint32_t n,
+                        int32_t position);
+/* Type and typmod of a type name; TYPE_UNKNOWN with an error kept. `fields` receives INTERVAL's
+ * field mask, or 0. */
 enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmod, int32_t *fields);
 /* A new reference to parameter number (1-based). */
 struct expr *bind_param(struct binder *b, int32_t number, int32_t position);
@@ -158,12 +175,16 @@ bool agg_by_name(struct str name, enum aggregate_function *out);
 
 /* ---- plans (select.c, from.c, prune.c) ---- */
 
-struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind, const struct plan_node *input, uint32_t n_columns);
+/* A node with room for its columns; FILTER, SORT and LIMIT take over the input's. */
+struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind,
+                                const struct plan_node *input, uint32_t n_columns);
 /* A SELECT or VALUES as a tree whose root has the output columns. */
 struct plan_node *plan_select(struct binder *b, const PgQuery__SelectStmt *s);
 /* Binds FROM into q->scope and returns the node that gives its rows. */
 struct plan_node *plan_from(struct query_level *q, node *const *items, size_t n);
-struct plan_node *plan_values(struct binder *b, const PgQuery__SelectStmt *s, const struct column_def *targets, uint32_t n_targets);
+/* VALUES, each expression assigned to its target, or (targets NULL) one type per column. */
+struct plan_node *plan_values(struct binder *b, const PgQuery__SelectStmt *s,
+                              const struct column_def *targets, uint32_t n_targets);
 /* The relation a name means, or NULL with an error kept. */
 const struct relation *plan_relation(struct binder *b, const PgQuery__RangeVar *r);
 /* The same tree with scans that read only what is used. */
@@ -171,6 +192,7 @@ const struct plan_node *plan_prune(struct binder *b, const struct plan_node *roo
 
 /* ---- statements ---- */
 
+/* One function per kind of statement: each fills b->plan, or returns false with the error kept. */
 bool plan_query(struct binder *b, const PgQuery__SelectStmt *s);
 bool plan_create_table(struct binder *b, const PgQuery__CreateStmt *s);
 bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s);
@@ -209,8 +231,8 @@ struct option_value {
 /* What a DefElem's argument says, as text ("true" when there is none); false with an error kept. */
 bool option_text(struct binder *b, const PgQuery__DefElem *d, struct str *out);
 bool option_bool(struct binder *b, const PgQuery__DefElem *d, bool *out);
-bool options_read(struct binder *b, node *const *items, size_t n_items, const struct option *options, size_t n_options,
-                  struct option_value *values);
+bool options_read(struct binder *b, node *const *items, size_t n_items,
+                  const struct option *options, size_t n_options, struct option_value *values);
 /* Whether a topic may have this name; false with the error kept. */
 bool topic_name_ok(struct binder *b, struct str name, int32_t position);
 /* The name of a new relation in schema public; empty with the error kept. */

@@ -1,4 +1,5 @@
-/* Column pruning: scans read only what something above them uses. Nodes are rewritten from the scan up. */
+/* Column pruning: scans read only what something above them uses. Nodes are rewritten from the
+ * scan up. */
 #include "plan/plan_int.h"
 
 struct pruned {

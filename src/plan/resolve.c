@@ -1,5 +1,5 @@
-/* Overloads, casts and common types by PostgreSQL's rules (manual, chapter 10 "Type Conversion"; parse_func.c
- * func_select_candidate, parse_coerce.c select_common_type). */
+/* Overloads, casts and common types by PostgreSQL's rules (manual, chapter 10 "Type Conversion";
+ * parse_func.c func_select_candidate, parse_coerce.c select_common_type). */
 #include "plan/plan_int.h"
 
 enum { NAMES_MAX = 512, SIGNATURE_BYTES_MAX = 200 };
@@ -212,8 +212,8 @@ static const struct function *exact(const struct function *const *f, uint32_t n,
     return NULL;
 }
 
-/* Keeps the candidates with the most arguments that match exactly, or (with `preferred`) also those whose type is the
- * preferred one of the argument's category. */
+/* Keeps the candidates with the most arguments that match exactly, or (with `preferred`) also
+ * those whose type is the preferred one of the argument's category. */
 static uint32_t keep_best(const struct function **f, uint32_t n, const enum type *types,
                           uint32_t n_args, bool preferred)
 {
@@ -238,7 +238,8 @@ static uint32_t keep_best(const struct function **f, uint32_t n, const enum type
     return kept;
 }
 
-/* The category an untyped argument is taken for: text where any candidate takes text, else what all agree on, else 'X'. */
+/* The category an untyped argument is taken for: text where any candidate takes text, else what
+ * all agree on, else 'X'. */
 static char unknown_category(const struct function *const *f, uint32_t n, uint32_t a,
                              bool *has_preferred)
 {

@@ -1,10 +1,10 @@
 /* SELECT: targets, grouping, ordering.
  *
- *   FROM -> [FILTER where] -> [AGGREGATE -> [FILTER having]] -> PROJECT targets -> [AGGREGATE distinct]
- *        -> [SORT -> [PROJECT without hidden columns]] -> [LIMIT]
+ *   FROM -> [FILTER where] -> [AGGREGATE -> [FILTER having]] -> PROJECT targets
+ *        -> [AGGREGATE distinct] -> [SORT -> [PROJECT without hidden columns]] -> [LIMIT]
  *
- * Everything is bound over FROM's rows first, aggregates as placeholders; `lower` then rewrites what stands above the
- * aggregate in terms of its keys and results. */
+ * Everything is bound over FROM's rows first, aggregates as placeholders; `lower` then rewrites
+ * what stands above the aggregate in terms of its keys and results. */
 #include "plan/plan_int.h"
 
 enum { GROUP_KEYS_MAX = 256, SORT_KEYS_MAX = 256 };
@@ -211,7 +211,8 @@ static bool bind_targets(struct selection *sel)
 
 /* ---- GROUP BY, ORDER BY ---- */
 
-/* The target that a whole number or a name means; -1 when the item is an expression, -2 on error. */
+/* The target that a whole number or a name means; -1 when the item is an expression, -2 on
+ * error. */
 static int32_t target_of(struct selection *sel, node *n, const char *clause)
 {
     struct binder *b = sel->q.b;

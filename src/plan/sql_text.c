@@ -1,9 +1,10 @@
 /* What must hold before PostgreSQL's parser sees a text, and splitting.
  *
- * libpg_query and protobuf-c walk their trees recursively, so the depth of the tree has to be bounded before it is
- * built. A tree is never deeper than the brackets, operators and words that enclose a place; a comma, AND, OR or a
- * branch of CASE starts a sibling, because the grammar keeps those in flat lists. Set operations, joins and BETWEEN nest
- * over such separators and are counted for the whole statement. */
+ * libpg_query and protobuf-c walk their trees recursively, so the depth of the tree has to be
+ * bounded before it is built. A tree is never deeper than the brackets, operators and words that
+ * enclose a place; a comma, AND, OR or a branch of CASE starts a sibling, because the grammar
+ * keeps those in flat lists. Set operations, joins and BETWEEN nest over such separators and are
+ * counted for the whole statement. */
 #include "plan/plan_int.h"
 
 #include <pg_query.h>

@@ -93,7 +93,8 @@ static bool find_keys(struct binder *b, const struct plan_node *project,
     return true;
 }
 
-/* Whether a key is the window's start or end, seen through what lies between aggregate and window. */
+/* Whether a key is the window's start or end, seen through what lies between aggregate and
+ * window. */
 static bool key_is_window(const struct plan_node *agg, const struct plan_node *window)
 {
     for (uint32_t k = 0; k < agg->n_exprs; k++) {

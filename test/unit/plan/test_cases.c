@@ -1,5 +1,6 @@
-/* Statements and their plans or errors, from cases/ *.txt: blocks "statement / --- / expected / ===".
- * With PLAN_CASES_UPDATE set the files are rewritten with what the planner says now; read the difference. */
+/* Statements and their plans or errors, from cases/ *.txt: blocks "statement / --- / expected /
+ * ===". With PLAN_CASES_UPDATE set the files are rewritten with what the planner says now; read
+ * the difference. */
 #include "fixture.h"
 
 #include <dirent.h>

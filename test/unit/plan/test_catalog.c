@@ -1,4 +1,5 @@
-/* Catalog versions: what changes do, what they refuse, how they are written down, what they cost. */
+/* Catalog versions: what changes do, what they refuse, how they are written down, what they
+ * cost. */
 #include "fixture.h"
 
 #include "base/mem.h"
@@ -159,7 +160,8 @@ static void test_json_round_trip(void **state)
     assert_int_equal(back.number, in.number);
     assert_same_topic(&back.topic, &in.topic);
     assert_same_topic(&back.late, &in.late);
-    /* Every cut and every single damaged byte is refused or reads as another change, never worse. */
+    /* Every cut and every single damaged byte is refused or reads as another change, never
+     * worse. */
     for (size_t n = 0; n < out.len; n++) {
         struct str cut = {out.ptr, n};
         assert_int_equal(catalog_change_decode(cut, &a, &back, &why), ERR_CORRUPT);

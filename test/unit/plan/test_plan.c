@@ -27,7 +27,8 @@ static enum err plan_err(const struct catalog *c, struct str sql, struct err_det
     return e;
 }
 
-/* Every way to nest that the grammar has gives an error, whatever its depth, and a flat list of any length does not. */
+/* Every way to nest that the grammar has gives an error, whatever its depth, and a flat list of
+ * any length does not. */
 static void test_nesting(void **state)
 {
     (void)state;
