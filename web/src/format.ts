@@ -57,10 +57,23 @@ export function duration(ms: number): string {
   return `${sign}${whole} ${unit}${rest > 0 ? ` ${rest} ${next![1]}` : ""}`;
 }
 
-/** Milliseconds since 1970 of the API's timestamps and dates (NaN when it is neither). */
+const TIMES_MAX = 20_000;
+const times = new Map<string, number>();
+
+/** Milliseconds since 1970 of the API's timestamps and dates (NaN when it is neither). Sorting and
+ * charts ask for the same few thousand again and again, so they are remembered. */
 export function timeOf(value: unknown): number {
   if (typeof value === "number") return value;
   if (typeof value !== "string") return NaN;
+  let time = times.get(value);
+  if (time === undefined) {
+    if (times.size >= TIMES_MAX) times.clear();
+    times.set(value, (time = parseTime(value)));
+  }
+  return time;
+}
+
+function parseTime(value: string): number {
   const iso = value.includes("T") ? value : value.replace(" ", "T");
   const zoned = /(?:Z|[+-]\d\d(?::?\d\d)?)$/.test(iso.slice(10)) ? iso : `${iso}${
     iso.length > 10 ? "Z" : ""}`;

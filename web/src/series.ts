@@ -64,14 +64,6 @@ export function listSeries(rows: Row[], roles: Roles): SeriesInfo[] {
 const collator = new Intl.Collator("en", { numeric: true });
 export const compareNames = (a: string, b: string): number => collator.compare(a, b);
 
-const timeCache = new WeakMap<Row, number>();
-
-function rowTime(row: Row, x: number): number {
-  let time = timeCache.get(row);
-  if (time === undefined) timeCache.set(row, (time = timeOf(row.values[x]) / 1000));
-  return time;
-}
-
 export type Aligned = (number | null | undefined)[][];
 
 /** uPlot's data: seconds, then one array per name of `drawn`. Undefined is a gap to bridge: no row
@@ -81,7 +73,7 @@ export function align(rows: Row[], roles: Roles, measure: number, drawn: string[
   const chosen: { time: number; series: number; value: number | null }[] = [];
   for (const row of rows) {
     const series = slot.get(seriesName(row, roles.series));
-    const time = rowTime(row, roles.x);
+    const time = timeOf(row.values[roles.x]) / 1000;
     if (series === undefined || !Number.isFinite(time)) continue;
     const raw = row.values[measure];
     const value = raw === null ? null : Number(raw);

@@ -17,27 +17,33 @@ export interface Sort {
   down: boolean;
 }
 
-type Comparer = (a: unknown, b: unknown) => number;
+type Key = number | string | null;
 
-function comparer(type: string): Comparer {
-  if (isNumeric(type)) return (a, b) => Number(a) - Number(b);
-  if (isTemporal(type)) return (a, b) => timeOf(a) - timeOf(b);
-  return (a, b) => compareNames(typeof a === "string" ? a : JSON.stringify(a),
-    typeof b === "string" ? b : JSON.stringify(b));
+function sortKey(value: unknown, type: string): Key {
+  if (value === null) return null;
+  if (isNumeric(type)) return Number(value);
+  if (isTemporal(type)) return timeOf(value);
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function comparer(type: string): (a: Key, b: Key) => number {
+  if (isNumeric(type) || isTemporal(type)) return (a, b) => (a as number) - (b as number);
+  return (a, b) => compareNames(a as string, b as string);
 }
 
 /** A copy in order; NULL comes last, equal values stay in the order of the rows. */
 export function sortRows(rows: Row[], columns: Column[], sort: Sort | null): Row[] {
   if (!sort || !columns[sort.column]) return rows;
   const { column, down } = sort;
-  const compare = comparer(columns[column]!.type);
+  const { type } = columns[column]!;
+  const compare = comparer(type);
   const sign = down ? -1 : 1;
-  return [...rows].sort((a, b) => {
-    const x = a.values[column] ?? null;
-    const y = b.values[column] ?? null;
-    if (x === null || y === null) return Number(x === null) - Number(y === null);
-    return sign * compare(x, y);
+  const keyed = rows.map((row) => ({ row, key: sortKey(row.values[column] ?? null, type) }));
+  keyed.sort((a, b) => {
+    if (a.key === null || b.key === null) return Number(a.key === null) - Number(b.key === null);
+    return sign * compare(a.key, b.key);
   });
+  return keyed.map(({ row }) => row);
 }
 
 function matching(rows: Row[], columns: Column[], filter: string, local: boolean): Row[] {
