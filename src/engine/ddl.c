@@ -60,6 +60,14 @@ static void fill_topic(struct shard *s, const struct catalog *c, struct topic *t
     t->placement = placement == UINT32_MAX ? t->number : placement;
     if (t->n_partitions == 0)
         t->n_partitions = s->engine->options.default_partitions;
+    if (t->retention_ms == 0)
+        t->retention_ms = -1;
+    if (t->retention_bytes == 0)
+        t->retention_bytes = -1;
+    if (t->segment_bytes == 0)
+        t->segment_bytes = (int64_t)log_config_default.segment_bytes;
+    if (t->batch_bytes_max == 0)
+        t->batch_bytes_max = (int32_t)log_config_default.batch_bytes_max;
     host_random(s->engine->host, t->id, sizeof(t->id));
 }
 

@@ -76,9 +76,9 @@ static bool config_apply(struct topic *t, const struct kafka_create_topics_req_c
 {
     int64_t v;
     if (str_eq(c->name, STR("retention.ms")) && config_number(c->value, -1, INT64_MAX, &v))
-        t->retention_ms = v;
+        t->retention_ms = v == 0 ? 1 : v; /* 0 stands for the default inside */
     else if (str_eq(c->name, STR("retention.bytes")) && config_number(c->value, -1, INT64_MAX, &v))
-        t->retention_bytes = v;
+        t->retention_bytes = v == 0 ? 1 : v;
     else if (str_eq(c->name, STR("segment.bytes")) && config_number(c->value, 1 << 14, 1 << 30, &v))
         t->segment_bytes = v;
     else if (str_eq(c->name, STR("max.message.bytes")) &&
