@@ -275,6 +275,8 @@ static struct part part_of(const struct column *const *args, uint32_t constant, 
         return part_of_date(days, f);
     if (days == DATE_INFINITY || days == DATE_MINUS_INFINITY)
         return part_of_infinity(f, days < 0);
+    if (f >= FIELD_TIMEZONE)
+        return (struct part){.kind = PART_UNSUPPORTED};
     return part_of_timestamp((int64_t)days * US_PER_DAY, f);
 }
 
@@ -370,6 +372,9 @@ static int64_t unit_us(enum field f)
     }
 }
 
+/* Fields that only extract knows are no units at all. */
+static enum field truncated(enum field f) { return f <= FIELD_MILLENNIUM ? f : FIELD_NONE; }
+
 KERNEL(timestamptz_trunc)
 {
     struct field_cache cache = {0};
@@ -378,14 +383,14 @@ KERNEL(timestamptz_trunc)
         enum field f = field_of(&cache, args, constant, row);
         int64_t us = ARG_I8(1, row), unit = unit_us(f);
         bool ok = f != FIELD_NONE && f <= FIELD_MILLENNIUM;
-        if (ok && !timestamp_is_finite(us)) {
+        if (!timestamp_is_finite(us)) {
             column_i8(out)[row] = us;
         } else if (ok && unit != 0) {
             column_i8(out)[row] = floor_div(us, unit) * unit;
         } else {
             int64_t days = ok ? trunc_days(floor_div(us, US_PER_DAY), f, &ok) : 0;
             if (!ok)
-                fail_unit(k, row, ARG_STR(0, row), f, TYPE_TIMESTAMPTZ);
+                fail_unit(k, row, ARG_STR(0, row), truncated(f), TYPE_TIMESTAMPTZ);
             else if (days < TIMESTAMP_US_MIN / US_PER_DAY)
                 kernel_fail(k, row, ERR_DATETIME_RANGE, "timestamp out of range");
             else
@@ -431,7 +436,7 @@ KERNEL(interval_trunc)
         } else if (months != 0) {
             v = (struct interval){.months = v.months / months * months};
         } else {
-            fail_unit(k, row, ARG_STR(0, row), f, TYPE_INTERVAL);
+            fail_unit(k, row, ARG_STR(0, row), truncated(f), TYPE_INTERVAL);
             continue;
         }
         column_iv(out)[row] = v;

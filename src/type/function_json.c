@@ -36,16 +36,24 @@ KERNEL(json_member_text)
         put_found(k, out, row, jsonb_member(ARG_STR(0, row), ARG_STR(1, row)), true);
 }
 
+/* A scalar is its own only element: PostgreSQL stores it as an array of one. */
+static struct str element(struct str j, int32_t index)
+{
+    if (jsonb_kind_of(j) < JSONB_ARRAY)
+        return index == 0 || index == -1 ? j : (struct str){0};
+    return jsonb_element(j, index);
+}
+
 KERNEL(json_element)
 {
     KERNEL_ROWS(k, row)
-        put_found(k, out, row, jsonb_element(ARG_STR(0, row), ARG_I4(1, row)), false);
+        put_found(k, out, row, element(ARG_STR(0, row), ARG_I4(1, row)), false);
 }
 
 KERNEL(json_element_text)
 {
     KERNEL_ROWS(k, row)
-        put_found(k, out, row, jsonb_element(ARG_STR(0, row), ARG_I4(1, row)), true);
+        put_found(k, out, row, element(ARG_STR(0, row), ARG_I4(1, row)), true);
 }
 
 /* One step of a path: a key, or in an array an index. */

@@ -60,6 +60,9 @@ static const char *const months[] = {"January",   "February", "March",    "April
 static const char *const weekdays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                        "Thursday", "Friday", "Saturday"};
 
+static const char *const roman[] = {"I",   "II",   "III", "IV", "V",  "VI",
+                                    "VII", "VIII", "IX",  "X",  "XI", "XII"};
+
 enum letter_case { CASE_TITLE, CASE_UPPER, CASE_LOWER };
 
 /* A name, cut to `max` characters, padded with blanks to `width`. */
@@ -81,10 +84,12 @@ static void put_name(struct format *o, const char *name, size_t max, enum letter
 }
 
 enum pattern {
-    P_YEAR, P_YEAR_COMMA, P_YEAR3, P_YEAR2, P_YEAR1, P_ISO_YEAR, P_MONTH_NUMBER, P_MONTH_NAME, P_MONTH_SHORT,
-    P_DAY, P_DAY_OF_YEAR, P_WEEKDAY_NUMBER, P_ISO_WEEKDAY, P_WEEKDAY_NAME, P_WEEKDAY_SHORT, P_HOUR12,
-    P_HOUR24, P_MINUTE, P_SECOND, P_MS, P_US, P_MERIDIAN, P_MERIDIAN_DOTS, P_ZONE, P_OFFSET,
-    P_QUARTER, P_WEEK_OF_MONTH, P_WEEK_OF_YEAR, P_ISO_WEEK, P_CENTURY, P_JULIAN, P_SECONDS_OF_DAY,
+    P_YEAR, P_YEAR_COMMA, P_YEAR3, P_YEAR2, P_YEAR1, P_ISO_YEAR, P_ISO_YEAR3, P_ISO_YEAR2,
+    P_ISO_YEAR1, P_MONTH_NUMBER, P_MONTH_NAME, P_MONTH_SHORT, P_ROMAN_MONTH, P_DAY, P_DAY_OF_YEAR,
+    P_ISO_DAY_OF_YEAR, P_WEEKDAY_NUMBER, P_ISO_WEEKDAY, P_WEEKDAY_NAME, P_WEEKDAY_SHORT, P_HOUR12,
+    P_HOUR24, P_MINUTE, P_SECOND, P_SECONDS_OF_DAY, P_MS, P_US, P_FF1, P_FF2, P_FF3, P_FF4, P_FF5,
+    P_FF6, P_MERIDIAN, P_MERIDIAN_DOTS, P_ERA, P_ERA_DOTS, P_ZONE, P_OFFSET, P_ZONE_HOUR,
+    P_ZONE_MINUTE, P_QUARTER, P_WEEK_OF_MONTH, P_WEEK_OF_YEAR, P_ISO_WEEK, P_CENTURY, P_JULIAN,
 };
 
 /* Longer patterns come before those they start with. */
@@ -93,29 +98,53 @@ static const struct {
     enum pattern pattern;
     enum letter_case letters;
 } patterns[] = {
-    {"YYYY", P_YEAR, 0},          {"yyyy", P_YEAR, 0},        {"Y,YYY", P_YEAR_COMMA, 0},
-    {"IYYY", P_ISO_YEAR, 0},      {"YYY", P_YEAR3, 0},        {"YY", P_YEAR2, 0},
-    {"yy", P_YEAR2, 0},           {"MONTH", P_MONTH_NAME, CASE_UPPER},
-    {"Month", P_MONTH_NAME, CASE_TITLE}, {"month", P_MONTH_NAME, CASE_LOWER},
-    {"MON", P_MONTH_SHORT, CASE_UPPER},  {"Mon", P_MONTH_SHORT, CASE_TITLE},
-    {"mon", P_MONTH_SHORT, CASE_LOWER},  {"MM", P_MONTH_NUMBER, 0},
-    {"mm", P_MONTH_NUMBER, 0},    {"MI", P_MINUTE, 0},        {"mi", P_MINUTE, 0},
-    {"MS", P_MS, 0},              {"ms", P_MS, 0},            {"DDD", P_DAY_OF_YEAR, 0},
-    {"DD", P_DAY, 0},             {"dd", P_DAY, 0},           {"DAY", P_WEEKDAY_NAME, CASE_UPPER},
-    {"Day", P_WEEKDAY_NAME, CASE_TITLE}, {"day", P_WEEKDAY_NAME, CASE_LOWER},
-    {"DY", P_WEEKDAY_SHORT, CASE_UPPER}, {"Dy", P_WEEKDAY_SHORT, CASE_TITLE},
-    {"dy", P_WEEKDAY_SHORT, CASE_LOWER}, {"D", P_WEEKDAY_NUMBER, 0}, {"ID", P_ISO_WEEKDAY, 0},
-    {"HH24", P_HOUR24, 0},        {"hh24", P_HOUR24, 0},      {"HH12", P_HOUR12, 0},
-    {"hh12", P_HOUR12, 0},        {"HH", P_HOUR12, 0},        {"hh", P_HOUR12, 0},
-    {"SSSS", P_SECONDS_OF_DAY, 0}, {"SS", P_SECOND, 0},       {"ss", P_SECOND, 0},
-    {"US", P_US, 0},              {"us", P_US, 0},            {"AM", P_MERIDIAN, CASE_UPPER},
-    {"PM", P_MERIDIAN, CASE_UPPER}, {"am", P_MERIDIAN, CASE_LOWER},
+    {"YYYY", P_YEAR, CASE_TITLE}, {"yyyy", P_YEAR, CASE_TITLE},
+    {"Y,YYY", P_YEAR_COMMA, CASE_TITLE}, {"y,yyy", P_YEAR_COMMA, CASE_TITLE},
+    {"IYYY", P_ISO_YEAR, CASE_TITLE}, {"iyyy", P_ISO_YEAR, CASE_TITLE},
+    {"IYY", P_ISO_YEAR3, CASE_TITLE}, {"iyy", P_ISO_YEAR3, CASE_TITLE},
+    {"IY", P_ISO_YEAR2, CASE_TITLE}, {"iy", P_ISO_YEAR2, CASE_TITLE},
+    {"YYY", P_YEAR3, CASE_TITLE}, {"yyy", P_YEAR3, CASE_TITLE}, {"YY", P_YEAR2, CASE_TITLE},
+    {"yy", P_YEAR2, CASE_TITLE}, {"FF1", P_FF1, CASE_TITLE}, {"ff1", P_FF1, CASE_TITLE},
+    {"FF2", P_FF2, CASE_TITLE}, {"ff2", P_FF2, CASE_TITLE}, {"FF3", P_FF3, CASE_TITLE},
+    {"ff3", P_FF3, CASE_TITLE}, {"FF4", P_FF4, CASE_TITLE}, {"ff4", P_FF4, CASE_TITLE},
+    {"FF5", P_FF5, CASE_TITLE}, {"ff5", P_FF5, CASE_TITLE}, {"FF6", P_FF6, CASE_TITLE},
+    {"ff6", P_FF6, CASE_TITLE}, {"TZH", P_ZONE_HOUR, CASE_TITLE},
+    {"tzh", P_ZONE_HOUR, CASE_TITLE}, {"TZM", P_ZONE_MINUTE, CASE_TITLE},
+    {"tzm", P_ZONE_MINUTE, CASE_TITLE}, {"IDDD", P_ISO_DAY_OF_YEAR, CASE_TITLE},
+    {"iddd", P_ISO_DAY_OF_YEAR, CASE_TITLE}, {"BC", P_ERA, CASE_UPPER}, {"bc", P_ERA, CASE_LOWER},
+    {"AD", P_ERA, CASE_UPPER}, {"ad", P_ERA, CASE_LOWER}, {"B.C.", P_ERA_DOTS, CASE_UPPER},
+    {"b.c.", P_ERA_DOTS, CASE_LOWER}, {"A.D.", P_ERA_DOTS, CASE_UPPER},
+    {"a.d.", P_ERA_DOTS, CASE_LOWER}, {"RM", P_ROMAN_MONTH, CASE_UPPER},
+    {"rm", P_ROMAN_MONTH, CASE_LOWER}, {"AM", P_MERIDIAN, CASE_UPPER},
+    {"am", P_MERIDIAN, CASE_LOWER}, {"PM", P_MERIDIAN, CASE_UPPER},
     {"pm", P_MERIDIAN, CASE_LOWER}, {"A.M.", P_MERIDIAN_DOTS, CASE_UPPER},
-    {"P.M.", P_MERIDIAN_DOTS, CASE_UPPER}, {"a.m.", P_MERIDIAN_DOTS, CASE_LOWER},
+    {"a.m.", P_MERIDIAN_DOTS, CASE_LOWER}, {"P.M.", P_MERIDIAN_DOTS, CASE_UPPER},
     {"p.m.", P_MERIDIAN_DOTS, CASE_LOWER}, {"TZ", P_ZONE, CASE_UPPER}, {"tz", P_ZONE, CASE_LOWER},
-    {"OF", P_OFFSET, 0},          {"Q", P_QUARTER, 0},        {"WW", P_WEEK_OF_YEAR, 0},
-    {"W", P_WEEK_OF_MONTH, 0},    {"IW", P_ISO_WEEK, 0},      {"CC", P_CENTURY, 0},
-    {"J", P_JULIAN, 0},           {"Y", P_YEAR1, 0},
+    {"MONTH", P_MONTH_NAME, CASE_UPPER}, {"Month", P_MONTH_NAME, CASE_TITLE},
+    {"month", P_MONTH_NAME, CASE_LOWER}, {"MON", P_MONTH_SHORT, CASE_UPPER},
+    {"Mon", P_MONTH_SHORT, CASE_TITLE}, {"mon", P_MONTH_SHORT, CASE_LOWER},
+    {"DAY", P_WEEKDAY_NAME, CASE_UPPER}, {"Day", P_WEEKDAY_NAME, CASE_TITLE},
+    {"day", P_WEEKDAY_NAME, CASE_LOWER}, {"DY", P_WEEKDAY_SHORT, CASE_UPPER},
+    {"Dy", P_WEEKDAY_SHORT, CASE_TITLE}, {"dy", P_WEEKDAY_SHORT, CASE_LOWER},
+    {"MM", P_MONTH_NUMBER, CASE_TITLE}, {"mm", P_MONTH_NUMBER, CASE_TITLE},
+    {"MI", P_MINUTE, CASE_TITLE}, {"mi", P_MINUTE, CASE_TITLE}, {"MS", P_MS, CASE_TITLE},
+    {"ms", P_MS, CASE_TITLE}, {"DDD", P_DAY_OF_YEAR, CASE_TITLE},
+    {"ddd", P_DAY_OF_YEAR, CASE_TITLE}, {"DD", P_DAY, CASE_TITLE}, {"dd", P_DAY, CASE_TITLE},
+    {"D", P_WEEKDAY_NUMBER, CASE_TITLE}, {"d", P_WEEKDAY_NUMBER, CASE_TITLE},
+    {"ID", P_ISO_WEEKDAY, CASE_TITLE}, {"id", P_ISO_WEEKDAY, CASE_TITLE},
+    {"HH24", P_HOUR24, CASE_TITLE}, {"hh24", P_HOUR24, CASE_TITLE},
+    {"HH12", P_HOUR12, CASE_TITLE}, {"hh12", P_HOUR12, CASE_TITLE}, {"HH", P_HOUR12, CASE_TITLE},
+    {"hh", P_HOUR12, CASE_TITLE}, {"SSSSS", P_SECONDS_OF_DAY, CASE_TITLE},
+    {"sssss", P_SECONDS_OF_DAY, CASE_TITLE}, {"SSSS", P_SECONDS_OF_DAY, CASE_TITLE},
+    {"ssss", P_SECONDS_OF_DAY, CASE_TITLE}, {"SS", P_SECOND, CASE_TITLE},
+    {"ss", P_SECOND, CASE_TITLE}, {"US", P_US, CASE_TITLE}, {"us", P_US, CASE_TITLE},
+    {"OF", P_OFFSET, CASE_TITLE}, {"Q", P_QUARTER, CASE_TITLE}, {"q", P_QUARTER, CASE_TITLE},
+    {"WW", P_WEEK_OF_YEAR, CASE_TITLE}, {"ww", P_WEEK_OF_YEAR, CASE_TITLE},
+    {"W", P_WEEK_OF_MONTH, CASE_TITLE}, {"w", P_WEEK_OF_MONTH, CASE_TITLE},
+    {"IW", P_ISO_WEEK, CASE_TITLE}, {"iw", P_ISO_WEEK, CASE_TITLE}, {"CC", P_CENTURY, CASE_TITLE},
+    {"cc", P_CENTURY, CASE_TITLE}, {"J", P_JULIAN, CASE_TITLE}, {"j", P_JULIAN, CASE_TITLE},
+    {"Y", P_YEAR1, CASE_TITLE}, {"y", P_YEAR1, CASE_TITLE}, {"I", P_ISO_YEAR1, CASE_TITLE},
+    {"i", P_ISO_YEAR1, CASE_TITLE},
 };
 
 static void put_number(struct format *o, int64_t v, int width, bool fill, bool ordinal)
@@ -137,7 +166,9 @@ static bool number_of(enum pattern p, const struct parts *t, int64_t *v, int *wi
         [P_YEAR] = 4, [P_YEAR3] = 3, [P_YEAR2] = 2, [P_ISO_YEAR] = 4, [P_MONTH_NUMBER] = 2,
         [P_DAY] = 2, [P_DAY_OF_YEAR] = 3, [P_HOUR12] = 2, [P_HOUR24] = 2, [P_MINUTE] = 2,
         [P_SECOND] = 2, [P_MS] = 3, [P_US] = 6, [P_WEEK_OF_YEAR] = 2, [P_ISO_WEEK] = 2,
-        [P_CENTURY] = 2, [P_SECONDS_OF_DAY] = 0};
+        [P_CENTURY] = 2, [P_ISO_YEAR3] = 3, [P_ISO_YEAR2] = 2, [P_FF1] = 1, [P_FF2] = 2,
+        [P_FF3] = 3, [P_FF4] = 4, [P_FF5] = 5, [P_FF6] = 6, [P_ZONE_MINUTE] = 2,
+        [P_ISO_DAY_OF_YEAR] = 3};
     const int64_t values[] = {
         [P_YEAR] = t->date.year, [P_YEAR3] = t->date.year % 1000, [P_YEAR2] = t->date.year % 100,
         [P_YEAR1] = t->date.year % 10, [P_ISO_YEAR] = t->iso_year, [P_MONTH_NUMBER] = t->date.month,
@@ -148,7 +179,12 @@ static bool number_of(enum pattern p, const struct parts *t, int64_t *v, int *wi
         [P_WEEK_OF_MONTH] = (t->date.day - 1) / 7 + 1, [P_WEEK_OF_YEAR] = (t->year_day - 1) / 7 + 1,
         [P_ISO_WEEK] = t->iso_week, [P_CENTURY] = (t->date.year + 99) / 100,
         [P_JULIAN] = t->days + 2440588,
-        [P_SECONDS_OF_DAY] = t->hour * 3600 + t->minute * 60 + t->second};
+        [P_SECONDS_OF_DAY] = t->hour * 3600 + t->minute * 60 + t->second,
+        [P_ISO_YEAR3] = t->iso_year % 1000, [P_ISO_YEAR2] = t->iso_year % 100,
+        [P_ISO_YEAR1] = t->iso_year % 10, [P_FF1] = t->us / 100000, [P_FF2] = t->us / 10000,
+        [P_FF3] = t->us / 1000, [P_FF4] = t->us / 100, [P_FF5] = t->us / 10, [P_FF6] = t->us,
+        [P_ZONE_MINUTE] = 0,
+        [P_ISO_DAY_OF_YEAR] = (t->iso_week - 1) * 7 + (t->weekday + 6) % 7 + 1};
     switch ((int)p) {
     case P_YEAR_COMMA:
     case P_MONTH_NAME:
@@ -159,6 +195,10 @@ static bool number_of(enum pattern p, const struct parts *t, int64_t *v, int *wi
     case P_MERIDIAN_DOTS:
     case P_ZONE:
     case P_OFFSET:
+    case P_ZONE_HOUR:
+    case P_ERA:
+    case P_ERA_DOTS:
+    case P_ROMAN_MONTH:
         return false;
     default:
         *v = values[p];
@@ -202,6 +242,15 @@ static void put_pattern(struct format *o, size_t index, const struct parts *t, b
     case P_MERIDIAN_DOTS:
         put(o, letters == CASE_UPPER ? (t->hour >= 12 ? "P.M." : "A.M.")
                                      : (t->hour >= 12 ? "p.m." : "a.m."), 4);
+        break;
+    case P_ERA:
+        put_name(o, "AD", 2, letters, 0);
+        break;
+    case P_ERA_DOTS:
+        put(o, letters == CASE_UPPER ? "A.D." : "a.d.", 4);
+        break;
+    case P_ROMAN_MONTH:
+        put_name(o, roman[t->date.month - 1], ITEM_MAX, letters, fill ? 4 : 0);
         break;
     case P_ZONE:
         put_name(o, "UTC", 3, letters, 0);

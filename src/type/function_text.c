@@ -483,7 +483,9 @@ KERNEL(text_chr)
         char bytes[4];
         if (c == 0)
             kernel_fail(k, row, ERR_LIMIT, "null character not permitted");
-        else if (c < 0 || c > CODE_POINT_MAX || (c >= 0xD800 && c <= 0xDFFF))
+        else if (c < 0)
+            kernel_fail(k, row, ERR_INVALID_PARAMETER, "character number must be positive");
+        else if (c > CODE_POINT_MAX || (c >= 0xD800 && c <= 0xDFFF))
             kernel_fail(k, row, ERR_LIMIT, "requested character not valid for encoding: %d", c);
         else
             kernel_put_text(k, out, row, bytes, utf8_put((uint32_t)c, bytes));

@@ -201,7 +201,7 @@ static enum parse_result parse_iso(const char *p, const char *end, struct sum *s
         struct amount a;
         if (*p == 'T' && !time) {
             time = true;
-            any = false;
+            any = true;
             p++;
             continue;
         }
@@ -345,6 +345,9 @@ static enum parse_result parse_part(const char **at, const char *end, struct sum
             return PARSE_SYNTAX;
         }
         bits = 1u << (u == UNIT_NONE ? UNIT_SECOND : u);
+        /* Fractional seconds stand for their smaller units as well. */
+        if (bits == 1u << UNIT_SECOND && a.fraction != 0)
+            bits |= 1u << UNIT_MILLISECOND | 1u << UNIT_MICROSECOND;
         add_amount(s, &a, u);
     }
     if (r == PARSE_OK && (*seen & bits) != 0)

@@ -557,9 +557,7 @@ enum err numeric_sqrt(const struct numeric *a, struct numeric *out, struct err_d
     int32_t weight, group;
     first_group(a, &weight, &group);
     /* As PostgreSQL chooses it: 16 significant digits, from the weight of the root's first digit. */
-    int32_t root = weight >= 0 ? (weight + 1) * GROUP_DIGITS / 2 - 1
-                               : 1 - (-weight * GROUP_DIGITS + 1) / 2;
-    int32_t scale = DIVISION_DIGITS_MIN - root - 1;
+    int32_t scale = DIVISION_DIGITS_MIN - ((weight + 1) * GROUP_DIGITS / 2 - 1);
     scale = scale > a->scale ? scale : a->scale;
     scale = scale < 0 ? 0 : scale;
     scale = scale > NUMERIC_SCALE_MAX ? NUMERIC_SCALE_MAX : scale;

@@ -70,7 +70,7 @@ static struct str translate(struct str p, struct arena *a)
 static enum err options_of(struct str flags, uint32_t *options, bool *global,
                            struct err_detail *why)
 {
-    *options = PCRE2_UTF | PCRE2_NO_UTF_CHECK | PCRE2_DOTALL | PCRE2_DOLLAR_ENDONLY |
+    *options = PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_DOTALL | PCRE2_DOLLAR_ENDONLY |
                PCRE2_NEVER_BACKSLASH_C;
     *global = false;
     for (size_t i = 0; i < flags.len; i++) {
