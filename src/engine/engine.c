@@ -107,6 +107,22 @@ void engine_partition_dir(const struct engine *e, uint32_t topic_number, uint32_
     CHECK(len > 0 && (size_t)len < n);
 }
 
+/* Makes the folder's own name durable. */
+static enum err sync_parent(struct engine *e, const char *path)
+{
+    char parent[HOST_PATH_MAX];
+    snprintf(parent, sizeof(parent), "%s", path);
+    size_t n = strlen(parent);
+    while (n > 1 && parent[n - 1] == '/')
+        n--;
+    while (n > 0 && parent[n - 1] != '/')
+        n--;
+    while (n > 1 && parent[n - 1] == '/')
+        n--;
+    parent[n] = '\0';
+    return host_dir_sync(e->host, n == 0 ? "." : parent);
+}
+
 static enum err make_dir(struct engine *e, const char *path, struct err_detail *why)
 {
     enum err err = host_dir_create(e->host, path);
@@ -146,6 +162,8 @@ static enum err open_data_dir(struct engine *e, struct err_detail *why)
 {
     char path[HOST_PATH_MAX];
     TRY(make_dir(e, e->data_dir, why));
+    if (sync_parent(e, e->data_dir) != ERR_OK)
+        return err_set(why, ERR_IO, "cannot flush the folder that holds %s", e->data_dir);
     snprintf(path, sizeof(path), "%s/LOCK", e->data_dir);
     TRY(host_file_open(e->host, path, HOST_OPEN_WRITE | HOST_OPEN_CREATE, &e->lock, why));
     enum err err = host_file_lock(e->lock);

@@ -237,10 +237,12 @@ static void services_turn(struct shard *s)
     }
 }
 
+/* Last registered first, so that a service may use those it was built on; each is off the list when it is stopped. */
 static void services_stop(struct shard *s)
 {
-    LIST_FOR_SAFE(it, next, &s->services)
-    {
+    while (!list_empty(&s->services)) {
+        struct list *it = s->services.prev;
+        list_remove(it);
         struct shard_service *sv = LIST_ENTRY(it, struct shard_service, link);
         if (sv->stop != NULL)
             sv->stop(sv, s);
