@@ -193,6 +193,12 @@ KERNEL(text_to_any)
 
 /* ---- jsonb ---- */
 
+/* What casts call a kind. */
+static const char *kind_name(enum jsonb_kind k)
+{
+    return k == JSONB_NUMBER ? "numeric" : jsonb_kind_name(k);
+}
+
 /* A jsonb number to a numeric type: integers round. */
 KERNEL(json_to_number)
 {
@@ -206,7 +212,7 @@ KERNEL(json_to_number)
         enum err e = ERR_OK;
         if (kind != JSONB_NUMBER) {
             kernel_fail(k, row, ERR_INVALID_PARAMETER, "cannot cast jsonb %s to type %s",
-                        jsonb_kind_name(kind), type_info(out->type)->name);
+                        kind_name(kind), type_info(out->type)->name);
             continue;
         }
         if (out->type == TYPE_FLOAT8 || out->type == TYPE_NUMERIC) {
@@ -235,7 +241,7 @@ KERNEL(json_to_bool)
         enum jsonb_kind kind = jsonb_kind_of(j);
         if (kind != JSONB_BOOL)
             kernel_fail(k, row, ERR_INVALID_PARAMETER, "cannot cast jsonb %s to type boolean",
-                        jsonb_kind_name(kind));
+                        kind_name(kind));
         else
             column_bool(out)[row] = j.ptr[0] == 't';
     }

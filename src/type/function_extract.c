@@ -300,6 +300,28 @@ KERNEL(extract)
     }
 }
 
+/* Fields with a fraction as doubles, by the same steps as PostgreSQL's: equal to the last bit. */
+static double float_of(const struct column *const *args, uint32_t constant, uint32_t row,
+                       enum field f, const struct part *p)
+{
+    struct numeric n = numeric_make(p->unscaled, p->scale);
+    double us = (double)(int64_t)(p->unscaled % US_PER_SECOND);
+    double seconds = (double)(int64_t)(p->unscaled / US_PER_SECOND);
+    if (f == FIELD_SECOND)
+        return seconds + us / 1e6;
+    if (f == FIELD_MILLISECONDS)
+        return seconds * 1000.0 + us / 1000.0;
+    if (f != FIELD_EPOCH)
+        return numeric_to_f8(&n);
+    if (args[1]->type != TYPE_INTERVAL)
+        return (double)(int64_t)p->unscaled / 1e6;
+    const struct interval *v = ARG_IV(1, row);
+    double r = (double)v->us / 1e6;
+    r += 365.25 * 86400 * (v->months / INTERVAL_MONTHS_PER_YEAR);
+    r += 30.0 * 86400 * (v->months % INTERVAL_MONTHS_PER_YEAR);
+    return r + 86400.0 * v->days;
+}
+
 KERNEL(date_part)
 {
     struct field_cache cache = {0};
@@ -316,8 +338,7 @@ KERNEL(date_part)
         } else if (p.kind == PART_INFINITE) {
             column_f8(out)[row] = p.negative ? -(double)INFINITY : (double)INFINITY;
         } else {
-            struct numeric n = numeric_make(p.unscaled, p.scale);
-            column_f8(out)[row] = numeric_to_f8(&n);
+            column_f8(out)[row] = float_of(args, constant, row, f, &p);
         }
     }
 }

@@ -76,10 +76,8 @@ F8_TOTAL(f8_ceil, ceil(x))
 F8_TOTAL(f8_floor, floor(x))
 F8_TOTAL(f8_round, rint(x))
 F8_TOTAL(f8_trunc, x >= 0 ? floor(x) : -floor(-x))
-F8_TOTAL(f8_sign, isnan(x) ? x : (double)((x > 0) - (x < 0)))
+F8_TOTAL(f8_sign, (double)((x > 0) - (x < 0)))
 F8_TOTAL(f8_cbrt, cbrt(x))
-F8_TOTAL(f8_degrees, x * (180.0 / M_PI))
-F8_TOTAL(f8_radians, x * (M_PI / 180.0))
 F8_TOTAL(f8_atan, atan(x))
 F8_TOTAL(f8_tanh, tanh(x))
 
@@ -106,6 +104,24 @@ static void put_checked(struct kernel_context *k, struct column *out, uint32_t r
         kernel_fail(k, row, ERR_OUT_OF_RANGE, "value out of range: underflow");
     else
         column_f8(out)[row] = r;
+}
+
+KERNEL(f8_degrees)
+{
+    KERNEL_ROWS(k, row)
+    {
+        double x = ARG_F8(0, row);
+        put_checked(k, out, row, x / (M_PI / 180.0), isinf(x), x == 0);
+    }
+}
+
+KERNEL(f8_radians)
+{
+    KERNEL_ROWS(k, row)
+    {
+        double x = ARG_F8(0, row);
+        put_checked(k, out, row, x * (M_PI / 180.0), isinf(x), x == 0);
+    }
 }
 
 KERNEL(f8_exp)

@@ -396,6 +396,10 @@ enum err interval_parse(struct str given, struct interval *out, struct err_detai
         err_hint(why, "Write it as \"5 minutes\", \"1 day 02:03:04\" or \"PT5M\".");
         return e;
     }
+    bool years_fit = s.months / INTERVAL_MONTHS_PER_YEAR ==
+                     (int32_t)(s.months / INTERVAL_MONTHS_PER_YEAR);
+    if (r == PARSE_OK && s.months != (int32_t)s.months && years_fit)
+        return err_set(why, ERR_DATETIME_RANGE, "interval out of range");
     if (r == PARSE_RANGE || s.months != (int32_t)s.months || s.days != (int32_t)s.days ||
         s.us != (int64_t)s.us)
         return err_set(why, ERR_DATETIME_RANGE, "interval field value out of range: \"%.*s\"",

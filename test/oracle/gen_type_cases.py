@@ -11,7 +11,8 @@ fixed seed. One line is one case, fields separated by tabs, with COPY's escapes:
 
     KIND  NAME  EXPECTED  TYPE VALUE  TYPE VALUE ...
 
-KIND is in (text input), cast (NAME = target), op or fn. EXPECTED is =TEXT, \\N (NULL) or !SQLSTATE.
+KIND is in (text input), cast (NAME = target), op or fn. EXPECTED is =TEXT, \\N (NULL) or !SQLSTATE, then the message
+where Tidemill's is to be the same.
 """
 import math
 import os
@@ -35,6 +36,11 @@ SAME_ERROR = {
     "2202E": "22P02", "22019": "22023", "22032": "22P02", "2201G": "22023",
 }
 
+
+# Messages that Tidemill words differently: it says where, or more.
+OWN_TEXTS = ("invalid input syntax for type json", "invalid regular expression",
+             "numeric field overflow", "unsupported Unicode", "requested character",
+             "null character", "invalid byte sequence")
 
 OPTIONS = {"scale": 1.0, "seed": SEED}
 
@@ -92,7 +98,10 @@ class Server:
             return self.cursor.fetchone()[0]
         except psycopg.Error as error:
             state = error.diag.sqlstate or "XX000"
-            return "!" + SAME_ERROR.get(state, state)
+            text = error.diag.message_primary or ""
+            if text.startswith(OWN_TEXTS) or "without time zone" in text:
+                text = ""
+            return ("!%s %s" % (SAME_ERROR.get(state, state), text)).strip()
 
 
 def quote(text):

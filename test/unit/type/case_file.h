@@ -20,7 +20,7 @@ struct type_case {
     int line;
     struct str kind, name;
     bool expect_null, expect_error;
-    struct str expected;    /* text or SQLSTATE */
+    struct str expected;    /* text, or SQLSTATE and message */
     uint32_t n_args;
     enum type types[CASE_ARGS_MAX];
     struct str values[CASE_ARGS_MAX];
@@ -150,8 +150,10 @@ static inline int case_check(const char *file, const struct type_case *c, enum e
         buf_put_str(&got, v->as.b ? STR("true") : STR("false"));
     else
         value_print(v, &got);
+    if (c->expect_error && c->expected.len > 6)
+        buf_printf(&got, " %s", err_text(e, why));
     if (c->expect_error)
-        ok = e != ERR_OK && str_eq(str_of(err_info(e)->sqlstate), c->expected);
+        ok = e != ERR_OK && str_eq(buf_str(&got), (struct str){c->expected.ptr - 1, c->expected.len + 1});
     else if (c->expect_null)
         ok = e == ERR_OK && v->null;
     else
