@@ -7,10 +7,13 @@
 
 static void usage(FILE *to)
 {
-    fprintf(to, "usage: tidemill serve --data DIR [options]   run the server\n"
-                "       tidemill demo [options]               a server with real sensor readings flowing through\n"
-                "       tidemill version\n"
-                "tidemill COMMAND --help lists a command's options.\n");
+    fprintf(
+        to,
+        "usage: tidemill serve --data DIR [options]   run the server\n"
+        "       tidemill demo [options]               a server with real sensor readings "
+        "flowing through\n"
+        "       tidemill version\n"
+        "tidemill COMMAND --help lists a command's options.\n");
 }
 
 int main(int argc, char **argv)
@@ -21,7 +24,8 @@ int main(int argc, char **argv)
         printf("tidemill " TIDEMILL_VERSION "\n");
         return 0;
     }
-    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0) {
+    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
+        strcmp(command, "-h") == 0) {
         usage(stdout);
         return 0;
     }

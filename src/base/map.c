@@ -8,7 +8,7 @@ enum { MAP_SLOTS_MIN = 16 };
 
 struct map_slot {
     uint64_t key;
-    void *value;   /* NULL = empty */
+    void *value; /* NULL = empty */
 };
 
 static size_t slot_of(const struct map *m, uint64_t key)

@@ -10,7 +10,7 @@
 /* Zero-initialised = empty. Fields are private. */
 struct map {
     struct map_slot *slots;
-    size_t mask;    /* capacity - 1, or 0 without slots */
+    size_t mask; /* capacity - 1, or 0 without slots */
     size_t count;
 };
 

@@ -10,10 +10,10 @@
 struct cli_options {
     struct engine_options engine;
     struct serve_options serve;
-    bool once;             /* demo */
-    double speed;          /* demo: event seconds per second */
-    const char *pipeline;  /* demo: SQL file */
-    const char *readings;  /* demo: folder of CSV files */
+    bool once;            /* demo */
+    double speed;         /* demo: event seconds per second */
+    const char *pipeline; /* demo: SQL file */
+    const char *readings; /* demo: folder of CSV files */
     bool help;
 };
 
@@ -32,6 +32,7 @@ bool server_open(const struct cli_options *o, struct server *out);
 /* Runs until asked to stop, then closes everything. */
 void server_run(struct server *s);
 
+/* The commands; they return the exit status. */
 int cli_serve(const struct cli_options *o);
 int cli_demo(const struct cli_options *o);
 

@@ -15,20 +15,31 @@ struct option {
 };
 #define FIELD(f) offsetof(struct cli_options, f)
 static const struct option options[] = {
-    {"--data", "DIR", "data directory (made when missing)", OPTION_TEXT, false, FIELD(engine.data_dir), 0},
-    {"--http", "A:P", "HTTP listener (127.0.0.1:3000); off = none", OPTION_TEXT, false, FIELD(serve.http), 0},
-    {"--kafka", "A:P", "Kafka listener (127.0.0.1:9092); off = none", OPTION_TEXT, false, FIELD(serve.kafka), 0},
-    {"--pg", "A:P", "PostgreSQL listener (127.0.0.1:5433); off = none", OPTION_TEXT, false, FIELD(serve.pg), 0},
-    {"--threads", "N", "shard threads (number of processors)", OPTION_NUMBER, false, FIELD(engine.n_shards), SHARDS_MAX},
-    {"--partitions", "N", "partitions of topics made by producing to them (1)", OPTION_NUMBER, false,
-     FIELD(engine.default_partitions), PARTITIONS_MAX},
-    {"--fsync", "group|os", "group: acknowledge after a flush that many requests share; os: leave it to the kernel", OPTION_FSYNC,
-     false, FIELD(engine.fsync), 0},
-    {"--insecure", NULL, "accept connections from other addresses than loopback", OPTION_FLAG, false, FIELD(serve.insecure), 0},
-    {"--once", NULL, "replay all readings as fast as they can be processed, print a summary, exit", OPTION_FLAG, true, FIELD(once), 0},
-    {"--speed", "X", "event seconds per second (86400: a day a second)", OPTION_SPEED, true, FIELD(speed), 0},
-    {"--pipeline", "FILE", "the SQL to run (examples/sensors/pipeline.sql)", OPTION_TEXT, true, FIELD(pipeline), 0},
-    {"--readings", "DIR", "the CSV files to replay (examples/sensors/readings)", OPTION_TEXT, true, FIELD(readings), 0},
+    {"--data", "DIR", "data directory (made when missing)", OPTION_TEXT, false,
+     FIELD(engine.data_dir), 0},
+    {"--http", "A:P", "HTTP listener (127.0.0.1:3000); off = none", OPTION_TEXT, false,
+     FIELD(serve.http), 0},
+    {"--kafka", "A:P", "Kafka listener (127.0.0.1:9092); off = none", OPTION_TEXT, false,
+     FIELD(serve.kafka), 0},
+    {"--pg", "A:P", "PostgreSQL listener (127.0.0.1:5433); off = none", OPTION_TEXT, false,
+     FIELD(serve.pg), 0},
+    {"--threads", "N", "shard threads (number of processors)", OPTION_NUMBER, false,
+     FIELD(engine.n_shards), SHARDS_MAX},
+    {"--partitions", "N", "partitions of topics made by producing to them (1)", OPTION_NUMBER,
+     false, FIELD(engine.default_partitions), PARTITIONS_MAX},
+    {"--fsync", "group|os",
+     "group: acknowledge after a flush that many requests share; os: leave it to the kernel",
+     OPTION_FSYNC, false, FIELD(engine.fsync), 0},
+    {"--insecure", NULL, "accept connections from other addresses than loopback", OPTION_FLAG,
+     false, FIELD(serve.insecure), 0},
+    {"--once", NULL, "replay all readings as fast as they can be processed, print a summary, exit",
+     OPTION_FLAG, true, FIELD(once), 0},
+    {"--speed", "X", "event seconds per second (86400: a day a second)", OPTION_SPEED, true,
+     FIELD(speed), 0},
+    {"--pipeline", "FILE", "the SQL to run (examples/sensors/pipeline.sql)", OPTION_TEXT, true,
+     FIELD(pipeline), 0},
+    {"--readings", "DIR", "the CSV files to replay (examples/sensors/readings)", OPTION_TEXT, true,
+     FIELD(readings), 0},
 };
 enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };
 
@@ -52,7 +63,8 @@ static bool set_number(const struct option *o, const char *text, uint32_t *out)
         *out = (uint32_t)v;
         return true;
     }
-    fprintf(stderr, "tidemill: %s needs a number from 1 to %llu, not \"%s\"\n", o->name, (unsigned long long)o->max, text);
+    fprintf(stderr, "tidemill: %s needs a number from 1 to %llu, not \"%s\"\n", o->name,
+            (unsigned long long)o->max, text);
     return false;
 }
 
@@ -97,8 +109,9 @@ static const struct option *find(const char *name, bool demo)
             return &options[i];
     }
     int near = str_nearest(str_of(name), names, N_OPTIONS);
-    fprintf(stderr, "tidemill: unknown option \"%s\"%s%s%s\n", name, near < 0 ? "" : ". Did you mean ",
-            near < 0 ? "" : options[near].name, near < 0 ? "; --help lists them" : "?");
+    fprintf(stderr, "tidemill: unknown option \"%s\"%s%s%s\n", name,
+            near < 0 ? "" : ". Did you mean ", near < 0 ? "" : options[near].name,
+            near < 0 ? "; --help lists them" : "?");
     return NULL;
 }
 
@@ -106,7 +119,8 @@ bool cli_parse(int argc, char **argv, const char *command, struct cli_options *o
 {
     bool demo = strcmp(command, "demo") == 0;
     *out = (struct cli_options){.speed = 86400};
-    out->serve = (struct serve_options){.http = "127.0.0.1:3000", .kafka = "127.0.0.1:9092", .pg = "127.0.0.1:5433"};
+    out->serve = (struct serve_options){
+        .http = "127.0.0.1:3000", .kafka = "127.0.0.1:9092", .pg = "127.0.0.1:5433"};
     out->engine.auto_create_topics = true;
     for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -115,7 +129,8 @@ bool cli_parse(int argc, char **argv, const char *command, struct cli_options *o
         }
         char name[64];
         const char *equals = strchr(argv[i], '=');
-        snprintf(name, sizeof(name), "%.*s", equals == NULL ? 63 : (int)(equals - argv[i]), argv[i]);
+        snprintf(name, sizeof(name), "%.*s", equals == NULL ? 63 : (int)(equals - argv[i]),
+                 argv[i]);
         const struct option *o = find(name, demo);
         if (o == NULL)
             return false;

@@ -13,9 +13,11 @@ static void complain(enum err e, const struct err_detail *why)
         fprintf(stderr, "hint: %s\n", why->hint);
 }
 
-typedef enum err (*start_fn)(struct engine *e, const struct serve_options *o, uint16_t *port, struct err_detail *why);
+typedef enum err (*start_fn)(struct engine *e, const struct serve_options *o, uint16_t *port,
+                             struct err_detail *why);
 
-static bool listen_at(struct server *s, const struct serve_options *o, const char *address, start_fn start, uint16_t *port)
+static bool listen_at(struct server *s, const struct serve_options *o, const char *address,
+                      start_fn start, uint16_t *port)
 {
     struct err_detail why = {0};
     enum err e = address == NULL ? ERR_OK : start(s->engine, o, port, &why);
@@ -59,7 +61,8 @@ static void print_listener(const char *name, const char *address, uint16_t port)
     if (address == NULL)
         return;
     const char *colon = strrchr(address, ':');
-    printf("listening %s %.*s:%u\n", name, colon == NULL ? 0 : (int)(colon - address), address, port);
+    printf("listening %s %.*s:%u\n", name, colon == NULL ? 0 : (int)(colon - address), address,
+           port);
 }
 
 int cli_serve(const struct cli_options *o)

@@ -14,11 +14,12 @@ enum {
 };
 
 struct co_part {
-    int64_t pos;             /* processed up to here */
+    int64_t pos; /* processed up to here */
     int64_t durable;
-    int64_t watermark_us;    /* at pos */
-    int64_t replay_to;       /* committed before the start; pos stops here until all partitions have come this far */
-    int64_t active_ns;       /* when it last had work */
+    int64_t watermark_us; /* at pos */
+    int64_t replay_to; /* committed before the start; pos stops here until all partitions have come
+                          this far */
+    int64_t active_ns; /* when it last had work */
     bool idle;
 };
 
@@ -29,11 +30,12 @@ struct co_reader {
     const struct relation *rel;
     uint32_t rel_number;
     bool main;
-    bool silent;             /* replaying what was committed */
-    bool closing;            /* replay is at its end: one more silent epoch closes what had closed by idleness */
-    bool touched;            /* must be in the next epoch although no row is new */
+    bool silent;  /* replaying what was committed */
+    bool closing; /* replay is at its end: one more silent epoch closes what had closed by idleness
+                   */
+    bool touched; /* must be in the next epoch although no row is new */
     int64_t watermark_us;
-    int64_t recorded_us;     /* watermark at the last commit before the start */
+    int64_t recorded_us; /* watermark at the last commit before the start */
     uint32_t n_parts;
     struct co_part *parts;
 };
@@ -46,10 +48,10 @@ struct co_view {
 /* A derived partition: how far epochs have written it, how far they are committed. */
 struct co_output {
     struct output_end at;
-    uint32_t owner;              /* shard */
-    int64_t committing;          /* end in the record that is being made durable */
+    uint32_t owner;     /* shard */
+    int64_t committing; /* end in the record that is being made durable */
     bool telling, dropped;
-    struct shard_call call;      /* COMMIT to the owner */
+    struct shard_call call; /* COMMIT to the owner */
 };
 
 struct floor {
@@ -61,20 +63,20 @@ struct coordinator {
     struct shard *shard;
     struct engine *engine;
     struct list readers, active, views;
-    struct map by_id;               /* reader id -> co_reader */
-    struct map outputs;             /* part_key -> co_output */
+    struct map by_id;   /* reader id -> co_reader */
+    struct map outputs; /* part_key -> co_output */
     struct floor *floors;
     uint32_t n_floors, floors_cap;
 
     bool running;
-    uint64_t epoch, finished;       /* begun last, ended last */
+    uint64_t epoch, finished; /* begun last, ended last */
     struct arena plan_arena;
     struct epoch_plan *plan;
     struct co_reader **plan_readers;
-    struct input_result **results;  /* [reader][input] */
+    struct input_result **results; /* [reader][input] */
     struct shard_call begin[SHARDS_MAX];
     uint32_t n_done;
-    bool has_outputs;               /* this epoch wrote something */
+    bool has_outputs; /* this epoch wrote something */
 
     struct boundary_action *actions, **actions_tail;
     const struct catalog *next_catalog;
@@ -84,14 +86,17 @@ struct coordinator {
     void *catalog_arg;
 
     enum { COMMIT_IDLE, COMMIT_FLUSHING, COMMIT_RECORDING, COMMIT_TELLING } commit;
-    bool commit_wanted;             /* outputs since the commit under way began */
+    bool commit_wanted; /* outputs since the commit under way began */
     struct buf record;
     int64_t record_end, floors_end;
     uint32_t commit_tells;
     struct shard_timer idle_timer;
 };
 
-static struct co_reader *reader_find(const struct coordinator *co, uint32_t id) { return map_get(&co->by_id, id); }
+static struct co_reader *reader_find(const struct coordinator *co, uint32_t id)
+{
+    return map_get(&co->by_id, id);
+}
 
 static void reader_activate(struct coordinator *co, struct co_reader *r)
 {
@@ -100,13 +105,15 @@ static void reader_activate(struct coordinator *co, struct co_reader *r)
     co->shard->busy = true;
 }
 
-static int64_t part_durable(const struct coordinator *co, const struct co_reader *r, uint32_t partition)
+static int64_t part_durable(const struct coordinator *co, const struct co_reader *r,
+                            uint32_t partition)
 {
     const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
     return stat_get(&t->parts[partition].durable);
 }
 
-static int64_t part_start(const struct coordinator *co, const struct co_reader *r, uint32_t partition)
+static int64_t part_start(const struct coordinator *co, const struct co_reader *r,
+                          uint32_t partition)
 {
     const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
     return stat_get(&t->parts[partition].start);
@@ -114,8 +121,8 @@ static int64_t part_start(const struct coordinator *co, const struct co_reader *
 
 /* ---- floors: what a partition that wakes from idleness takes over ---- */
 
-static const struct floor *floor_at(const struct coordinator *co, const struct co_reader *r, uint32_t partition,
-                                    int64_t from)
+static const struct floor *floor_at(const struct coordinator *co, const struct co_reader *r,
+                                    uint32_t partition, int64_t from)
 {
     /* A view that is catching up sees the floors of its table's reader. */
     uint32_t main = reader_find(co, r->rel->number) != NULL ? r->rel->number : r->id;
@@ -129,7 +136,8 @@ static const struct floor *floor_at(const struct coordinator *co, const struct c
     return best;
 }
 
-enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition, int64_t offset, int64_t watermark_us)
+enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition,
+                               int64_t offset, int64_t watermark_us)
 {
     if (co->n_floors == co->floors_cap) {
         uint32_t cap = co->floors_cap == 0 ? 16 : co->floors_cap * 2;
@@ -162,15 +170,20 @@ static bool part_wake(struct coordinator *co, struct co_reader *r, uint32_t part
 /* ---- planning an epoch ---- */
 
 /* Fills one input; true when it has rows. */
-static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i, struct epoch_input *in)
+static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
+                       struct epoch_input *in)
 {
     struct co_part *p = &r->parts[i];
     p->durable = part_durable(co, r, i);
     int64_t start = part_start(co, r, i);
     if (p->pos < start)
-        p->pos = start;   /* retention took what this reader never saw */
-    *in = (struct epoch_input){.partition = i, .from = p->pos, .to = p->pos, .floor_us = INT64_MIN,
-                               .watermark_us = p->watermark_us, .idle = p->idle};
+        p->pos = start; /* retention took what this reader never saw */
+    *in = (struct epoch_input){.partition = i,
+                               .from = p->pos,
+                               .to = p->pos,
+                               .floor_us = INT64_MIN,
+                               .watermark_us = p->watermark_us,
+                               .idle = p->idle};
     int64_t limit = r->silent ? p->replay_to : p->durable;
     if (limit > p->durable)
         limit = p->durable;
@@ -237,8 +250,11 @@ static bool plan_reader(struct coordinator *co, struct co_reader *r, struct epoc
     bool work = r->touched;
     for (uint32_t i = 0; i < r->n_parts; i++)
         work |= plan_input(co, r, i, &inputs[i]);
-    *out = (struct epoch_reader){.id = r->id, .silent = r->silent, .watermark_us = r->watermark_us,
-                                 .n_inputs = r->n_parts, .inputs = inputs};
+    *out = (struct epoch_reader){.id = r->id,
+                                 .silent = r->silent,
+                                 .watermark_us = r->watermark_us,
+                                 .n_inputs = r->n_parts,
+                                 .inputs = inputs};
     out->merge_into = plan_merge(co, r);
     if (out->merge_into != 0) {
         for (uint32_t i = 0; i < r->n_parts; i++)
@@ -257,8 +273,8 @@ static void epoch_begin(struct coordinator *co)
     if (list_empty(&co->active))
         return;
     uint32_t n = 0, cap = 0;
-    LIST_FOR(it, &co->active)
-    cap++;
+    LIST_FOR (it, &co->active)
+        cap++;
     arena_reset(&co->plan_arena, 1 << 20);
     co->plan = arena_zalloc(&co->plan_arena, 1, sizeof(*co->plan));
     struct epoch_reader *readers = arena_zalloc(&co->plan_arena, cap, sizeof(*readers));
@@ -266,8 +282,7 @@ static void epoch_begin(struct coordinator *co)
     co->results = arena_zalloc(&co->plan_arena, cap, sizeof(struct input_result *));
     if (co->plan == NULL || readers == NULL || co->plan_readers == NULL || co->results == NULL)
         return;
-    LIST_FOR_SAFE(it, next, &co->active)
-    {
+    LIST_FOR_SAFE (it, next, &co->active) {
         struct co_reader *r = LIST_ENTRY(it, struct co_reader, active_link);
         if (!plan_reader(co, r, &readers[n]))
             continue;
@@ -278,7 +293,8 @@ static void epoch_begin(struct coordinator *co)
     }
     if (n == 0)
         return;
-    *co->plan = (struct epoch_plan){.epoch = ++co->epoch, .wall_us = co->shard->wall_us, .n_readers = n, .readers = readers};
+    *co->plan = (struct epoch_plan){
+        .epoch = ++co->epoch, .wall_us = co->shard->wall_us, .n_readers = n, .readers = readers};
     begin_send(co);
 }
 
@@ -326,8 +342,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     const struct epoch_reader *er = &co->plan->readers[i];
     r->touched = false;
     if (er->merge_into != 0) {
-        LIST_FOR(it, &co->views)
-        {
+        LIST_FOR (it, &co->views) {
             struct co_view *v = LIST_ENTRY(it, struct co_view, link);
             if (v->reader == r->id)
                 v->reader = er->merge_into;
@@ -339,7 +354,8 @@ static void reader_finish(struct coordinator *co, uint32_t i)
         r->parts[p].pos = co->results[i][p].reached;
         r->parts[p].watermark_us = co->results[i][p].watermark_us;
         if (r->main)
-            stat_set(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[p].position, r->parts[p].pos);
+            stat_set(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[p].position,
+                     r->parts[p].pos);
     }
     r->watermark_us = epoch_table_watermark(er, co->results[i]);
     if (r->main)
@@ -351,8 +367,7 @@ static void ready_check(struct coordinator *co)
 {
     if (atomic_load(&co->engine->ready))
         return;
-    LIST_FOR(it, &co->readers)
-    {
+    LIST_FOR (it, &co->readers) {
         const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
         if (r->silent)
             return;
@@ -405,13 +420,14 @@ static bool outputs_durable(const struct coordinator *co)
     return log_durable_offset(catalog->log) >= co->floors_end;
 }
 
-static enum err record_readers(const struct coordinator *co, struct arena *a, struct epoch_record *r)
+static enum err record_readers(const struct coordinator *co, struct arena *a,
+                               struct epoch_record *r)
 {
-    LIST_FOR(it, &co->readers)
-    {
+    LIST_FOR (it, &co->readers) {
         const struct co_reader *cr = LIST_ENTRY(it, struct co_reader, link);
         struct record_reader *rr = &r->readers[r->n_readers++];
-        *rr = (struct record_reader){.id = cr->id, .watermark_us = cr->watermark_us, .n_parts = cr->n_parts};
+        *rr = (struct record_reader){
+            .id = cr->id, .watermark_us = cr->watermark_us, .n_parts = cr->n_parts};
         rr->positions = arena_alloc(a, (cr->n_parts + 1) * sizeof(int64_t));
         if (rr->positions == NULL)
             return ERR_NO_MEMORY;
@@ -419,8 +435,7 @@ static enum err record_readers(const struct coordinator *co, struct arena *a, st
         for (uint32_t p = 0; p < cr->n_parts; p++)
             rr->positions[p] = cr->silent ? cr->parts[p].replay_to : cr->parts[p].pos;
     }
-    LIST_FOR(it, &co->views)
-    {
+    LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         r->views[r->n_views++] = (struct record_view){v->number, v->reader};
     }
@@ -431,10 +446,10 @@ static enum err record_make(struct coordinator *co, struct arena *a)
 {
     struct epoch_record r = {.epoch = co->finished, .wall_us = co->shard->wall_us};
     uint32_t n_readers = 0, n_views = 0;
-    LIST_FOR(it, &co->readers)
-    n_readers++;
-    LIST_FOR(it, &co->views)
-    n_views++;
+    LIST_FOR (it, &co->readers)
+        n_readers++;
+    LIST_FOR (it, &co->views)
+        n_views++;
     r.readers = arena_zalloc(a, n_readers + 1, sizeof(*r.readers));
     r.views = arena_zalloc(a, n_views + 1, sizeof(*r.views));
     r.outputs = arena_zalloc(a, co->outputs.count + 1, sizeof(*r.outputs));
@@ -458,7 +473,8 @@ static void commit_start(struct coordinator *co)
     enum err e = record_make(co, &a);
     arena_deinit(&a);
     if (e != ERR_OK) {
-        engine_note(co->engine, "error", "the epoch record cannot be made: %s; outputs wait", err_text(e, NULL));
+        engine_note(co->engine, "error", "the epoch record cannot be made: %s; outputs wait",
+                    err_text(e, NULL));
         return;
     }
     co->commit_wanted = false;
@@ -495,7 +511,7 @@ static void record_durable(struct part *p, void *arg)
         return;
     p->keep_from = co->record_end - 1;
     co->commit = COMMIT_TELLING;
-    co->commit_tells = 1;   /* held until all are sent */
+    co->commit_tells = 1; /* held until all are sent */
     struct co_output *o;
     for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
         const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
@@ -531,9 +547,11 @@ static void commit_turn(struct coordinator *co)
     if (co->commit != COMMIT_FLUSHING || !outputs_durable(co))
         return;
     struct err_detail why = {0};
-    enum err e = record_append(co->shard, p, (struct str){0}, buf_str(&co->record), &co->record_end, &why);
+    enum err e =
+        record_append(co->shard, p, (struct str){0}, buf_str(&co->record), &co->record_end, &why);
     if (e != ERR_OK) {
-        engine_note(co->engine, "error", "the epoch record cannot be written: %s; outputs wait", err_text(e, &why));
+        engine_note(co->engine, "error", "the epoch record cannot be written: %s; outputs wait",
+                    err_text(e, &why));
         return;
     }
     co->commit = COMMIT_RECORDING;
@@ -546,10 +564,12 @@ static void idle_check(struct coordinator *co, struct co_reader *r)
     if (r->rel->event_time < 0 || r->rel->idle_timeout_us == 0 || r->silent)
         return;
     bool changed = false;
-    int64_t timeout_ns = r->rel->idle_timeout_us > INT64_MAX / 1000 ? INT64_MAX : r->rel->idle_timeout_us * 1000;
+    int64_t timeout_ns =
+        r->rel->idle_timeout_us > INT64_MAX / 1000 ? INT64_MAX : r->rel->idle_timeout_us * 1000;
     for (uint32_t i = 0; i < r->n_parts; i++) {
         struct co_part *p = &r->parts[i];
-        if (p->idle || p->pos < part_durable(co, r, i) || co->shard->mono_ns - p->active_ns < timeout_ns)
+        if (p->idle || p->pos < part_durable(co, r, i) ||
+            co->shard->mono_ns - p->active_ns < timeout_ns)
             continue;
         p->idle = changed = true;
         atomic_store(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[i].idle, true);
@@ -563,9 +583,10 @@ static void idle_check(struct coordinator *co, struct co_reader *r)
 static void idle_fire(struct shard_timer *t)
 {
     struct coordinator *co = CONTAINER_OF(t, struct coordinator, idle_timer);
-    LIST_FOR(it, &co->readers)
-    idle_check(co, LIST_ENTRY(it, struct co_reader, link));
-    if (shard_timer_set(co->shard, t, co->shard->mono_ns + (int64_t)IDLE_CHECK_MS * 1000000) != ERR_OK)
+    LIST_FOR (it, &co->readers)
+        idle_check(co, LIST_ENTRY(it, struct co_reader, link));
+    if (shard_timer_set(co->shard, t, co->shard->mono_ns + (int64_t)IDLE_CHECK_MS * 1000000) !=
+        ERR_OK)
         engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory for a timer");
 }
 
@@ -600,7 +621,8 @@ static void catalog_acked(struct shard *s, struct shard_call *c)
     co->catalog_done(co->catalog_arg);
 }
 
-void coordinator_set_catalog(struct coordinator *co, const struct catalog *catalog, void (*done)(void *arg), void *arg)
+void coordinator_set_catalog(struct coordinator *co, const struct catalog *catalog,
+                             void (*done)(void *arg), void *arg)
 {
     CHECK(co->next_catalog == NULL && co->catalog_acks == 0);
     co->next_catalog = catalog;
@@ -640,8 +662,7 @@ void coordinator_on_advance(struct shard *s, struct shard_call *c)
     struct coordinator *co = s->coordinator;
     const struct part *p = CONTAINER_OF(c, struct part, advance);
     uint32_t topic = p->topic_number;
-    LIST_FOR(it, &co->readers)
-    {
+    LIST_FOR (it, &co->readers) {
         struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
         if (r->rel->topic->number == topic)
             reader_activate(co, r);
@@ -649,11 +670,11 @@ void coordinator_on_advance(struct shard *s, struct shard_call *c)
     shard_call_reply(s, c);
 }
 
-int64_t coordinator_keep_from(const struct coordinator *co, uint32_t topic_number, uint32_t partition)
+int64_t coordinator_keep_from(const struct coordinator *co, uint32_t topic_number,
+                              uint32_t partition)
 {
     int64_t least = INT64_MAX;
-    LIST_FOR(it, &co->readers)
-    {
+    LIST_FOR (it, &co->readers) {
         const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
         if (r->rel->topic->number == topic_number && r->parts[partition].pos < least)
             least = r->parts[partition].pos;
@@ -671,14 +692,20 @@ static const struct record_reader *recorded(const struct epoch_record *record, u
     return NULL;
 }
 
-static enum err reader_add(struct coordinator *co, uint32_t id, const struct relation *rel, bool main,
-                           const struct record_reader *at)
+static enum err reader_add(struct coordinator *co, uint32_t id, const struct relation *rel,
+                           bool main, const struct record_reader *at)
 {
     struct co_reader *r = mem_zalloc(1, sizeof(*r));
     if (r == NULL)
         return ERR_NO_MEMORY;
-    *r = (struct co_reader){.id = id, .rel = rel, .main = main, .touched = true, .watermark_us = INT64_MIN,
-                            .rel_number = rel->number, .recorded_us = INT64_MIN, .n_parts = rel->topic->n_partitions};
+    *r = (struct co_reader){.id = id,
+                            .rel = rel,
+                            .main = main,
+                            .touched = true,
+                            .watermark_us = INT64_MIN,
+                            .rel_number = rel->number,
+                            .recorded_us = INT64_MIN,
+                            .n_parts = rel->topic->n_partitions};
     list_init(&r->active_link);
     r->parts = mem_zalloc(r->n_parts, sizeof(*r->parts));
     if (r->parts == NULL || map_put(&co->by_id, id, r) != ERR_OK) {
@@ -715,8 +742,7 @@ static enum err view_add(struct coordinator *co, uint32_t number, uint32_t reade
 
 static struct co_view *view_find(const struct coordinator *co, uint32_t number)
 {
-    LIST_FOR(it, &co->views)
-    {
+    LIST_FOR (it, &co->views) {
         struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         if (v->number == number)
             return v;
@@ -734,16 +760,14 @@ static const struct relation *relation_by_number(const struct catalog *c, uint32
 
 static void remove_gone(struct coordinator *co, const struct catalog *catalog)
 {
-    LIST_FOR_SAFE(it, next, &co->views)
-    {
+    LIST_FOR_SAFE (it, next, &co->views) {
         struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         if (relation_by_number(catalog, v->number) == NULL) {
             list_remove(it);
             mem_free(v);
         }
     }
-    LIST_FOR_SAFE(it, next, &co->readers)
-    {
+    LIST_FOR_SAFE (it, next, &co->readers) {
         struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
         const struct relation *rel = relation_by_number(catalog, r->rel_number);
         if (rel == NULL || relation_by_number(catalog, r->id) == NULL)
@@ -772,7 +796,8 @@ bool relation_has_reader(const struct relation *rel)
     return rel->kind == REL_TABLE && rel->topic->kind == TOPIC_USER && rel->format == FORMAT_JSON;
 }
 
-enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog, const struct epoch_record *record)
+enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog,
+                           const struct epoch_record *record)
 {
     remove_gone(co, catalog);
     for (uint32_t i = 0; i < catalog->n_relations; i++) {
@@ -789,8 +814,9 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
     for (uint32_t i = 0; record != NULL && i < record->n_outputs; i++)
         for (uint32_t t = 0; t < catalog->n_topics; t++)
             if (catalog->topics[t]->number == record->outputs[i].topic_number)
-                TRY(output_note(co, &record->outputs[i],
-                                topic_shard(co->engine, catalog->topics[t], record->outputs[i].partition)));
+                TRY(output_note(
+                    co, &record->outputs[i],
+                    topic_shard(co->engine, catalog->topics[t], record->outputs[i].partition)));
     if (record != NULL)
         co->epoch = co->finished = record->epoch;
     return ERR_OK;
@@ -823,10 +849,10 @@ void coordinator_free(struct coordinator *co)
 {
     if (co == NULL)
         return;
-    LIST_FOR_SAFE(it, next, &co->readers)
-    reader_end(co, LIST_ENTRY(it, struct co_reader, link));
-    LIST_FOR_SAFE(it, next, &co->views)
-    mem_free(LIST_ENTRY(it, struct co_view, link));
+    LIST_FOR_SAFE (it, next, &co->readers)
+        reader_end(co, LIST_ENTRY(it, struct co_reader, link));
+    LIST_FOR_SAFE (it, next, &co->views)
+        mem_free(LIST_ENTRY(it, struct co_view, link));
     struct co_output *o;
     for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;)
         mem_free(o);

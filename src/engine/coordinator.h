@@ -1,12 +1,15 @@
-/* The coordinator, on shard 0: decides epochs, commits them, orders what must happen between them. Private to engine/.
+/* The coordinator, on shard 0: decides epochs, commits them, orders what must happen between them.
+ * Private to engine/.
  *
- *            work, no epoch under way              every DONE is in
- *   IDLE -------------------------------> RUNNING ------------------> IDLE
- *    |  boundary: new catalogs first, then scans of view state            |
- *    |                                                                   v  outputs, if any
- *    |                                        FLUSHING --all outputs durable--> RECORDING --record durable--> (COMMIT to all)
+ *          work, no epoch under way            every DONE is in
+ *   IDLE ------------------------------> RUNNING -----------------> IDLE
+ *   between epochs: new catalogs first, then scans of view state
  *
- * The commit runs beside the next epochs; an epoch that ends while one is being committed is committed with the next. */
+ *   an epoch with outputs:
+ *   FLUSHING --all outputs durable--> RECORDING --record durable--> TELLING (high watermarks rise)
+ *
+ * The commit runs beside the next epochs; an epoch that ends while one is being committed is
+ * committed with the next. */
 #ifndef TIDEMILL_ENGINE_COORDINATOR_H
 #define TIDEMILL_ENGINE_COORDINATOR_H
 
@@ -15,34 +18,42 @@
 struct coordinator;
 struct epoch_record;
 
+/* Makes shard 0's coordinator, without readers. Main thread, before any worker runs. */
 enum err coordinator_new(struct shard *s, struct coordinator **out) MUST_CHECK;
+/* After the workers have ended. NULL is fine. */
 void coordinator_free(struct coordinator *co);
 /* Once a turn of shard 0. */
 void coordinator_turn(struct coordinator *co);
 /* A partition's durable end moved (run on shard 0; replies at once). */
 void coordinator_on_advance(struct shard *s, struct shard_call *c);
 
-/* Hands a new catalog to all shards at the next boundary; `done(arg)` when every shard has it. Takes over the reference. One at a time. */
-void coordinator_set_catalog(struct coordinator *co, const struct catalog *catalog, void (*done)(void *arg), void *arg);
-/* The same at start-up, before any thread runs: only the coordinator's part. `record` may be NULL. */
-enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog, const struct epoch_record *record) MUST_CHECK;
+/* Hands a new catalog to all shards at the next boundary; `done(arg)` when every shard has it.
+ * Takes over the reference. One at a time. */
+void coordinator_set_catalog(struct coordinator *co, const struct catalog *catalog,
+                             void (*done)(void *arg), void *arg);
+/* The same at start-up, before any thread runs: only the coordinator's part. `record` may be NULL.
+ */
+enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog,
+                           const struct epoch_record *record) MUST_CHECK;
 
-/* Something that must see all shards at one epoch: called on shard 0 at the next boundary, where it may shard_post or forward calls to all shards. */
+/* Something that must see all shards at one epoch: called on shard 0 at the next boundary, where it
+ * may shard_post or forward calls to all shards. */
 struct boundary_action {
     void (*act)(struct shard *s, struct boundary_action *a, uint64_t epoch);
     struct boundary_action *next;
 };
 void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a);
 
-/* A floor read back from the catalog topic at start-up, or made when a partition woke: from `offset` on, the partition's watermark is at
- * least `watermark_us` for that reader. */
-enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition, int64_t offset,
-                               int64_t watermark_us) MUST_CHECK;
+/* A floor read back from the catalog topic at start-up, or made when a partition woke: from
+ * `offset` on, the partition's watermark is at least `watermark_us` for that reader. */
+enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition,
+                               int64_t offset, int64_t watermark_us) MUST_CHECK;
 /* A shard finished the epoch (run on shard 0). */
 void coordinator_on_done(struct shard *s, struct shard_call *c);
 
 /* Offset below which no view needs the partition any more. INT64_MAX: nobody reads it. */
-int64_t coordinator_keep_from(const struct coordinator *co, uint32_t topic_number, uint32_t partition);
+int64_t coordinator_keep_from(const struct coordinator *co, uint32_t topic_number,
+                              uint32_t partition);
 
 /* ---- the epoch record: what a restart needs to know ---- */
 
@@ -53,7 +64,7 @@ struct record_reader {
     int64_t *positions;
 };
 struct record_view {
-    uint32_t view, reader;     /* which reader the view was on */
+    uint32_t view, reader; /* which reader the view was on */
 };
 struct epoch_record {
     uint64_t epoch;
@@ -70,7 +81,10 @@ uint32_t record_view_reader(const struct epoch_record *record, uint32_t view);
 /* Whether a relation has a reader of its own, views or not: its rows are checked as they come. */
 bool relation_has_reader(const struct relation *rel);
 
+/* Appends the record to `out`, and reads it back (arrays live in `a`). ERR_CORRUPT, or
+ * ERR_UNSUPPORTED for a record of a newer format. Pure. */
 enum err epoch_record_encode(const struct epoch_record *r, struct buf *out) MUST_CHECK;
-enum err epoch_record_decode(struct str bytes, struct arena *a, struct epoch_record *out) MUST_CHECK;
+enum err epoch_record_decode(struct str bytes, struct arena *a,
+                             struct epoch_record *out) MUST_CHECK;
 
 #endif

@@ -11,18 +11,21 @@ enum { DDL_QUEUE_MAX = 1024, CHANGE_BYTES_MAX = 4 << 20, REPLAY_ARENA_BYTES_MAX 
 
 /* Keys of records in sys.catalog. */
 #define KEY_CHANGE STR("change")
-#define KEY_FLOOR STR("floor")
+#define KEY_FLOOR  STR("floor")
 
 struct ddl {
     struct shard *shard;
     struct ddl_request *queue[DDL_QUEUE_MAX];
     uint32_t head, n;
-    const struct catalog *next;      /* made, waiting to be durable and handed out */
-    int64_t end;                     /* of its record */
+    const struct catalog *next; /* made, waiting to be durable and handed out */
+    int64_t end;                /* of its record */
     bool working;
 };
 
-static struct ddl *ddl_of(struct shard *s) { return s->ddl; }
+static struct ddl *ddl_of(struct shard *s)
+{
+    return s->ddl;
+}
 
 static void work(struct ddl *d);
 
@@ -37,7 +40,10 @@ static void finish(struct ddl *d, enum err e)
     work(d);
 }
 
-static void handed_out(void *arg) { finish(arg, ERR_OK); }
+static void handed_out(void *arg)
+{
+    finish(arg, ERR_OK);
+}
 
 static void change_durable(struct part *p, void *arg)
 {
@@ -51,7 +57,8 @@ static void change_durable(struct part *p, void *arg)
 
 /* ---- a change complete: numbers, ids, placements ---- */
 
-static void fill_topic(struct shard *s, const struct catalog *c, struct topic *t, uint32_t *number, uint32_t placement)
+static void fill_topic(struct shard *s, const struct catalog *c, struct topic *t, uint32_t *number,
+                       uint32_t placement)
 {
     (void)c;
     if (t->name.len == 0)
@@ -71,7 +78,8 @@ static void fill_topic(struct shard *s, const struct catalog *c, struct topic *t
     host_random(s->engine->host, t->id, sizeof(t->id));
 }
 
-static void fill_change(struct shard *s, struct catalog_change *change, const struct relation *source)
+static void fill_change(struct shard *s, struct catalog_change *change,
+                        const struct relation *source)
 {
     const struct catalog *c = s->catalog;
     uint32_t topic_number = c->next_topic < NUMBER_FIRST_FREE ? NUMBER_FIRST_FREE : c->next_topic;
@@ -82,8 +90,8 @@ static void fill_change(struct shard *s, struct catalog_change *change, const st
 }
 
 /* The source of a view that is being made; NULL for everything else. */
-static enum err change_source(struct shard *s, const struct catalog_change *change, const struct relation **source,
-                              struct err_detail *why)
+static enum err change_source(struct shard *s, const struct catalog_change *change,
+                              const struct relation **source, struct err_detail *why)
 {
     *source = NULL;
     if (change->verb != CHANGE_CREATE_VIEW)
@@ -110,7 +118,8 @@ static enum err stats_for(struct engine *e, const struct catalog *c)
     return ERR_OK;
 }
 
-static enum err log_change(struct ddl *d, const struct catalog_change *change, struct err_detail *why)
+static enum err log_change(struct ddl *d, const struct catalog_change *change,
+                           struct err_detail *why)
 {
     struct buf json;
     buf_init(&json, CHANGE_BYTES_MAX);
@@ -128,8 +137,9 @@ static enum err log_change(struct ddl *d, const struct catalog_change *change, s
 static enum err start(struct ddl *d, struct ddl_request *r)
 {
     struct shard *s = d->shard;
-    bool exists = catalog_relation(s->catalog, r->change.name) != NULL ||
-                  (r->change.verb == CHANGE_DROP_TOPIC && catalog_topic(s->catalog, r->change.name) != NULL);
+    bool exists =
+        catalog_relation(s->catalog, r->change.name) != NULL ||
+        (r->change.verb == CHANGE_DROP_TOPIC && catalog_topic(s->catalog, r->change.name) != NULL);
     r->skipped = is_create(r->change.verb) ? r->if_not_exists && exists : r->if_exists && !exists;
     if (r->skipped)
         return ERR_OK;
@@ -209,8 +219,8 @@ void ddl_free(struct ddl *d)
 
 enum { FLOOR_BYTES = 24 };
 
-enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int64_t offset, int64_t watermark_us,
-                       int64_t *end)
+enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int64_t offset,
+                       int64_t watermark_us, int64_t *end)
 {
     char value[FLOOR_BYTES];
     be32_put(value, reader);
@@ -218,18 +228,26 @@ enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int
     be64_put(value + 8, (uint64_t)offset);
     be64_put(value + 16, (uint64_t)watermark_us);
     struct err_detail why;
-    return record_append(s, part_find(s, NUMBER_CATALOG, 0), KEY_FLOOR, (struct str){value, sizeof(value)}, end, &why);
+    return record_append(s, part_find(s, NUMBER_CATALOG, 0), KEY_FLOOR,
+                         (struct str){value, sizeof(value)}, end, &why);
 }
 
 /* ---- start-up ---- */
 
-static enum err bootstrap_topic(const struct catalog **c, const char *name, uint32_t number, enum topic_kind kind,
-                                int64_t segment_bytes, int64_t retention_bytes, struct err_detail *why)
+static enum err bootstrap_topic(const struct catalog **c, const char *name, uint32_t number,
+                                enum topic_kind kind, int64_t segment_bytes,
+                                int64_t retention_bytes, struct err_detail *why)
 {
     struct catalog_change change = {.verb = CHANGE_CREATE_TOPIC, .name = str_of(name)};
-    change.topic = (struct topic){.name = str_of(name), .number = number, .n_partitions = 1, .kind = kind,
-                                  .placement = 0, .retention_ms = -1, .retention_bytes = retention_bytes,
-                                  .segment_bytes = segment_bytes, .batch_bytes_max = 64 << 20};
+    change.topic = (struct topic){.name = str_of(name),
+                                  .number = number,
+                                  .n_partitions = 1,
+                                  .kind = kind,
+                                  .placement = 0,
+                                  .retention_ms = -1,
+                                  .retention_bytes = retention_bytes,
+                                  .segment_bytes = segment_bytes,
+                                  .batch_bytes_max = 64 << 20};
     change.topic.id[15] = (uint8_t)number;
     const struct catalog *next;
     TRY(catalog_apply(*c, &change, &next, why));
@@ -244,20 +262,24 @@ enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog, struct 
     if (*catalog == NULL)
         return ERR_NO_MEMORY;
     TRY(bootstrap_topic(catalog, "sys.catalog", NUMBER_CATALOG, TOPIC_INTERNAL, 1 << 20, -1, why));
-    TRY(bootstrap_topic(catalog, "sys.epochs", NUMBER_EPOCHS, TOPIC_INTERNAL, 1 << 20, 2 << 20, why));
-    TRY(bootstrap_topic(catalog, "sys.dead_letters", NUMBER_DEAD_LETTERS, TOPIC_DEAD_LETTERS, 16 << 20, 256 << 20, why));
+    TRY(bootstrap_topic(catalog, "sys.epochs", NUMBER_EPOCHS, TOPIC_INTERNAL, 1 << 20, 2 << 20,
+                        why));
+    TRY(bootstrap_topic(catalog, "sys.dead_letters", NUMBER_DEAD_LETTERS, TOPIC_DEAD_LETTERS,
+                        16 << 20, 256 << 20, why));
     return stats_for(e, *catalog);
 }
 
-static enum err replay_record(struct shard *s, struct coordinator *co, const struct kafka_record *rec, struct arena *a,
+static enum err replay_record(struct shard *s, struct coordinator *co,
+                              const struct kafka_record *rec, struct arena *a,
                               const struct catalog **catalog, struct err_detail *why)
 {
     if (str_eq(rec->key, KEY_FLOOR)) {
         if (rec->value.len != FLOOR_BYTES)
-            return err_set(why, ERR_CORRUPT, "sys.catalog offset %lld: a floor of %zu bytes", (long long)rec->offset,
-                           rec->value.len);
+            return err_set(why, ERR_CORRUPT, "sys.catalog offset %lld: a floor of %zu bytes",
+                           (long long)rec->offset, rec->value.len);
         const char *v = rec->value.ptr;
-        return coordinator_add_floor(co, be32_get(v), be32_get(v + 4), (int64_t)be64_get(v + 8), (int64_t)be64_get(v + 16));
+        return coordinator_add_floor(co, be32_get(v), be32_get(v + 4), (int64_t)be64_get(v + 8),
+                                     (int64_t)be64_get(v + 16));
     }
     struct catalog_change change;
     TRY(catalog_change_decode(rec->value, a, &change, why));
@@ -268,7 +290,8 @@ static enum err replay_record(struct shard *s, struct coordinator *co, const str
     return stats_for(s->engine, *catalog);
 }
 
-enum err ddl_replay(struct shard *s, struct coordinator *co, const struct catalog **catalog, struct err_detail *why)
+enum err ddl_replay(struct shard *s, struct coordinator *co, const struct catalog **catalog,
+                    struct err_detail *why)
 {
     struct part *p = part_find(s, NUMBER_CATALOG, 0);
     struct record_reader_state reading = {0};

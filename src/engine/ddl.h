@@ -1,6 +1,7 @@
 /* Changing the catalog: on shard 0, one change at a time. Private to engine/.
  *
- *   request -> check by catalog_apply -> record in sys.catalog, durable -> all shards at an epoch's boundary -> done */
+ *   request -> check by catalog_apply -> record in sys.catalog, durable -> all shards at an epoch's
+ * boundary -> done */
 #ifndef TIDEMILL_ENGINE_DDL_H
 #define TIDEMILL_ENGINE_DDL_H
 
@@ -8,16 +9,21 @@
 
 struct ddl;
 
+/* Shard 0's queue of changes; made and freed by the main thread while no worker runs. */
 enum err ddl_new(struct shard *s, struct ddl **out) MUST_CHECK;
 void ddl_free(struct ddl *d);
 
-/* Writes a floor (coordinator.h) to the catalog topic; `end` receives the offset that must be durable for it to count. */
-enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int64_t offset, int64_t watermark_us,
-                       int64_t *end) MUST_CHECK;
+/* Writes a floor (coordinator.h) to the catalog topic; `end` receives the offset that must be
+ * durable for it to count. */
+enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int64_t offset,
+                       int64_t watermark_us, int64_t *end) MUST_CHECK;
 
 /* Start-up, before any thread runs: the topics that every data directory has. */
-enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog, struct err_detail *why) MUST_CHECK;
-/* Applies the changes in sys.catalog, whose partition is open, to *catalog and hands floors to the coordinator. */
-enum err ddl_replay(struct shard *s, struct coordinator *co, const struct catalog **catalog, struct err_detail *why) MUST_CHECK;
+enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog,
+                       struct err_detail *why) MUST_CHECK;
+/* Applies the changes in sys.catalog, whose partition is open, to *catalog and hands floors to the
+ * coordinator. */
+enum err ddl_replay(struct shard *s, struct coordinator *co, const struct catalog **catalog,
+                    struct err_detail *why) MUST_CHECK;
 
 #endif

@@ -20,11 +20,26 @@ enum {
 };
 static const uint64_t DEFAULT_MEMORY_BYTES = 4ULL << 30;
 
-struct host *engine_host(struct engine *e) { return e->host; }
-uint32_t engine_shards(const struct engine *e) { return e->n_shards; }
-struct shard *engine_shard(struct engine *e, uint32_t i) { return &e->shards[i]; }
-bool engine_ready(const struct engine *e) { return atomic_load(&e->ready); }
-const struct engine_options *engine_opened_with(const struct engine *e) { return &e->options; }
+struct host *engine_host(struct engine *e)
+{
+    return e->host;
+}
+uint32_t engine_shards(const struct engine *e)
+{
+    return e->n_shards;
+}
+struct shard *engine_shard(struct engine *e, uint32_t i)
+{
+    return &e->shards[i];
+}
+bool engine_ready(const struct engine *e)
+{
+    return atomic_load(&e->ready);
+}
+const struct engine_options *engine_opened_with(const struct engine *e)
+{
+    return &e->options;
+}
 
 /* ---- notes ---- */
 
@@ -52,7 +67,8 @@ void engine_fatal(struct engine *e, enum err err, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    fprintf(stderr, "tidemill: fatal: %s (%s). Restart to recover to the last durable state.\n", text, err_info(err)->text);
+    fprintf(stderr, "tidemill: fatal: %s (%s). Restart to recover to the last durable state.\n",
+            text, err_info(err)->text);
     abort();
 }
 
@@ -91,17 +107,18 @@ enum err engine_relation_stats_add(struct engine *e, const struct relation *r)
     return ERR_OK;
 }
 
-void engine_metric_add(struct engine *e, const char *name, const char *labels, const char *help, bool counter,
-                       const _Atomic uint64_t *value)
+void engine_metric_add(struct engine *e, const char *name, const char *labels, const char *help,
+                       bool counter, const _Atomic uint64_t *value)
 {
     CHECK(e->n_metrics < METRICS_MAX);
-    e->metrics[e->n_metrics++] =
-        (struct metric){.name = name, .labels = labels, .help = help, .counter = counter, .value = value};
+    e->metrics[e->n_metrics++] = (struct metric){
+        .name = name, .labels = labels, .help = help, .counter = counter, .value = value};
 }
 
 /* ---- the data directory ---- */
 
-void engine_partition_dir(const struct engine *e, uint32_t topic_number, uint32_t partition, char *out, size_t n)
+void engine_partition_dir(const struct engine *e, uint32_t topic_number, uint32_t partition,
+                          char *out, size_t n)
 {
     int len = snprintf(out, n, "%s/topics/%u/%u", e->data_dir, topic_number, partition);
     CHECK(len > 0 && (size_t)len < n);
@@ -126,7 +143,9 @@ static enum err sync_parent(struct engine *e, const char *path)
 static enum err make_dir(struct engine *e, const char *path, struct err_detail *why)
 {
     enum err err = host_dir_create(e->host, path);
-    return err == ERR_OK ? ERR_OK : err_set(why, err, "cannot create the folder %s: %s", path, err_info(err)->text);
+    return err == ERR_OK
+               ? ERR_OK
+               : err_set(why, err, "cannot create the folder %s: %s", path, err_info(err)->text);
 }
 
 /* The file VERSION names the format; a newer one is left alone. */
@@ -149,9 +168,11 @@ static enum err check_version(struct engine *e, struct err_detail *why)
         err = host_file_read(f, 0, text, size < sizeof(text) - 1 ? size : sizeof(text) - 1);
         int version = 0;
         if (err == ERR_OK && sscanf(text, "tidemill data, format %d", &version) != 1)
-            err = err_set(why, ERR_CORRUPT, "%s is not a Tidemill version file: is this a data directory?", path);
+            err = err_set(why, ERR_CORRUPT,
+                          "%s is not a Tidemill version file: is this a data directory?", path);
         else if (err == ERR_OK && version > DATA_FORMAT_VERSION)
-            err = err_set(why, ERR_UNSUPPORTED, "%s has format %d, this program reads up to %d: use a newer tidemill",
+            err = err_set(why, ERR_UNSUPPORTED,
+                          "%s has format %d, this program reads up to %d: use a newer tidemill",
                           e->data_dir, version, DATA_FORMAT_VERSION);
     }
     host_file_close(f);
@@ -184,7 +205,8 @@ static enum err open_data_dir(struct engine *e, struct err_detail *why)
 /* ---- recovery ---- */
 
 /* The last whole epoch record, or epoch 0 when there is none. */
-static enum err read_epoch_record(struct shard *s, struct arena *a, struct epoch_record *out, struct err_detail *why)
+static enum err read_epoch_record(struct shard *s, struct arena *a, struct epoch_record *out,
+                                  struct err_detail *why)
 {
     *out = (struct epoch_record){0};
     struct part *p = part_find(s, NUMBER_EPOCHS, 0);
@@ -205,7 +227,8 @@ static enum err read_epoch_record(struct shard *s, struct arena *a, struct epoch
     if (e == ERR_OK)
         e = epoch_record_decode(rec.value, a, out);
     if (e != ERR_OK)
-        return err_set(why, e, "the last epoch record (sys.epochs offset %lld) cannot be read", (long long)offset);
+        return err_set(why, e, "the last epoch record (sys.epochs offset %lld) cannot be read",
+                       (long long)offset);
     p->keep_from = offset;
     return ERR_OK;
 }
@@ -219,7 +242,8 @@ static int64_t committed_end(const struct epoch_record *r, uint32_t topic, uint3
 }
 
 /* Outputs of an epoch that did not happen are cut; the rest is visible again. */
-static enum err settle_outputs(struct shard *s, const struct epoch_record *r, struct err_detail *why)
+static enum err settle_outputs(struct shard *s, const struct epoch_record *r,
+                               struct err_detail *why)
 {
     struct part *p;
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
@@ -229,9 +253,11 @@ static enum err settle_outputs(struct shard *s, const struct epoch_record *r, st
         if (end < log_start_offset(p->log))
             end = log_start_offset(p->log);
         if (log_end_offset(p->log) < end)
-            return err_set(why, ERR_CORRUPT, "topic %u partition %u ends at offset %lld, but epoch %llu wrote up to %lld",
-                           p->topic_number, p->partition, (long long)log_end_offset(p->log), (unsigned long long)r->epoch,
-                           (long long)end);
+            return err_set(
+                why, ERR_CORRUPT,
+                "topic %u partition %u ends at offset %lld, but epoch %llu wrote up to %lld",
+                p->topic_number, p->partition, (long long)log_end_offset(p->log),
+                (unsigned long long)r->epoch, (long long)end);
         TRY(log_truncate(p->log, end, why));
         log_raise_watermark(p->log, end);
         part_publish(p);
@@ -275,7 +301,8 @@ static enum err make_shards(struct engine *e)
     e->rings = mem_zalloc((size_t)e->n_shards * e->n_shards, sizeof(*e->rings));
     e->topic_stats = mem_zalloc(NUMBERS_MAX, sizeof(*e->topic_stats));
     e->relation_stats = mem_zalloc((size_t)2 * NUMBERS_MAX, sizeof(*e->relation_stats));
-    if (e->shards == NULL || e->rings == NULL || e->topic_stats == NULL || e->relation_stats == NULL)
+    if (e->shards == NULL || e->rings == NULL || e->topic_stats == NULL ||
+        e->relation_stats == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < e->n_shards * e->n_shards; i++)
         TRY(ring_init(&e->rings[i], SHARD_RING_SLOTS));
@@ -290,7 +317,7 @@ static enum err make_shards(struct engine *e)
 static enum err start_workers(struct engine *e)
 {
     for (uint32_t i = 0; i < e->n_shards; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof(name), "shard-%u", i);
         TRY(host_worker_start(e->host, name, shard_turn, &e->shards[i], &e->shards[i].worker));
         TRY(parts_start(&e->shards[i]));
@@ -298,10 +325,13 @@ static enum err start_workers(struct engine *e)
     return ERR_OK;
 }
 
-static enum err open_all(struct engine *e, const struct engine_options *options, struct err_detail *why)
+static enum err open_all(struct engine *e, const struct engine_options *options,
+                         struct err_detail *why)
 {
     if (strlen(options->data_dir) >= sizeof(e->data_dir))
-        return err_set(why, ERR_INVALID_ARGUMENT, "the path of the data directory is longer than %zu bytes", sizeof(e->data_dir) - 1);
+        return err_set(why, ERR_INVALID_ARGUMENT,
+                       "the path of the data directory is longer than %zu bytes",
+                       sizeof(e->data_dir) - 1);
     snprintf(e->data_dir, sizeof(e->data_dir), "%s", options->data_dir);
     TRY(open_data_dir(e, why));
     TRY(make_shards(e));
@@ -312,12 +342,15 @@ static enum err open_all(struct engine *e, const struct engine_options *options,
 static void metrics_register(struct engine *e)
 {
     engine_metric_add(e, "tidemill_epochs_total", "", "Epochs processed", true, &e->epoch);
-    engine_metric_add(e, "tidemill_epoch_commits_total", "", "Epoch commits made durable", true, &e->epochs_committed);
+    engine_metric_add(e, "tidemill_epoch_commits_total", "", "Epoch commits made durable", true,
+                      &e->epochs_committed);
     engine_metric_add(e, "tidemill_flushes_total", "", "File flushes", true, &e->flushes);
-    engine_metric_add(e, "tidemill_flush_nanoseconds_total", "", "Time spent flushing", true, &e->flush_ns);
+    engine_metric_add(e, "tidemill_flush_nanoseconds_total", "", "Time spent flushing", true,
+                      &e->flush_ns);
 }
 
-enum err engine_open(struct host *h, const struct engine_options *options, struct engine **out, struct err_detail *why)
+enum err engine_open(struct host *h, const struct engine_options *options, struct engine **out,
+                     struct err_detail *why)
 {
     struct engine *e = mem_zalloc(1, sizeof(*e));
     if (e == NULL)

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 enum {
-    NUMBERS_MAX = 1 << 20,      /* topics and relations ever made in one data directory */
+    NUMBERS_MAX = 1 << 20, /* topics and relations ever made in one data directory */
     DATA_FORMAT_VERSION = 1,
 };
 
@@ -21,8 +21,8 @@ struct part_stats {
     _Atomic int64_t start, high_watermark, durable, end;
     _Atomic uint64_t bytes;
     _Atomic uint64_t appended_records, appended_bytes;
-    _Atomic int64_t watermark_us;      /* INT64_MIN = none */
-    _Atomic int64_t position;          /* next offset the table's reader processes; -1 = not read */
+    _Atomic int64_t watermark_us; /* INT64_MIN = none */
+    _Atomic int64_t position;     /* next offset the table's reader processes; -1 = not read */
     _Atomic bool idle;
 };
 
@@ -36,12 +36,13 @@ enum view_status { VIEW_BACKFILLING, VIEW_LIVE, VIEW_FAILED };
 /* The same for a relation. Sums over shards. */
 struct relation_stats {
     _Atomic uint64_t rows_in, rows_out, late_rows, dead_letters;
-    _Atomic uint64_t rows_windowed, rows_filtered;      /* behind the window and filter steps of a view */
+    _Atomic uint64_t rows_windowed,
+        rows_filtered; /* behind the window and filter steps of a view */
     _Atomic int64_t groups, state_bytes;
     _Atomic int64_t watermark_us;
-    _Atomic int status;                                  /* enum view_status */
+    _Atomic int status; /* enum view_status */
     _Atomic bool has_error;
-    char error[ERR_TEXT_MAX];                            /* written once, before has_error */
+    char error[ERR_TEXT_MAX]; /* written once, before has_error */
 };
 
 struct metric {
@@ -57,14 +58,14 @@ struct engine {
     struct host_file *lock;
     uint32_t n_shards;
     struct shard *shards;
-    struct ring *rings;                       /* [from * n_shards + to] */
+    struct ring *rings; /* [from * n_shards + to] */
     _Atomic uint32_t shards_arrived;
     _Atomic bool ready;
     int64_t started_ns, started_wall_us;
-    _Atomic uint64_t epoch;                   /* last epoch processed */
+    _Atomic uint64_t epoch; /* last epoch processed */
     _Atomic uint64_t epochs_committed, flushes, flush_ns;
-    _Atomic(struct topic_stats *) *topic_stats;        /* by topic number; NUMBERS_MAX */
-    _Atomic(struct relation_stats *) *relation_stats;  /* by relation_slot; 2 * NUMBERS_MAX */
+    _Atomic(struct topic_stats *) *topic_stats;       /* by topic number; NUMBERS_MAX */
+    _Atomic(struct relation_stats *) *relation_stats; /* by relation_slot; 2 * NUMBERS_MAX */
     struct metric metrics[METRICS_MAX];
     uint32_t n_metrics;
     _Atomic int64_t note_at_ns;
@@ -81,28 +82,41 @@ static inline struct topic_stats *engine_topic_stats(struct engine *e, uint32_t 
 /* Relations that follow from a topic are numbered by it, and come behind the others. */
 static inline uint32_t relation_slot(uint32_t number)
 {
-    return number & RELATION_OF_TOPIC ? NUMBERS_MAX + (number & ~(uint32_t)RELATION_OF_TOPIC) : number;
+    return number & RELATION_OF_TOPIC ? NUMBERS_MAX + (number & ~(uint32_t)RELATION_OF_TOPIC)
+                                      : number;
 }
 static inline struct relation_stats *engine_relation_stats(struct engine *e, uint32_t number)
 {
     return atomic_load_explicit(&e->relation_stats[relation_slot(number)], memory_order_acquire);
 }
-/* Makes room for a topic's or relation's numbers before anybody looks (shard 0, or before the start). */
+/* Makes room for a topic's or relation's numbers before anybody looks (shard 0, or before the
+ * start). */
 enum err engine_topic_stats_add(struct engine *e, const struct topic *t) MUST_CHECK;
 enum err engine_relation_stats_add(struct engine *e, const struct relation *r) MUST_CHECK;
 
 /* Durability or consistency can no longer be promised: says why and ends the process. */
-_Noreturn void engine_fatal(struct engine *e, enum err err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void engine_fatal(struct engine *e, enum err err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The folder of a partition, NUL-terminated. */
-void engine_partition_dir(const struct engine *e, uint32_t topic_number, uint32_t partition, char *out, size_t n);
+void engine_partition_dir(const struct engine *e, uint32_t topic_number, uint32_t partition,
+                          char *out, size_t n);
 
 static inline void stat_add(_Atomic uint64_t *v, uint64_t n)
 {
     atomic_fetch_add_explicit(v, n, memory_order_relaxed);
 }
-static inline void stat_set(_Atomic int64_t *v, int64_t x) { atomic_store_explicit(v, x, memory_order_relaxed); }
-static inline int64_t stat_get(const _Atomic int64_t *v) { return atomic_load_explicit(v, memory_order_relaxed); }
-static inline uint64_t stat_getu(const _Atomic uint64_t *v) { return atomic_load_explicit(v, memory_order_relaxed); }
+static inline void stat_set(_Atomic int64_t *v, int64_t x)
+{
+    atomic_store_explicit(v, x, memory_order_relaxed);
+}
+static inline int64_t stat_get(const _Atomic int64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+static inline uint64_t stat_getu(const _Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
 
 #endif

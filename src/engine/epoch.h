@@ -1,5 +1,5 @@
-/* What an epoch is made of: the messages between coordinator and shards. Values only, written once by their maker and read by
- * everybody until the next epoch begins.
+/* What an epoch is made of: the messages between coordinator and shards. Values only, written once
+ * by their maker and read by everybody until the next epoch begins.
  *
  *   coordinator          shards
  *   epoch_plan  ---BEGIN--->  read, decode, split
@@ -13,27 +13,28 @@
 #include "engine/engine_int.h"
 
 enum {
-    EPOCH_OFFSETS_MAX = 32768,          /* per partition and epoch */
-    EPOCH_INPUT_BYTES_MAX = 8 << 20,    /* of log read per partition and epoch, plus one range */
-    EPOCH_ARENA_BYTES_MAX = 1 << 30,    /* per shard */
+    EPOCH_OFFSETS_MAX = 32768,       /* per partition and epoch */
+    EPOCH_INPUT_BYTES_MAX = 8 << 20, /* of log read per partition and epoch, plus one range */
+    EPOCH_ARENA_BYTES_MAX = 1 << 30, /* per shard */
     EPOCH_ARENA_KEEP_BYTES = 4 << 20,
 };
 
 /* One partition of a reader in one epoch. Every partition of the reader is listed, read or not. */
 struct epoch_input {
     uint32_t partition;
-    int64_t from, to;          /* offsets to process; from == to: none */
-    int64_t floor_us;          /* the partition's watermark is at least this from `from` on; INT64_MIN = no floor */
-    int64_t watermark_us;      /* before this epoch, floor included */
+    int64_t from, to; /* offsets to process; from == to: none */
+    int64_t floor_us; /* the partition's watermark is at least this from `from` on; INT64_MIN = no
+                         floor */
+    int64_t watermark_us; /* before this epoch, floor included */
     bool idle;
 };
 
 /* A position in one table, shared by the views that are equally far. */
 struct epoch_reader {
-    uint32_t id;               /* the table's relation number (main reader), or the view's (its own reader) */
-    uint32_t merge_into;       /* != 0: positions have met; its views join that reader and it ends */
-    bool silent;               /* replay of what was committed: state only, no output */
-    int64_t watermark_us;      /* of the table, before this epoch */
+    uint32_t id; /* the table's relation number (main reader), or the view's (its own reader) */
+    uint32_t merge_into;  /* != 0: positions have met; its views join that reader and it ends */
+    bool silent;          /* replay of what was committed: state only, no output */
+    int64_t watermark_us; /* of the table, before this epoch */
     uint32_t n_inputs;
     const struct epoch_input *inputs;
 };
@@ -45,25 +46,26 @@ struct epoch_plan {
     const struct epoch_reader *readers;
 };
 
-/* What an input came to: a shard may stop before `to` when it has read enough bytes for one epoch. */
+/* What an input came to: a shard may stop before `to` when it has read enough bytes for one epoch.
+ */
 struct input_result {
     int64_t reached;
-    int64_t watermark_us;   /* at `reached` */
+    int64_t watermark_us; /* at `reached` */
 };
 
-/* The table's watermark after an epoch: the least new watermark of the partitions that are not idle (when all are: of those that
- * have had rows), never lower than before.
- * `results[i]` belongs to input i. Pure. */
+/* The table's watermark after an epoch: the least new watermark of the partitions that are not idle
+ * (when all are: of those that have had rows), never lower than before. `results[i]` belongs to
+ * input i. Pure. */
 int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results);
 
 /* Rows of one view for one state partition, from one batch of one source partition. */
 struct packet {
     struct packet *next;
     uint32_t view, state_partition, source_partition;
-    const struct batch *batch;         /* aggregate: keys, arguments, filters; else: output rows */
-    const struct str *keys;            /* encoded group keys; NULL without an aggregate */
+    const struct batch *batch; /* aggregate: keys, arguments, filters; else: output rows */
+    const struct str *keys;    /* encoded group keys; NULL without an aggregate */
     const uint64_t *hashes;
-    const int64_t *window_end;         /* NULL without a window */
+    const int64_t *window_end; /* NULL without a window */
 };
 
 /* A record for sys.dead_letters, on its way to shard 0. */
@@ -76,8 +78,9 @@ struct epoch_end {
     struct shard_call call;
     uint32_t from_shard;
     struct packet *packets, **packets_tail;
-    struct dead_letter *dead_letters;  /* for shard 0 */
-    const struct input_result *const *results;   /* [reader][input], valid for inputs on the sending shard */
+    struct dead_letter *dead_letters; /* for shard 0 */
+    const struct input_result *const
+        *results; /* [reader][input], valid for inputs on the sending shard */
 };
 
 struct output_end {
@@ -88,7 +91,7 @@ struct output_end {
 struct epoch_done {
     struct shard_call call;
     const struct input_result *const *results;
-    const struct dead_letter *dead_letters;    /* made after END was sent */
+    const struct dead_letter *dead_letters; /* made after END was sent */
     uint32_t n_outputs;
     const struct output_end *outputs;
 };

@@ -14,17 +14,17 @@ struct reader {
     uint32_t rel_number;
     struct row_decoder decoder;
     bool main;
-    struct list views;             /* view_run.reader_link */
+    struct list views; /* view_run.reader_link */
     uint32_t n_parts;
-    int64_t *watermarks;           /* of local partitions, at the reader's position; INT64_MIN = none */
+    int64_t *watermarks; /* of local partitions, at the reader's position; INT64_MIN = none */
 };
 
 /* One state partition's share of an epoch. */
 struct apply_unit {
     struct view_run *view;
     uint32_t state_partition;
-    uint32_t reader;               /* index in the plan */
-    struct packet **packets;       /* by source partition, then in the order they were made */
+    uint32_t reader;         /* index in the plan */
+    struct packet **packets; /* by source partition, then in the order they were made */
     uint32_t n;
 };
 
@@ -32,24 +32,24 @@ enum phase { PHASE_IDLE, PHASE_SOURCE, PHASE_WAIT, PHASE_APPLY, PHASE_OUTPUT };
 
 struct epochs {
     struct shard *shard;
-    struct map readers;            /* id -> struct reader */
-    struct map views;              /* number -> struct view_run */
+    struct map readers; /* id -> struct reader */
+    struct map views;   /* number -> struct view_run */
     struct compress *compress;
     struct scratch_pool scratch;
-    struct kafka_record *records;  /* BATCH_ROWS_MAX: of the batch in work */
+    struct kafka_record *records; /* BATCH_ROWS_MAX: of the batch in work */
 
     enum phase phase;
     const struct epoch_plan *plan;
     struct arena arena;
     struct epoch_work work;
     struct dead_letter *apply_dead;
-    struct epoch_end *ends;        /* per target shard */
+    struct epoch_end *ends; /* per target shard */
     const struct epoch_end **received;
     uint32_t n_received;
-    struct input_result **results;     /* of this shard's inputs */
-    struct input_result **gathered;    /* of all */
+    struct input_result **results;  /* of this shard's inputs */
+    struct input_result **gathered; /* of all */
 
-    uint32_t reader_at, input_at;  /* SOURCE: where in the plan */
+    uint32_t reader_at, input_at; /* SOURCE: where in the plan */
     bool input_open;
     int64_t offset;
     uint64_t input_bytes;
@@ -60,19 +60,24 @@ struct epochs {
     uint32_t output_at;
     struct output_end *outputs;
     uint32_t n_outputs, outputs_cap;
-    struct records dead;           /* shard 0: waiting for sys.dead_letters */
-    bool dead_taken;               /* this epoch's are in `dead` */
+    struct records dead; /* shard 0: waiting for sys.dead_letters */
+    bool dead_taken;     /* this epoch's are in `dead` */
     int64_t retry_ns;
     struct shard_timer retry;
     struct epoch_done done;
 };
 
-static void fail_epoch(struct epochs *ep, enum err e, const char *what, const struct err_detail *why)
+static void fail_epoch(struct epochs *ep, enum err e, const char *what,
+                       const struct err_detail *why)
 {
-    engine_fatal(ep->shard->engine, e, "epoch %llu: %s: %s", (unsigned long long)ep->plan->epoch, what, err_text(e, why));
+    engine_fatal(ep->shard->engine, e, "epoch %llu: %s: %s", (unsigned long long)ep->plan->epoch,
+                 what, err_text(e, why));
 }
 
-static struct reader *plan_reader_at(struct epochs *ep, uint32_t i) { return map_get(&ep->readers, ep->plan->readers[i].id); }
+static struct reader *plan_reader_at(struct epochs *ep, uint32_t i)
+{
+    return map_get(&ep->readers, ep->plan->readers[i].id);
+}
 
 static bool input_local(const struct epochs *ep, const struct reader *r, uint32_t partition)
 {
@@ -91,10 +96,10 @@ static void reader_free(struct reader *r)
 
 static void merge(struct epochs *ep, const struct epoch_reader *er)
 {
-    struct reader *from = map_remove(&ep->readers, er->id), *into = map_get(&ep->readers, er->merge_into);
+    struct reader *from = map_remove(&ep->readers, er->id),
+                  *into = map_get(&ep->readers, er->merge_into);
     CHECK(from != NULL && into != NULL);
-    LIST_FOR_SAFE(it, next, &from->views)
-    {
+    LIST_FOR_SAFE (it, next, &from->views) {
         struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
         list_remove(it);
         list_add(&into->views, it);
@@ -120,7 +125,8 @@ static bool make_results(struct epochs *ep)
         if (ep->results[r] == NULL || ep->gathered[r] == NULL)
             return false;
         for (uint32_t i = 0; i < er->n_inputs; i++)
-            ep->results[r][i] = (struct input_result){er->inputs[i].from, er->inputs[i].watermark_us};
+            ep->results[r][i] =
+                (struct input_result){er->inputs[i].from, er->inputs[i].watermark_us};
     }
     for (uint32_t i = 0; i < n; i++) {
         ep->ends[i].packets_tail = &ep->ends[i].packets;
@@ -141,7 +147,9 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
     for (uint32_t r = 0; r < plan->n_readers; r++)
         if (plan->readers[r].merge_into != 0)
             merge(ep, &plan->readers[r]);
-    ep->work = (struct epoch_work){.shard = ep->shard, .arena = &ep->arena, .ends = ep->ends,
+    ep->work = (struct epoch_work){.shard = ep->shard,
+                                   .arena = &ep->arena,
+                                   .ends = ep->ends,
                                    .dead_tail = &ep->ends[0].dead_letters};
     ep->apply_dead = NULL;
     ep->reader_at = ep->input_at = 0;
@@ -203,7 +211,8 @@ static bool range_load(struct epochs *ep, const struct epoch_input *in, struct r
     struct err_detail why = {0};
     struct log_range range = {0};
     CHECK(p != NULL);
-    enum err e = log_read(p->log, ep->offset, log_durable_offset(p->log), READ_BYTES_MAX, &range, &why);
+    enum err e =
+        log_read(p->log, ep->offset, log_durable_offset(p->log), READ_BYTES_MAX, &range, &why);
     bool some = range.len > 0;
     if (e == ERR_OK && some) {
         e = record_reader_load(&ep->reading, &range, &ep->arena);
@@ -217,8 +226,8 @@ static bool range_load(struct epochs *ep, const struct epoch_input *in, struct r
     return some;
 }
 
-static void decode_refused(struct epochs *ep, struct reader *r, uint32_t partition, const struct kafka_record *rec,
-                           const struct err_detail *why, enum err e)
+static void decode_refused(struct epochs *ep, struct reader *r, uint32_t partition,
+                           const struct kafka_record *rec, const struct err_detail *why, enum err e)
 {
     const struct relation *rel = r->decoder.rel;
     if (!r->main || e == ERR_NO_MEMORY)
@@ -226,12 +235,14 @@ static void decode_refused(struct epochs *ep, struct reader *r, uint32_t partiti
     stat_add(&engine_relation_stats(ep->shard->engine, rel->number)->dead_letters, 1);
     if (ep->plan->readers[ep->reader_at].silent || rel->on_error == ON_ERROR_IGNORE)
         return;
-    if (epoch_dead_letter(&ep->work, rel, partition, rec->offset, err_text(e, why), rec->value) != ERR_OK)
+    if (epoch_dead_letter(&ep->work, rel, partition, rec->offset, err_text(e, why), rec->value) !=
+        ERR_OK)
         fail_epoch(ep, ERR_NO_MEMORY, "keeping dead letters", NULL);
 }
 
 /* The watermark before each row; moves the partition's. */
-static int64_t *row_watermarks(struct epochs *ep, struct reader *r, uint32_t partition, const struct batch *b)
+static int64_t *row_watermarks(struct epochs *ep, struct reader *r, uint32_t partition,
+                               const struct batch *b)
 {
     const struct relation *rel = r->decoder.rel;
     if (rel->event_time < 0)
@@ -250,15 +261,19 @@ static int64_t *row_watermarks(struct epochs *ep, struct reader *r, uint32_t par
     return before;
 }
 
-static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition, const struct batch *b)
+static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
+                       const struct batch *b)
 {
-    struct source_batch in = {.batch = b, .records = ep->records, .partition = partition, .now_us = ep->plan->wall_us,
+    struct source_batch in = {.batch = b,
+                              .records = ep->records,
+                              .partition = partition,
+                              .now_us = ep->plan->wall_us,
                               .silent = ep->plan->readers[ep->reader_at].silent,
                               .watermarks = row_watermarks(ep, r, partition, b)};
     if (r->main)
-        stat_add(&engine_relation_stats(ep->shard->engine, r->decoder.rel->number)->rows_in, b->n_rows);
-    LIST_FOR_SAFE(it, next, &r->views)
-    {
+        stat_add(&engine_relation_stats(ep->shard->engine, r->decoder.rel->number)->rows_in,
+                 b->n_rows);
+    LIST_FOR_SAFE (it, next, &r->views) {
         struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
         enum err e = v->failed ? ERR_OK : view_run_source(v, &in, &ep->work);
         if (e != ERR_OK)
@@ -304,8 +319,8 @@ static void source_step(struct epochs *ep)
     struct reader *r = plan_reader_at(ep, ep->reader_at);
     size_t n = 0;
     struct err_detail why = {0};
-    enum err e = record_reader_next(&ep->reading, in->from, in->to, ep->compress, &ep->scratch, ep->records, BATCH_ROWS_MAX,
-                                    &n, &why);
+    enum err e = record_reader_next(&ep->reading, in->from, in->to, ep->compress, &ep->scratch,
+                                    ep->records, BATCH_ROWS_MAX, &n, &why);
     if (e == ERR_NO_MEMORY)
         fail_epoch(ep, e, "decompressing", &why);
     if (e != ERR_OK)
@@ -342,16 +357,18 @@ static void post_end(struct epochs *ep)
 
 static int compare_packets(const void *a, const void *b)
 {
-    const struct packet *x = *(const struct packet *const *)a, *y = *(const struct packet *const *)b;
+    const struct packet *x = *(const struct packet *const *)a,
+                        *y = *(const struct packet *const *)b;
     if (x->view != y->view)
         return x->view < y->view ? -1 : 1;
     if (x->state_partition != y->state_partition)
         return x->state_partition < y->state_partition ? -1 : 1;
-    return (x->source_partition > y->source_partition) - (x->source_partition < y->source_partition);
+    return (x->source_partition > y->source_partition) -
+           (x->source_partition < y->source_partition);
 }
 
-/* All packets for this shard, by view, state partition and source partition. Those of one source partition come from one shard in
- * the order they were made, and a merge sort keeps that order. */
+/* All packets for this shard, by view, state partition and source partition. Those of one source
+ * partition come from one shard in the order they were made, and a merge sort keeps that order. */
 static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
 {
     *n = 0;
@@ -368,9 +385,12 @@ static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
             all[at++] = p;
     for (uint32_t width = 1; width < *n; width *= 2) {
         for (uint32_t from = 0; from < *n; from += 2 * width) {
-            uint32_t mid = from + width < *n ? from + width : *n, end = from + 2 * width < *n ? from + 2 * width : *n;
+            uint32_t mid = from + width < *n ? from + width : *n,
+                     end = from + 2 * width < *n ? from + 2 * width : *n;
             for (uint32_t i = from, j = mid, k = from; k < end; k++)
-                spare[k] = j == end || (i < mid && compare_packets(&all[i], &all[j]) <= 0) ? all[i++] : all[j++];
+                spare[k] = j == end || (i < mid && compare_packets(&all[i], &all[j]) <= 0)
+                               ? all[i++]
+                               : all[j++];
         }
         struct packet **t = all;
         all = spare;
@@ -387,17 +407,20 @@ static enum err plan_apply(struct epochs *ep)
     if (packets == NULL)
         return ERR_NO_MEMORY;
     for (int pass = 0; pass < 2; pass++) {
-        if (pass == 1 && (ep->units = arena_zalloc(&ep->arena, n_units + 1, sizeof(*ep->units))) == NULL)
+        if (pass == 1 &&
+            (ep->units = arena_zalloc(&ep->arena, n_units + 1, sizeof(*ep->units))) == NULL)
             return ERR_NO_MEMORY;
         for (uint32_t i = 0; i < ep->plan->n_readers; i++) {
             struct reader *r = ep->plan->readers[i].merge_into == 0 ? plan_reader_at(ep, i) : NULL;
-            for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views; it = it->next) {
+            for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views;
+                 it = it->next) {
                 struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
                 for (uint32_t p = 0; p < v->n_partitions; p++) {
                     if (topic_shard(ep->shard->engine, v->rel->topic, p) != ep->shard->index)
                         continue;
                     if (pass == 1)
-                        ep->units[ep->n_units++] = (struct apply_unit){.view = v, .state_partition = p, .reader = i};
+                        ep->units[ep->n_units++] =
+                            (struct apply_unit){.view = v, .state_partition = p, .reader = i};
                     n_units += pass == 0;
                 }
             }
@@ -405,7 +428,8 @@ static enum err plan_apply(struct epochs *ep)
     }
     for (uint32_t i = 0; i < ep->n_units; i++) {
         struct apply_unit *u = &ep->units[i];
-        struct packet key = {.view = u->view->number, .state_partition = u->state_partition}, *k = &key;
+        struct packet key = {.view = u->view->number, .state_partition = u->state_partition},
+                      *k = &key;
         uint32_t low = 0, high = n_packets;
         while (low < high) {
             uint32_t mid = (low + high) / 2;
@@ -444,7 +468,8 @@ static void gather_results(struct epochs *ep)
         const struct epoch_reader *er = &ep->plan->readers[r];
         const struct reader *reader = er->merge_into == 0 ? plan_reader_at(ep, r) : NULL;
         for (uint32_t i = 0; reader != NULL && i < er->n_inputs; i++) {
-            uint32_t owner = topic_shard(ep->shard->engine, reader->decoder.rel->topic, er->inputs[i].partition);
+            uint32_t owner =
+                topic_shard(ep->shard->engine, reader->decoder.rel->topic, er->inputs[i].partition);
             ep->gathered[r][i] = ep->received[owner]->results[r][i];
         }
     }
@@ -467,7 +492,8 @@ static void apply_step(struct epochs *ep)
     } else {
         if (!v->failed && v->aggregate != NULL && v->n_keys == 0 && sp->number == 0)
             e = view_run_seed(v, sp, ep->plan->epoch);
-        int64_t watermark = epoch_table_watermark(&ep->plan->readers[u->reader], ep->gathered[u->reader]);
+        int64_t watermark =
+            epoch_table_watermark(&ep->plan->readers[u->reader], ep->gathered[u->reader]);
         if (e == ERR_OK && !v->failed)
             e = view_run_finish(v, sp, watermark, ep->plan->wall_us, silent, &ep->work);
         stat_set(&v->stats->watermark_us, watermark);
@@ -476,9 +502,12 @@ static void apply_step(struct epochs *ep)
     }
     if (e != ERR_OK) {
         struct err_detail why = {0};
-        err_set(&why, e, "%s; the view stands still at what it had (state %lld bytes). Drop it, or make room and create it again",
-                e == ERR_LIMIT ? "its state is at its memory bound" : err_info(e)->text,
-                (long long)stat_get(&v->stats->state_bytes));
+        err_set(
+            &why, e,
+            "%s; the view stands still at what it had (state %lld bytes). Drop it, or make "
+            "room and create it again",
+            e == ERR_LIMIT ? "its state is at its memory bound" : err_info(e)->text,
+            (long long)stat_get(&v->stats->state_bytes));
         view_run_fail(v, e, &why);
     }
 }
@@ -495,13 +524,15 @@ static enum err output_note(struct epochs *ep, struct part *p)
         ep->outputs = grown;
         ep->outputs_cap = cap;
     }
-    ep->outputs[ep->n_outputs++] = (struct output_end){p->topic_number, p->partition, log_end_offset(p->log)};
+    ep->outputs[ep->n_outputs++] =
+        (struct output_end){p->topic_number, p->partition, log_end_offset(p->log)};
     return ERR_OK;
 }
 
-/* Appends what was collected for a partition. When the disk is full it stays collected and the epoch waits. */
-static enum err output_append(struct epochs *ep, uint32_t topic_number, uint32_t partition, struct records *r,
-                              struct err_detail *why)
+/* Appends what was collected for a partition. When the disk is full it stays collected and the
+ * epoch waits. */
+static enum err output_append(struct epochs *ep, uint32_t topic_number, uint32_t partition,
+                              struct records *r, struct err_detail *why)
 {
     TRY(records_finish(r, why));
     if (r->bytes.len == 0)
@@ -517,10 +548,12 @@ static enum err output_append(struct epochs *ep, uint32_t topic_number, uint32_t
 static enum err output_unit(struct epochs *ep, const struct apply_unit *u, struct err_detail *why)
 {
     struct view_run *v = u->view;
-    TRY(output_append(ep, v->rel->topic->number, u->state_partition, &v->partitions[u->state_partition].out, why));
+    TRY(output_append(ep, v->rel->topic->number, u->state_partition,
+                      &v->partitions[u->state_partition].out, why));
     if (v->late == NULL)
         return ERR_OK;
-    return output_append(ep, v->rel->view->late->number, u->state_partition, &v->late[u->state_partition], why);
+    return output_append(ep, v->rel->view->late->number, u->state_partition,
+                         &v->late[u->state_partition], why);
 }
 
 static enum err output_dead(struct epochs *ep, struct err_detail *why)
@@ -529,7 +562,8 @@ static enum err output_dead(struct epochs *ep, struct err_detail *why)
         return ERR_OK;
     if (!ep->dead_taken)
         for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
-            for (const struct dead_letter *d = ep->received[s]->dead_letters; d != NULL; d = d->next)
+            for (const struct dead_letter *d = ep->received[s]->dead_letters; d != NULL;
+                 d = d->next)
                 records_add(&ep->dead, (struct str){0}, d->json, ep->plan->wall_us / 1000, NULL, 0);
     ep->dead_taken = true;
     return output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, why);
@@ -560,7 +594,10 @@ static void finish(struct epochs *ep)
     shard_post(s, 0, &ep->done.call);
 }
 
-static void retry_fire(struct shard_timer *t) { CONTAINER_OF(t, struct epochs, retry)->shard->busy = true; }
+static void retry_fire(struct shard_timer *t)
+{
+    CONTAINER_OF(t, struct epochs, retry)->shard->busy = true;
+}
 
 static void output_step(struct epochs *ep)
 {
@@ -629,12 +666,14 @@ static const struct topic *topic_by_number(const struct catalog *c, uint32_t num
     return NULL;
 }
 
-static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation *rel, bool main, struct reader **out)
+static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation *rel, bool main,
+                           struct reader **out)
 {
     struct reader *r = mem_zalloc(1, sizeof(*r));
     if (r == NULL)
         return ERR_NO_MEMORY;
-    *r = (struct reader){.id = id, .rel_number = rel->number, .main = main, .n_parts = rel->topic->n_partitions};
+    *r = (struct reader){
+        .id = id, .rel_number = rel->number, .main = main, .n_parts = rel->topic->n_partitions};
     list_init(&r->views);
     enum err e = row_decoder_init(&r->decoder, rel);
     r->watermarks = mem_alloc(r->n_parts * sizeof(int64_t));
@@ -652,7 +691,8 @@ static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation
     return ERR_OK;
 }
 
-static enum err view_new(struct epochs *ep, const struct relation *rel, uint32_t reader_id, struct err_detail *why)
+static enum err view_new(struct epochs *ep, const struct relation *rel, uint32_t reader_id,
+                         struct err_detail *why)
 {
     struct reader *r = map_get(&ep->readers, reader_id);
     if (r == NULL)
@@ -705,14 +745,16 @@ static enum err open_new_parts(struct epochs *ep, const struct catalog *c, struc
         const struct topic *topic = c->topics[t];
         for (uint32_t p = 0; p < topic->n_partitions; p++) {
             struct part *part;
-            if (topic_shard(ep->shard->engine, topic, p) == ep->shard->index && part_find(ep->shard, topic->number, p) == NULL)
+            if (topic_shard(ep->shard->engine, topic, p) == ep->shard->index &&
+                part_find(ep->shard, topic->number, p) == NULL)
                 TRY(part_open(ep->shard, topic, p, &part, why));
         }
     }
     return ERR_OK;
 }
 
-enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct epoch_record *record, struct err_detail *why)
+enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct epoch_record *record,
+                      struct err_detail *why)
 {
     TRY(open_new_parts(ep, c, why));
     drop_gone(ep, c);
@@ -741,11 +783,15 @@ void epochs_set_catalog(struct epochs *ep, const struct catalog *c)
     struct err_detail why = {0};
     enum err e = epochs_adopt(ep, c, NULL, &why);
     if (e != ERR_OK)
-        engine_fatal(ep->shard->engine, e, "taking over a catalog change failed: %s; a restart takes it up again",
+        engine_fatal(ep->shard->engine, e,
+                     "taking over a catalog change failed: %s; a restart takes it up again",
                      err_text(e, &why));
 }
 
-struct view_run *epochs_view(struct epochs *ep, uint32_t number) { return map_get(&ep->views, number); }
+struct view_run *epochs_view(struct epochs *ep, uint32_t number)
+{
+    return map_get(&ep->views, number);
+}
 
 enum err epochs_new(struct shard *s, struct epochs **out)
 {

@@ -1,6 +1,7 @@
 /* A shard's part in epochs: reading, splitting, applying. Private to engine/.
  *
- *   IDLE --BEGIN--> SOURCE --all inputs read--> WAIT --END of every shard--> APPLY --all applied--> IDLE (DONE sent)
+ *   IDLE --BEGIN--> SOURCE --all inputs read--> WAIT --END of every shard--> APPLY --all applied-->
+ * IDLE (DONE sent)
  *
  * SOURCE and APPLY do one batch a turn, so that sockets and timers are served in between. */
 #ifndef TIDEMILL_ENGINE_EPOCHS_H
@@ -15,21 +16,24 @@ struct view_run;
 /* What an epoch's steps write to on this shard. */
 struct epoch_work {
     struct shard *shard;
-    struct arena *arena;               /* the epoch's */
-    struct dead_letter **dead_tail;    /* of the list that goes to shard 0 next: with END, later with DONE */
-    struct epoch_end *ends;            /* per target shard */
+    struct arena *arena; /* the epoch's */
+    struct dead_letter *
+        *dead_tail;         /* of the list that goes to shard 0 next: with END, later with DONE */
+    struct epoch_end *ends; /* per target shard */
 };
 
+/* Made and freed by the main thread while no worker runs. */
 enum err epochs_new(struct shard *s, struct epochs **out) MUST_CHECK;
 void epochs_free(struct epochs *ep);
 /* Begins an epoch (from the coordinator's message). */
 void epochs_begin(struct epochs *ep, const struct epoch_plan *plan);
 /* A slice of the epoch under way. */
 void epochs_turn(struct epochs *ep);
-/* Brings partitions, readers and views in line with a catalog version and takes a reference. `record` tells which readers views were
- * on at the last commit (start-up; else NULL). Between epochs. */
-enum err epochs_adopt(struct epochs *ep, const struct catalog *catalog, const struct epoch_record *record,
-                      struct err_detail *why) MUST_CHECK;
+/* Brings partitions, readers and views in line with a catalog version and takes a reference.
+ * `record` tells which readers views were on at the last commit (start-up; else NULL). Between
+ * epochs. */
+enum err epochs_adopt(struct epochs *ep, const struct catalog *catalog,
+                      const struct epoch_record *record, struct err_detail *why) MUST_CHECK;
 /* The same while running; a failure ends the process, since shards would disagree. */
 void epochs_set_catalog(struct epochs *ep, const struct catalog *catalog);
 /* Appends dead letters that came with a DONE (shard 0). */
@@ -38,7 +42,7 @@ void epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list,
 struct view_run *epochs_view(struct epochs *ep, uint32_t number);
 
 /* Adds a dead letter to the epoch; ERR_NO_MEMORY when the arena is full. */
-enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uint32_t partition, int64_t offset,
-                           const char *reason, struct str raw) MUST_CHECK;
+enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uint32_t partition,
+                           int64_t offset, const char *reason, struct str raw) MUST_CHECK;
 
 #endif

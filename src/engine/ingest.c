@@ -1,4 +1,5 @@
-/* Rows in: checked against the table, collected as record batches per partition, appended together. */
+/* Rows in: checked against the table, collected as record batches per partition, appended together.
+ */
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
@@ -12,10 +13,10 @@ struct ingest {
     const struct catalog *catalog;
     const struct relation *table;
     struct row_decoder decoder;
-    struct arena arena;              /* of the row in work */
-    struct buf json;                 /* a row made from columns */
-    struct records *parts;           /* per partition */
-    struct append_request *appends;  /* per partition */
+    struct arena arena;             /* of the row in work */
+    struct buf json;                /* a row made from columns */
+    struct records *parts;          /* per partition */
+    struct append_request *appends; /* per partition */
     uint32_t n_pending;
     uint32_t round_robin;
     uint64_t n_rows;
@@ -25,13 +26,14 @@ struct ingest {
     void *arg;
 };
 
-enum err ingest_open(struct shard *s, const struct relation *table, struct ingest **out, struct err_detail *why)
+enum err ingest_open(struct shard *s, const struct relation *table, struct ingest **out,
+                     struct err_detail *why)
 {
-    bool writable = (table->kind == REL_TABLE || table->kind == REL_RAW_TOPIC) && table->topic != NULL &&
-                    table->topic->kind == TOPIC_USER;
+    bool writable = (table->kind == REL_TABLE || table->kind == REL_RAW_TOPIC) &&
+                    table->topic != NULL && table->topic->kind == TOPIC_USER;
     if (!writable)
-        return err_set(why, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" takes no rows: it is a %s", STR_ARG(table->name),
-                       table->kind == REL_VIEW ? "view" : "system table");
+        return err_set(why, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" takes no rows: it is a %s",
+                       STR_ARG(table->name), table->kind == REL_VIEW ? "view" : "system table");
     struct ingest *in = mem_zalloc(1, sizeof(*in));
     if (in == NULL)
         return ERR_NO_MEMORY;
@@ -42,7 +44,8 @@ enum err ingest_open(struct shard *s, const struct relation *table, struct inges
     buf_init(&in->json, INGEST_BYTES_MAX);
     in->parts = mem_zalloc(n, sizeof(*in->parts));
     in->appends = mem_zalloc(n, sizeof(*in->appends));
-    enum err e = in->parts == NULL || in->appends == NULL ? ERR_NO_MEMORY : row_decoder_init(&in->decoder, table);
+    enum err e = in->parts == NULL || in->appends == NULL ? ERR_NO_MEMORY
+                                                          : row_decoder_init(&in->decoder, table);
     if (e != ERR_OK) {
         mem_free(in->parts);
         mem_free(in->appends);
@@ -59,7 +62,10 @@ enum err ingest_open(struct shard *s, const struct relation *table, struct inges
     return ERR_OK;
 }
 
-uint64_t ingest_rows(const struct ingest *in) { return in->n_rows; }
+uint64_t ingest_rows(const struct ingest *in)
+{
+    return in->n_rows;
+}
 
 size_t ingest_bytes(const struct ingest *in)
 {
@@ -85,13 +91,16 @@ static struct str row_key(const struct ingest *in, const struct batch *row, stru
 static enum err add_row(struct ingest *in, struct str json, struct str key, struct err_detail *why)
 {
     uint32_t n = in->table->topic->n_partitions;
-    uint32_t p = key.ptr != NULL ? (murmur2(key.ptr, key.len) & 0x7fffffff) % n : in->round_robin % n;
+    uint32_t p =
+        key.ptr != NULL ? (murmur2(key.ptr, key.len) & 0x7fffffff) % n : in->round_robin % n;
     struct records *r = &in->parts[p];
     if (in->n_rows == INGEST_ROWS_MAX || r->bytes.len + json.len + key.len + 128 > INGEST_BYTES_MAX)
-        return err_set(why, ERR_TOO_LARGE, "more than %d rows or %d bytes at once: send them in several requests",
+        return err_set(why, ERR_TOO_LARGE,
+                       "more than %d rows or %d bytes at once: send them in several requests",
                        INGEST_ROWS_MAX, INGEST_BYTES_MAX);
     if (json.len + key.len + 128 > (size_t)in->table->topic->batch_bytes_max)
-        return err_set(why, ERR_TOO_LARGE, "the row has %zu bytes, the topic takes %d", json.len, in->table->topic->batch_bytes_max);
+        return err_set(why, ERR_TOO_LARGE, "the row has %zu bytes, the topic takes %d", json.len,
+                       in->table->topic->batch_bytes_max);
     records_add(r, key, json, in->shard->wall_us / 1000, NULL, 0);
     if (r->bytes.failed)
         return ERR_NO_MEMORY;
@@ -110,7 +119,8 @@ enum err ingest_json(struct ingest *in, struct str json, struct err_detail *why)
     return add_row(in, json, row_key(in, row, &in->json), why);
 }
 
-static bool mapped(const struct relation *t, const struct batch *rows, const uint32_t *map, uint32_t column, uint32_t *from)
+static bool mapped(const struct relation *t, const struct batch *rows, const uint32_t *map,
+                   uint32_t column, uint32_t *from)
 {
     (void)t;
     for (uint32_t i = 0; i < rows->n_columns; i++)
@@ -122,7 +132,8 @@ static bool mapped(const struct relation *t, const struct batch *rows, const uin
 }
 
 /* The row as the table's columns, in order; missing ones NULL. */
-static enum err full_row(struct ingest *in, const struct batch *rows, const uint32_t *map, uint32_t row, struct batch **out)
+static enum err full_row(struct ingest *in, const struct batch *rows, const uint32_t *map,
+                         uint32_t row, struct batch **out)
 {
     const struct relation *t = in->table;
     enum type *types = arena_alloc(&in->arena, (t->n_columns + 1) * sizeof(*types));
@@ -145,7 +156,8 @@ static enum err full_row(struct ingest *in, const struct batch *rows, const uint
     return ERR_OK;
 }
 
-static enum err ingest_one(struct ingest *in, const struct batch *rows, const uint32_t *map, uint32_t row, struct err_detail *why)
+static enum err ingest_one(struct ingest *in, const struct batch *rows, const uint32_t *map,
+                           uint32_t row, struct err_detail *why)
 {
     struct batch *b;
     struct buf text;
@@ -172,7 +184,8 @@ static enum err ingest_one(struct ingest *in, const struct batch *rows, const ui
 enum { RAW_KEY_COLUMN = 3, RAW_VALUE_COLUMN = 4 };
 
 /* A raw topic takes key and value; the rest is the log's. */
-static enum err ingest_raw(struct ingest *in, const struct batch *rows, const uint32_t *map, uint32_t row, struct err_detail *why)
+static enum err ingest_raw(struct ingest *in, const struct batch *rows, const uint32_t *map,
+                           uint32_t row, struct err_detail *why)
 {
     struct str field[2] = {{0}, {0}};
     for (uint32_t i = 0; i < rows->n_columns; i++) {
@@ -180,16 +193,19 @@ static enum err ingest_raw(struct ingest *in, const struct batch *rows, const ui
         if (map[i] == RAW_KEY_COLUMN || map[i] == RAW_VALUE_COLUMN)
             field[map[i] - RAW_KEY_COLUMN] = v.null ? (struct str){0} : v.as.s;
         else if (!v.null)
-            return err_set(why, ERR_INVALID_ARGUMENT, "only key and value of a topic can be inserted: the log gives the rest");
+            return err_set(why, ERR_INVALID_ARGUMENT,
+                           "only key and value of a topic can be inserted: the log gives the rest");
     }
     return add_row(in, field[1], field[0], why);
 }
 
-enum err ingest_batch(struct ingest *in, const struct batch *rows, const uint32_t *map, uint32_t *bad_row, struct err_detail *why)
+enum err ingest_batch(struct ingest *in, const struct batch *rows, const uint32_t *map,
+                      uint32_t *bad_row, struct err_detail *why)
 {
     for (uint32_t i = 0; i < rows->n_rows; i++) {
         *bad_row = i;
-        TRY(in->decoder.json != NULL ? ingest_one(in, rows, map, i, why) : ingest_raw(in, rows, map, i, why));
+        TRY(in->decoder.json != NULL ? ingest_one(in, rows, map, i, why)
+                                     : ingest_raw(in, rows, map, i, why));
     }
     return ERR_OK;
 }
@@ -214,14 +230,15 @@ static void append_done(struct append_request *r)
         commit_finish(in);
 }
 
-void ingest_commit(struct ingest *in, void (*done)(void *arg, enum err e, const struct err_detail *why), void *arg)
+void ingest_commit(struct ingest *in,
+                   void (*done)(void *arg, enum err e, const struct err_detail *why), void *arg)
 {
     CHECK(in->n_pending == 0);
     in->done = done;
     in->arg = arg;
     in->err = ERR_OK;
     in->why = (struct err_detail){0};
-    in->n_pending = 1;   /* held until all are sent */
+    in->n_pending = 1; /* held until all are sent */
     for (uint32_t i = 0; i < in->table->topic->n_partitions; i++) {
         struct records *p = &in->parts[i];
         enum err e = records_finish(p, &in->why);
@@ -229,9 +246,14 @@ void ingest_commit(struct ingest *in, void (*done)(void *arg, enum err e, const 
             in->err = e;
         if (p->bytes.len == 0 || in->err != ERR_OK)
             continue;
-        in->appends[i] = (struct append_request){.topic = in->table->topic, .partition = i, .batches = p->bytes.ptr,
-                                                 .n_bytes = p->bytes.len, .n_records = p->n_records,
-                                                 .want_durable = true, .done = append_done, .arg = in};
+        in->appends[i] = (struct append_request){.topic = in->table->topic,
+                                                 .partition = i,
+                                                 .batches = p->bytes.ptr,
+                                                 .n_bytes = p->bytes.len,
+                                                 .n_records = p->n_records,
+                                                 .want_durable = true,
+                                                 .done = append_done,
+                                                 .arg = in};
         in->n_pending++;
         shard_append(in->shard, &in->appends[i]);
     }

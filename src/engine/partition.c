@@ -14,7 +14,7 @@ struct flush_worker {
     struct host_worker *worker, *shard_worker;
     struct ring jobs, done;
     _Atomic bool stop;
-    uint32_t in_flight;               /* jobs pushed and not taken back: the shard's */
+    uint32_t in_flight; /* jobs pushed and not taken back: the shard's */
     struct shard_timer retention;
     struct shard *shard;
 };
@@ -53,7 +53,8 @@ static void topic_config(const struct topic *t, struct log_config *c)
         c->batch_bytes_max = (uint32_t)t->batch_bytes_max;
     c->retention_bytes = t->retention_bytes;
     c->retention_ms = t->retention_ms;
-    c->manual_watermark = t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE || t->kind == TOPIC_DEAD_LETTERS;
+    c->manual_watermark =
+        t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE || t->kind == TOPIC_DEAD_LETTERS;
 }
 
 /* The topic's folder, with a durable name; its partitions' logs make their own below it. */
@@ -68,10 +69,13 @@ static enum err topic_dir(struct engine *e, uint32_t topic_number, struct err_de
         err = host_dir_create(e->host, dir);
     if (err == ERR_OK && !exists)
         err = host_dir_sync(e->host, topics);
-    return err == ERR_OK ? ERR_OK : err_set(why, err, "cannot create the folder %s: %s", dir, err_info(err)->text);
+    return err == ERR_OK
+               ? ERR_OK
+               : err_set(why, err, "cannot create the folder %s: %s", dir, err_info(err)->text);
 }
 
-enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, struct part **out, struct err_detail *why)
+enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, struct part **out,
+                   struct err_detail *why)
 {
     char dir[HOST_PATH_MAX];
     TRY(topic_dir(s->engine, t->number, why));
@@ -81,9 +85,13 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
     struct part *p = mem_zalloc(1, sizeof(*p));
     if (p == NULL)
         return ERR_NO_MEMORY;
-    *p = (struct part){.shard = s, .topic_number = t->number, .partition = partition, .kind = t->kind,
+    *p = (struct part){.shard = s,
+                       .topic_number = t->number,
+                       .partition = partition,
+                       .kind = t->kind,
                        .stats = &engine_topic_stats(s->engine, t->number)->parts[partition],
-                       .keep_from = INT64_MAX, .advance_told = -1};
+                       .keep_from = INT64_MAX,
+                       .advance_told = -1};
     list_init(&p->dirty_link);
     list_init(&p->appends);
     list_init(&p->waits);
@@ -96,10 +104,13 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
         return e;
     }
     if (recovery.quarantined)
-        engine_note(s->engine, "error", "topic %.*s partition %u is damaged from offset %lld on: it is served up to there",
-                    STR_ARG(t->name), partition, (long long)recovery.quarantine_offset);
+        engine_note(
+            s->engine, "error",
+            "topic %.*s partition %u is damaged from offset %lld on: it is served up to there",
+            STR_ARG(t->name), partition, (long long)recovery.quarantine_offset);
     if (recovery.torn_bytes > 0)
-        engine_note(s->engine, "info", "topic %.*s partition %u: cut %llu bytes of an unfinished write",
+        engine_note(s->engine, "info",
+                    "topic %.*s partition %u: cut %llu bytes of an unfinished write",
                     STR_ARG(t->name), partition, (unsigned long long)recovery.torn_bytes);
     part_publish(p);
     *out = p;
@@ -113,7 +124,8 @@ static void advance_done(struct shard *s, struct shard_call *c);
 static void advance_tell(struct part *p)
 {
     int64_t durable = log_durable_offset(p->log);
-    if (p->kind == TOPIC_INTERNAL || p->advance_in_flight || durable == p->advance_told || p->dropped)
+    if (p->kind == TOPIC_INTERNAL || p->advance_in_flight || durable == p->advance_told ||
+        p->dropped)
         return;
     p->advance_told = durable;
     p->advance_in_flight = true;
@@ -124,8 +136,9 @@ static void advance_tell(struct part *p)
 static void part_free(struct part *p)
 {
     if (log_delete(p->log) != ERR_OK)
-        engine_note(p->shard->engine, "warning", "files of dropped topic %u partition %u could not be removed",
-                    p->topic_number, p->partition);
+        engine_note(p->shard->engine, "warning",
+                    "files of dropped topic %u partition %u could not be removed", p->topic_number,
+                    p->partition);
     mem_free(p);
 }
 
@@ -161,8 +174,7 @@ void part_publish(struct part *p)
     stat_set(&p->stats->durable, log_durable_offset(p->log));
     stat_set(&p->stats->end, log_end_offset(p->log));
     atomic_store_explicit(&p->stats->bytes, log_size_bytes(p->log), memory_order_relaxed);
-    LIST_FOR_SAFE(it, next, &p->waits)
-    {
+    LIST_FOR_SAFE (it, next, &p->waits) {
         struct wait_request *r = LIST_ENTRY(it, struct wait_request, link);
         if (hwm > r->offset)
             wait_finish(p, r, ERR_OK);
@@ -186,7 +198,8 @@ static void mark_dirty(struct part *p)
         list_add(&p->shard->dirty, &p->dirty_link);
 }
 
-enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base, struct err_detail *why)
+enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base,
+                     struct err_detail *why)
 {
     TRY(log_append(p->log, batches, n, -1, base, why));
     stat_add(&p->stats->appended_records, n_records);
@@ -213,8 +226,10 @@ static void append_run(struct shard *s, struct shard_call *c)
     }
     bool allowed = p->kind == TOPIC_USER || (p->kind == TOPIC_INTERNAL && r->internal);
     if (!allowed) {
-        append_reply(p, r, err_set(&r->why, ERR_WRONG_OBJECT_TYPE, "topic \"%.*s\" is written by the system alone",
-                                   STR_ARG(r->topic->name)));
+        append_reply(p, r,
+                     err_set(&r->why, ERR_WRONG_OBJECT_TYPE,
+                             "topic \"%.*s\" is written by the system alone",
+                             STR_ARG(r->topic->name)));
         return;
     }
     enum err e = part_append(p, r->batches, r->n_bytes, r->n_records, &r->base_offset, &r->why);
@@ -248,15 +263,16 @@ static void flush_finished(struct part *p)
     p->syncing = false;
     enum err e = log_sync_end(p->log, &p->job.sync);
     if (e != ERR_OK)
-        engine_fatal(p->shard->engine, e, "flushing topic %u partition %u failed: what was not flushed is not acknowledged",
-                     p->topic_number, p->partition);
+        engine_fatal(
+            p->shard->engine, e,
+            "flushing topic %u partition %u failed: what was not flushed is not acknowledged",
+            p->topic_number, p->partition);
     if (p->dropped) {
         part_free_if_unused(p);
         return;
     }
     int64_t durable = log_durable_offset(p->log);
-    LIST_FOR_SAFE(it, next, &p->appends)
-    {
+    LIST_FOR_SAFE (it, next, &p->appends) {
         struct append_request *r = LIST_ENTRY(it, struct append_request, link);
         if (r->base_offset + (int64_t)r->n_records > durable)
             break;
@@ -279,8 +295,7 @@ void parts_turn(struct shard *s)
         flush_finished(job->part);
     }
     bool started = false;
-    LIST_FOR_SAFE(it, next, &s->dirty)
-    {
+    LIST_FOR_SAFE (it, next, &s->dirty) {
         struct part *p = LIST_ENTRY(it, struct part, dirty_link);
         if (p->syncing)
             continue;
@@ -306,7 +321,8 @@ void parts_turn(struct shard *s)
 
 /* ---- reads, waits, offsets ---- */
 
-static struct part *find_or_fail(struct shard *s, const struct topic *t, uint32_t partition, enum err *e)
+static struct part *find_or_fail(struct shard *s, const struct topic *t, uint32_t partition,
+                                 enum err *e)
 {
     struct part *p = part_find(s, t->number, partition);
     *e = p == NULL ? ERR_UNKNOWN_PARTITION : ERR_OK;
@@ -354,8 +370,8 @@ static void wait_run(struct shard *s, struct shard_call *c)
     shard_call_reply(s, c);
 }
 
-/* A wait is over for its caller when the wait, and the cancel if one was sent, have come back. The state is the caller's
- * alone; the owner knows by the link whether the wait is still parked. */
+/* A wait is over for its caller when the wait, and the cancel if one was sent, have come back. The
+ * state is the caller's alone; the owner knows by the link whether the wait is still parked. */
 enum { WAIT_FINISHED = 1, WAIT_CANCELING = 2 };
 
 static void wait_done(struct shard *s, struct shard_call *c)
@@ -393,7 +409,7 @@ static void cancel_done(struct shard *s, struct shard_call *c)
 {
     (void)s;
     struct wait_request *r = CONTAINER_OF(c, struct wait_request, cancel);
-    CHECK(r->state & WAIT_FINISHED);   /* its reply was sent first */
+    CHECK(r->state & WAIT_FINISHED); /* its reply was sent first */
     r->done(r);
 }
 
@@ -447,7 +463,7 @@ void shard_offsets(struct shard *s, struct offset_request *r)
 
 static void part_fail_waiting(struct part *p, enum err e)
 {
-    LIST_FOR_SAFE(it, next, &p->waits)
+    LIST_FOR_SAFE (it, next, &p->waits)
         wait_finish(p, LIST_ENTRY(it, struct wait_request, link), e);
 }
 
@@ -456,8 +472,7 @@ void part_drop(struct part *p)
     map_remove(&p->shard->parts, part_key(p->topic_number, p->partition));
     list_remove(&p->dirty_link);
     part_fail_waiting(p, ERR_UNDEFINED_TABLE);
-    LIST_FOR_SAFE(it, next, &p->appends)
-    {
+    LIST_FOR_SAFE (it, next, &p->appends) {
         list_remove(it);
         append_reply(p, LIST_ENTRY(it, struct append_request, link), ERR_UNDEFINED_TABLE);
     }

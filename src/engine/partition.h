@@ -1,4 +1,5 @@
-/* A shard's partitions: appends, group flushes, reads and waits. Private to engine/; all on the owner's thread. */
+/* A shard's partitions: appends, group flushes, reads and waits. Private to engine/; all on the
+ * owner's thread. */
 #ifndef TIDEMILL_ENGINE_PARTITION_H
 #define TIDEMILL_ENGINE_PARTITION_H
 
@@ -20,16 +21,17 @@ struct part {
     enum topic_kind kind;
     struct part_stats *stats;
     struct list dirty_link;
-    struct list appends;           /* append_request: written, waiting for the flush; ascending */
-    struct list waits;             /* wait_request */
+    struct list appends; /* append_request: written, waiting for the flush; ascending */
+    struct list waits;   /* wait_request */
     struct flush_job job;
     bool syncing;
-    bool dropped;                  /* freed when the flush under way has ended */
-    int64_t keep_from;             /* retention stays below: not processed yet */
-    struct shard_call advance;     /* tells the coordinator of new durable offsets; at most one under way */
+    bool dropped;      /* freed when the flush under way has ended */
+    int64_t keep_from; /* retention stays below: not processed yet */
+    struct shard_call
+        advance; /* tells the coordinator of new durable offsets; at most one under way */
     bool advance_in_flight;
     int64_t advance_told;
-    void (*durable)(struct part *p, void *arg);   /* after each flush; NULL = nobody asks */
+    void (*durable)(struct part *p, void *arg); /* after each flush; NULL = nobody asks */
     void *durable_arg;
 };
 
@@ -41,11 +43,13 @@ static inline uint64_t part_key(uint32_t topic_number, uint32_t partition)
 /* NULL when the partition is not (or no longer) on this shard. */
 struct part *part_find(struct shard *s, uint32_t topic_number, uint32_t partition);
 /* Opens the partition's log and adds it to its shard. Blocks on the disk: start-up and DDL. */
-enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, struct part **out, struct err_detail *why) MUST_CHECK;
+enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, struct part **out,
+                   struct err_detail *why) MUST_CHECK;
 /* Forgets the partition, deletes its files and fails what waits for it. */
 void part_drop(struct part *p);
 /* Appends an epoch's output or a record of the engine's own; flushed like everything else. */
-enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base, struct err_detail *why) MUST_CHECK;
+enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base,
+                     struct err_detail *why) MUST_CHECK;
 /* Publishes offsets to stats and wakes waits, after a watermark moved. */
 void part_publish(struct part *p);
 /* Raises an epoch-written partition's high watermark. */

@@ -1,4 +1,5 @@
-/* The running pipeline and the topics as JSON, for the dashboard. Read from statistics; asks no other shard. */
+/* The running pipeline and the topics as JSON, for the dashboard. Read from statistics; asks no
+ * other shard. */
 #include "engine/engine_int.h"
 #include "wire/json.h"
 
@@ -18,7 +19,8 @@ static void put_time(struct buf *out, const char *member, int64_t us)
         value_print_json(&v, out);
 }
 
-static void put_id(struct buf *out, const char *member, const char *prefix, struct str name, int step)
+static void put_id(struct buf *out, const char *member, const char *prefix, struct str name,
+                   int step)
 {
     struct buf id;
     buf_init(&id, 2 * NAME_BYTES_MAX);
@@ -45,9 +47,13 @@ static void put_source(struct engine *e, const struct relation *rel, struct buf 
     buf_put_str(out, STR(", \"kind\": \"source\", "));
     put_name(out, "label", rel->name);
     bool raw = rel->kind == REL_RAW_TOPIC;
-    buf_printf(out, ", \"rows\": %llu, \"appended\": %llu, \"bytes\": %llu, \"partitions\": %u, \"lag\": %lld, \"dead_letters\": %llu, ",
-               (unsigned long long)(raw ? records : stat_getu(&st->rows_in)), (unsigned long long)records,
-               (unsigned long long)bytes, t->n, (long long)lag, (unsigned long long)stat_getu(&st->dead_letters));
+    buf_printf(
+        out,
+        ", \"rows\": %llu, \"appended\": %llu, \"bytes\": %llu, \"partitions\": %u, \"lag\": "
+        "%lld, \"dead_letters\": %llu, ",
+        (unsigned long long)(raw ? records : stat_getu(&st->rows_in)), (unsigned long long)records,
+        (unsigned long long)bytes, t->n, (long long)lag,
+        (unsigned long long)stat_getu(&st->dead_letters));
     put_time(out, "watermark", stat_get(&st->watermark_us));
     buf_put_str(out, STR(", "));
     struct buf detail;
@@ -92,8 +98,10 @@ static void put_step_text(const struct plan_node *n, struct buf *out)
     buf_deinit(&text);
 }
 
-/* Steps are numbered from the source; steps below the aggregate (and the aggregate) see input rows, those above see changes. */
-static void put_step(struct engine *e, const struct relation *rel, const struct plan_node *n, int step, bool above, struct buf *out)
+/* Steps are numbered from the source; steps below the aggregate (and the aggregate) see input rows,
+ * those above see changes. */
+static void put_step(struct engine *e, const struct relation *rel, const struct plan_node *n,
+                     int step, bool above, struct buf *out)
 {
     const struct relation_stats *st = engine_relation_stats(e, rel->number);
     uint64_t rows = stat_getu(&st->rows_in);
@@ -112,18 +120,22 @@ static void put_step(struct engine *e, const struct relation *rel, const struct 
 
 static void put_view(struct engine *e, const struct relation *rel, struct buf *out)
 {
-    static const char *const statuses[] = {[VIEW_BACKFILLING] = "backfilling", [VIEW_LIVE] = "live", [VIEW_FAILED] = "failed"};
+    static const char *const statuses[] = {
+        [VIEW_BACKFILLING] = "backfilling", [VIEW_LIVE] = "live", [VIEW_FAILED] = "failed"};
     struct relation_stats *st = engine_relation_stats(e, rel->number);
     buf_put_str(out, STR("{"));
     put_id(out, "id", "view", rel->name, -1);
     buf_put_str(out, STR(", \"kind\": \"view\", "));
     put_name(out, "label", rel->name);
-    buf_printf(out, ", \"rows\": %llu, \"rows_in\": %llu, \"groups\": %lld, \"state_bytes\": %lld, \"late_rows\": %llu, \"dead_letters\": %llu, "
-               "\"status\": \"%s\", ",
-               (unsigned long long)stat_getu(&st->rows_out), (unsigned long long)stat_getu(&st->rows_in),
-               (long long)stat_get(&st->groups), (long long)stat_get(&st->state_bytes),
-               (unsigned long long)stat_getu(&st->late_rows), (unsigned long long)stat_getu(&st->dead_letters),
-               statuses[atomic_load(&st->status)]);
+    buf_printf(
+        out,
+        ", \"rows\": %llu, \"rows_in\": %llu, \"groups\": %lld, \"state_bytes\": %lld, "
+        "\"late_rows\": %llu, \"dead_letters\": %llu, "
+        "\"status\": \"%s\", ",
+        (unsigned long long)stat_getu(&st->rows_out), (unsigned long long)stat_getu(&st->rows_in),
+        (long long)stat_get(&st->groups), (long long)stat_get(&st->state_bytes),
+        (unsigned long long)stat_getu(&st->late_rows),
+        (unsigned long long)stat_getu(&st->dead_letters), statuses[atomic_load(&st->status)]);
     if (atomic_load(&st->has_error)) {
         put_name(out, "error", str_of(st->error));
         buf_put_str(out, STR(", "));
@@ -138,7 +150,8 @@ enum { STEPS_SHOWN_MAX = 64 };
 static int view_steps(const struct relation *rel, const struct plan_node **steps)
 {
     int n = 0;
-    for (const struct plan_node *node = rel->view->plan->root; node->input != NULL && n < STEPS_SHOWN_MAX; node = node->input)
+    for (const struct plan_node *node = rel->view->plan->root;
+         node->input != NULL && n < STEPS_SHOWN_MAX; node = node->input)
         steps[n++] = node;
     for (int i = 0; i < n / 2; i++) {
         const struct plan_node *t = steps[i];
@@ -153,7 +166,8 @@ static bool is_source(const struct catalog *c, const struct relation *rel)
     if (rel->kind == REL_TABLE)
         return rel->topic->kind == TOPIC_USER;
     for (uint32_t i = 0; i < c->n_relations; i++)
-        if (c->relations[i]->kind == REL_VIEW && c->relations[i]->view->source->number == rel->number)
+        if (c->relations[i]->kind == REL_VIEW &&
+            c->relations[i]->view->source->number == rel->number)
             return rel->kind == REL_RAW_TOPIC;
     return false;
 }
@@ -213,7 +227,8 @@ void shard_describe_pipeline(struct shard *s, struct buf *out)
     buf_printf(out, "{\"epoch\": %llu, ", (unsigned long long)atomic_load(&s->engine->epoch));
     put_time(out, "time", s->wall_us);
     buf_printf(out, ", \"uptime_s\": %.3f, \"ready\": %s,\n\"nodes\": [",
-               (double)(s->mono_ns - s->engine->started_ns) / 1e9, engine_ready(s->engine) ? "true" : "false");
+               (double)(s->mono_ns - s->engine->started_ns) / 1e9,
+               engine_ready(s->engine) ? "true" : "false");
     put_nodes(s, out);
     buf_put_str(out, STR("],\n\"edges\": ["));
     put_edges(s, out);
@@ -222,10 +237,14 @@ void shard_describe_pipeline(struct shard *s, struct buf *out)
 
 static const char *topic_kind(const struct catalog *c, const struct topic *t)
 {
-    static const char *const names[] = {[TOPIC_USER] = "raw", [TOPIC_CHANGELOG] = "view", [TOPIC_LATE] = "late",
-                                        [TOPIC_DEAD_LETTERS] = "internal", [TOPIC_INTERNAL] = "internal"};
+    static const char *const names[] = {[TOPIC_USER] = "raw",
+                                        [TOPIC_CHANGELOG] = "view",
+                                        [TOPIC_LATE] = "late",
+                                        [TOPIC_DEAD_LETTERS] = "internal",
+                                        [TOPIC_INTERNAL] = "internal"};
     for (uint32_t i = 0; i < c->n_relations; i++)
-        if (t->kind == TOPIC_USER && c->relations[i]->topic == t && c->relations[i]->kind == REL_TABLE)
+        if (t->kind == TOPIC_USER && c->relations[i]->topic == t &&
+            c->relations[i]->kind == REL_TABLE)
             return "table";
     return names[t->kind];
 }
@@ -241,11 +260,16 @@ void shard_describe_topics(struct shard *s, struct buf *out)
         buf_printf(out, ", \"kind\": \"%s\", \"partitions\": [", topic_kind(s->catalog, t));
         for (uint32_t p = 0; p < t->n_partitions; p++) {
             const struct part_stats *ps = &st->parts[p];
-            buf_printf(out, "%s{\"partition\": %u, \"start_offset\": %lld, \"high_watermark\": %lld, \"end_offset\": %lld, \"bytes\": %llu, ",
-                       p == 0 ? "" : ", ", p, (long long)stat_get(&ps->start), (long long)stat_get(&ps->high_watermark),
-                       (long long)stat_get(&ps->end), (unsigned long long)stat_getu(&ps->bytes));
+            buf_printf(
+                out,
+                "%s{\"partition\": %u, \"start_offset\": %lld, \"high_watermark\": %lld, "
+                "\"end_offset\": %lld, \"bytes\": %llu, ",
+                p == 0 ? "" : ", ", p, (long long)stat_get(&ps->start),
+                (long long)stat_get(&ps->high_watermark), (long long)stat_get(&ps->end),
+                (unsigned long long)stat_getu(&ps->bytes));
             put_time(out, "watermark", stat_get(&ps->watermark_us));
-            buf_printf(out, ", \"idle\": %s}", atomic_load_explicit(&ps->idle, memory_order_relaxed) ? "true" : "false");
+            buf_printf(out, ", \"idle\": %s}",
+                       atomic_load_explicit(&ps->idle, memory_order_relaxed) ? "true" : "false");
         }
         buf_put_str(out, STR("]}"));
     }

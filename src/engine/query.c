@@ -1,10 +1,11 @@
 /* Queries: where rows come from, and when. What is done with them is run/stages.h.
  *
  *   ONCE   constant rows, sys.* relations, EXPLAIN
- *   LOG    tables: ranges of each partition up to its high watermark at the start, read by this shard itself
- *   VIEW   state of a view: all shards at one epoch's boundary
+ *   LOG    tables: ranges of each partition up to its high watermark at the start, read by this
+ * shard itself VIEW   state of a view: all shards at one epoch's boundary
  *
- * follow: then the log of the table, or the view's changelog, from exactly there on. Work is cut into slices of one batch a turn. */
+ * follow: then the log of the table, or the view's changelog, from exactly there on. Work is cut
+ * into slices of one batch a turn. */
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
@@ -47,7 +48,10 @@ static void deliver(struct query *q, const struct batch *rows, bool snapshot_end
 {
     void (*done)(void *arg, const struct query_result *r) = q->done;
     q->done = NULL;
-    q->result = (struct query_result){.err = q->err, .why = &q->why, .rows = rows, .snapshot_end = snapshot_end,
+    q->result = (struct query_result){.err = q->err,
+                                      .why = &q->why,
+                                      .rows = rows,
+                                      .snapshot_end = snapshot_end,
                                       .epoch = (int64_t)atomic_load(&q->shard->engine->epoch)};
     done(q->arg, &q->result);
 }
@@ -62,7 +66,10 @@ static void fail(struct query *q, enum err e)
         deliver(q, NULL, false);
 }
 
-static void slice_run(struct shard *s, struct shard_call *c) { shard_call_reply(s, c); }
+static void slice_run(struct shard *s, struct shard_call *c)
+{
+    shard_call_reply(s, c);
+}
 static void step(struct query *q);
 
 static void slice_done(struct shard *s, struct shard_call *c)
@@ -89,7 +96,8 @@ static void step_later(struct query *q)
 static void feed(struct query *q, const struct batch *b, bool chained)
 {
     const struct batch *out = NULL;
-    enum err e = chained ? stages_push_chained(q->stages, b, &out, &q->why) : stages_push(q->stages, b, &out, &q->why);
+    enum err e = chained ? stages_push_chained(q->stages, b, &out, &q->why)
+                         : stages_push(q->stages, b, &out, &q->why);
     if (e != ERR_OK)
         fail(q, e);
     else if (out != NULL && out->n_rows > 0)
@@ -111,14 +119,18 @@ static void feed_end(struct query *q)
 /* ---- LOG ---- */
 
 /* The scan's columns, without copying. */
-static enum err narrow(const struct query *q, const struct batch *in, struct batch *out, struct arena *a)
+static enum err narrow(const struct query *q, const struct batch *in, struct batch *out,
+                       struct arena *a)
 {
     struct column *columns = arena_alloc(a, (q->n_columns + 1) * sizeof(*columns));
     if (columns == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < q->n_columns; i++)
         columns[i] = in->columns[q->columns[i]];
-    *out = (struct batch){.n_rows = in->n_rows, .n_columns = q->n_columns, .columns = columns, .weights = in->weights};
+    *out = (struct batch){.n_rows = in->n_rows,
+                          .n_columns = q->n_columns,
+                          .columns = columns,
+                          .weights = in->weights};
     return ERR_OK;
 }
 
@@ -130,14 +142,17 @@ static void read_back(struct read_request *r)
     if (came_back(q))
         return;
     if (r->err == ERR_OFFSET_OUT_OF_RANGE && p->offset < r->log_start_offset && !q->live) {
-        p->offset = r->log_start_offset;   /* retention was quicker */
+        p->offset = r->log_start_offset; /* retention was quicker */
         step(q);
         return;
     }
     if (r->err != ERR_OK) {
         q->why = r->why;
         if (r->err == ERR_OFFSET_OUT_OF_RANGE)
-            err_set(&q->why, r->err, "this reader is further behind than the log reaches: rows it has not seen were removed");
+            err_set(
+                &q->why, r->err,
+                "this reader is further behind than the log reaches: rows it has not seen "
+                "were removed");
         fail(q, r->err);
         return;
     }
@@ -165,30 +180,38 @@ static void read_back(struct read_request *r)
 
 static void read_start(struct query *q, struct part_read *p)
 {
-    p->read = (struct read_request){.topic = q->rel->topic, .partition = p->partition, .offset = p->offset,
-                                    .bytes_max = QUERY_READ_BYTES, .done = read_back, .arg = p};
+    p->read = (struct read_request){.topic = q->rel->topic,
+                                    .partition = p->partition,
+                                    .offset = p->offset,
+                                    .bytes_max = QUERY_READ_BYTES,
+                                    .done = read_back,
+                                    .arg = p};
     p->reading = true;
     q->in_flight++;
     shard_read(q->shard, &p->read);
 }
 
-static enum err decode_rows(struct query *q, const struct part_read *p, size_t n, struct batch **out)
+static enum err decode_rows(struct query *q, const struct part_read *p, size_t n,
+                            struct batch **out)
 {
     struct batch *b = row_decoder_batch(&q->decoder, (uint32_t)n, &q->batch_arena);
     if (b == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < n; i++) {
         struct err_detail why;
-        enum err e = row_decode(&q->decoder, &q->records[i], p->partition, b, &q->batch_arena, &why);
+        enum err e =
+            row_decode(&q->decoder, &q->records[i], p->partition, b, &q->batch_arena, &why);
         if (e == ERR_NO_MEMORY)
-            return e;   /* others are dead letters, not rows */
+            return e; /* others are dead letters, not rows */
     }
     *out = b;
     return ERR_OK;
 }
 
-/* A change of a view's changelog: the row before (header "before") goes, the row in the value comes. */
-static enum err decode_changes(struct query *q, const struct part_read *p, size_t n, struct batch **out)
+/* A change of a view's changelog: the row before (header "before") goes, the row in the value
+ * comes. */
+static enum err decode_changes(struct query *q, const struct part_read *p, size_t n,
+                               struct batch **out)
 {
     struct batch *b = row_decoder_batch(&q->decoder, (uint32_t)n * 2, &q->batch_arena);
     int64_t *weights = arena_alloc(&q->batch_arena, (n * 2 + 1) * sizeof(*weights));
@@ -220,7 +243,8 @@ static bool range_step(struct query *q, struct part_read *p)
 {
     size_t n = 0;
     int64_t to = q->live ? INT64_MAX : p->end;
-    enum err e = record_reader_next(&q->reading, p->offset, to, q->compress, &q->scratch, q->records, FOLLOW_ROWS_MAX, &n, &q->why);
+    enum err e = record_reader_next(&q->reading, p->offset, to, q->compress, &q->scratch,
+                                    q->records, FOLLOW_ROWS_MAX, &n, &q->why);
     if (e == ERR_OK && n == 0) {
         p->offset = q->read_to;
         q->range_open = false;
@@ -295,7 +319,11 @@ static void follow_step(struct query *q)
         struct part_read *p = &q->parts[i];
         if (p->waiting)
             continue;
-        p->wait = (struct wait_request){.topic = q->rel->topic, .partition = i, .offset = p->offset, .done = wait_back, .arg = p};
+        p->wait = (struct wait_request){.topic = q->rel->topic,
+                                        .partition = i,
+                                        .offset = p->offset,
+                                        .done = wait_back,
+                                        .arg = p};
         p->waiting = true;
         q->in_flight++;
         shard_wait(q->shard, &p->wait);
@@ -344,7 +372,9 @@ static enum err scan_each(void *arg, const struct batch *b)
         return err_set(&sc->why, r.errors[0].err, "%s", r.errors[0].text);
     enum err e = r.batch->n_rows == 0 ? ERR_OK : scan_add(sc, r.batch);
     if (e == ERR_NO_MEMORY)
-        return err_set(&sc->why, ERR_LIMIT, "the view's rows need more than %d bytes of memory: add a WHERE", QUERY_BYTES_MAX);
+        return err_set(&sc->why, ERR_LIMIT,
+                       "the view's rows need more than %d bytes of memory: add a WHERE",
+                       QUERY_BYTES_MAX);
     return e;
 }
 
@@ -419,8 +449,13 @@ static enum err scan_start(struct query *q)
     }
     for (uint32_t i = 0; i < q->n_scans; i++) {
         struct scan_call *sc = &q->scans[i];
-        *sc = (struct scan_call){.query = q, .chain = stages_first_chain(q->stages), .view = q->rel->number,
-                                 .n_columns = q->n_columns, .columns = q->columns, .now_us = q->shard->wall_us, .ends = ends,
+        *sc = (struct scan_call){.query = q,
+                                 .chain = stages_first_chain(q->stages),
+                                 .view = q->rel->number,
+                                 .n_columns = q->n_columns,
+                                 .columns = q->columns,
+                                 .now_us = q->shard->wall_us,
+                                 .ends = ends,
                                  .call = {.run = scan_run, .done = scan_done}};
         arena_init(&sc->arena, QUERY_BYTES_MAX);
         shard_expect(q->shard, &sc->call);
@@ -507,7 +542,8 @@ static enum err values_rows(struct query *q, const struct plan_node *node)
         return ERR_NO_MEMORY;
     for (uint32_t c = 0; c < node->n_columns; c++)
         types[c] = node->columns[c].type;
-    struct batch *b = batch_new(types, node->n_columns, node->n_rows, &q->arena), one = {.n_rows = 1};
+    struct batch *b = batch_new(types, node->n_columns, node->n_rows, &q->arena),
+                 one = {.n_rows = 1};
     if (b == NULL)
         return ERR_NO_MEMORY;
     b->n_rows = node->n_rows;
@@ -540,8 +576,8 @@ static enum err open_log(struct query *q)
         return ERR_NO_MEMORY;
     }
     for (uint32_t i = 0; i < q->n_parts; i++)
-        q->parts[i] = (struct part_read){.query = q, .partition = i, .end = -1,
-                                         .offset = q->source == SOURCE_LOG ? 0 : -1};
+        q->parts[i] = (struct part_read){
+            .query = q, .partition = i, .end = -1, .offset = q->source == SOURCE_LOG ? 0 : -1};
     return row_decoder_init(&q->decoder, q->rel);
 }
 
@@ -564,7 +600,9 @@ static enum err open_scan(struct query *q, const struct plan_node *scan)
         TRY(sys_rows(q->shard, q->rel, &q->arena, &rows));
         TRY(narrow(q, rows, scanned, &q->arena));
         q->once = scanned;
-        return q->follow ? err_set(&q->why, ERR_UNSUPPORTED, "system tables cannot be followed: query them again") : ERR_OK;
+        return q->follow ? err_set(&q->why, ERR_UNSUPPORTED,
+                                   "system tables cannot be followed: query them again")
+                         : ERR_OK;
     }
     bool state = q->rel->kind == REL_VIEW && !q->rel->view->append_only;
     q->source = state ? SOURCE_VIEW : SOURCE_LOG;
@@ -583,8 +621,10 @@ static enum err explain_rows(struct query *q, const struct plan *plan)
         return ERR_NO_MEMORY;
     const char *at = plan->text.ptr, *end = at + plan->text.len;
     while (at < end) {
-        const char *newline = memchr(at, '\n', (size_t)(end - at)), *stop = newline == NULL ? end : newline;
-        struct value v = {.type = TYPE_TEXT, .as.s = arena_str(&q->arena, (struct str){at, (size_t)(stop - at)})};
+        const char *newline = memchr(at, '\n', (size_t)(end - at)),
+                   *stop = newline == NULL ? end : newline;
+        struct value v = {.type = TYPE_TEXT,
+                          .as.s = arena_str(&q->arena, (struct str){at, (size_t)(stop - at)})};
         if (v.as.s.ptr == NULL)
             return ERR_NO_MEMORY;
         column_set(&b->columns[0], b->n_rows++, &v);
@@ -596,22 +636,28 @@ static enum err explain_rows(struct query *q, const struct plan *plan)
 
 static enum err query_build(struct query *q, const struct plan *plan)
 {
-    static const struct column_def line = {.name = {"QUERY PLAN", 10}, .type = TYPE_TEXT, .typmod = -1};
+    static const struct column_def line = {
+        .name = {"QUERY PLAN", 10}, .type = TYPE_TEXT, .typmod = -1};
     static const struct plan_node lines = {.kind = PLAN_VALUES, .n_columns = 1, .columns = &line};
     bool explain = plan->kind == STMT_EXPLAIN;
     const struct plan_node *source;
-    TRY(stages_new(explain ? &lines : plan->root, QUERY_BYTES_MAX, q->shard->wall_us, &q->stages, &source, &q->why));
+    TRY(stages_new(explain ? &lines : plan->root, QUERY_BYTES_MAX, q->shard->wall_us, &q->stages,
+                   &source, &q->why));
     if (q->follow && !stages_streaming(q->stages))
-        return err_set(&q->why, ERR_UNSUPPORTED,
-                       "only a selection of one table's or view's rows can be followed: put the rest into a materialized view");
+        return err_set(
+            &q->why, ERR_UNSUPPORTED,
+            "only a selection of one table's or view's rows can be followed: put the rest "
+            "into a materialized view");
     if (explain)
         return explain_rows(q, plan);
     if (source->kind == PLAN_VALUES)
-        return q->follow ? err_set(&q->why, ERR_UNSUPPORTED, "constant rows cannot be followed") : values_rows(q, source);
+        return q->follow ? err_set(&q->why, ERR_UNSUPPORTED, "constant rows cannot be followed")
+                         : values_rows(q, source);
     return open_scan(q, source);
 }
 
-enum err query_open(struct shard *s, const struct plan *plan, bool follow, struct query **out, struct err_detail *why)
+enum err query_open(struct shard *s, const struct plan *plan, bool follow, struct query **out,
+                    struct err_detail *why)
 {
     struct query *q = mem_zalloc(1, sizeof(*q));
     if (q == NULL)

@@ -7,27 +7,27 @@
 #include "run/stages.h"
 
 enum {
-    QUERY_BYTES_MAX = 256 << 20,         /* sorts, groups, a view's rows: each */
+    QUERY_BYTES_MAX = 256 << 20, /* sorts, groups, a view's rows: each */
     QUERY_READ_BYTES = 256 << 10,
-    FOLLOW_ROWS_MAX = BATCH_ROWS_MAX / 2,   /* a change is up to two rows */
+    FOLLOW_ROWS_MAX = BATCH_ROWS_MAX / 2, /* a change is up to two rows */
 };
 
 /* A view's rows from one shard. */
 struct scan_call {
     struct shard_call call;
     struct query *query;
-    const struct chain *chain;           /* run where the rows are */
+    const struct chain *chain; /* run where the rows are */
     uint32_t view;
     uint32_t n_columns;
-    const uint32_t *columns;             /* of the view that the scan reads */
+    const uint32_t *columns; /* of the view that the scan reads */
     int64_t now_us;
-    struct arena arena;                  /* made by the shard, the query's from the reply on */
+    struct arena arena; /* made by the shard, the query's from the reply on */
     const struct batch **batches;
     uint32_t n, cap;
     enum err err;
     struct err_detail why;
     uint64_t epoch;
-    int64_t *ends;                       /* per changelog partition, where changes go on; the shard fills its own */
+    int64_t *ends; /* per changelog partition, where changes go on; the shard fills its own */
 };
 
 /* One partition being read. */
@@ -35,7 +35,7 @@ struct part_read {
     struct query *query;
     uint32_t partition;
     int64_t offset;
-    int64_t end;                         /* snapshot up to here; -1 = not known yet */
+    int64_t end; /* snapshot up to here; -1 = not known yet */
     struct read_request read;
     struct wait_request wait;
     bool reading, waiting, ready;
@@ -46,13 +46,13 @@ enum query_source { SOURCE_ONCE, SOURCE_LOG, SOURCE_VIEW, SOURCE_DONE };
 struct query {
     struct shard *shard;
     const struct catalog *catalog;
-    const struct relation *rel;          /* of the scan; NULL without one */
+    const struct relation *rel; /* of the scan; NULL without one */
     struct stages *stages;
-    struct arena arena;                  /* lives as long as the query */
+    struct arena arena; /* lives as long as the query */
     uint32_t n_columns;
-    const uint32_t *columns;             /* of the relation that the scan reads */
+    const uint32_t *columns; /* of the relation that the scan reads */
     enum query_source source;
-    bool follow, live;                   /* live: the snapshot is over */
+    bool follow, live; /* live: the snapshot is over */
     bool snapshot_told;
     bool input_done, failed, closed, stepping;
     enum err err;
@@ -60,8 +60,8 @@ struct query {
     struct query_result result;
     void (*done)(void *arg, const struct query_result *r);
     void *arg;
-    struct shard_call slice;             /* to go on in a later turn */
-    uint32_t in_flight;                  /* calls that will come back: the query outlives them */
+    struct shard_call slice; /* to go on in a later turn */
+    uint32_t in_flight;      /* calls that will come back: the query outlives them */
     /* SOURCE_ONCE */
     struct batch *once;
     /* SOURCE_LOG, and following a view's changelog */
@@ -73,7 +73,7 @@ struct query {
     struct record_reader_state reading;
     int64_t read_to;
     bool range_open;
-    struct arena batch_arena;            /* the rows in work */
+    struct arena batch_arena; /* the rows in work */
     struct kafka_record *records;
     /* SOURCE_VIEW */
     struct scan_call *scans;
@@ -83,6 +83,7 @@ struct query {
 };
 
 /* The rows of a sys.* relation. */
-enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a, struct batch **out) MUST_CHECK;
+enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a,
+                  struct batch **out) MUST_CHECK;
 
 #endif

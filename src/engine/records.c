@@ -4,10 +4,10 @@
 #include "base/mem.h"
 #include "wire/json.h"
 
-enum { RAW_BYTES_MAX = 64 << 10 };   /* of a dead letter's raw: the log still has the whole record */
+enum { RAW_BYTES_MAX = 64 << 10 }; /* of a dead letter's raw: the log still has the whole record */
 
-enum err record_append(struct shard *s, struct part *p, struct str key, struct str value, int64_t *end,
-                       struct err_detail *why)
+enum err record_append(struct shard *s, struct part *p, struct str key, struct str value,
+                       int64_t *end, struct err_detail *why)
 {
     struct buf bytes;
     buf_init(&bytes, RECORDS_BYTES_MAX);
@@ -29,7 +29,10 @@ void records_init(struct records *r)
     buf_init(&r->bytes, RECORDS_BYTES_MAX);
 }
 
-void records_deinit(struct records *r) { buf_deinit(&r->bytes); }
+void records_deinit(struct records *r)
+{
+    buf_deinit(&r->bytes);
+}
 
 void records_add(struct records *r, struct str key, struct str value, int64_t timestamp_ms,
                  const struct kafka_header *headers, size_t n_headers)
@@ -53,7 +56,8 @@ enum err records_finish(struct records *r, struct err_detail *why)
         r->open = false;
         TRY(kafka_batch_finish(&r->writer, COMPRESS_NONE, NULL, NULL, why));
     }
-    return r->bytes.failed ? err_set(why, ERR_LIMIT, "more than %d bytes for one partition at once", RECORDS_BYTES_MAX)
+    return r->bytes.failed ? err_set(why, ERR_LIMIT, "more than %d bytes for one partition at once",
+                                     RECORDS_BYTES_MAX)
                            : ERR_OK;
 }
 
@@ -66,7 +70,8 @@ void records_clear(struct records *r, size_t keep_bytes)
     r->n_records = 0;
 }
 
-static void member_json(const struct column_def *def, const struct column *c, uint32_t row, struct buf *out)
+static void member_json(const struct column_def *def, const struct column *c, uint32_t row,
+                        struct buf *out)
 {
     json_write_string(out, def->name);
     buf_put_str(out, STR(": "));
@@ -77,7 +82,8 @@ static void member_json(const struct column_def *def, const struct column *c, ui
         value_print_json(&v, out);
 }
 
-void row_json(const struct column_def *defs, const struct column *columns, uint32_t n_columns, uint32_t row, struct buf *out)
+void row_json(const struct column_def *defs, const struct column *columns, uint32_t n_columns,
+              uint32_t row, struct buf *out)
 {
     buf_put_u8(out, '{');
     for (uint32_t i = 0; i < n_columns; i++) {
@@ -88,8 +94,8 @@ void row_json(const struct column_def *defs, const struct column *columns, uint3
     buf_put_u8(out, '}');
 }
 
-void row_json_some(const struct column_def *defs, const struct column *columns, const uint32_t *which, uint32_t n_which,
-                   uint32_t row, struct buf *out)
+void row_json_some(const struct column_def *defs, const struct column *columns,
+                   const uint32_t *which, uint32_t n_which, uint32_t row, struct buf *out)
 {
     buf_put_u8(out, '{');
     for (uint32_t i = 0; i < n_which; i++) {
@@ -124,14 +130,15 @@ static void put_lossy(struct buf *out, struct str raw)
     buf_deinit(&clean);
 }
 
-void dead_letter_json(struct str table, struct str topic, uint32_t partition, int64_t offset, int64_t at_us,
-                      const char *reason, struct str raw, struct buf *out)
+void dead_letter_json(struct str table, struct str topic, uint32_t partition, int64_t offset,
+                      int64_t at_us, const char *reason, struct str raw, struct buf *out)
 {
     buf_put_str(out, STR("{\"table_name\": "));
     json_write_string(out, table);
     buf_put_str(out, STR(", \"topic\": "));
     json_write_string(out, topic);
-    buf_printf(out, ", \"partition\": %u, \"offset\": %lld, \"at\": ", partition, (long long)offset);
+    buf_printf(out, ", \"partition\": %u, \"offset\": %lld, \"at\": ", partition,
+               (long long)offset);
     struct value at = {.type = TYPE_TIMESTAMPTZ, .as.i8 = at_us};
     value_print_json(&at, out);
     buf_put_str(out, STR(", \"reason\": "));

@@ -1,4 +1,5 @@
-/* Records that the engine itself writes: rows as JSON, single records for its internal topics. Private to engine/. */
+/* Records that the engine itself writes: rows as JSON, single records for its internal topics.
+ * Private to engine/. */
 #ifndef TIDEMILL_ENGINE_RECORDS_H
 #define TIDEMILL_ENGINE_RECORDS_H
 
@@ -6,17 +7,19 @@
 #include "wire/kafka_batch.h"
 
 enum {
-    RECORD_BATCH_BYTES_TARGET = 256 << 10,   /* a batch is finished at this size */
-    RECORDS_BYTES_MAX = 1 << 30,             /* waiting to be appended to one partition */
+    RECORD_BATCH_BYTES_TARGET = 256 << 10, /* a batch is finished at this size */
+    RECORDS_BYTES_MAX = 1 << 30,           /* waiting to be appended to one partition */
 };
 
-/* Appends one record; `end` receives the offset behind it. Durable after the partition's next flush. */
-enum err record_append(struct shard *s, struct part *p, struct str key, struct str value, int64_t *end,
-                       struct err_detail *why) MUST_CHECK;
+/* Appends one record; `end` receives the offset behind it. Durable after the partition's next
+ * flush. */
+enum err record_append(struct shard *s, struct part *p, struct str key, struct str value,
+                       int64_t *end, struct err_detail *why) MUST_CHECK;
 
-/* Collects records for one partition and appends them in batches. Zero-initialise with records_init. */
+/* Collects records for one partition and appends them in batches. Zero-initialise with
+ * records_init. */
 struct records {
-    struct buf bytes;                /* finished batches and the one in work */
+    struct buf bytes; /* finished batches and the one in work */
     struct kafka_batch_writer writer;
     bool open;
     uint32_t n_records;
@@ -32,13 +35,14 @@ enum err records_finish(struct records *r, struct err_detail *why) MUST_CHECK;
 void records_clear(struct records *r, size_t keep_bytes);
 
 /* Appends row `row` of a batch as a JSON object with the given column names. */
-void row_json(const struct column_def *defs, const struct column *columns, uint32_t n_columns, uint32_t row, struct buf *out);
+void row_json(const struct column_def *defs, const struct column *columns, uint32_t n_columns,
+              uint32_t row, struct buf *out);
 /* The same with only the columns `which`. */
-void row_json_some(const struct column_def *defs, const struct column *columns, const uint32_t *which, uint32_t n_which,
-                   uint32_t row, struct buf *out);
+void row_json_some(const struct column_def *defs, const struct column *columns,
+                   const uint32_t *which, uint32_t n_which, uint32_t row, struct buf *out);
 
 /* A row for sys.dead_letters. `raw` may be any bytes; invalid UTF-8 is replaced. */
-void dead_letter_json(struct str table, struct str topic, uint32_t partition, int64_t offset, int64_t at_us,
-                      const char *reason, struct str raw, struct buf *out);
+void dead_letter_json(struct str table, struct str topic, uint32_t partition, int64_t offset,
+                      int64_t at_us, const char *reason, struct str raw, struct buf *out);
 
 #endif

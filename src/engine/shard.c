@@ -9,12 +9,30 @@
 
 enum call_state { CALL_REQUEST = 1, CALL_REPLY, CALL_POST };
 
-uint32_t shard_index(const struct shard *s) { return s->index; }
-struct engine *shard_engine(struct shard *s) { return s->engine; }
-struct host_worker *shard_worker(struct shard *s) { return s->worker; }
-int64_t shard_mono_ns(struct shard *s) { return s->mono_ns; }
-int64_t shard_wall_us(struct shard *s) { return s->wall_us; }
-const struct catalog *shard_catalog(struct shard *s) { return s->catalog; }
+uint32_t shard_index(const struct shard *s)
+{
+    return s->index;
+}
+struct engine *shard_engine(struct shard *s)
+{
+    return s->engine;
+}
+struct host_worker *shard_worker(struct shard *s)
+{
+    return s->worker;
+}
+int64_t shard_mono_ns(struct shard *s)
+{
+    return s->mono_ns;
+}
+int64_t shard_wall_us(struct shard *s)
+{
+    return s->wall_us;
+}
+const struct catalog *shard_catalog(struct shard *s)
+{
+    return s->catalog;
+}
 
 /* ---- calls ---- */
 
@@ -213,7 +231,8 @@ static void timers_fire(struct shard *s)
 
 /* ---- sockets and services ---- */
 
-enum err shard_watch(struct shard *s, struct host_socket *sock, uint32_t interest, struct shard_io *io)
+enum err shard_watch(struct shard *s, struct host_socket *sock, uint32_t interest,
+                     struct shard_io *io)
 {
     return host_watch(s->worker, sock, interest, io);
 }
@@ -225,19 +244,22 @@ void shard_unwatch(struct shard *s, struct shard_io *io)
             s->events[i].tag = NULL;
 }
 
-void shard_service_add(struct shard *s, struct shard_service *sv) { list_add(&s->services, &sv->link); }
+void shard_service_add(struct shard *s, struct shard_service *sv)
+{
+    list_add(&s->services, &sv->link);
+}
 
 static void services_turn(struct shard *s)
 {
-    LIST_FOR_SAFE(it, next, &s->services)
-    {
+    LIST_FOR_SAFE (it, next, &s->services) {
         struct shard_service *sv = LIST_ENTRY(it, struct shard_service, link);
         if (sv->turn != NULL)
             sv->turn(sv, s);
     }
 }
 
-/* Last registered first, so that a service may use those it was built on; each is off the list when it is stopped. */
+/* Last registered first, so that a service may use those it was built on; each is off the list when
+ * it is stopped. */
 static void services_stop(struct shard *s)
 {
     while (!list_empty(&s->services)) {
@@ -269,8 +291,9 @@ static void poll_events(struct shard *s)
     s->n_events = s->event_at = 0;
 }
 
-/* Stopping: services close, what is under way finishes, then all shards leave together, because each may still be asked by
- * another until that one has nothing outstanding. Returns false when this shard may end. */
+/* Stopping: services close, what is under way finishes, then all shards leave together, because
+ * each may still be asked by another until that one has nothing outstanding. Returns false when
+ * this shard may end. */
 static bool stop_step(struct shard *s)
 {
     struct engine *e = s->engine;

@@ -1,9 +1,11 @@
 /* A shard's inside: its loop, its queues to other shards, its timers. Private to engine/.
  *
- *   turn:  poll sockets -> inbox of every other shard -> own calls -> timers -> services -> epoch slice -> flushes
+ *   turn:  poll sockets -> inbox of every other shard -> own calls -> timers -> services -> epoch
+ * slice -> flushes
  *
- * Calls travel through one SPSC ring per ordered pair of shards; a full ring spills into the sender's `outbox`, a list of
- * caller-owned structs that needs no memory. Order between two shards is kept. */
+ * Calls travel through one SPSC ring per ordered pair of shards; a full ring spills into the
+ * sender's `outbox`, a list of caller-owned structs that needs no memory. Order between two shards
+ * is kept. */
 #ifndef TIDEMILL_ENGINE_SHARD_H
 #define TIDEMILL_ENGINE_SHARD_H
 
@@ -36,38 +38,42 @@ struct shard {
 
     struct call_queue outbox[SHARDS_MAX];
     struct call_queue local;
-    uint64_t outstanding;             /* calls sent and not done */
+    uint64_t outstanding; /* calls sent and not done */
 
     struct host_event events[HOST_EVENTS_MAX];
     size_t n_events, event_at;
-    struct shard_timer **timers;      /* binary heap by at_ns */
+    struct shard_timer **timers; /* binary heap by at_ns */
     uint32_t n_timers, timers_cap;
     struct list services;
 
-    struct map parts;                 /* part_key(topic number, partition) -> struct part */
-    struct list dirty;                /* parts with bytes to flush */
+    struct map parts;  /* part_key(topic number, partition) -> struct part */
+    struct list dirty; /* parts with bytes to flush */
     struct flush_worker *flush;
 
-    struct epochs *epochs;            /* readers, views, the epoch in work */
-    struct coordinator *coordinator;  /* shard 0 only */
-    struct ddl *ddl;                  /* shard 0 only */
+    struct epochs *epochs;           /* readers, views, the epoch in work */
+    struct coordinator *coordinator; /* shard 0 only */
+    struct ddl *ddl;                 /* shard 0 only */
 
     enum { SHARD_RUNNING, SHARD_STOPPING, SHARD_ARRIVED } phase;
     int64_t stop_at_ns;
-    bool busy;                        /* more work waits: do not block in poll */
+    bool busy; /* more work waits: do not block in poll */
 };
 
+/* The worker's turn (`arg` is the shard). Init and deinit: main thread, while no worker runs. */
 bool shard_turn(void *arg);
 enum err shard_init(struct shard *s, struct engine *e, uint32_t index) MUST_CHECK;
 void shard_deinit(struct shard *s);
-/* A message that nobody answers: `run` on the target, which then owns the struct until it says otherwise. */
+/* A message that nobody answers: `run` on the target, which then owns the struct until it says
+ * otherwise. */
 void shard_post(struct shard *from, uint32_t target, struct shard_call *c);
 
-/* For a call that another shard will send on this one's behalf: shard_expect here, shard_forward there; the reply comes here. */
+/* For a call that another shard will send on this one's behalf: shard_expect here, shard_forward
+ * there; the reply comes here. */
 void shard_expect(struct shard *origin, struct shard_call *c);
 void shard_forward(struct shard *via, uint32_t target, struct shard_call *c);
 
-static inline uint32_t topic_shard(const struct engine *e, const struct topic *t, uint32_t partition)
+static inline uint32_t topic_shard(const struct engine *e, const struct topic *t,
+                                   uint32_t partition)
 {
     return (t->placement + partition) % engine_shards(e);
 }

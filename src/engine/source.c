@@ -16,7 +16,10 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < rel->n_columns; i++) {
         const struct column_def *c = &rel->columns[i];
-        fields[i] = (struct json_field){.name = c->name, .type = c->type, .typmod = c->typmod, .not_null = c->not_null,
+        fields[i] = (struct json_field){.name = c->name,
+                                        .type = c->type,
+                                        .typmod = c->typmod,
+                                        .not_null = c->not_null,
                                         .wanted = true};
     }
     enum err e = json_decoder_new(fields, rel->n_columns, &d->json);
@@ -24,12 +27,17 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
     return e;
 }
 
-void row_decoder_deinit(struct row_decoder *d) { json_decoder_free(d->json); }
+void row_decoder_deinit(struct row_decoder *d)
+{
+    json_decoder_free(d->json);
+}
 
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a)
 {
-    static const enum type raw[RAW_COLUMNS] = {TYPE_INT4, TYPE_INT8, TYPE_TIMESTAMPTZ, TYPE_TEXT, TYPE_TEXT, TYPE_JSONB};
-    return d->json != NULL ? json_decoder_batch(d->json, rows, a) : batch_new(raw, RAW_COLUMNS, rows, a);
+    static const enum type raw[RAW_COLUMNS] = {TYPE_INT4, TYPE_INT8, TYPE_TIMESTAMPTZ,
+                                               TYPE_TEXT, TYPE_TEXT, TYPE_JSONB};
+    return d->json != NULL ? json_decoder_batch(d->json, rows, a)
+                           : batch_new(raw, RAW_COLUMNS, rows, a);
 }
 
 /* Text that is not UTF-8 has no place in a text column: NULL. */
@@ -40,7 +48,8 @@ static void put_text(struct column *c, uint32_t row, struct str s)
     column_str(c)[row] = null ? (struct str){"", 0} : s;
 }
 
-static enum err raw_headers(const struct kafka_record *rec, struct column *c, uint32_t row, struct arena *a)
+static enum err raw_headers(const struct kafka_record *rec, struct column *c, uint32_t row,
+                            struct arena *a)
 {
     c->nulls[row] = rec->n_headers == 0;
     column_str(c)[row] = (struct str){"", 0};
@@ -74,7 +83,8 @@ static enum err raw_headers(const struct kafka_record *rec, struct column *c, ui
     return e == ERR_NO_MEMORY || (e == ERR_OK && v.as.s.ptr == NULL) ? ERR_NO_MEMORY : ERR_OK;
 }
 
-static enum err raw_decode(const struct kafka_record *rec, uint32_t partition, struct batch *b, struct arena *a)
+static enum err raw_decode(const struct kafka_record *rec, uint32_t partition, struct batch *b,
+                           struct arena *a)
 {
     uint32_t row = b->n_rows;
     column_i4(&b->columns[RAW_PARTITION])[row] = (int32_t)partition;
@@ -86,28 +96,33 @@ static enum err raw_decode(const struct kafka_record *rec, uint32_t partition, s
     return raw_headers(rec, &b->columns[RAW_HEADERS], row, a);
 }
 
-/* The far future is measured from the record's own timestamp, so that a replay years later decides alike. */
-static enum err check_event_time(const struct relation *rel, const struct kafka_record *rec, const struct batch *b,
-                                 struct err_detail *why)
+/* The far future is measured from the record's own timestamp, so that a replay years later decides
+ * alike. */
+static enum err check_event_time(const struct relation *rel, const struct kafka_record *rec,
+                                 const struct batch *b, struct err_detail *why)
 {
     const struct column_def *def = &rel->columns[rel->event_time];
     const struct column *c = &b->columns[rel->event_time];
     if (column_is_null(c, b->n_rows))
-        return err_set(why, ERR_NULL_VIOLATION, "column \"%.*s\": the event time is missing", STR_ARG(def->name));
+        return err_set(why, ERR_NULL_VIOLATION, "column \"%.*s\": the event time is missing",
+                       STR_ARG(def->name));
     int64_t ts = column_i8(c)[b->n_rows];
     if (ts == INT64_MIN || ts == INT64_MAX)
-        return err_set(why, ERR_DATETIME_RANGE, "column \"%.*s\": the event time is infinite", STR_ARG(def->name));
+        return err_set(why, ERR_DATETIME_RANGE, "column \"%.*s\": the event time is infinite",
+                       STR_ARG(def->name));
     if (rel->future_us_max == 0 || rec->timestamp < 0 || rec->timestamp > INT64_MAX / 2000)
         return ERR_OK;
     if (ts / 1000 - rec->timestamp > rel->future_us_max / 1000)
-        return err_set(why, ERR_FUTURE_EVENT_TIME,
-                       "column \"%.*s\": the event time is more than max_future (%lld s) after the record was sent",
-                       STR_ARG(def->name), (long long)(rel->future_us_max / 1000000));
+        return err_set(
+            why, ERR_FUTURE_EVENT_TIME,
+            "column \"%.*s\": the event time is more than max_future (%lld s) after the "
+            "record was sent",
+            STR_ARG(def->name), (long long)(rel->future_us_max / 1000000));
     return ERR_OK;
 }
 
-enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition, struct batch *b, struct arena *a,
-                    struct err_detail *why)
+enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
+                    struct batch *b, struct arena *a, struct err_detail *why)
 {
     if (d->json == NULL)
         TRY(raw_decode(rec, partition, b, a));
@@ -150,7 +165,8 @@ static struct buf *scratch_take(struct scratch_pool *p)
     return p->bufs[p->used++];
 }
 
-enum err record_reader_load(struct record_reader_state *r, const struct log_range *range, struct arena *a)
+enum err record_reader_load(struct record_reader_state *r, const struct log_range *range,
+                            struct arena *a)
 {
     char *bytes = arena_alloc(a, range->len);
     if (bytes == NULL)
@@ -162,8 +178,8 @@ enum err record_reader_load(struct record_reader_state *r, const struct log_rang
 }
 
 /* Opens the next batch of the run; false at its end. A transaction's marker has no records. */
-static enum err next_batch(struct record_reader_state *r, struct compress *c, struct scratch_pool *pool, bool *opened,
-                           struct err_detail *why)
+static enum err next_batch(struct record_reader_state *r, struct compress *c,
+                           struct scratch_pool *pool, bool *opened, struct err_detail *why)
 {
     *opened = false;
     struct kafka_batch header;
@@ -172,7 +188,7 @@ static enum err next_batch(struct record_reader_state *r, struct compress *c, st
         if (e == ERR_OK && header.bytes > r->run.len)
             e = err_set(why, ERR_BAD_RECORD_BATCH, "a record batch is cut off");
         if (e != ERR_OK) {
-            r->run.len = 0;   /* nothing behind it can be found */
+            r->run.len = 0; /* nothing behind it can be found */
             return e;
         }
         struct str bytes = {r->run.ptr, header.bytes};
@@ -189,8 +205,9 @@ static enum err next_batch(struct record_reader_state *r, struct compress *c, st
     return ERR_OK;
 }
 
-enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to, struct compress *c, struct scratch_pool *pool,
-                            struct kafka_record *out, size_t max, size_t *n, struct err_detail *why)
+enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to,
+                            struct compress *c, struct scratch_pool *pool, struct kafka_record *out,
+                            size_t max, size_t *n, struct err_detail *why)
 {
     *n = 0;
     while (*n < max) {

@@ -1,4 +1,5 @@
-/* Reading a table's partitions for an epoch: log bytes -> records -> column batches. Private to engine/. */
+/* Reading a table's partitions for an epoch: log bytes -> records -> column batches. Private to
+ * engine/. */
 #ifndef TIDEMILL_ENGINE_SOURCE_H
 #define TIDEMILL_ENGINE_SOURCE_H
 
@@ -10,16 +11,17 @@ enum { READ_BYTES_MAX = 512 << 10, SCRATCHES_MAX = 4096 };
 
 /* Turns records of one relation into rows. One thread at a time. */
 struct row_decoder {
-    const struct relation *rel;      /* refreshed by the owner */
-    struct json_decoder *json;       /* NULL for raw topics */
+    const struct relation *rel; /* refreshed by the owner */
+    struct json_decoder *json;  /* NULL for raw topics */
 };
 enum err row_decoder_init(struct row_decoder *d, const struct relation *rel) MUST_CHECK;
 void row_decoder_deinit(struct row_decoder *d);
 /* A batch for up to `rows` rows. NULL when the arena is full. */
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a);
-/* Decodes a record into row b->n_rows and counts it. Errors say why the row is refused, event time rules included; then nothing is added. */
-enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition, struct batch *b, struct arena *a,
-                    struct err_detail *why) MUST_CHECK;
+/* Decodes a record into row b->n_rows and counts it. Errors say why the row is refused, event time
+ * rules included; then nothing is added. */
+enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
+                    struct batch *b, struct arena *a, struct err_detail *why) MUST_CHECK;
 
 /* Buffers for decompressed batches, which live as long as rows borrow from them. */
 struct scratch_pool {
@@ -30,16 +32,20 @@ struct scratch_pool {
 void scratch_reset(struct scratch_pool *p, size_t keep_bytes);
 void scratch_deinit(struct scratch_pool *p);
 
-/* Iterates over the records of consecutive ranges of one partition. Caller-owned, zero-initialised. */
+/* Iterates over the records of consecutive ranges of one partition. Caller-owned, zero-initialised.
+ */
 struct record_reader_state {
-    struct str run;                  /* batches not opened yet */
+    struct str run; /* batches not opened yet */
     struct kafka_records it;
     bool in_batch;
 };
 /* Copies a range of the log into the arena and makes it the run to iterate over. */
-enum err record_reader_load(struct record_reader_state *r, const struct log_range *range, struct arena *a) MUST_CHECK;
-/* Up to `max` records with from <= offset < to; 0 at the end of the run. ERR_BAD_RECORD_BATCH for a damaged batch, which is skipped. */
-enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to, struct compress *c, struct scratch_pool *pool,
-                            struct kafka_record *out, size_t max, size_t *n, struct err_detail *why) MUST_CHECK;
+enum err record_reader_load(struct record_reader_state *r, const struct log_range *range,
+                            struct arena *a) MUST_CHECK;
+/* Up to `max` records with from <= offset < to; 0 at the end of the run. ERR_BAD_RECORD_BATCH for a
+ * damaged batch, which is skipped. */
+enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to,
+                            struct compress *c, struct scratch_pool *pool, struct kafka_record *out,
+                            size_t max, size_t *n, struct err_detail *why) MUST_CHECK;
 
 #endif

@@ -1,5 +1,6 @@
-/* What the system knows of itself: the rows of sys.*, the metrics, the running pipeline. All of it is read from the catalog and
- * from statistics that shards publish; nothing is asked of another shard. */
+/* What the system knows of itself: the rows of sys.*, the metrics, the running pipeline. All of it
+ * is read from the catalog and from statistics that shards publish; nothing is asked of another
+ * shard. */
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/query_int.h"
@@ -29,7 +30,10 @@ static const char *topic_kind_name(const struct catalog *c, const struct topic *
 
 static const char *relation_kind_name(const struct relation *r)
 {
-    return r->kind == REL_VIEW ? "view" : r->kind == REL_SYSTEM ? "system" : r->kind == REL_RAW_TOPIC ? "topic" : "table";
+    return r->kind == REL_VIEW        ? "view"
+           : r->kind == REL_SYSTEM    ? "system"
+           : r->kind == REL_RAW_TOPIC ? "topic"
+                                      : "table";
 }
 
 static const char *view_status_name(const struct relation_stats *s)
@@ -66,9 +70,18 @@ static void put_text(struct rows *r, struct str s)
 {
     put(r, (struct value){.type = TYPE_TEXT, .null = s.ptr == NULL, .as.s = s});
 }
-static void put_i4(struct rows *r, uint32_t v) { put(r, (struct value){.type = TYPE_INT4, .as.i4 = (int32_t)v}); }
-static void put_i8(struct rows *r, int64_t v) { put(r, (struct value){.type = TYPE_INT8, .as.i8 = v}); }
-static void put_bool(struct rows *r, bool v) { put(r, (struct value){.type = TYPE_BOOL, .as.b = v}); }
+static void put_i4(struct rows *r, uint32_t v)
+{
+    put(r, (struct value){.type = TYPE_INT4, .as.i4 = (int32_t)v});
+}
+static void put_i8(struct rows *r, int64_t v)
+{
+    put(r, (struct value){.type = TYPE_INT8, .as.i8 = v});
+}
+static void put_bool(struct rows *r, bool v)
+{
+    put(r, (struct value){.type = TYPE_BOOL, .as.b = v});
+}
 static void put_time(struct rows *r, int64_t us)
 {
     put(r, (struct value){.type = TYPE_TIMESTAMPTZ, .null = us == INT64_MIN, .as.i8 = us});
@@ -160,7 +173,8 @@ static void views_rows(struct shard *s, struct rows *r)
     }
 }
 
-static void metric_row(void *arg, const char *name, const char *labels, double value, const char *help, bool counter)
+static void metric_row(void *arg, const char *name, const char *labels, double value,
+                       const char *help, bool counter)
 {
     (void)help;
     (void)counter;
@@ -185,12 +199,14 @@ static void metric_row(void *arg, const char *name, const char *labels, double v
     buf_put_u8(&text, '}');
     bool valid = value_parse(TYPE_JSONB, buf_str(&text), r->arena, &parsed, NULL) == ERR_OK;
     put_text(r, str_of(name));
-    put(r, (struct value){.type = TYPE_JSONB, .null = !valid, .as.s = valid ? parsed.as.s : (struct str){0}});
+    put(r, (struct value){
+               .type = TYPE_JSONB, .null = !valid, .as.s = valid ? parsed.as.s : (struct str){0}});
     put(r, (struct value){.type = TYPE_FLOAT8, .as.f8 = value});
     buf_deinit(&text);
 }
 
-static void count_metric(void *arg, const char *name, const char *labels, double value, const char *help, bool counter)
+static void count_metric(void *arg, const char *name, const char *labels, double value,
+                         const char *help, bool counter)
 {
     (void)name;
     (void)labels;
@@ -200,15 +216,19 @@ static void count_metric(void *arg, const char *name, const char *labels, double
     ++*(uint32_t *)arg;
 }
 
-static void metrics_rows(struct shard *s, struct rows *r) { engine_metrics(s, metric_row, r); }
+static void metrics_rows(struct shard *s, struct rows *r)
+{
+    engine_metrics(s, metric_row, r);
+}
 
 struct sys_table {
     const char *name;
     void (*rows)(struct shard *s, struct rows *r);
 };
 static const struct sys_table sys_tables[] = {
-    {"sys.columns", columns_rows}, {"sys.metrics", metrics_rows}, {"sys.partitions", partitions_rows},
-    {"sys.tables", tables_rows},   {"sys.topics", topics_rows},   {"sys.views", views_rows},
+    {"sys.columns", columns_rows},       {"sys.metrics", metrics_rows},
+    {"sys.partitions", partitions_rows}, {"sys.tables", tables_rows},
+    {"sys.topics", topics_rows},         {"sys.views", views_rows},
 };
 
 /* An upper bound of the rows that any of the tables has now. */
@@ -247,34 +267,47 @@ struct relation_metric {
     bool counter, views_only;
     size_t offset;
 };
-#define RELATION_METRIC(n, h, c, v, field) {n, h, c, v, offsetof(struct relation_stats, field)}
+#define RELATION_METRIC(n, h, c, v, field)                 \
+    {                                                      \
+        n, h, c, v, offsetof(struct relation_stats, field) \
+    }
 static const struct relation_metric relation_metrics[] = {
-    RELATION_METRIC("tidemill_rows_total", "Rows read by a table's reader or by a view", true, false, rows_in),
+    RELATION_METRIC("tidemill_rows_total", "Rows read by a table's reader or by a view", true,
+                    false, rows_in),
     RELATION_METRIC("tidemill_rows_out_total", "Changes that a view wrote", true, true, rows_out),
-    RELATION_METRIC("tidemill_late_rows_total", "Rows that came after all their windows had closed", true, true, late_rows),
-    RELATION_METRIC("tidemill_dead_letters_total", "Rows that could not be used", true, false, dead_letters),
+    RELATION_METRIC("tidemill_late_rows_total", "Rows that came after all their windows had closed",
+                    true, true, late_rows),
+    RELATION_METRIC("tidemill_dead_letters_total", "Rows that could not be used", true, false,
+                    dead_letters),
     RELATION_METRIC("tidemill_groups", "Groups in a view's state", false, true, groups),
     RELATION_METRIC("tidemill_state_bytes", "Memory of a view's state", false, true, state_bytes),
 };
 
 /* Prometheus wants all samples of a name together: names outside, relations inside. */
-static void relation_samples(struct engine *e, const struct catalog *c, const struct relation_metric *m,
-                             void (*each)(void *, const char *, const char *, double, const char *, bool), void *arg)
+static void
+relation_samples(struct engine *e, const struct catalog *c, const struct relation_metric *m,
+                 void (*each)(void *, const char *, const char *, double, const char *, bool),
+                 void *arg)
 {
     char labels[NAME_BYTES_MAX + 64];
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *rel = c->relations[i];
-        if (rel->kind == REL_SYSTEM || rel->kind == REL_RAW_TOPIC || (m->views_only && rel->kind != REL_VIEW))
+        if (rel->kind == REL_SYSTEM || rel->kind == REL_RAW_TOPIC ||
+            (m->views_only && rel->kind != REL_VIEW))
             continue;
         const struct relation_stats *st = engine_relation_stats(e, rel->number);
-        const _Atomic uint64_t *v = (const _Atomic uint64_t *)(const void *)((const char *)st + m->offset);
-        snprintf(labels, sizeof(labels), "%s=\"%.*s\"", rel->kind == REL_VIEW ? "view" : "table", STR_ARG(rel->name));
+        const _Atomic uint64_t *v =
+            (const _Atomic uint64_t *)(const void *)((const char *)st + m->offset);
+        snprintf(labels, sizeof(labels), "%s=\"%.*s\"", rel->kind == REL_VIEW ? "view" : "table",
+                 STR_ARG(rel->name));
         each(arg, m->name, labels, (double)(int64_t)stat_getu(v), m->help, m->counter);
     }
 }
 
 static void watermark_samples(struct engine *e, const struct catalog *c,
-                              void (*each)(void *, const char *, const char *, double, const char *, bool), void *arg)
+                              void (*each)(void *, const char *, const char *, double, const char *,
+                                           bool),
+                              void *arg)
 {
     char labels[NAME_BYTES_MAX + 64];
     for (uint32_t i = 0; i < c->n_relations; i++) {
@@ -284,13 +317,17 @@ static void watermark_samples(struct engine *e, const struct catalog *c,
         int64_t us = stat_get(&engine_relation_stats(e, rel->number)->watermark_us);
         if (us == INT64_MIN)
             continue;
-        snprintf(labels, sizeof(labels), "%s=\"%.*s\"", rel->kind == REL_VIEW ? "view" : "table", STR_ARG(rel->name));
-        each(arg, "tidemill_watermark_seconds", labels, (double)us / 1e6, "Event time up to which input is complete", false);
+        snprintf(labels, sizeof(labels), "%s=\"%.*s\"", rel->kind == REL_VIEW ? "view" : "table",
+                 STR_ARG(rel->name));
+        each(arg, "tidemill_watermark_seconds", labels, (double)us / 1e6,
+             "Event time up to which input is complete", false);
     }
 }
 
 static void topic_samples(struct engine *e, const struct catalog *c, bool bytes,
-                          void (*each)(void *, const char *, const char *, double, const char *, bool), void *arg)
+                          void (*each)(void *, const char *, const char *, double, const char *,
+                                       bool),
+                          void *arg)
 {
     char labels[NAME_BYTES_MAX + 64];
     for (uint32_t i = 0; i < c->n_topics; i++) {
@@ -300,14 +337,17 @@ static void topic_samples(struct engine *e, const struct catalog *c, bool bytes,
             sum += stat_getu(bytes ? &st->parts[p].bytes : &st->parts[p].appended_records);
         snprintf(labels, sizeof(labels), "topic=\"%.*s\"", STR_ARG(c->topics[i]->name));
         if (bytes)
-            each(arg, "tidemill_topic_bytes", labels, (double)sum, "Bytes of a topic on disk", false);
+            each(arg, "tidemill_topic_bytes", labels, (double)sum, "Bytes of a topic on disk",
+                 false);
         else
-            each(arg, "tidemill_topic_records_total", labels, (double)sum, "Records appended since the start", true);
+            each(arg, "tidemill_topic_records_total", labels, (double)sum,
+                 "Records appended since the start", true);
     }
 }
 
 void engine_metrics(struct shard *s,
-                    void (*each)(void *arg, const char *name, const char *labels, double value, const char *help, bool counter),
+                    void (*each)(void *arg, const char *name, const char *labels, double value,
+                                 const char *help, bool counter),
                     void *arg)
 {
     struct engine *e = s->engine;
@@ -318,7 +358,8 @@ void engine_metrics(struct shard *s,
     }
     each(arg, "tidemill_memory_bytes", "", (double)mem_used(), "Memory allocated", false);
     each(arg, "tidemill_ready", "", engine_ready(e), "1 when recovery is over", false);
-    each(arg, "tidemill_uptime_seconds", "", (double)(host_mono_ns(e->host) - e->started_ns) / 1e9, "Time since the start", false);
+    each(arg, "tidemill_uptime_seconds", "", (double)(host_mono_ns(e->host) - e->started_ns) / 1e9,
+         "Time since the start", false);
     for (size_t i = 0; i < ARRAY_LEN(relation_metrics); i++)
         relation_samples(e, c, &relation_metrics[i], each, arg);
     watermark_samples(e, c, each, arg);

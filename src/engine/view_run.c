@@ -8,7 +8,8 @@
 
 enum { VIEW_PROGRAM_BYTES_MAX = 64 << 20 };
 
-/* A PROJECT over the aggregate's input that computes all that a packet carries: keys, then arguments, then filters. */
+/* A PROJECT over the aggregate's input that computes all that a packet carries: keys, then
+ * arguments, then filters. */
 static enum err packet_node(struct view_run *v, struct plan_node **out)
 {
     const struct plan_node *agg = v->aggregate;
@@ -31,7 +32,8 @@ static enum err packet_node(struct view_run *v, struct plan_node **out)
         if (agg->aggs[i].filter != NULL)
             exprs[n++] = agg->aggs[i].filter;
     }
-    *node = (struct plan_node){.kind = PLAN_PROJECT, .input = agg->input, .n_exprs = n, .exprs = exprs};
+    *node =
+        (struct plan_node){.kind = PLAN_PROJECT, .input = agg->input, .n_exprs = n, .exprs = exprs};
     *out = node;
     return ERR_OK;
 }
@@ -98,7 +100,8 @@ static enum err make_partitions(struct shard *s, struct view_run *v)
     return ERR_OK;
 }
 
-enum err view_run_new(struct shard *s, const struct relation *rel, struct view_run **out, struct err_detail *why)
+enum err view_run_new(struct shard *s, const struct relation *rel, struct view_run **out,
+                      struct err_detail *why)
 {
     struct view_run *v = mem_zalloc(1, sizeof(*v));
     if (v == NULL)

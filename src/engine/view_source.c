@@ -4,12 +4,13 @@
 #include "engine/view_run.h"
 #include "run/key.h"
 
-enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uint32_t partition, int64_t offset,
-                           const char *reason, struct str raw)
+enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uint32_t partition,
+                           int64_t offset, const char *reason, struct str raw)
 {
     struct buf json;
     buf_init(&json, 1 << 20);
-    dead_letter_json(rel->name, rel->topic->name, partition, offset, w->shard->wall_us, reason, raw, &json);
+    dead_letter_json(rel->name, rel->topic->name, partition, offset, w->shard->wall_us, reason, raw,
+                     &json);
     struct dead_letter *d = arena_alloc(w->arena, sizeof(*d));
     struct str copy = json.failed ? (struct str){0} : arena_str(w->arena, buf_str(&json));
     buf_deinit(&json);
@@ -21,21 +22,24 @@ enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uin
     return ERR_OK;
 }
 
-static enum err tell_errors(struct view_run *v, const struct source_batch *in, const struct chain_result *r,
-                            struct epoch_work *w)
+static enum err tell_errors(struct view_run *v, const struct source_batch *in,
+                            const struct chain_result *r, struct epoch_work *w)
 {
     stat_add(&v->stats->dead_letters, r->n_errors);
     for (uint32_t i = 0; i < r->n_errors && !in->silent; i++) {
         const struct kafka_record *rec = &in->records[r->errors[i].row];
-        struct str reason = arena_printf(w->arena, "view \"%.*s\": %s", STR_ARG(v->rel->name), r->errors[i].text);
+        struct str reason =
+            arena_printf(w->arena, "view \"%.*s\": %s", STR_ARG(v->rel->name), r->errors[i].text);
         if (reason.ptr == NULL)
             return ERR_NO_MEMORY;
-        TRY(epoch_dead_letter(w, v->rel->view->source, in->partition, rec->offset, reason.ptr, rec->value));
+        TRY(epoch_dead_letter(w, v->rel->view->source, in->partition, rec->offset, reason.ptr,
+                              rec->value));
     }
     return ERR_OK;
 }
 
-static void keep_late(struct view_run *v, const struct source_batch *in, const struct chain_result *r)
+static void keep_late(struct view_run *v, const struct source_batch *in,
+                      const struct chain_result *r)
 {
     stat_add(&v->stats->late_rows, r->n_late);
     for (uint32_t i = 0; i < r->n_late && v->late != NULL && !in->silent; i++) {
@@ -53,7 +57,8 @@ static void packet_send(struct view_run *v, struct epoch_work *w, struct packet 
     end->packets_tail = &p->next;
 }
 
-static enum err send_whole(struct view_run *v, struct epoch_work *w, const struct packet *all, uint32_t state_partition)
+static enum err send_whole(struct view_run *v, struct epoch_work *w, const struct packet *all,
+                           uint32_t state_partition)
 {
     struct packet *p = arena_alloc(w->arena, sizeof(*p));
     if (p == NULL)
@@ -65,8 +70,8 @@ static enum err send_whole(struct view_run *v, struct epoch_work *w, const struc
 }
 
 /* The rows rows[0..n) of a packet as a packet of their own. */
-static enum err send_some(struct view_run *v, struct epoch_work *w, const struct packet *all, uint32_t state_partition,
-                          const uint32_t *rows, uint32_t n)
+static enum err send_some(struct view_run *v, struct epoch_work *w, const struct packet *all,
+                          uint32_t state_partition, const uint32_t *rows, uint32_t n)
 {
     struct arena *a = w->arena;
     struct packet *p = arena_alloc(a, sizeof(*p));
@@ -74,7 +79,8 @@ static enum err send_some(struct view_run *v, struct epoch_work *w, const struct
     uint64_t *hashes = arena_alloc(a, n * sizeof(*hashes));
     int64_t *ends = all->window_end == NULL ? NULL : arena_alloc(a, n * sizeof(*ends));
     struct batch *b = batch_gather(all->batch, rows, n, a);
-    if (p == NULL || keys == NULL || hashes == NULL || b == NULL || (all->window_end != NULL && ends == NULL))
+    if (p == NULL || keys == NULL || hashes == NULL || b == NULL ||
+        (all->window_end != NULL && ends == NULL))
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
         keys[i] = all->keys[rows[i]];
@@ -92,7 +98,8 @@ static enum err send_some(struct view_run *v, struct epoch_work *w, const struct
     return ERR_OK;
 }
 
-/* Routes rows to the state partition of their key's hash. The upper half is used: the lower finds the slot. */
+/* Routes rows to the state partition of their key's hash. The upper half is used: the lower finds
+ * the slot. */
 static enum err route(struct view_run *v, struct epoch_work *w, const struct packet *all)
 {
     uint32_t n = all->batch->n_rows, parts = v->n_keys == 0 ? 1 : v->n_partitions;
@@ -116,7 +123,8 @@ static enum err route(struct view_run *v, struct epoch_work *w, const struct pac
 }
 
 /* The scan's columns of a decoded batch, without copying. */
-static enum err scan_batch(const struct plan_node *scan, const struct batch *in, struct arena *a, struct batch *out)
+static enum err scan_batch(const struct plan_node *scan, const struct batch *in, struct arena *a,
+                           struct batch *out)
 {
     struct column *columns = arena_alloc(a, (scan->n_columns + 1) * sizeof(*columns));
     if (columns == NULL)
@@ -132,14 +140,18 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
     struct batch scanned;
     struct chain_result r;
     TRY(scan_batch(v->scan, in->batch, w->arena, &scanned));
-    TRY(chain_run(v->source_chain, &scanned, v->windowed ? in->watermarks : NULL, in->now_us, w->arena, &r));
+    TRY(chain_run(v->source_chain, &scanned, v->windowed ? in->watermarks : NULL, in->now_us,
+                  w->arena, &r));
     stat_add(&v->stats->rows_in, in->batch->n_rows);
     stat_add(&v->stats->rows_filtered, r.batch->n_rows);
     TRY(tell_errors(v, in, &r, w));
     keep_late(v, in, &r);
     if (r.batch->n_rows == 0)
         return ERR_OK;
-    struct packet all = {.view = v->number, .source_partition = in->partition, .batch = r.batch, .window_end = r.window_end};
+    struct packet all = {.view = v->number,
+                         .source_partition = in->partition,
+                         .batch = r.batch,
+                         .window_end = r.window_end};
     if (v->aggregate == NULL)
         return send_whole(v, w, &all, in->partition);
     struct str *keys = arena_alloc(w->arena, r.batch->n_rows * sizeof(*keys));

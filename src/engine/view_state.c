@@ -58,11 +58,13 @@ static enum err window_add(struct state_partition *sp, struct group *g, int64_t 
 
 /* ---- applying packets ---- */
 
-static enum err touch(struct view_run *v, struct state_partition *sp, struct group *g, bool created, struct arena *a)
+static enum err touch(struct view_run *v, struct state_partition *sp, struct group *g, bool created,
+                      struct arena *a)
 {
     if (sp->n_touched == sp->touched_cap) {
         uint32_t cap = sp->touched_cap == 0 ? 256 : sp->touched_cap * 2;
-        struct touched *grown = cap > TOUCHED_MAX ? NULL : mem_realloc(sp->touched, cap * sizeof(*grown));
+        struct touched *grown =
+            cap > TOUCHED_MAX ? NULL : mem_realloc(sp->touched, cap * sizeof(*grown));
         if (grown == NULL)
             return ERR_NO_MEMORY;
         sp->touched = grown;
@@ -80,8 +82,8 @@ static enum err touch(struct view_run *v, struct state_partition *sp, struct gro
     return ERR_OK;
 }
 
-static enum err find_groups(struct view_run *v, struct state_partition *sp, const struct packet *p, uint64_t epoch,
-                            bool silent, char **cells, struct arena *a)
+static enum err find_groups(struct view_run *v, struct state_partition *sp, const struct packet *p,
+                            uint64_t epoch, bool silent, char **cells, struct arena *a)
 {
     enum { AHEAD = 8 };
     uint32_t n = p->batch->n_rows;
@@ -113,7 +115,8 @@ static const struct column *packet_column(const struct packet *p, uint32_t colum
 }
 
 /* Rows of a view without an aggregate go to the changelog as they are. */
-static enum err apply_rows(struct view_run *v, struct state_partition *sp, const struct packet *p, int64_t now_us)
+static enum err apply_rows(struct view_run *v, struct state_partition *sp, const struct packet *p,
+                           int64_t now_us)
 {
     const struct relation *rel = v->rel;
     struct buf json;
@@ -129,8 +132,8 @@ static enum err apply_rows(struct view_run *v, struct state_partition *sp, const
     return ERR_OK;
 }
 
-enum err view_run_apply(struct view_run *v, const struct packet *p, const struct epoch_plan *plan, bool silent,
-                        struct arena *a)
+enum err view_run_apply(struct view_run *v, const struct packet *p, const struct epoch_plan *plan,
+                        bool silent, struct arena *a)
 {
     struct state_partition *sp = &v->partitions[p->state_partition];
     if (v->aggregate == NULL)
@@ -140,8 +143,8 @@ enum err view_run_apply(struct view_run *v, const struct packet *p, const struct
         return ERR_NO_MEMORY;
     TRY(find_groups(v, sp, p, plan->epoch, silent, cells, a));
     for (uint32_t i = 0; i < v->n_aggs; i++)
-        TRY(agg_update(&v->ops[i], cells, packet_column(p, v->arg_column[i]), packet_column(p, v->filter_column[i]),
-                       p->batch->weights, p->batch->n_rows));
+        TRY(agg_update(&v->ops[i], cells, packet_column(p, v->arg_column[i]),
+                       packet_column(p, v->filter_column[i]), p->batch->weights, p->batch->n_rows));
     return ERR_OK;
 }
 
@@ -161,11 +164,11 @@ enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t 
 /* Rows of the aggregate's output for some groups, then through the result chain. */
 struct result_rows {
     struct chain_result out;
-    uint32_t *place;         /* input row -> row of out.batch, UINT32_MAX = filtered away */
+    uint32_t *place; /* input row -> row of out.batch, UINT32_MAX = filtered away */
 };
 
-static enum err agg_row(struct view_run *v, struct state_partition *sp, struct group *g, const char *cells, struct batch *b,
-                        uint32_t row, struct err_detail *why)
+static enum err agg_row(struct view_run *v, struct state_partition *sp, struct group *g,
+                        const char *cells, struct batch *b, uint32_t row, struct err_detail *why)
 {
     key_decode(group_key(sp->groups, g), b->columns, v->n_keys, row);
     for (uint32_t i = 0; i < v->n_aggs; i++) {
@@ -182,18 +185,21 @@ static enum err result_error(struct view_run *v, struct epoch_work *w, const cha
     stat_add(&v->stats->dead_letters, 1);
     if (w == NULL)
         return ERR_OK;
-    struct str reason = arena_printf(w->arena, "view \"%.*s\", result of a group: %s", STR_ARG(v->rel->name), text);
-    return reason.ptr == NULL ? ERR_NO_MEMORY : epoch_dead_letter(w, v->rel, 0, -1, reason.ptr, (struct str){0});
+    struct str reason =
+        arena_printf(w->arena, "view \"%.*s\", result of a group: %s", STR_ARG(v->rel->name), text);
+    return reason.ptr == NULL ? ERR_NO_MEMORY
+                              : epoch_dead_letter(w, v->rel, 0, -1, reason.ptr, (struct str){0});
 }
 
 /* `pick(arg, i)` gives group i and its cells. Rows whose aggregates fail are dropped and told. */
 struct pick {
     struct group *group;
-    const char *cells;   /* NULL: no row */
+    const char *cells; /* NULL: no row */
 };
 
-static enum err result_make(struct view_run *v, struct state_partition *sp, const struct pick *picks, uint32_t n,
-                            int64_t now_us, struct arena *a, struct epoch_work *w, struct result_rows *out)
+static enum err result_make(struct view_run *v, struct state_partition *sp,
+                            const struct pick *picks, uint32_t n, int64_t now_us, struct arena *a,
+                            struct epoch_work *w, struct result_rows *out)
 {
     struct batch *b = batch_new(v->agg_output_types, v->n_keys + v->n_aggs, n, a);
     uint32_t *from = arena_alloc(a, (n + 1) * sizeof(*from));
@@ -231,9 +237,11 @@ static bool rows_equal(const struct batch *a, uint32_t i, const struct batch *b,
     return true;
 }
 
-/* An upsert (or a tombstone) for the changelog: key columns as JSON in the key; the row before, if any, in header "before". */
-static void change_write(struct view_run *v, struct state_partition *sp, const struct batch *before, uint32_t i,
-                         const struct batch *after, uint32_t j, int64_t now_us, struct buf scratch[3])
+/* An upsert (or a tombstone) for the changelog: key columns as JSON in the key; the row before, if
+ * any, in header "before". */
+static void change_write(struct view_run *v, struct state_partition *sp, const struct batch *before,
+                         uint32_t i, const struct batch *after, uint32_t j, int64_t now_us,
+                         struct buf scratch[3])
 {
     const struct relation *rel = v->rel;
     const struct batch *any = j != UINT32_MAX ? after : before;
@@ -241,21 +249,25 @@ static void change_write(struct view_run *v, struct state_partition *sp, const s
     struct kafka_header header = {.key = STR("before")};
     for (int b = 0; b < 3; b++)
         buf_clear(&scratch[b]);
-    row_json_some(rel->columns, any->columns, rel->view->key_columns, rel->view->n_key_columns, row, &scratch[0]);
+    row_json_some(rel->columns, any->columns, rel->view->key_columns, rel->view->n_key_columns, row,
+                  &scratch[0]);
     if (j != UINT32_MAX)
         row_json(rel->columns, after->columns, rel->n_columns, j, &scratch[1]);
     if (i != UINT32_MAX)
         row_json(rel->columns, before->columns, rel->n_columns, i, &scratch[2]);
     header.value = buf_str(&scratch[2]);
     sp->out.bytes.failed |= scratch[0].failed | scratch[1].failed | scratch[2].failed;
-    records_add(&sp->out, buf_str(&scratch[0]), j == UINT32_MAX ? (struct str){0} : buf_str(&scratch[1]), now_us / 1000,
-                &header, i != UINT32_MAX);
+    records_add(&sp->out, buf_str(&scratch[0]),
+                j == UINT32_MAX ? (struct str){0} : buf_str(&scratch[1]), now_us / 1000, &header,
+                i != UINT32_MAX);
 }
 
-static enum err write_changes(struct view_run *v, struct state_partition *sp, const struct touched *t, uint32_t n,
-                              int64_t now_us, struct epoch_work *w)
+static enum err write_changes(struct view_run *v, struct state_partition *sp,
+                              const struct touched *t, uint32_t n, int64_t now_us,
+                              struct epoch_work *w)
 {
-    struct pick *old = arena_alloc(w->arena, n * sizeof(*old)), *new = arena_alloc(w->arena, n * sizeof(*new));
+    struct pick *old = arena_alloc(w->arena, n * sizeof(*old)),
+                *new = arena_alloc(w->arena, n * sizeof(*new));
     if (old == NULL || new == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
@@ -286,11 +298,12 @@ static enum err write_changes(struct view_run *v, struct state_partition *sp, co
 }
 
 /* In chunks, so that one epoch with many changes needs no huge batch. */
-static enum err write_all(struct view_run *v, struct state_partition *sp, const struct touched *t, uint32_t n,
-                          int64_t now_us, struct epoch_work *w)
+static enum err write_all(struct view_run *v, struct state_partition *sp, const struct touched *t,
+                          uint32_t n, int64_t now_us, struct epoch_work *w)
 {
     for (uint32_t at = 0; at < n; at += BATCH_ROWS_MAX)
-        TRY(write_changes(v, sp, t + at, n - at < BATCH_ROWS_MAX ? n - at : BATCH_ROWS_MAX, now_us, w));
+        TRY(write_changes(v, sp, t + at, n - at < BATCH_ROWS_MAX ? n - at : BATCH_ROWS_MAX, now_us,
+                          w));
     return ERR_OK;
 }
 
@@ -302,10 +315,10 @@ static int compare_touched(const void *a, const void *b, void *arg)
     return key_compare(group_key(arg, x->group), group_key(arg, y->group));
 }
 
-/* Closes the windows that ended. With emit = 'final' their groups become rows now, by window, then key: an order that does not
- * depend on how partitions were interleaved. */
-static enum err close_windows(struct view_run *v, struct state_partition *sp, int64_t watermark_us, int64_t now_us,
-                              bool silent, struct epoch_work *w)
+/* Closes the windows that ended. With emit = 'final' their groups become rows now, by window, then
+ * key: an order that does not depend on how partitions were interleaved. */
+static enum err close_windows(struct view_run *v, struct state_partition *sp, int64_t watermark_us,
+                              int64_t now_us, bool silent, struct epoch_work *w)
 {
     uint32_t n_closed = 0;
     uint64_t n_groups = 0;
@@ -337,15 +350,16 @@ static enum err close_windows(struct view_run *v, struct state_partition *sp, in
 
 static void tell_size(struct view_run *v, struct state_partition *sp)
 {
-    int64_t groups = (int64_t)group_table_count(sp->groups), bytes = (int64_t)group_table_bytes(sp->groups);
+    int64_t groups = (int64_t)group_table_count(sp->groups),
+            bytes = (int64_t)group_table_bytes(sp->groups);
     atomic_fetch_add_explicit(&v->stats->groups, groups - sp->groups_told, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->stats->state_bytes, bytes - sp->bytes_told, memory_order_relaxed);
     sp->groups_told = groups;
     sp->bytes_told = bytes;
 }
 
-enum err view_run_finish(struct view_run *v, struct state_partition *sp, int64_t watermark_us, int64_t now_us, bool silent,
-                         struct epoch_work *w)
+enum err view_run_finish(struct view_run *v, struct state_partition *sp, int64_t watermark_us,
+                         int64_t now_us, bool silent, struct epoch_work *w)
 {
     if (v->aggregate == NULL)
         return ERR_OK;
@@ -358,8 +372,8 @@ enum err view_run_finish(struct view_run *v, struct state_partition *sp, int64_t
     return ERR_OK;
 }
 
-enum err view_run_scan(struct view_run *v, int64_t now_us, struct arena *a, enum err (*each)(void *arg, const struct batch *b),
-                       void *arg)
+enum err view_run_scan(struct view_run *v, int64_t now_us, struct arena *a,
+                       enum err (*each)(void *arg, const struct batch *b), void *arg)
 {
     struct pick *picks = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*picks));
     if (picks == NULL)

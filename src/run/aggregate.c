@@ -6,7 +6,8 @@
 
 #include <math.h>
 
-/* Sum of float8 in two doubles: `high` + `low` is the sum with about 106 bits. Infinities and NaN go to `special`. */
+/* Sum of float8 in two doubles: `high` + `low` is the sum with about 106 bits. Infinities and NaN
+ * go to `special`. */
 struct float_cell {
     double high, low, special;
     int64_t count;
@@ -38,7 +39,7 @@ struct extreme_cell {
 };
 
 struct text_cell {
-    char *ptr;       /* heap block of `cap` bytes, owned */
+    char *ptr; /* heap block of `cap` bytes, owned */
     uint32_t len, cap;
     int64_t count;
     int64_t reserved;
@@ -84,7 +85,8 @@ static bool kind_for_sum(enum type t, bool average, enum agg_kind *kind)
     return true;
 }
 
-enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct agg_op *out, struct err_detail *why)
+enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct agg_op *out,
+                     struct err_detail *why)
 {
     enum type t = agg->arg == NULL ? TYPE_UNKNOWN : agg->arg->type;
     *out = (struct agg_op){.arg_type = t, .result = agg->type};
@@ -106,20 +108,25 @@ enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct 
         break;
     }
     if (!known)
-        return err_set(why, ERR_UNSUPPORTED, "this aggregate does not exist for type %s", type_info(t)->name);
+        return err_set(why, ERR_UNSUPPORTED, "this aggregate does not exist for type %s",
+                       type_info(t)->name);
     out->cell_at = *cells_bytes;
     *cells_bytes += (cell_size(out->kind) + 15) / 16 * 16;
     return ERR_OK;
 }
 
-static bool skip_row(char *const *cells, const struct column *arg, const struct column *filter, uint32_t i)
+static bool skip_row(char *const *cells, const struct column *arg, const struct column *filter,
+                     uint32_t i)
 {
     if (cells[i] == NULL || (arg != NULL && column_is_null(arg, i)))
         return true;
     return filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0);
 }
 
-static int64_t weight_at(const int64_t *weights, uint32_t i) { return weights == NULL ? 1 : weights[i]; }
+static int64_t weight_at(const int64_t *weights, uint32_t i)
+{
+    return weights == NULL ? 1 : weights[i];
+}
 
 static void float_add(struct float_cell *c, double x, int64_t weight)
 {
@@ -142,7 +149,8 @@ static void update_floats(const struct agg_op *op, char *const *cells, const str
     const double *v = column_f8(arg);
     for (uint32_t i = 0; i < n; i++)
         if (!skip_row(cells, arg, filter, i))
-            float_add((struct float_cell *)(void *)(cells[i] + op->cell_at), v[i], weight_at(weights, i));
+            float_add((struct float_cell *)(void *)(cells[i] + op->cell_at), v[i],
+                      weight_at(weights, i));
 }
 
 static void update_ints(const struct agg_op *op, char *const *cells, const struct column *arg,
@@ -152,14 +160,16 @@ static void update_ints(const struct agg_op *op, char *const *cells, const struc
         if (skip_row(cells, arg, filter, i))
             continue;
         struct int_cell *c = (struct int_cell *)(void *)(cells[i] + op->cell_at);
-        int64_t v = op->arg_type == TYPE_INT4 ? column_i4(arg)[i] : column_i8(arg)[i], w = weight_at(weights, i);
+        int64_t v = op->arg_type == TYPE_INT4 ? column_i4(arg)[i] : column_i8(arg)[i],
+                w = weight_at(weights, i);
         c->sum += (i128)v * w;
         c->count += w;
     }
 }
 
-static enum err update_numerics(const struct agg_op *op, char *const *cells, const struct column *arg,
-                                const struct column *filter, const int64_t *weights, uint32_t n)
+static enum err update_numerics(const struct agg_op *op, char *const *cells,
+                                const struct column *arg, const struct column *filter,
+                                const int64_t *weights, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         if (skip_row(cells, arg, filter, i))
@@ -282,7 +292,8 @@ enum err agg_update(const struct agg_op *op, char *const *cells, const struct co
     UNREACHABLE();
 }
 
-static enum err result_int(const struct agg_op *op, const struct int_cell *c, struct value *out, struct err_detail *why)
+static enum err result_int(const struct agg_op *op, const struct int_cell *c, struct value *out,
+                           struct err_detail *why)
 {
     out->null = c->count == 0;
     if (out->null)
@@ -302,8 +313,8 @@ static enum err result_int(const struct agg_op *op, const struct int_cell *c, st
     return numeric_div(&sum, &count, &out->as.num, why);
 }
 
-static enum err result_numeric(const struct agg_op *op, const struct numeric_cell *c, struct value *out,
-                               struct err_detail *why)
+static enum err result_numeric(const struct agg_op *op, const struct numeric_cell *c,
+                               struct value *out, struct err_detail *why)
 {
     if (c->overflowed != 0)
         return err_set(why, ERR_OUT_OF_RANGE, "value overflows numeric format");
@@ -334,24 +345,28 @@ static enum err result_float(const struct agg_op *op, const struct float_cell *c
     return ERR_OK;
 }
 
-static enum err result_interval(const struct agg_op *op, const struct interval_cell *c, struct value *out,
-                                struct err_detail *why)
+static enum err result_interval(const struct agg_op *op, const struct interval_cell *c,
+                                struct value *out, struct err_detail *why)
 {
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
     double n = op->kind == AGGK_AVG_INTERVAL ? (double)c->count : 1;
-    /* Fractions cascade downward, as PostgreSQL divides intervals: months to days (30), days to time. */
-    double months = (double)c->months / n, days = (double)c->days / n + (months - trunc(months)) * 30;
+    /* Fractions cascade downward, as PostgreSQL divides intervals: months to days (30), days to
+     * time. */
+    double months = (double)c->months / n,
+           days = (double)c->days / n + (months - trunc(months)) * 30;
     double us = (double)c->us / n + (days - trunc(days)) * 86400e6;
     if (fabs(months) > INT32_MAX || fabs(days) > INT32_MAX || fabs(us) > 9.2e18)
         return err_set(why, ERR_DATETIME_RANGE, "interval out of range");
     out->as.iv = (struct interval){.us = n == 1 ? (int64_t)c->us : (int64_t)llrint(us),
-                                   .days = (int32_t)days, .months = (int32_t)months};
+                                   .days = (int32_t)days,
+                                   .months = (int32_t)months};
     return ERR_OK;
 }
 
-enum err agg_result(const struct agg_op *op, const char *cells, struct value *out, struct err_detail *why)
+enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
+                    struct err_detail *why)
 {
     const void *cell = cells + op->cell_at;
     *out = (struct value){.type = op->result};
@@ -406,5 +421,7 @@ enum err agg_copy(const struct agg_op *op, const char *cells, char *out, struct 
 
 uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells)
 {
-    return op->kind == AGGK_EXTREME_TEXT ? ((const struct text_cell *)(const void *)(cells + op->cell_at))->cap : 0;
+    return op->kind == AGGK_EXTREME_TEXT
+               ? ((const struct text_cell *)(const void *)(cells + op->cell_at))->cap
+               : 0;
 }

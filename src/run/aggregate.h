@@ -1,8 +1,8 @@
 /* Aggregate functions over keyed cells.
  *
- * A group's cells are a run of bytes, one cell per aggregate at a fixed place. All-zero bytes are the state of no rows.
- * Sums of float8 are compensated (double-double), so that they do not depend on the order in which partitions were
- * interleaved; sums of integers are exact in 128 bits. */
+ * A group's cells are a run of bytes, one cell per aggregate at a fixed place. All-zero bytes are
+ * the state of no rows. Sums of float8 are compensated (double-double), so that they do not depend
+ * on the order in which partitions were interleaved; sums of integers are exact in 128 bits. */
 #ifndef TIDEMILL_RUN_AGGREGATE_H
 #define TIDEMILL_RUN_AGGREGATE_H
 
@@ -11,7 +11,7 @@
 
 enum agg_kind {
     AGGK_COUNT,
-    AGGK_SUM_INT,      /* int4, int8 -> int8 or numeric */
+    AGGK_SUM_INT, /* int4, int8 -> int8 or numeric */
     AGGK_SUM_FLOAT,
     AGGK_SUM_NUMERIC,
     AGGK_AVG_INT,
@@ -25,28 +25,34 @@ enum agg_kind {
 
 struct agg_op {
     enum agg_kind kind;
-    bool max;                /* EXTREME: max, else min */
-    enum type arg_type;      /* TYPE_UNKNOWN for count(*) */
+    bool max;           /* EXTREME: max, else min */
+    enum type arg_type; /* TYPE_UNKNOWN for count(*) */
     enum type result;
-    uint32_t cell_at;        /* byte offset in the cells */
+    uint32_t cell_at; /* byte offset in the cells */
 };
 
-/* Chooses the op for a planned aggregate and its place at *cells_bytes, which it advances (multiple of 16).
- * ERR_UNSUPPORTED for DISTINCT and for types without that aggregate. */
-enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct agg_op *out, struct err_detail *why) MUST_CHECK;
+/* Chooses the op for a planned aggregate and its place at *cells_bytes, which it advances (multiple
+ * of 16). ERR_UNSUPPORTED for DISTINCT and for types without that aggregate. */
+enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct agg_op *out,
+                     struct err_detail *why) MUST_CHECK;
 
-/* Adds rows 0..n to their groups: cells[i] is the base of row i's cells (NULL: skip the row). `arg` is NULL for count(*);
- * `filter` is a bool column or NULL; `weights` as in a batch. Rows with a NULL argument are skipped as SQL demands.
- * Min and max only ever see positive weights (append-only input). ERR_NO_MEMORY (text extremes); ERR_OUT_OF_RANGE (numeric sums
- * past 38 digits), after which the cell is poisoned and its result is an error. */
-enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg, const struct column *filter,
-                    const int64_t *weights, uint32_t n) MUST_CHECK;
-/* The aggregate's value; text borrows from the cell. ERR_OUT_OF_RANGE when the result does not fit its type. */
-enum err agg_result(const struct agg_op *op, const char *cells, struct value *out, struct err_detail *why) MUST_CHECK;
+/* Adds rows 0..n to their groups: cells[i] is the base of row i's cells (NULL: skip the row). `arg`
+ * is NULL for count(*); `filter` is a bool column or NULL; `weights` as in a batch. Rows with a
+ * NULL argument are skipped as SQL demands. Min and max only ever see positive weights (append-only
+ * input). ERR_NO_MEMORY (text extremes); ERR_OUT_OF_RANGE (numeric sums past 38 digits), after
+ * which the cell is poisoned and its result is an error. */
+enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg,
+                    const struct column *filter, const int64_t *weights, uint32_t n) MUST_CHECK;
+/* The aggregate's value; text borrows from the cell. ERR_OUT_OF_RANGE when the result does not fit
+ * its type. */
+enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
+                    struct err_detail *why) MUST_CHECK;
 /* Frees what the cell owns outside of its bytes, and zeroes it. */
 void agg_clear(const struct agg_op *op, char *cells);
-/* Copies a cell's state for a later comparison or result; owned memory is duplicated in `a`, so never agg_clear the copy. */
-enum err agg_copy(const struct agg_op *op, const char *cells, char *out, struct arena *a) MUST_CHECK;
+/* Copies a cell's state for a later comparison or result; owned memory is duplicated in `a`, so
+ * never agg_clear the copy. */
+enum err agg_copy(const struct agg_op *op, const char *cells, char *out,
+                  struct arena *a) MUST_CHECK;
 /* Heap bytes that the cells of one op own outside of their bytes (text extremes). */
 uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells);
 

@@ -14,7 +14,7 @@ struct chain_step {
 
 struct chain {
     uint32_t n_steps;
-    struct chain_step steps[CHAIN_STEPS_MAX];   /* bottom up */
+    struct chain_step steps[CHAIN_STEPS_MAX]; /* bottom up */
 };
 
 /* A batch on its way up, with what belongs to each row. */
@@ -29,7 +29,8 @@ struct flow {
     struct chain_error *errors;
 };
 
-/* A copy that borrows nothing: programs may outlive the plan they come from. NULL when out of memory. */
+/* A copy that borrows nothing: programs may outlive the plan they come from. NULL when out of
+ * memory. */
 static const struct expr *expr_clone(const struct expr *e, struct arena *a)
 {
     struct expr *copy = arena_alloc(a, sizeof(*copy));
@@ -52,7 +53,8 @@ static const struct expr *expr_clone(const struct expr *e, struct arena *a)
 static enum err step_compile(const struct plan_node *node, struct arena *a, struct chain_step *step,
                              struct err_detail *why)
 {
-    *step = (struct chain_step){.kind = node->kind, .window = node->window, .n_programs = node->n_exprs};
+    *step = (struct chain_step){
+        .kind = node->kind, .window = node->window, .n_programs = node->n_exprs};
     if (node->kind == PLAN_WINDOW)
         return ERR_OK;
     step->programs = arena_alloc(a, (node->n_exprs + 1) * sizeof(struct expr_program *));
@@ -89,16 +91,24 @@ enum err chain_compile(const struct plan_node *top, const struct plan_node *bott
     return ERR_OK;
 }
 
-bool chain_is_identity(const struct chain *c) { return c->n_steps == 0; }
+bool chain_is_identity(const struct chain *c)
+{
+    return c->n_steps == 0;
+}
 
-static int64_t floor_to(int64_t v, int64_t step) { return v - ((v % step) + step) % step; }
+static int64_t floor_to(int64_t v, int64_t step)
+{
+    return v - ((v % step) + step) % step;
+}
 
-bool window_range(const struct window_spec *w, int64_t ts, int64_t *first_start, int64_t *last_start)
+bool window_range(const struct window_spec *w, int64_t ts, int64_t *first_start,
+                  int64_t *last_start)
 {
     if (ts == INT64_MIN || ts == INT64_MAX)
         return false;
     int64_t moved, size = w->size_us;
-    if (__builtin_sub_overflow(ts, w->offset_us, &moved) || moved > INT64_MAX - size || moved < INT64_MIN + 2 * size)
+    if (__builtin_sub_overflow(ts, w->offset_us, &moved) || moved > INT64_MAX - size ||
+        moved < INT64_MIN + 2 * size)
         return false;
     int64_t last = floor_to(moved, w->slide_us);
     /* Earlier windows that still contain ts: start > ts - size. */
@@ -135,11 +145,13 @@ struct spread {
     uint8_t *late;
 };
 
-static enum err spread_rows(const struct chain_step *step, struct flow *f, const int64_t *watermarks, struct spread *s)
+static enum err spread_rows(const struct chain_step *step, struct flow *f,
+                            const int64_t *watermarks, struct spread *s)
 {
     const struct batch *in = f->batch;
     const struct column *time = &in->columns[step->window.time_column];
-    uint64_t per_row = (uint64_t)((step->window.size_us + step->window.slide_us - 1) / step->window.slide_us);
+    uint64_t per_row =
+        (uint64_t)((step->window.size_us + step->window.slide_us - 1) / step->window.slide_us);
     CHECK(per_row <= WINDOWS_PER_ROW_MAX);
     uint64_t cap = (uint64_t)in->n_rows * per_row + 1;
     s->row = arena_alloc(f->arena, cap * sizeof(uint32_t));
@@ -154,7 +166,8 @@ static enum err spread_rows(const struct chain_step *step, struct flow *f, const
             TRY(error_add(f, origin, ERR_DATETIME_RANGE, "the event time belongs to no window"));
             continue;
         }
-        int64_t watermark = watermarks == NULL ? INT64_MIN : watermarks[f->origin == NULL ? i : f->origin[i]];
+        int64_t watermark =
+            watermarks == NULL ? INT64_MIN : watermarks[f->origin == NULL ? i : f->origin[i]];
         bool late = last + step->window.size_us <= watermark;
         for (int64_t start = late ? last : first; start <= last; start += step->window.slide_us) {
             if (!late && start + step->window.size_us <= watermark)
@@ -252,7 +265,9 @@ static enum err run_project(const struct chain_step *step, struct flow *f)
     struct column *columns = arena_zalloc(f->arena, step->n_programs + 1, sizeof(*columns));
     if (out == NULL || columns == NULL)
         return ERR_NO_MEMORY;
-    *out = (struct batch){.n_rows = f->batch->n_rows, .n_columns = step->n_programs, .columns = columns,
+    *out = (struct batch){.n_rows = f->batch->n_rows,
+                          .n_columns = step->n_programs,
+                          .columns = columns,
                           .weights = f->batch->weights};
     for (uint32_t i = 0; i < step->n_programs; i++)
         TRY(expr_eval(step->programs[i], f->batch, NULL, &k, &columns[i]));
@@ -292,8 +307,8 @@ static enum err split_late(struct flow *f, struct chain_result *out)
     return flow_gather(f, keep, n_keep);
 }
 
-enum err chain_run(const struct chain *c, const struct batch *in, const int64_t *watermarks, int64_t now_us,
-                   struct arena *a, struct chain_result *out)
+enum err chain_run(const struct chain *c, const struct batch *in, const int64_t *watermarks,
+                   int64_t now_us, struct arena *a, struct chain_result *out)
 {
     struct flow f = {.arena = a, .now_us = now_us};
     f.batch = arena_alloc(a, sizeof(*f.batch));

@@ -74,8 +74,8 @@ static char *value_encode(char *at, const struct column *c, uint32_t row)
     UNREACHABLE();
 }
 
-bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_rows, struct arena *a, struct str *keys,
-                uint64_t *hashes)
+bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_rows, struct arena *a,
+                struct str *keys, uint64_t *hashes)
 {
     size_t total = 0;
     for (uint32_t c = 0; c < n_columns; c++)
@@ -114,8 +114,9 @@ void key_decode(struct str key, struct column *columns, uint32_t n_columns, uint
         } else if (c->type == TYPE_NUMERIC) {
             struct numeric_bytes b;
             memcpy(&b, at, sizeof(b));
-            column_num(c)[row] = (struct numeric){
-                .unscaled = b.unscaled, .scale = (int32_t)b.scale, .kind = (enum numeric_kind)b.kind};
+            column_num(c)[row] = (struct numeric){.unscaled = b.unscaled,
+                                                  .scale = (int32_t)b.scale,
+                                                  .kind = (enum numeric_kind)b.kind};
             at += sizeof(b);
         } else {
             memcpy(to, at, width);
@@ -125,4 +126,7 @@ void key_decode(struct str key, struct column *columns, uint32_t n_columns, uint
     CHECK(at == key.ptr + key.len);
 }
 
-int key_compare(struct str a, struct str b) { return str_cmp(a, b); }
+int key_compare(struct str a, struct str b)
+{
+    return str_cmp(a, b);
+}

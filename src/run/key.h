@@ -8,9 +8,10 @@
 
 #include "type/column.h"
 
-/* Encodes rows 0..n_rows of the columns. `keys[i]` and `hashes[i]` are filled; bytes live in `a`. False when the arena is full. */
-bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_rows, struct arena *a, struct str *keys,
-                uint64_t *hashes) MUST_CHECK;
+/* Encodes rows 0..n_rows of the columns. `keys[i]` and `hashes[i]` are filled; bytes live in `a`.
+ * False when the arena is full. */
+bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_rows, struct arena *a,
+                struct str *keys, uint64_t *hashes) MUST_CHECK;
 /* Reads an encoded key back into row `row` of the columns (text borrows from `key`). */
 void key_decode(struct str key, struct column *columns, uint32_t n_columns, uint32_t row);
 /* Bytewise order of two encoded keys: arbitrary but fixed. */

@@ -16,10 +16,10 @@ struct aggregation {
     uint32_t n_keys, n_aggs;
     struct agg_op *ops;
     uint32_t *arg_column, *filter_column;
-    struct group_table **seen;            /* per DISTINCT aggregate: (key, argument) pairs counted */
-    enum type *types;                /* of the output */
+    struct group_table **seen; /* per DISTINCT aggregate: (key, argument) pairs counted */
+    enum type *types;          /* of the output */
     struct group_table *groups;
-    struct group_table_cursor at;         /* output */
+    struct group_table_cursor at; /* output */
 };
 
 /* Rows kept for sorting: batches in one arena, and (batch, row) pairs. */
@@ -30,25 +30,25 @@ struct sort_row {
 struct sorting {
     const struct sort_key *keys;
     uint32_t n_keys;
-    uint64_t top;                    /* only the first rows are wanted; UINT64_MAX = all */
+    uint64_t top; /* only the first rows are wanted; UINT64_MAX = all */
     struct arena arena;
-    struct sort_row *rows;           /* heap */
+    struct sort_row *rows; /* heap */
     uint64_t n, cap, at;
     bool sorted;
 };
 
 struct stage {
-    struct chain *chain;             /* before the operator */
+    struct chain *chain; /* before the operator */
     enum stage_kind kind;
     struct aggregation agg;
     struct sorting sort;
-    uint64_t skip, left;             /* LIMIT */
+    uint64_t skip, left; /* LIMIT */
     bool finished;
 };
 
 struct stages {
-    struct arena arena;              /* compiled */
-    struct arena step;               /* the batch in work and the output */
+    struct arena arena; /* compiled */
+    struct arena step;  /* the batch in work and the output */
     size_t bytes_max;
     int64_t now_us;
     uint32_t n;
@@ -57,11 +57,12 @@ struct stages {
 
 /* ---- building ---- */
 
-static enum err aggregate_columns(struct stages *s, const struct plan_node *node, struct aggregation *g,
-                                  struct plan_node *packet)
+static enum err aggregate_columns(struct stages *s, const struct plan_node *node,
+                                  struct aggregation *g, struct plan_node *packet)
 {
     uint32_t n = node->n_exprs;
-    const struct expr **exprs = arena_alloc(&s->arena, (n + 2 * node->n_aggs + 1) * sizeof(struct expr *));
+    const struct expr **exprs =
+        arena_alloc(&s->arena, (n + 2 * node->n_aggs + 1) * sizeof(struct expr *));
     g->arg_column = arena_alloc(&s->arena, (node->n_aggs + 1) * sizeof(uint32_t));
     g->filter_column = arena_alloc(&s->arena, (node->n_aggs + 1) * sizeof(uint32_t));
     if (exprs == NULL || g->arg_column == NULL || g->filter_column == NULL)
@@ -77,12 +78,13 @@ static enum err aggregate_columns(struct stages *s, const struct plan_node *node
         if (a->filter != NULL)
             exprs[n++] = a->filter;
     }
-    *packet = (struct plan_node){.kind = PLAN_PROJECT, .input = node->input, .n_exprs = n, .exprs = exprs};
+    *packet = (struct plan_node){
+        .kind = PLAN_PROJECT, .input = node->input, .n_exprs = n, .exprs = exprs};
     return ERR_OK;
 }
 
-static enum err build_aggregate(struct stages *s, struct stage *st, const struct plan_node *node, const struct plan_node *bottom,
-                                struct err_detail *why)
+static enum err build_aggregate(struct stages *s, struct stage *st, const struct plan_node *node,
+                                const struct plan_node *bottom, struct err_detail *why)
 {
     struct aggregation *g = &st->agg;
     struct plan_node packet;
@@ -123,7 +125,8 @@ static enum err check_limit(const struct expr *e, const char *what, struct err_d
 }
 
 /* Stages are made top down into `list`, then turned round. */
-static enum err build_stage(struct stages *s, const struct plan_node *node, const struct plan_node *bottom, struct stage *st,
+static enum err build_stage(struct stages *s, const struct plan_node *node,
+                            const struct plan_node *bottom, struct stage *st,
                             struct err_detail *why)
 {
     if (node->kind == PLAN_AGGREGATE)
@@ -155,7 +158,8 @@ static bool is_operator(const struct plan_node *n)
     return n->kind == PLAN_AGGREGATE || n->kind == PLAN_SORT || n->kind == PLAN_LIMIT;
 }
 
-static enum err build(struct stages *s, const struct plan_node *root, const struct plan_node **source, struct err_detail *why)
+static enum err build(struct stages *s, const struct plan_node *root,
+                      const struct plan_node **source, struct err_detail *why)
 {
     const struct plan_node *ops[STAGES_MAX], *top = root;
     uint32_t n = 0;
@@ -163,7 +167,9 @@ static enum err build(struct stages *s, const struct plan_node *root, const stru
     for (; node->input != NULL; node = node->input)
         if (is_operator(node)) {
             if (n == STAGES_MAX - 1)
-                return err_set(why, ERR_LIMIT, "the query nests more than %d sorts, limits and aggregates", STAGES_MAX - 1);
+                return err_set(why, ERR_LIMIT,
+                               "the query nests more than %d sorts, limits and aggregates",
+                               STAGES_MAX - 1);
             ops[n++] = node;
         }
     *source = node;
@@ -182,8 +188,8 @@ static enum err build(struct stages *s, const struct plan_node *root, const stru
     return chain_compile(top, bottom, &s->arena, &s->stage[s->n++].chain, why);
 }
 
-enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_us, struct stages **out,
-                    const struct plan_node **source, struct err_detail *why)
+enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_us,
+                    struct stages **out, const struct plan_node **source, struct err_detail *why)
 {
     struct stages *s = mem_zalloc(1, sizeof(*s));
     if (s == NULL)
@@ -208,7 +214,8 @@ void stages_free(struct stages *s)
     for (uint32_t i = 0; i < STAGES_MAX; i++) {
         struct aggregation *g = &s->stage[i].agg;
         struct group_table_cursor at = {0};
-        for (struct group *row; g->groups != NULL && (row = group_table_next(g->groups, &at)) != NULL;)
+        for (struct group *row;
+             g->groups != NULL && (row = group_table_next(g->groups, &at)) != NULL;)
             for (uint32_t a = 0; a < g->n_aggs; a++)
                 agg_clear(&g->ops[a], group_cells(row));
         group_table_free(g->groups);
@@ -222,8 +229,14 @@ void stages_free(struct stages *s)
     mem_free(s);
 }
 
-const struct chain *stages_first_chain(const struct stages *s) { return s->stage[0].chain; }
-bool stages_streaming(const struct stages *s) { return s->n == 1; }
+const struct chain *stages_first_chain(const struct stages *s)
+{
+    return s->stage[0].chain;
+}
+bool stages_streaming(const struct stages *s)
+{
+    return s->n == 1;
+}
 
 bool stages_satisfied(const struct stages *s)
 {
@@ -236,7 +249,8 @@ bool stages_satisfied(const struct stages *s)
 /* ---- aggregate ---- */
 
 /* Rows whose (key, argument) pair was seen before do not count again: their cells are skipped. */
-static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg, const struct batch *in, char **cells)
+static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg,
+                          const struct batch *in, char **cells)
 {
     uint32_t n = in->n_rows, arg = g->arg_column[agg];
     struct column *pair = arena_alloc(&s->step, (g->n_keys + 1) * sizeof(*pair));
@@ -248,7 +262,8 @@ static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg,
     pair[g->n_keys] = in->columns[arg];
     if (!key_encode(pair, g->n_keys + 1, n, &s->step, keys, hashes))
         return ERR_NO_MEMORY;
-    const struct column *filter = g->filter_column[agg] == UINT32_MAX ? NULL : &in->columns[g->filter_column[agg]];
+    const struct column *filter =
+        g->filter_column[agg] == UINT32_MAX ? NULL : &in->columns[g->filter_column[agg]];
     for (uint32_t i = 0; i < n; i++) {
         bool out = column_is_null(&in->columns[arg], i) ||
                    (filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0));
@@ -262,7 +277,8 @@ static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg,
     return ERR_OK;
 }
 
-static enum err aggregate_push(struct stages *s, struct aggregation *g, const struct batch *in, struct err_detail *why)
+static enum err aggregate_push(struct stages *s, struct aggregation *g, const struct batch *in,
+                               struct err_detail *why)
 {
     uint32_t n = in->n_rows;
     struct str *keys = arena_alloc(&s->step, (n + 1) * sizeof(*keys));
@@ -277,7 +293,8 @@ static enum err aggregate_push(struct stages *s, struct aggregation *g, const st
         bool created;
         enum err e = group_table_upsert(g->groups, hashes[i], keys[i], &row, &created);
         if (e != ERR_OK)
-            return err_set(why, e, "the query's groups need more than %zu bytes of memory", s->bytes_max);
+            return err_set(why, e, "the query's groups need more than %zu bytes of memory",
+                           s->bytes_max);
         cells[i] = group_cells(row);
     }
     for (uint32_t a = 0; a < g->n_aggs; a++) {
@@ -287,20 +304,24 @@ static enum err aggregate_push(struct stages *s, struct aggregation *g, const st
             TRY(skip_seen(s, g, a, in, distinct));
             use = distinct;
         }
-        const struct column *arg = g->arg_column[a] == UINT32_MAX ? NULL : &in->columns[g->arg_column[a]];
-        const struct column *filter = g->filter_column[a] == UINT32_MAX ? NULL : &in->columns[g->filter_column[a]];
+        const struct column *arg =
+            g->arg_column[a] == UINT32_MAX ? NULL : &in->columns[g->arg_column[a]];
+        const struct column *filter =
+            g->filter_column[a] == UINT32_MAX ? NULL : &in->columns[g->filter_column[a]];
         TRY(agg_update(&g->ops[a], use, arg, filter, in->weights, n));
     }
     return ERR_OK;
 }
 
-static enum err aggregate_output(struct stages *s, struct aggregation *g, const struct batch **out, struct err_detail *why)
+static enum err aggregate_output(struct stages *s, struct aggregation *g, const struct batch **out,
+                                 struct err_detail *why)
 {
     *out = NULL;
     if (g->n_keys == 0 && group_table_count(g->groups) == 0) {
         struct group *row;
         bool created;
-        TRY(group_table_upsert(g->groups, hash_bytes("", 0, 0), (struct str){"", 0}, &row, &created));
+        TRY(group_table_upsert(g->groups, hash_bytes("", 0, 0), (struct str){"", 0}, &row,
+                               &created));
     }
     struct batch *b = batch_new(g->types, g->n_keys + g->n_aggs, BATCH_ROWS_MAX, &s->step);
     if (b == NULL)
@@ -353,7 +374,9 @@ static enum err sort_rows(struct sorting *so)
             uint64_t mid = start + width < so->n ? start + width : so->n;
             uint64_t end = start + 2 * width < so->n ? start + 2 * width : so->n;
             for (uint64_t i = start, j = mid, k = start; k < end; k++)
-                to[k] = j == end || (i < mid && compare_rows(&from[i], &from[j], so) <= 0) ? from[i++] : from[j++];
+                to[k] = j == end || (i < mid && compare_rows(&from[i], &from[j], so) <= 0)
+                            ? from[i++]
+                            : from[j++];
         }
         struct sort_row *t = from;
         from = to;
@@ -402,7 +425,8 @@ static enum err sort_keep(struct sorting *so, const struct batch *b)
     return ERR_OK;
 }
 
-/* With a LIMIT above only the first `top` rows are kept, so that memory does not grow with the input. */
+/* With a LIMIT above only the first `top` rows are kept, so that memory does not grow with the
+ * input. */
 static enum err sort_prune(struct sorting *so, size_t bytes_max)
 {
     if (so->top > SORT_PRUNE_ROWS / 2 || so->n < SORT_PRUNE_ROWS)
@@ -423,11 +447,15 @@ static enum err sort_prune(struct sorting *so, size_t bytes_max)
     return e;
 }
 
-static enum err sort_push(struct stages *s, struct sorting *so, const struct batch *in, struct err_detail *why)
+static enum err sort_push(struct stages *s, struct sorting *so, const struct batch *in,
+                          struct err_detail *why)
 {
     struct batch *copy = batch_copy(in, &so->arena);
     if (copy == NULL)
-        return err_set(why, ERR_LIMIT, "the rows to sort need more than %zu bytes of memory: add a LIMIT or a WHERE", s->bytes_max);
+        return err_set(
+            why, ERR_LIMIT,
+            "the rows to sort need more than %zu bytes of memory: add a LIMIT or a WHERE",
+            s->bytes_max);
     TRY(sort_keep(so, copy));
     return sort_prune(so, s->bytes_max);
 }
@@ -450,7 +478,8 @@ static enum err sort_output(struct stages *s, struct sorting *so, const struct b
 
 /* ---- limit ---- */
 
-static enum err limit_push(struct stages *s, struct stage *st, const struct batch *in, const struct batch **out)
+static enum err limit_push(struct stages *s, struct stage *st, const struct batch *in,
+                           const struct batch **out)
 {
     *out = NULL;
     uint64_t skip = st->skip < in->n_rows ? st->skip : in->n_rows;
@@ -474,8 +503,8 @@ static enum err limit_push(struct stages *s, struct stage *st, const struct batc
 
 /* ---- moving batches up ---- */
 
-static enum err push_at(struct stages *s, uint32_t i, const struct batch *in, bool chained, const struct batch **out,
-                        struct err_detail *why)
+static enum err push_at(struct stages *s, uint32_t i, const struct batch *in, bool chained,
+                        const struct batch **out, struct err_detail *why)
 {
     *out = NULL;
     for (; in != NULL && in->n_rows > 0; i++, chained = false) {
@@ -503,13 +532,15 @@ static enum err push_at(struct stages *s, uint32_t i, const struct batch *in, bo
     return ERR_OK;
 }
 
-enum err stages_push(struct stages *s, const struct batch *in, const struct batch **out, struct err_detail *why)
+enum err stages_push(struct stages *s, const struct batch *in, const struct batch **out,
+                     struct err_detail *why)
 {
     arena_reset(&s->step, STEP_ARENA_KEEP_BYTES);
     return push_at(s, 0, in, false, out, why);
 }
 
-enum err stages_push_chained(struct stages *s, const struct batch *in, const struct batch **out, struct err_detail *why)
+enum err stages_push_chained(struct stages *s, const struct batch *in, const struct batch **out,
+                             struct err_detail *why)
 {
     arena_reset(&s->step, STEP_ARENA_KEEP_BYTES);
     return push_at(s, 0, in, true, out, why);
@@ -523,7 +554,8 @@ enum err stages_finish(struct stages *s, const struct batch **out, struct err_de
         struct stage *st = &s->stage[i];
         while (!st->finished && (st->kind == STAGE_AGGREGATE || st->kind == STAGE_SORT)) {
             const struct batch *b;
-            TRY(st->kind == STAGE_SORT ? sort_output(s, &st->sort, &b) : aggregate_output(s, &st->agg, &b, why));
+            TRY(st->kind == STAGE_SORT ? sort_output(s, &st->sort, &b)
+                                       : aggregate_output(s, &st->agg, &b, why));
             if (b == NULL) {
                 st->finished = true;
                 break;

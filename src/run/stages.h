@@ -1,8 +1,10 @@
-/* One-shot execution of a query plan above its source: batches in, batches out. Pure but for memory; one thread.
+/* One-shot execution of a query plan above its source: batches in, batches out. Pure but for
+ * memory; one thread.
  *
  *   source batches -> chain -> [aggregate | sort | limit] -> chain -> ... -> output
  *
- * Aggregates and sorts keep rows (bounded by `bytes_max`) until the input ends; everything else streams. */
+ * Aggregates and sorts keep rows (bounded by `bytes_max`) until the input ends; everything else
+ * streams. */
 #ifndef TIDEMILL_RUN_STAGES_H
 #define TIDEMILL_RUN_STAGES_H
 
@@ -10,24 +12,28 @@
 
 struct stages;
 
-/* Builds the stages of `root` above its source node (SCAN or VALUES), which is returned in `source`. Nothing borrows the plan
- * afterwards but column definitions. `params` are gone: the plan is bound. */
-enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_us, struct stages **out,
-                    const struct plan_node **source, struct err_detail *why) MUST_CHECK;
+/* Builds the stages of `root` above its source node (SCAN or VALUES), which is returned in
+ * `source`. Nothing borrows the plan afterwards but column definitions. `params` are gone: the plan
+ * is bound. */
+enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_us,
+                    struct stages **out, const struct plan_node **source,
+                    struct err_detail *why) MUST_CHECK;
 void stages_free(struct stages *s);
 /* The chain next to the source: it may be run elsewhere before stages_push_chained. Immutable. */
 const struct chain *stages_first_chain(const struct stages *s);
 /* Whether the plan is only that first chain (so that it can follow a stream of changes). */
 bool stages_streaming(const struct stages *s);
 
-/* Takes a source batch. What comes out at the top, if anything, is *out (NULL: nothing yet), valid until the next call.
- * Row errors end the query: ERR_* with text. */
-enum err stages_push(struct stages *s, const struct batch *in, const struct batch **out, struct err_detail *why) MUST_CHECK;
+/* Takes a source batch. What comes out at the top, if anything, is *out (NULL: nothing yet), valid
+ * until the next call. Row errors end the query: ERR_* with text. */
+enum err stages_push(struct stages *s, const struct batch *in, const struct batch **out,
+                     struct err_detail *why) MUST_CHECK;
 /* The same for a batch that went through the first chain already. */
 enum err stages_push_chained(struct stages *s, const struct batch *in, const struct batch **out,
                              struct err_detail *why) MUST_CHECK;
 /* After the last batch: call until *out is NULL. */
-enum err stages_finish(struct stages *s, const struct batch **out, struct err_detail *why) MUST_CHECK;
+enum err stages_finish(struct stages *s, const struct batch **out,
+                       struct err_detail *why) MUST_CHECK;
 /* True when no further input can change the output (a LIMIT is reached). */
 bool stages_satisfied(const struct stages *s);
 

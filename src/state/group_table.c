@@ -3,7 +3,8 @@
 #include "base/check.h"
 #include "base/mem.h"
 
-/* A row's place: page number above, 16-byte unit below. Unit 0 of page 0 is never used, so that ref 0 means none. */
+/* A row's place: page number above, 16-byte unit below. Unit 0 of page 0 is never used, so that ref
+ * 0 means none. */
 enum {
     UNIT_BYTES = 16,
     UNITS_PER_PAGE = GROUP_PAGE_BYTES / UNIT_BYTES,
@@ -15,8 +16,8 @@ _Static_assert(UNITS_PER_PAGE == 1 << UNIT_BITS, "a ref holds page and unit");
 _Static_assert(sizeof(struct group) % UNIT_BYTES == 0, "cells start aligned");
 
 struct slot {
-    uint32_t tag;   /* upper half of the hash */
-    uint32_t ref;   /* 0 = empty */
+    uint32_t tag; /* upper half of the hash */
+    uint32_t ref; /* 0 = empty */
 };
 
 struct page {
@@ -64,8 +65,14 @@ void group_table_free(struct group_table *g)
     mem_free(g);
 }
 
-uint64_t group_table_count(const struct group_table *g) { return g->count; }
-uint64_t group_table_bytes(const struct group_table *g) { return g->bytes; }
+uint64_t group_table_count(const struct group_table *g)
+{
+    return g->count;
+}
+uint64_t group_table_bytes(const struct group_table *g)
+{
+    return g->bytes;
+}
 
 struct group *group_at(const struct group_table *g, uint32_t ref)
 {
@@ -87,7 +94,10 @@ uint32_t group_ref(const struct group_table *g, const struct group *row)
     }
 }
 
-void group_table_prefetch(const struct group_table *g, uint64_t hash) { __builtin_prefetch(&g->slots[hash & g->mask]); }
+void group_table_prefetch(const struct group_table *g, uint64_t hash)
+{
+    __builtin_prefetch(&g->slots[hash & g->mask]);
+}
 
 /* The slot that holds the key, or the empty slot where it belongs. */
 static struct slot *slot_for(const struct group_table *g, uint64_t hash, struct str key)
@@ -164,8 +174,10 @@ static enum err row_add(struct group_table *g, uint64_t hash, struct str key, ui
     struct page *page = &g->pages[g->n_pages - 1];
     *ref = (g->n_pages - 1) << UNIT_BITS | page->units_used;
     struct group *row = group_at(g, *ref);
-    *row = (struct group){
-        .hash = hash, .window_end = INT64_MAX, .key_bytes = (uint32_t)key.len, .units = (uint16_t)units};
+    *row = (struct group){.hash = hash,
+                          .window_end = INT64_MAX,
+                          .key_bytes = (uint32_t)key.len,
+                          .units = (uint16_t)units};
     char *cells = group_cells(row);
     memset(cells, 0, g->cells_bytes);
     if (key.len > 0)
@@ -174,7 +186,8 @@ static enum err row_add(struct group_table *g, uint64_t hash, struct str key, ui
     return ERR_OK;
 }
 
-enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key, struct group **out, bool *created)
+enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key,
+                            struct group **out, bool *created)
 {
     struct slot *s = slot_for(g, hash, key);
     *created = s->ref == 0;

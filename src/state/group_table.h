@@ -3,8 +3,8 @@
  *   slots (power of two, load <= 0.7)          pages (GROUP_PAGE_BYTES each, rows never move)
  *   [tag32 | ref32] ---------------------->    | group | cells | key bytes | pad | group | ...
  *
- * A ref is a page number and a place in it, never a pointer. Rows are only added; iteration follows insertion
- * order, which depends on nothing but the order of the input. One thread. */
+ * A ref is a page number and a place in it, never a pointer. Rows are only added; iteration follows
+ * insertion order, which depends on nothing but the order of the input. One thread. */
 #ifndef TIDEMILL_STATE_GROUP_TABLE_H
 #define TIDEMILL_STATE_GROUP_TABLE_H
 
@@ -20,16 +20,16 @@ enum {
 };
 
 enum group_flag {
-    GROUP_CLOSED = 1,    /* its window is over: never changes again */
+    GROUP_CLOSED = 1, /* its window is over: never changes again */
 };
 
 /* A row's head; cells and key follow. Written by the owner of the state only. */
 struct group {
     uint64_t hash;
-    int64_t window_end;      /* INT64_MAX: the group has no window */
-    uint64_t touched_epoch;  /* last epoch in which a row arrived */
+    int64_t window_end;     /* INT64_MAX: the group has no window */
+    uint64_t touched_epoch; /* last epoch in which a row arrived */
     uint32_t key_bytes;
-    uint16_t units;          /* size of the row in 16-byte units */
+    uint16_t units; /* size of the row in 16-byte units */
     uint16_t flags;
     uint32_t next_in_window; /* ref of the next group of the same window, 0 = last */
     uint32_t reserved[3];
@@ -39,12 +39,13 @@ struct group {
 struct group_table;
 
 /* Rows with `cells_bytes` of cells; all memory together stays within `bytes_max`. */
-enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max, struct group_table **out) MUST_CHECK;
+enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max,
+                         struct group_table **out) MUST_CHECK;
 void group_table_free(struct group_table *g);
-/* The group of `key`, created with zeroed cells when missing (`created` tells). ERR_LIMIT when the state is full,
- * ERR_TOO_LARGE for a key over GROUP_KEY_BYTES_MAX, ERR_NO_MEMORY. */
-enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key, struct group **out,
-                       bool *created) MUST_CHECK;
+/* The group of `key`, created with zeroed cells when missing (`created` tells). ERR_LIMIT when the
+ * state is full, ERR_TOO_LARGE for a key over GROUP_KEY_BYTES_MAX, ERR_NO_MEMORY. */
+enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key,
+                            struct group **out, bool *created) MUST_CHECK;
 /* NULL when there is none. */
 struct group *group_table_find(struct group_table *g, uint64_t hash, struct str key);
 /* Brings the slot of `hash` into the cache. */
@@ -52,12 +53,17 @@ void group_table_prefetch(const struct group_table *g, uint64_t hash);
 uint64_t group_table_count(const struct group_table *g);
 uint64_t group_table_bytes(const struct group_table *g);
 
-static inline void *group_cells(struct group *row) { return row + 1; }
+static inline void *group_cells(struct group *row)
+{
+    return row + 1;
+}
+/* A row's key; its ref; the row of a ref (which must be valid). */
 struct str group_key(const struct group_table *g, const struct group *row);
 uint32_t group_ref(const struct group_table *g, const struct group *row);
 struct group *group_at(const struct group_table *g, uint32_t ref);
 
-/* Iteration in insertion order: start with a zeroed cursor; NULL at the end. Rows added meanwhile are seen. */
+/* Iteration in insertion order: start with a zeroed cursor; NULL at the end. Rows added meanwhile
+ * are seen. */
 struct group_table_cursor {
     uint32_t page;
     uint32_t unit;

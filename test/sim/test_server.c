@@ -1,6 +1,7 @@
-/* A whole server - shards, flush workers, log, HTTP, Kafka and PostgreSQL listeners - in one thread from one seed, with a client
- * that is a worker too. Equal seeds give equal traces; different seeds (scheduling, network delays, chunking) give equal answers;
- * a crash or a power cut at any file call loses nothing that was acknowledged, and views equal what the table holds. */
+/* A whole server - shards, flush workers, log, HTTP, Kafka and PostgreSQL listeners - in one thread
+ * from one seed, with a client that is a worker too. Equal seeds give equal traces; different seeds
+ * (scheduling, network delays, chunking) give equal answers; a crash or a power cut at any file
+ * call loses nothing that was acknowledged, and views equal what the table holds. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,16 +21,16 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
 #define LEAKS_BEGIN() __lsan_disable()
-#define LEAKS_END() __lsan_enable()
+#define LEAKS_END()   __lsan_enable()
 #else
 #define LEAKS_BEGIN() ((void)0)
-#define LEAKS_END() ((void)0)
+#define LEAKS_END()   ((void)0)
 #endif
 
 enum { REQUESTS_MAX = 64, BODY_MAX = 16384, RETRY_NS = 2000000 };
 
-/* ---- a client: requests one after the other over one connection; a request marked `until` is repeated until its
- * answer contains that text ---- */
+/* ---- a client: requests one after the other over one connection; a request marked `until` is
+ * repeated until its answer contains that text ---- */
 
 struct request {
     const char *path, *body;
@@ -47,7 +48,7 @@ struct client {
     size_t out_len, out_at;
     char in[BODY_MAX];
     size_t in_len;
-    size_t acknowledged;              /* requests answered with 200 */
+    size_t acknowledged; /* requests answered with 200 */
     char answers[REQUESTS_MAX][BODY_MAX];
     int64_t retry_at;
     bool broken;
@@ -56,8 +57,9 @@ struct client {
 static void client_prepare(struct client *c)
 {
     const struct request *r = &c->requests[c->at];
-    int n = snprintf(c->out, sizeof(c->out), "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s", r->path,
-                     strlen(r->body), r->body);
+    int n = snprintf(c->out, sizeof(c->out),
+                     "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s",
+                     r->path, strlen(r->body), r->body);
     assert_true(n > 0 && (size_t)n < sizeof(c->out));
     c->out_len = (size_t)n;
     c->out_at = c->in_len = 0;
@@ -118,7 +120,8 @@ static bool client_turn(void *arg)
     if (c->retry_at != 0 && host_mono_ns(c->h) >= c->retry_at)
         client_prepare(c);
     bool sending = c->out_at < c->out_len && c->retry_at == 0;
-    if (host_watch(c->worker, c->socket, HOST_READABLE | (sending ? HOST_WRITABLE : 0), c) != ERR_OK)
+    if (host_watch(c->worker, c->socket, HOST_READABLE | (sending ? HOST_WRITABLE : 0), c) !=
+        ERR_OK)
         return client_done(c);
     host_poll(c->worker, events, 4, c->retry_at == 0 ? INT64_MAX : c->retry_at);
     if (c->out_at < c->out_len) {
@@ -139,19 +142,26 @@ static bool client_turn(void *arg)
 
 static struct host *sim_new(uint64_t seed)
 {
-    const struct sim_options options = {.seed = seed, .wall_us = 1767225600000000, .net_delay_us_max = 300,
-                                        .net_chunk_bytes_max = 700, .sync_delay_us_max = 500,
+    const struct sim_options options = {.seed = seed,
+                                        .wall_us = 1767225600000000,
+                                        .net_delay_us_max = 300,
+                                        .net_chunk_bytes_max = 700,
+                                        .sync_delay_us_max = 500,
                                         .run_ns_max = (int64_t)120 * 1000000000};
     struct host *h = host_sim_open(&options);
     assert_non_null(h);
     return h;
 }
 
-/* Starts a server and the client, runs until the client is through (or the process "ended"), and takes the server down. */
-static enum err serve(struct host *h, uint32_t n_shards, struct client *c, const struct request *requests, size_t n)
+/* Starts a server and the client, runs until the client is through (or the process "ended"), and
+ * takes the server down. */
+static enum err serve(struct host *h, uint32_t n_shards, struct client *c,
+                      const struct request *requests, size_t n)
 {
-    const struct engine_options options = {.data_dir = "/data", .n_shards = n_shards, .auto_create_topics = true};
-    const struct serve_options listeners = {.http = "127.0.0.1:3000", .kafka = "127.0.0.1:9092", .pg = "127.0.0.1:5433"};
+    const struct engine_options options = {
+        .data_dir = "/data", .n_shards = n_shards, .auto_create_topics = true};
+    const struct serve_options listeners = {
+        .http = "127.0.0.1:3000", .kafka = "127.0.0.1:9092", .pg = "127.0.0.1:5433"};
     struct engine *e = NULL;
     struct err_detail why = {0};
     uint16_t port;
@@ -177,27 +187,33 @@ static enum err serve(struct host *h, uint32_t n_shards, struct client *c, const
 /* ---- the workload ---- */
 
 #define QUERY "/v1/query"
-#define ROWS "/v1/tables/readings/rows"
-#define TABLE                                                                                                     \
-    "CREATE TABLE readings (sensor text, temp float8, ts timestamptz NOT NULL) WITH (event_time = 'ts', "         \
-    "lateness = '1 s', key = 'sensor', partitions = 3, idle_timeout = '50 ms')"
-#define WINDOWS                                                                                                   \
-    "CREATE MATERIALIZED VIEW minutes WITH (emit = 'final', late_to = 'minutes_late') AS SELECT sensor, "         \
-    "window_start, avg(temp) AS avg, count(*) AS n FROM tumble(readings, ts, INTERVAL '1 minute') "               \
-    "GROUP BY sensor, window_start"
-#define TOTALS "CREATE MATERIALIZED VIEW totals AS SELECT sensor, count(*) AS n, sum(temp) AS s FROM readings GROUP BY sensor"
+#define ROWS  "/v1/tables/readings/rows"
+#define ROW(sensor, temp, time)                                                                    \
+    "{\"sensor\":\"" sensor "\",\"temp\":" temp ",\"ts\":\"2026-01-01T" time "Z\"}\n"
+
+static const char table_sql[] =
+    "CREATE TABLE readings (sensor text, temp float8, ts timestamptz NOT NULL) WITH "
+    "(event_time = 'ts', lateness = '1 s', key = 'sensor', partitions = 3, idle_timeout = '50 ms')";
+static const char windows_sql[] =
+    "CREATE MATERIALIZED VIEW minutes WITH (emit = 'final', late_to = 'minutes_late') AS "
+    "SELECT sensor, window_start, avg(temp) AS avg, count(*) AS n "
+    "FROM tumble(readings, ts, INTERVAL '1 minute') GROUP BY sensor, window_start";
+static const char totals_sql[] =
+    "CREATE MATERIALIZED VIEW totals AS "
+    "SELECT sensor, count(*) AS n, sum(temp) AS s FROM readings GROUP BY sensor";
 
 static const struct request workload[] = {
-    {QUERY, TABLE, NULL},
-    {QUERY, WINDOWS, NULL},
-    {ROWS, "{\"sensor\":\"a\",\"temp\":1,\"ts\":\"2026-01-01T00:00:10Z\"}\n{\"sensor\":\"b\",\"temp\":2,\"ts\":\"2026-01-01T00:00:20Z\"}", NULL},
-    {ROWS, "{\"sensor\":\"a\",\"temp\":3,\"ts\":\"2026-01-01T00:00:30Z\"}\n{\"sensor\":\"c\",\"temp\":4,\"ts\":\"2026-01-01T00:00:40Z\"}", NULL},
-    {QUERY, TOTALS, NULL},
-    {ROWS, "{\"sensor\":\"a\",\"temp\":5,\"ts\":\"2026-01-01T00:02:10Z\"}\n{\"sensor\":\"b\",\"temp\":6,\"ts\":\"2026-01-01T00:02:20Z\"}", NULL},
-    {ROWS, "{\"sensor\":\"a\",\"temp\":7,\"ts\":\"2026-01-01T00:00:50Z\"}\n{\"sensor\":\"c\",\"temp\":8,\"ts\":\"2026-01-01T00:02:40Z\"}", NULL},
+    {QUERY, table_sql, NULL},
+    {QUERY, windows_sql, NULL},
+    {ROWS, ROW("a", "1", "00:00:10") ROW("b", "2", "00:00:20"), NULL},
+    {ROWS, ROW("a", "3", "00:00:30") ROW("c", "4", "00:00:40"), NULL},
+    {QUERY, totals_sql, NULL},
+    {ROWS, ROW("a", "5", "00:02:10") ROW("b", "6", "00:02:20"), NULL},
+    {ROWS, ROW("a", "7", "00:00:50") ROW("c", "8", "00:02:40"), NULL},
     {QUERY, "SELECT sum(n) AS total FROM totals", "[[8]]"},
     {QUERY, "SELECT sensor, n, s FROM totals ORDER BY sensor", NULL},
-    {QUERY, "SELECT sensor, window_start, avg, n FROM minutes ORDER BY sensor, window_start", "\"c\""},
+    {QUERY, "SELECT sensor, window_start, avg, n FROM minutes ORDER BY sensor, window_start",
+     "\"c\""},
     {QUERY, "SELECT sensor, temp FROM minutes_late", NULL},
     {QUERY, "SELECT count(*) AS n FROM readings", NULL},
 };
@@ -207,9 +223,10 @@ static void check_answers(const struct client *c)
 {
     assert_int_equal(c->acknowledged, N_WORKLOAD);
     assert_non_null(strstr(c->answers[TOTALS_AT], "[\"a\",4,16],[\"b\",2,8],[\"c\",2,12]"));
-    assert_non_null(strstr(c->answers[WINDOWS_AT],
-                           "[\"a\",\"2026-01-01T00:00:00Z\",2,2],[\"b\",\"2026-01-01T00:00:00Z\",2,1],"
-                           "[\"c\",\"2026-01-01T00:00:00Z\",4,1]"));
+    assert_non_null(
+        strstr(c->answers[WINDOWS_AT],
+               "[\"a\",\"2026-01-01T00:00:00Z\",2,2],[\"b\",\"2026-01-01T00:00:00Z\",2,1],"
+               "[\"c\",\"2026-01-01T00:00:00Z\",4,1]"));
     assert_non_null(strstr(c->answers[LATE_AT], "[[\"a\",7]]"));
 }
 
@@ -248,7 +265,9 @@ static void every_schedule_gives_the_same_answers(void **state)
 static const struct request after[] = {
     {QUERY, "SELECT count(*) AS n FROM readings", NULL},
     {QUERY, "SELECT sum(n) AS n FROM totals", NULL},
-    {QUERY, "SELECT sensor, count(*) AS n, sum(temp) AS s FROM readings GROUP BY sensor ORDER BY sensor", NULL},
+    {QUERY,
+     "SELECT sensor, count(*) AS n, sum(temp) AS s FROM readings GROUP BY sensor ORDER BY sensor",
+     NULL},
     {QUERY, "SELECT sensor, n, s FROM totals ORDER BY sensor", NULL},
 };
 
@@ -292,19 +311,20 @@ static struct host *recovered(struct host *h, size_t acknowledged, uint64_t seed
     assert_int_equal(serve(h, 1 + (uint32_t)(seed % 3), &second, checks, 1), ERR_OK);
     long found = number_in(second.answers[0]), expected = rows_acknowledged(acknowledged);
     if (found < expected || found > 8)
-        fail_msg("seed %llu, file call %llu: %ld rows were acknowledged, %ld are there: %s", (unsigned long long)seed,
-                 (unsigned long long)call, expected, found, second.answers[0]);
+        fail_msg("seed %llu, file call %llu: %ld rows were acknowledged, %ld are there: %s",
+                 (unsigned long long)seed, (unsigned long long)call, expected, found,
+                 second.answers[0]);
     if (!has_totals)
         return h;
-    h = host_sim_crash(h);   /* a host runs once */
+    h = host_sim_crash(h); /* a host runs once */
     assert_non_null(h);
     char until[32];
     snprintf(until, sizeof(until), "[[%ld]]", found);
     checks[1].until = until;
     assert_int_equal(serve(h, 2, &second, checks, ARRAY_LEN(after)), ERR_OK);
     if (second.acknowledged != ARRAY_LEN(after))
-        fail_msg("seed %llu, file call %llu: %zu answers, the last: %s", (unsigned long long)seed, (unsigned long long)call,
-                 second.acknowledged, second.answers[second.at]);
+        fail_msg("seed %llu, file call %llu: %zu answers, the last: %s", (unsigned long long)seed,
+                 (unsigned long long)call, second.acknowledged, second.answers[second.at]);
     assert_string_equal(rows_of(second.answers[2]), rows_of(second.answers[3]));
     return h;
 }
