@@ -7,9 +7,9 @@
  *
  *   nothing but zeros or the file's end behind it                    clean end
  *   an offset at or behind it is known to have been durable          damage
- *   a sector in the frame is still zero (or the file ends in it)     torn: it was never flushed
- *   else, a valid batch follows                                      damage
- *   else                                                             torn
+ *   no valid batch follows                                           torn
+ *   one does, and a sector of the frame before it is still zero      torn: it was never flushed
+ *   else                                                             damage
  *
  * A torn tail is cut, with all segments behind it (a flush covers everything before it, so what
  * follows a torn frame was never acknowledged). Damage quarantines: nothing at or behind it is
@@ -187,8 +187,10 @@ static enum err zero_range(struct log_scan *c, uint64_t at, uint64_t end, bool *
 }
 
 /* Whether a sector of the bad frame at `at` is as it was before the frame was written: zeros from
- * the frame's beginning or the sector's on, or not there at all. */
-static enum err never_flushed(struct log_scan *c, uint64_t at, int64_t offset, bool *evidence)
+ * the frame's beginning, or the sector's, on. `next` is where the next valid batch begins: a frame
+ * that claims to go on behind it lies about its length. */
+static enum err never_flushed(struct log_scan *c, uint64_t at, int64_t offset, uint64_t next,
+                              bool *evidence)
 {
     struct kafka_batch b;
     struct str header;
@@ -198,8 +200,8 @@ static enum err never_flushed(struct log_scan *c, uint64_t at, int64_t offset, b
         b.leader_epoch == LOG_LEADER_EPOCH) {
         bytes = b.bytes;
     }
-    uint64_t end = at + bytes;
-    *evidence = end > c->size;
+    uint64_t end = at + bytes < next ? at + bytes : next;
+    *evidence = false;
     while (at < end && !*evidence) {
         uint64_t sector_end = (at / LOG_SECTOR_BYTES + 1) * LOG_SECTOR_BYTES;
         TRY(zero_range(c, at, sector_end, evidence));
@@ -217,19 +219,20 @@ static bool plausible(struct str at, int64_t offset, struct kafka_batch *b)
            b->base_offset > offset && b->base_offset - offset <= INT32_MAX;
 }
 
-/* Whether a valid batch of a later offset begins somewhere behind `at`. When it takes too long to
- * tell, the answer is yes: the careful one. */
+/* Where a valid batch of a later offset begins behind `at`; *next is the file's end when there is
+ * none. When it takes too long to tell, the answer is the next byte: the careful one. */
 static enum err batch_follows(struct recovery *r, const struct log_segment *s, uint64_t at,
-                              int64_t offset, bool *follows)
+                              int64_t offset, uint64_t *next)
 {
     struct log_scan scan = scan_of(r, s);
     char *second = mem_alloc(LOG_RECOVERY_READ_BYTES);
     struct log_scan check = scan;
     uint64_t spent = 0;
+    bool follows = false;
     enum err e = second != NULL ? ERR_OK : ERR_NO_MEMORY;
     check.buffer = second;
-    *follows = false;
-    for (at++; e == ERR_OK && !*follows && at + KAFKA_BATCH_HEADER_BYTES <= scan.size; at++) {
+    *next = scan.size;
+    for (at++; e == ERR_OK && at + KAFKA_BATCH_HEADER_BYTES <= scan.size; at++) {
         struct str bytes;
         struct kafka_batch b;
         e = log_scan_get(&scan, at, KAFKA_BATCH_HEADER_BYTES, &bytes);
@@ -237,11 +240,15 @@ static enum err batch_follows(struct recovery *r, const struct log_segment *s, u
             continue;
         }
         spent += b.bytes;
-        if (spent > LOG_RECOVERY_SEARCH_BYTES) {
-            *follows = true;
+        if (spent <= LOG_RECOVERY_SEARCH_BYTES) {
+            e = log_scan_crc(&check, at, &b, &follows);
+        } else {
+            follows = true;
+        }
+        if (e == ERR_OK && follows) {
+            *next = at;
             break;
         }
-        e = log_scan_crc(&check, at, &b, follows);
     }
     mem_free(second);
     return e;
@@ -252,7 +259,8 @@ static enum err classify(struct recovery *r, const struct log_segment *s, const 
                          enum scan_end *end)
 {
     struct log_scan scan = scan_of(r, s);
-    bool zero, evidence, follows;
+    bool zero, evidence;
+    uint64_t next;
     TRY(zero_range(&scan, s->bytes, scan.size, &zero));
     if (s->end_offset < r->proved_offset) {
         *end = SCAN_DAMAGED;
@@ -267,13 +275,11 @@ static enum err classify(struct recovery *r, const struct log_segment *s, const 
         *end = SCAN_CLEAN;
         return ERR_OK;
     }
-    TRY(never_flushed(&scan, s->bytes, s->end_offset, &evidence));
     *end = SCAN_TORN;
-    if (evidence) {
-        return ERR_OK;
-    }
-    TRY(batch_follows(r, s, s->bytes, s->end_offset, &follows));
-    if (follows) {
+    TRY(batch_follows(r, s, s->bytes, s->end_offset, &next));
+    scan.len = 0; /* the buffer is shared */
+    TRY(never_flushed(&scan, s->bytes, s->end_offset, next, &evidence));
+    if (next < scan.size && !evidence) {
         *end = SCAN_DAMAGED;
         (void)snprintf(r->text, sizeof r->text,
                        "damaged at byte %" PRIu64 " of segment %" PRId64
