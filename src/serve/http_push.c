@@ -188,7 +188,7 @@ static void push_go(struct http_conn *h);
 static bool rows_write(struct push_task *t)
 {
     bool hidden = t->no_snapshot && !t->snapshot_over;
-    while (!hidden && t->row < t->rows->n_rows) {
+    while (!hidden && t->rows != NULL && t->row < t->rows->n_rows) {
         if (t->out.len >= HTTP_CHUNK_BYTES && !out_flush(t))
             return false;
         row_event(t, t->row);
@@ -198,6 +198,7 @@ static bool rows_write(struct push_task *t)
     t->rows = NULL;
     if (t->batch_ends_snapshot)
         snapshot_event(t);
+    t->batch_ends_snapshot = false;
     t->step = PUSH_PULL;
     return out_flush(t);
 }
@@ -214,7 +215,7 @@ static void push_pulled(void *arg, const struct query_result *r)
         t->err = r->err;
         t->why = r->why != NULL ? *r->why : (struct err_detail){0};
         t->step = PUSH_FAILED;
-    } else if (r->rows == NULL) {
+    } else if (r->rows == NULL && !r->snapshot_end) {
         t->step = PUSH_END;
     } else {
         t->epoch = r->epoch;
