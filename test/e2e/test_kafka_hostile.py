@@ -1,6 +1,5 @@
 """Kafka protocol: garbage, half requests, lies about sizes, readers that do not read, crashes."""
 import os
-import socket
 import struct
 import subprocess
 import uuid
@@ -160,7 +159,6 @@ def test_slow_reader(server, topic):
     try:
         for _ in range(10):
             sock = wire.connect(server)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             for i in range(50):
                 sock.sendall(wire.request(1, 4, wire.fetch(topic, 0, 0, 32 * MIB), correlation=i))
             socks.append(sock)
