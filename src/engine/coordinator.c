@@ -225,6 +225,19 @@ static void reader_end(struct coordinator *co, struct co_reader *r)
     mem_free(r);
 }
 
+/* The last reader may end its replay with nothing left to do: no epoch follows then. */
+static void ready_check(struct coordinator *co)
+{
+    if (atomic_load(&co->engine->ready))
+        return;
+    LIST_FOR (it, &co->readers) {
+        const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        if (r->silent)
+            return;
+    }
+    atomic_store(&co->engine->ready, true);
+}
+
 static void replay_check(struct coordinator *co, struct co_reader *r)
 {
     if (!r->silent)
@@ -234,6 +247,7 @@ static void replay_check(struct coordinator *co, struct co_reader *r)
             return;
     if (r->closing) {
         r->silent = false;
+        ready_check(co);
         return;
     }
     r->closing = r->touched = true;
@@ -361,18 +375,6 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     if (r->main)
         stat_set(&engine_relation_stats(co->engine, r->rel->number)->watermark_us, r->watermark_us);
     reader_activate(co, r);
-}
-
-static void ready_check(struct coordinator *co)
-{
-    if (atomic_load(&co->engine->ready))
-        return;
-    LIST_FOR (it, &co->readers) {
-        const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
-        if (r->silent)
-            return;
-    }
-    atomic_store(&co->engine->ready, true);
 }
 
 static void epoch_finish(struct coordinator *co)
@@ -592,12 +594,52 @@ static void idle_fire(struct shard_timer *t)
 
 /* ---- boundaries ---- */
 
+static struct co_view *view_find(const struct coordinator *co, uint32_t number);
+
 void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a)
 {
+    const struct co_view *v = a->view == 0 ? NULL : view_find(co, a->view);
+    const struct co_reader *r = v == NULL ? NULL : reader_find(co, v->reader);
+    for (uint32_t i = 0; r != NULL && i < r->n_parts; i++)
+        a->targets[i] = part_durable(co, r, i);
+    a->deadline_ns = co->shard->mono_ns + (int64_t)BOUNDARY_WAIT_MS * 1000000;
     a->next = NULL;
     *co->actions_tail = a;
     co->actions_tail = &a->next;
     co->shard->busy = true;
+}
+
+/* Whether the view that an action reads has come as far as the action wants. */
+static bool action_due(const struct coordinator *co, const struct boundary_action *a)
+{
+    const struct co_view *v = a->view == 0 ? NULL : view_find(co, a->view);
+    const struct co_reader *r = v == NULL ? NULL : reader_find(co, v->reader);
+    if (r == NULL || co->shard->phase != SHARD_RUNNING)
+        return true;
+    if (r->silent)
+        return false;
+    bool reached = true;
+    for (uint32_t i = 0; i < r->n_parts; i++)
+        reached &= r->parts[i].pos >= a->targets[i];
+    return reached || co->shard->mono_ns >= a->deadline_ns;
+}
+
+static void run_actions(struct coordinator *co)
+{
+    struct boundary_action *a = co->actions;
+    co->actions = NULL;
+    co->actions_tail = &co->actions;
+    while (a != NULL) {
+        struct boundary_action *next = a->next;
+        if (action_due(co, a)) {
+            a->act(co->shard, a, co->finished);
+        } else {
+            a->next = NULL;
+            *co->actions_tail = a;
+            co->actions_tail = &a->next;
+        }
+        a = next;
+    }
 }
 
 static void catalog_run(struct shard *s, struct shard_call *c)
@@ -646,15 +688,9 @@ void coordinator_turn(struct coordinator *co)
         }
         return;
     }
-    struct boundary_action *a = co->actions;
-    co->actions = NULL;
-    co->actions_tail = &co->actions;
-    while (a != NULL) {
-        struct boundary_action *next = a->next;
-        a->act(co->shard, a, co->finished);
-        a = next;
-    }
-    epoch_begin(co);
+    run_actions(co);
+    if (co->shard->phase == SHARD_RUNNING)
+        epoch_begin(co);
 }
 
 void coordinator_on_advance(struct shard *s, struct shard_call *c)

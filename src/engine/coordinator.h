@@ -15,6 +15,8 @@
 
 #include "engine/epoch.h"
 
+enum { BOUNDARY_WAIT_MS = 1000 };
+
 struct coordinator;
 struct epoch_record;
 
@@ -22,7 +24,8 @@ struct epoch_record;
 enum err coordinator_new(struct shard *s, struct coordinator **out) MUST_CHECK;
 /* After the workers have ended. NULL is fine. */
 void coordinator_free(struct coordinator *co);
-/* Once a turn of shard 0. */
+/* Once a turn of shard 0. While stopping it begins no epoch, but finishes what waits for a
+ * boundary. */
 void coordinator_turn(struct coordinator *co);
 /* A partition's durable end moved (run on shard 0; replies at once). */
 void coordinator_on_advance(struct shard *s, struct shard_call *c);
@@ -40,6 +43,13 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
  * may shard_post or forward calls to all shards. */
 struct boundary_action {
     void (*act)(struct shard *s, struct boundary_action *a, uint64_t epoch);
+    /* A view whose state the action reads, or 0: then it waits until the view has taken in what was
+     * durable when the action came, so that a client sees what it has written. At most
+     * BOUNDARY_WAIT_MS when the view is further behind, and as long as it takes while the view is
+     * being rebuilt after a start. */
+    uint32_t view;
+    int64_t *targets; /* room for an offset per partition of the view's source; filled here */
+    int64_t deadline_ns;
     struct boundary_action *next;
 };
 void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a);

@@ -443,7 +443,9 @@ static enum err scan_start(struct query *q)
     q->n_scans = q->shard->engine->n_shards;
     q->scans = arena_zalloc(&q->arena, q->n_scans, sizeof(*q->scans));
     int64_t *ends = arena_zalloc(&q->arena, q->rel->topic->n_partitions, sizeof(*ends));
-    if (q->scans == NULL || ends == NULL) {
+    int64_t *targets =
+        arena_zalloc(&q->arena, q->rel->view->source->topic->n_partitions, sizeof(*targets));
+    if (q->scans == NULL || ends == NULL || targets == NULL) {
         q->n_scans = 0;
         return ERR_NO_MEMORY;
     }
@@ -461,7 +463,8 @@ static enum err scan_start(struct query *q)
         shard_expect(q->shard, &sc->call);
         q->in_flight++;
     }
-    q->boundary.act = scan_at_boundary;
+    q->boundary = (struct boundary_action){
+        .act = scan_at_boundary, .view = q->rel->number, .targets = targets};
     q->permit = (struct shard_call){.run = permit_run, .done = permit_done};
     q->in_flight++;
     shard_call(q->shard, 0, &q->permit);

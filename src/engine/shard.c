@@ -322,7 +322,7 @@ bool shard_turn(void *arg)
     inbox_drain(s);
     timers_fire(s);
     services_turn(s);
-    if (s->coordinator != NULL && s->phase == SHARD_RUNNING)
+    if (s->coordinator != NULL)
         coordinator_turn(s->coordinator);
     epochs_turn(s->epochs);
     parts_turn(s);
