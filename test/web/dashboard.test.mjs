@@ -147,7 +147,7 @@ function scenarios(kind) {
     await runSql(page, "SELECT *\nFROM sensrs LIMIT 5");
     const box = page.getByRole("alert");
     await box.getByText('relation "sensrs" does not exist').waitFor();
-    await box.getByText(/Did you mean "sensors"/).waitFor();
+    await box.getByText(/meant "sensors"/).waitFor();
     const place = await box.locator(".place").innerText();
     const [text, caret] = place.split("\n");
     assert.equal(text, "line 2: FROM sensrs LIMIT 5");

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { startMock } from "../../web/mock/server.mjs";
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-export const program = join(root, "build", "tidemill");
+export const program = process.env.TIDEMILL_PROGRAM ?? join(root, "build", "tidemill");
 export const hasProgram = existsSync(program);
 export const require = createRequire(join(root, "web", "package.json"));
 const { chromium } = require("playwright-core");
@@ -50,6 +50,7 @@ class Program {
     this.child = spawn(program, ["serve", "--data", this.data, "--http", address(this.ports.http),
       "--kafka", address(this.ports.kafka), "--pg", address(this.ports.pg)],
     { stdio: ["ignore", "pipe", "pipe"] });
+    process.once("exit", () => this.child.kill("SIGKILL"));
     let text = "";
     await new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`not ready in time:\n${text}`)),

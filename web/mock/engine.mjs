@@ -177,7 +177,7 @@ export class Engine {
     const close = nearest(name, [...this.relations.keys()]);
     const at = sql ? [...sql.slice(0, sql.indexOf(name))].length + 1 : undefined;
     throw new SqlError(404, "undefined_table", "42P01", `relation "${name}" does not exist`, {
-      ...(close && { hint: `Did you mean "${close}"?` }), ...(at && { position: at }),
+      ...(close && { hint: `Perhaps you meant "${close}".` }), ...(at && { position: at }),
     });
   }
 
@@ -356,15 +356,15 @@ export class Engine {
     const watermark = iso(view.watermark());
     const id = `view:${view.name}`;
     let from = `table:${view.source.name}`;
-    const step = (suffix, kind, label, detail) => {
-      nodes.push({ id: `${id}/${suffix}`, kind, label, rows, watermark, detail });
+    const step = (suffix, kind, label) => {
+      nodes.push({ id: `${id}/${suffix}`, kind, label, rows, watermark });
       edges.push({ from, to: `${id}/${suffix}` });
       from = `${id}/${suffix}`;
     };
-    if (view.plan.size) step(0, "window", `tumble ${view.plan.sizeText}`, view.plan.sizeText);
+    if (view.plan.size) step(0, "window", `Window: tumble on ts, size ${view.plan.sizeText}`);
     const names = view.plan.items.filter((item) => item.fn)
       .map((item) => `${item.fn}(${item.column})`).join(", ");
-    step(1, "aggregate", `by ${view.key.join(", ")}`, names);
+    step(1, "aggregate", `Aggregate: ${names} by ${view.key.join(", ")}`);
     nodes.push({ id, kind: "view", label: view.name, rows: view.out, groups: view.groups.size,
       state_bytes: view.groups.size * 64, late_rows: view.late, watermark, status: view.status });
     edges.push({ from, to: id });

@@ -16,6 +16,10 @@ export interface Relation {
   source?: string | null;
 }
 
+/** True for what the system says of itself; its names start with a schema of their own. */
+export const isSystem = (relation: Relation): boolean =>
+  relation.kind === "system" || relation.name.startsWith("sys.");
+
 export interface Partition {
   partition: number;
   start_offset: number;

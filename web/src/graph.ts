@@ -3,8 +3,8 @@
 import { Graph, layout } from "@dagrejs/dagre";
 import type { Pipeline } from "./api";
 
-export const NODE_WIDTH = 204;
-export const NODE_HEIGHT = 82;
+export const NODE_WIDTH = 208;
+export const NODE_HEIGHT = 92;
 
 export interface Point {
   x: number;

@@ -3,7 +3,7 @@ import { render, type ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
-import type { Relation } from "./api";
+import { isSystem, type Relation } from "./api";
 import { clockTime, count, duration, rate, timeOf, timestamp } from "./format";
 import { counter, live, pollNow, startPolling, type Live } from "./live";
 import { DeadPage } from "./pages/dead";
@@ -114,8 +114,9 @@ function NavLink(props: {
 
 function Navigation({ at }: { at: Route }) {
   const { relations } = useStore(live);
-  const group = (title: string, page: string, kinds: string[], icon: string) => {
-    const members = (relations ?? []).filter((relation) => kinds.includes(relation.kind));
+  const group = (title: string, page: string, icon: string,
+                 belongs: (one: Relation) => boolean) => {
+    const members = (relations ?? []).filter(belongs);
     if (members.length === 0) return null;
     return (
       <>
@@ -138,10 +139,10 @@ function Navigation({ at }: { at: Route }) {
           </NavLink>
         ))}
       </ul>
-      {group("Views", "view", ["view"], "view")}
-      {group("Tables", "table", ["table"], "table")}
-      {group("Topics", "table", ["topic"], "raw")}
-      {group("System", "table", ["system"], "table")}
+      {group("Views", "view", "view", (one) => one.kind === "view")}
+      {group("Tables", "table", "table", (one) => one.kind === "table" && !isSystem(one))}
+      {group("Topics", "table", "raw", (one) => one.kind === "topic" && !isSystem(one))}
+      {group("System", "table", "table", isSystem)}
     </nav>
   );
 }

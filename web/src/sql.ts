@@ -1,5 +1,5 @@
 // SQL text: quoting, ready-to-paste lines, and the place of an error.
-import type { Column, Pipeline, Relation } from "./api";
+import { isSystem, type Column, type Pipeline, type Relation } from "./api";
 
 const RESERVED = new Set((
   "all analyse analyze and any array as asc asymmetric both case cast check collate column "
@@ -20,7 +20,7 @@ export const quoteText = (text: string): string => `'${text.replaceAll("'", "''"
 
 /** A relation's name as SQL needs it; sys.* names carry their schema. */
 export function relationName(relation: Relation): string {
-  return relation.kind === "system" ? relation.name.split(".").map(quoteName).join(".")
+  return isSystem(relation) ? relation.name.split(".").map(quoteName).join(".")
     : quoteName(relation.name);
 }
 

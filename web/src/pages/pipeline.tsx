@@ -13,13 +13,39 @@ import { Code, Empty, ErrorBox, Icon, Panel, Stat } from "../ui/parts";
 import { CreateFirst } from "../ui/create-first";
 
 const NARROW_PX = 720;
-const LABEL_CHARS_MAX = 21;
+const LABEL_CHARS_MAX = 20;
+const STEP_CHARS_MAX = 29;
 const BEHIND_SHOWN_MS = 1000;
 
 const nodeRate = (node: PipelineNode): number | null => counter(`node/${node.id}`).rate();
 
-const cut = (text: string): string =>
-  text.length > LABEL_CHARS_MAX ? `${text.slice(0, LABEL_CHARS_MAX - 1)}…` : text;
+const cut = (text: string, max: number): string =>
+  text.length > max ? `${text.slice(0, max - 1)}…` : text;
+
+/** What an operator does, without its kind in front: that stands above it already. */
+const stepLabel = (node: PipelineNode): string =>
+  node.label.toLowerCase().startsWith(`${node.kind}:`)
+    ? node.label.slice(node.kind.length + 1).trim() : node.label;
+
+/** A text on two lines, broken between words where it can be. */
+export function twoLines(text: string, max: number): [string, string] {
+  if (text.length <= max) return [text, ""];
+  const space = text.lastIndexOf(" ", max);
+  const end = space > 0 ? space : max;
+  return [text.slice(0, end), cut(text.slice(end).trim(), max)];
+}
+
+function Label({ node }: { node: PipelineNode }) {
+  if (node.kind === "source" || node.kind === "view") {
+    return <text class="label" x="14" y="42">{cut(node.label, LABEL_CHARS_MAX)}</text>;
+  }
+  const [first, second] = twoLines(stepLabel(node), STEP_CHARS_MAX);
+  return (
+    <text class="step" x="14" y="37">
+      {first}{second ? <tspan x="14" dy="15">{second}</tspan> : null}
+    </text>
+  );
+}
 
 /** The relation that a node belongs to: "table:sensors", "view:avg_temp", "view:avg_temp/0". */
 export function relationOf(node: PipelineNode, relations: Relation[] | null): Relation | undefined {
@@ -64,13 +90,13 @@ function Node(props: {
       </g>
       {tone === "ok" ? null
         : <text class="word" x={NODE_WIDTH - 34} y="19" text-anchor="end">{word}</text>}
-      <text class="label" x="14" y="38">{cut(node.label)}</text>
-      <text class="rate" x="14" y="56">{rate(perSecond)} rows/s</text>
-      <text class="time" x="14" y="72">
+      <Label node={node} />
+      <text class="rate" x="14" y="67">{rate(perSecond)} rows/s</text>
+      <text class="time" x="14" y="82">
         {Number.isNaN(watermark) ? "no watermark yet" : timestamp(watermark, local, false)}
       </text>
       {newest - watermark >= BEHIND_SHOWN_MS ? (
-        <text class="time" x={NODE_WIDTH - 12} y="72" text-anchor="end">
+        <text class="time" x={NODE_WIDTH - 12} y="82" text-anchor="end">
           −{duration(newest - watermark)}
         </text>
       ) : null}
@@ -90,7 +116,7 @@ function Details(props: {
     </button>
   );
   return (
-    <Panel title={`${node.kind} ${node.label}`} aside={button} class="details">
+    <Panel title={`${node.kind} ${stepLabel(node)}`} aside={button} class="details">
       {node.error ? <ErrorBox error={new ApiError(200, node.error)} /> : null}
       <dl class="stats">
         <Stat label="status">{nodeStatus(node)}</Stat>

@@ -1,6 +1,8 @@
 // SQL: an editor, what it answers, and what was run before.
 import { useRef, useState } from "preact/hooks";
-import { ApiError, runSql, unreachable, type QueryResult, type Relation } from "../api";
+import {
+  ApiError, isSystem, runSql, unreachable, type QueryResult, type Relation,
+} from "../api";
 import { plural } from "../format";
 import { live, refreshCatalog } from "../live";
 import { placeOf, quoteName, relationName } from "../sql";
@@ -91,7 +93,7 @@ function Names({ relations, insert }: { relations: Relation[]; insert: (text: st
 
 function examples(relations: Relation[]): { title: string; sql: string }[] {
   const view = relations.find((relation) => relation.kind === "view");
-  const table = relations.find((relation) => relation.kind === "table");
+  const table = relations.find((relation) => relation.kind === "table" && !isSystem(relation));
   const list = [];
   if (view) {
     list.push({ title: "Read a view", sql: `SELECT * FROM ${relationName(view)} LIMIT 100;` });

@@ -1,6 +1,8 @@
 // A table or topic: newest rows, schema, how to send rows, and what it refused.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { ApiError, runSql, unreachable, type QueryResult, type Relation, type Topic } from "../api";
+import {
+  ApiError, isSystem, runSql, unreachable, type QueryResult, type Relation, type Topic,
+} from "../api";
 import { bytes, count, rate, timestamp } from "../format";
 import { counter, live, topicBytes, topicRows, topicWatermark } from "../live";
 import { link } from "../router";
@@ -191,7 +193,7 @@ export function TablePage({ relation }: { relation: Relation }) {
   const snippets = useMemo(() => sendSnippets(relation, where, time),
     [relation, time, where.http, where.kafka, where.pgPort]);
   const empty = topic !== undefined && topicRows(topic) === 0;
-  const system = relation.kind === "system";
+  const system = isSystem(relation);
   return (
     <>
       {topic ? <TopicFigures topic={topic} lag={node?.lag} /> : null}
@@ -204,7 +206,7 @@ export function TablePage({ relation }: { relation: Relation }) {
         <Schema relation={relation} />
         {topic ? <Partitions topic={topic} /> : null}
       </div>
-      {relation.kind === "table" ? <DeadLetters relation={relation} /> : null}
+      {relation.kind === "table" && !system ? <DeadLetters relation={relation} /> : null}
     </>
   );
 }
