@@ -7,6 +7,7 @@
 #include "serve/pg_catalog.h"
 
 #include "base/check.h"
+#include "type/column.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -139,6 +140,9 @@ struct context {
     struct arena *arena;
     const struct relation *relation; /* of the row */
     uint32_t column;                 /* of the row */
+    struct str given_name;           /* of the row, ROWS_GIVEN */
+    enum type given_type;
+    int32_t given_typmod;
 };
 
 static uint32_t relation_oid(const struct catalog *c, const struct relation *r)
@@ -265,15 +269,29 @@ static struct str cell_attname(const struct context *x)
 }
 
 /* numeric(10,2): PostgreSQL's typmod has precision and scale in one number, plus 4. */
+static struct str format_type(struct arena *a, enum type t, int32_t typmod)
+{
+    if (t != TYPE_NUMERIC || typmod < 4) {
+        return t == TYPE_UNKNOWN ? STR("unknown") : str_of(type_info(t)->name);
+    }
+    int32_t m = typmod - 4;
+    return arena_printf(a, "numeric(%d,%d)", m >> 16 & 0xffff, m & 0x7ff);
+}
+
 static struct str cell_format_type(const struct context *x)
 {
     const struct column_def *d = &x->relation->columns[x->column];
-    const char *name = type_info(d->type)->name;
-    if (d->type != TYPE_NUMERIC || d->typmod < 4) {
-        return str_of(name);
-    }
-    int32_t m = d->typmod - 4;
-    return arena_printf(x->arena, "numeric(%d,%d)", m >> 16 & 0xffff, m & 0x7ff);
+    return format_type(x->arena, d->type, d->typmod);
+}
+
+static struct str cell_given_name(const struct context *x)
+{
+    return x->given_name;
+}
+
+static struct str cell_given_type(const struct context *x)
+{
+    return format_type(x->arena, x->given_type, x->given_typmod);
 }
 
 static struct str cell_notnull(const struct context *x)
@@ -306,7 +324,15 @@ struct field {
     cell_fn cell;
 };
 
-enum rows { ROWS_NONE, ROWS_ONE, ROWS_RELATIONS, ROWS_RELATION, ROWS_COLUMNS, ROWS_TYPES };
+enum rows {
+    ROWS_NONE,
+    ROWS_ONE,
+    ROWS_RELATIONS,
+    ROWS_RELATION,
+    ROWS_COLUMNS,
+    ROWS_TYPES,
+    ROWS_GIVEN, /* the query's own VALUES (name, type, typmod) */
+};
 
 struct shape {
     const char *pieces[PIECES_MAX];
@@ -442,6 +468,12 @@ static const struct field completion[] = {
     {0},
 };
 
+static const struct field given_columns[] = {
+    {"AS \"Column\"", "Column", TYPE_TEXT, NULL, cell_given_name},
+    {"AS \"Type\"", "Type", TYPE_TEXT, NULL, cell_given_type},
+    {0},
+};
+
 static const struct field npgsql_types[] = {
     {"ns.nspname", "nspname", TYPE_TEXT, "pg_catalog", NULL},
     {"t.oid", "oid", TYPE_INT8, NULL, cell_typoid},
@@ -497,6 +529,11 @@ static const struct shape shapes[] = {
     {{"FROM pg_catalog.pg_proc p", "\"Result data type\""}, ROWS_NONE, NULL, function_list},
     {{"FROM pg_catalog.pg_type t", "n.nspname as \"Schema\""}, ROWS_NONE, NULL, type_list},
     {{"FROM pg_catalog.pg_roles r", "r.rolsuper"}, ROWS_ONE, NULL, role_list},
+    /* psql \\gdesc */
+    {{"SELECT name AS \"Column\", pg_catalog.format_type(tp, tpm)"},
+     ROWS_GIVEN,
+     NULL,
+     given_columns},
     /* psql's tab completion: relations by name, and nothing for the rest */
     {{"SELECT c.relname, NULL::pg_catalog.text FROM pg_catalog.pg_class c", "LIMIT 1000"},
      ROWS_RELATIONS,
@@ -594,6 +631,8 @@ static uint32_t answer_rows_max(const struct shape *shape, const struct context 
         return x->relation != NULL ? x->relation->n_columns : 0;
     case ROWS_TYPES:
         return TYPE_COUNT_;
+    case ROWS_GIVEN:
+        return BATCH_COLUMNS_MAX;
     case ROWS_ONE:
     case ROWS_RELATION:
         return 1;
@@ -601,6 +640,61 @@ static uint32_t answer_rows_max(const struct shape *shape, const struct context 
         break;
     }
     return 0;
+}
+
+/* Takes a row ('name', 'oid'::pg_catalog.oid, typmod) off `rest`; names have their quotes doubled.
+ */
+static bool given_row(struct context *x, struct str *rest)
+{
+    const char *open = find(*rest, "('");
+    if (open == NULL) {
+        return false;
+    }
+    struct str s = {open + 2, (size_t)(rest->ptr + rest->len - open - 2)};
+    char *name = arena_alloc(x->arena, s.len);
+    size_t n = 0, i = 0;
+    while (name != NULL && i < s.len &&
+           (s.ptr[i] != '\'' || (i + 1 < s.len && s.ptr[i + 1] == '\''))) {
+        i += s.ptr[i] == '\'';
+        name[n++] = s.ptr[i++];
+    }
+    if (name == NULL || i >= s.len) {
+        return false;
+    }
+    x->given_name = (struct str){name, n};
+    s = (struct str){s.ptr + i + 1, s.len - i - 1};
+    int64_t oid = 0, typmod = -1;
+    struct str digits = quoted_after(s, "'");
+    if (str_to_i64(digits, &oid) != ERR_OK) {
+        return false;
+    }
+    x->given_type = type_by_oid((uint32_t)oid);
+    const char *comma =
+        find((struct str){digits.ptr, (size_t)(s.ptr + s.len - digits.ptr)}, "oid,");
+    if (comma == NULL) {
+        return false;
+    }
+    comma += 4;
+    size_t left = (size_t)(s.ptr + s.len - comma);
+    const char *end = memchr(comma, ')', left);
+    if (end == NULL || str_to_i64((struct str){comma, (size_t)(end - comma)}, &typmod) != ERR_OK) {
+        return false;
+    }
+    x->given_typmod = (int32_t)typmod;
+    *rest = (struct str){end, (size_t)(s.ptr + s.len - end)};
+    return true;
+}
+
+static void answer_given(struct answer *w, struct context *x)
+{
+    const char *values = find(x->sql, "(VALUES ");
+    if (values == NULL) {
+        return;
+    }
+    struct str rest = {values + 8, (size_t)(x->sql.ptr + x->sql.len - values - 8)};
+    while (w->n_rows < w->rows_max && given_row(x, &rest)) {
+        answer_row(w, x);
+    }
 }
 
 static void answer_rows(struct answer *w, const struct shape *shape, struct context *x)
@@ -634,6 +728,9 @@ static void answer_rows(struct answer *w, const struct shape *shape, struct cont
         for (x->column = TYPE_UNKNOWN + 1; x->column < TYPE_COUNT_; x->column++) {
             answer_row(w, x);
         }
+        break;
+    case ROWS_GIVEN:
+        answer_given(w, x);
         break;
     }
 }

@@ -201,7 +201,8 @@ void pg_continue(struct pg_session *s);
 
 /* ---- pg_session.c ---- */
 
-/* Handles one message; false when it has to wait (an activity has begun). */
+/* Handles one message: at once, or by beginning an activity or a simple query's statements, which
+ * pg_simple_steps then runs. */
 void pg_message(struct pg_session *s, char type, struct str body);
 /* Runs statements of a simple query for as long as they complete at once. */
 void pg_simple_steps(struct pg_session *s);

@@ -164,8 +164,7 @@ static void cancel_run(struct shard *target, struct shard_call *call)
 {
     struct pg_cancel *m = CONTAINER_OF(call, struct pg_cancel, call);
     struct pg_server *sv = conn_server_arg(conn_get_server(m->conn));
-    LIST_FOR(it, &sv->shards[shard_index(target)].sessions)
-    {
+    LIST_FOR (it, &sv->shards[shard_index(target)].sessions) {
         struct pg_session *s = LIST_ENTRY(it, struct pg_session, link);
         if (s->pid == m->pid && s->secret == m->secret) {
             pg_session_cancel(s);
@@ -295,6 +294,7 @@ static void on_input(struct conn *c)
     }
     while (more && takes_messages(s)) {
         more = take_message(s);
+        pg_simple_steps(s);
         if (s->out.len - s->out_at >= PG_CHUNK_BYTES) {
             (void)pg_push(s);
         }

@@ -206,7 +206,6 @@ static void on_query(struct pg_session *s, struct str body)
         q->n = q->at = 0;
         pg_fail(s, e, &why);
     }
-    pg_simple_steps(s);
 }
 
 /* ---- extended query ---- */
@@ -438,12 +437,11 @@ void pg_message(struct pg_session *s, char type, struct str body)
         pg_copy_in_message(s, type, body);
         return;
     }
-    if (s->skip_to_sync && strchr("PBDECHFdcf", type) != NULL && type != '\0') {
+    if (s->skip_to_sync && strchr("QPBDECHFdcf", type) != NULL && type != '\0') {
         return;
     }
     switch (type) {
     case 'Q':
-        s->skip_to_sync = false;
         on_query(s, body);
         break;
     case 'P':
