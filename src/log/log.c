@@ -204,7 +204,7 @@ void log_close(struct log_partition *p)
     if (p->retired != NULL && p->meta != NULL) {
         /* What is not removed now is removed at the next start, if this reaches the disk. */
         struct log_checkpoint c = {.start_offset = p->start_offset,
-                                   .durable_offset = p->durable_offset};
+                                   .durable_offset = p->flushed_offset};
         (void)!log_meta_write(p->meta, &c);
     }
     while (p->retired != NULL) {

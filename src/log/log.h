@@ -98,18 +98,26 @@ struct log_sync {
     bool sealed[LOG_SYNC_SEGMENTS_MAX]; /* as they were at begin */
     uint32_t n_segments;
     bool sync_dir, sync_parent, sync_meta;
+    bool os_only;    /* set after begin for fsync = os: see log_sync_run */
+    bool ran;        /* log_sync_run was called */
     const char *dir; /* borrowed from the partition */
     struct host_file *meta;
     struct log_segment *retired;
     int64_t start_offset;
-    int64_t target_offset; /* what comes before it will be durable */
-    uint64_t target_at;    /* ... and the same as a position in the last segment */
+    int64_t flushed_offset; /* what comes before it has been flushed (os_only: less than durable) */
+    int64_t target_offset;  /* what comes before it will be durable */
+    uint64_t target_at;     /* ... and the same as a position in the last segment */
     enum err result;
 };
 /* Owner. */
 bool log_sync_begin(struct log_partition *p, struct log_sync *sync);
-/* Helper thread; blocks. Touches nothing of the partition that the owner changes. */
+/* Helper thread; blocks. Touches nothing of the partition that the owner changes. With os_only just
+ * full segments are flushed: what is in the active one counts as durable when the operating system
+ * has it. */
 void log_sync_run(struct host *h, struct log_sync *sync);
+/* Whether log_sync_run has something to do; only with os_only it may have not. Without, the owner
+ * may go on to log_sync_end at once. */
+bool log_sync_has_work(const struct log_sync *sync);
 /* Owner; exactly once after each log_sync_begin that returned true. */
 enum err log_sync_end(struct log_partition *p, const struct log_sync *sync) MUST_CHECK;
 

@@ -38,6 +38,7 @@ struct log_partition {
     uint32_t n_segments, cap_segments;
     int64_t start_offset, end_offset;
     int64_t durable_offset, high_watermark;
+    int64_t flushed_offset; /* for the checkpoint; durable_offset unless fsync = os */
     uint64_t size_bytes;
 
     bool must_roll; /* the next append begins a new segment */

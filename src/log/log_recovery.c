@@ -503,7 +503,7 @@ static enum err recover(struct recovery *r, struct err_detail *why)
     for (uint32_t i = 0; go_on; i++) {
         TRY(recover_segment(r, i, &go_on, why));
     }
-    p->durable_offset = p->end_offset;
+    p->durable_offset = p->flushed_offset = p->end_offset;
     p->high_watermark = p->config.manual_watermark ? p->start_offset : p->end_offset;
     return p->quarantined ? ERR_OK : make_durable(r);
 }

@@ -143,7 +143,7 @@ static enum err cut_files(struct log_partition *p, uint32_t number, uint64_t at,
     struct log_segment *s = p->segments[number];
     struct log_checkpoint c = {.start_offset = p->start_offset,
                                .durable_offset =
-                                   offset < p->durable_offset ? offset : p->durable_offset};
+                                   offset < p->flushed_offset ? offset : p->flushed_offset};
     TRY(log_meta_write_all(p->meta, &c));
     TRY(host_file_sync(p->meta));
     /* The indexes first: they prove what was durable. */

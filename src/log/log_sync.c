@@ -59,6 +59,7 @@ bool log_sync_begin(struct log_partition *p, struct log_sync *sync)
     sync->sync_parent = p->sync_parent;
     sync->sync_meta = p->sync_meta;
     sync->start_offset = p->start_offset;
+    sync->flushed_offset = p->flushed_offset;
     sync->retired = p->retired;
     p->retired = NULL;
     p->sync_dir = p->sync_parent = p->sync_meta = false;
@@ -68,16 +69,34 @@ bool log_sync_begin(struct log_partition *p, struct log_sync *sync)
     return true;
 }
 
-static enum err flush_segments(const struct log_sync *sync)
+static bool must_flush(const struct log_sync *sync, uint32_t i)
+{
+    return sync->sealed[i] || !sync->os_only;
+}
+
+bool log_sync_has_work(const struct log_sync *sync)
+{
+    bool work = sync->retired != NULL;
+    for (uint32_t i = 0; i < sync->n_segments; i++) {
+        work = work || must_flush(sync, i);
+    }
+    return work;
+}
+
+static enum err flush_segments(struct log_sync *sync)
 {
     for (uint32_t i = 0; i < sync->n_segments; i++) {
         struct log_segment *s = sync->segments[i];
         uint64_t size = 0;
+        if (!must_flush(sync, i)) {
+            continue;
+        }
         if (sync->sealed[i] && host_file_size(s->file, &size) == ERR_OK && size > s->bytes) {
             /* Gives back the zeros behind the end; whether it works is of no concern. */
             (void)!host_file_truncate(s->file, s->bytes);
         }
         TRY(host_file_sync(s->file));
+        sync->flushed_offset = sync->sealed[i] ? s->end_offset : sync->target_offset;
     }
     return ERR_OK;
 }
@@ -94,7 +113,7 @@ static enum err flush_names(struct host *h, const struct log_sync *sync)
 static enum err write_checkpoint(const struct log_sync *sync, bool *written)
 {
     struct log_checkpoint c = {.start_offset = sync->start_offset,
-                               .durable_offset = sync->target_offset};
+                               .durable_offset = sync->flushed_offset};
     enum err e =
         sync->sync_meta ? log_meta_write_all(sync->meta, &c) : log_meta_write(sync->meta, &c);
     *written = e == ERR_OK;
@@ -132,6 +151,7 @@ static void remove_retired(struct host *h, const struct log_sync *sync)
 void log_sync_run(struct host *h, struct log_sync *sync)
 {
     bool written = false;
+    sync->ran = true;
     sync->result = flush_segments(sync);
     if (sync->result == ERR_OK) {
         sync->result = flush_names(h, sync);
@@ -149,22 +169,40 @@ void log_sync_run(struct host *h, struct log_sync *sync)
     }
 }
 
-enum err log_sync_end(struct log_partition *p, const struct log_sync *sync)
+/* Nothing was run: what begin took over is still to be done. */
+static void give_back(struct log_partition *p, const struct log_sync *sync)
 {
-    CHECK(p->sync_running);
-    p->sync_running = false;
+    CHECK(sync->os_only && !log_sync_has_work(sync));
+    p->sync_dir |= sync->sync_dir;
+    p->sync_parent |= sync->sync_parent;
+    p->sync_meta |= sync->sync_meta;
+}
+
+static void raise_durable(struct log_partition *p, const struct log_sync *sync)
+{
     for (uint32_t i = 0; i < sync->n_segments; i++) {
-        if (sync->result == ERR_OK && sync->sealed[i]) {
-            sync->segments[i]->finished = true;
-        }
+        sync->segments[i]->finished = sync->sealed[i];
     }
-    if (sync->result == ERR_OK && sync->target_offset > p->durable_offset) {
+    p->flushed_offset = sync->flushed_offset;
+    if (sync->target_offset > p->durable_offset) {
         p->durable_offset = sync->target_offset;
         p->durable_mark = (struct log_mark){sync->segments[sync->n_segments - 1],
                                             sync->target_offset, sync->target_at};
         if (!p->config.manual_watermark) {
             p->high_watermark = p->durable_offset;
         }
+    }
+}
+
+enum err log_sync_end(struct log_partition *p, const struct log_sync *sync)
+{
+    CHECK(p->sync_running);
+    p->sync_running = false;
+    if (!sync->ran) {
+        give_back(p, sync);
+    }
+    if (sync->result == ERR_OK) {
+        raise_durable(p, sync);
     }
     for (uint32_t i = 0; i < sync->n_segments; i++) {
         log_segment_release(sync->segments[i]);

@@ -374,7 +374,9 @@ enum err kafka_records_open(struct kafka_records *it, struct str batch, struct c
         records.len = 0;
         b.n_records = 0;
     } else if (b.codec != COMPRESS_NONE) {
-        CHECK(c != NULL && scratch != NULL);
+        if (c == NULL || scratch == NULL) {
+            return bad(why, "it is compressed, which it may not be here");
+        }
         buf_clear(scratch);
         struct err_detail inner = {0};
         enum err e = compress_decode(c, b.codec, records, scratch, &inner);

@@ -28,7 +28,7 @@
 
 enum {
     KAFKA_BATCH_HEADER_BYTES = 61,
-    KAFKA_BATCH_CRC_FROM = 21, /* the CRC covers everything from here on */
+    KAFKA_BATCH_CRC_FROM = 21,                 /* the CRC covers everything from here on */
     KAFKA_BATCH_PREFIX_BYTES = 12,             /* base offset and length: not counted by length */
     KAFKA_BATCH_BYTES_MAX = 100 << 20,         /* of one batch; limits of topics are lower */
     KAFKA_BATCH_DECODED_BYTES_MAX = 256 << 20, /* a sensible buf.max for decompressed records */
@@ -123,7 +123,7 @@ struct kafka_records {
 
 /* Begins iterating over a batch (its exact bytes, validated). A compressed one is decompressed into
  * `scratch`, whose content is replaced and which must live as long as the records are used;
- * scratch->max bounds it (ERR_TOO_LARGE). Both may be NULL for uncompressed batches.
+ * scratch->max bounds it (ERR_TOO_LARGE). Both may be NULL where no batch is compressed.
  * ERR_BAD_RECORD_BATCH when it does not decompress. Control batches have no records to show. */
 enum err kafka_records_open(struct kafka_records *it, struct str batch, struct compress *c,
                             struct buf *scratch, struct err_detail *why) MUST_CHECK;

@@ -186,6 +186,44 @@ static void watermarks_follow_their_rules(void **state)
     host_close(h);
 }
 
+static void flushing_can_be_left_to_the_system(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(30);
+    struct log_config c = small_config(4000);
+    struct log_partition *p = open_with(h, &c, NULL);
+    int runs = 0;
+    bool exists;
+    for (int i = 0; i < 100; i++) {
+        struct log_sync s;
+        assert_int_equal(append(p, 4, 0), ERR_OK);
+        assert_true(log_sync_begin(p, &s));
+        s.os_only = true;
+        if (log_sync_has_work(&s)) {
+            log_sync_run(h, &s);
+            runs++;
+        }
+        assert_int_equal(log_sync_end(p, &s), ERR_OK);
+        assert_int_equal(log_durable_offset(p), log_end_offset(p));
+        if (i == 50) {
+            assert_true(log_drop_before(p, 100) > 0);
+        }
+    }
+    assert_in_range(runs, 3, 20);
+    assert_int_equal(host_path_exists(h, DIR "/00000000000000000000.log", &exists), ERR_OK);
+    assert_false(exists);
+    assert_all_readable(p);
+    /* Full segments survive a power cut; the rest is what the system had written. */
+    h = host_sim_power_cut(h, 1);
+    log_close(p);
+    p = open_with(h, &c, NULL);
+    assert_false(log_quarantined(p));
+    assert_true(log_end_offset(p) > 330);
+    assert_all_readable(p);
+    log_close(p);
+    host_close(h);
+}
+
 static void old_segments_are_dropped(void **state)
 {
     (void)state;
@@ -489,6 +527,7 @@ int main(void)
         cmocka_unit_test(a_range_has_whole_batches),
         cmocka_unit_test(a_tail_reader_reads_no_headers),
         cmocka_unit_test(watermarks_follow_their_rules),
+        cmocka_unit_test(flushing_can_be_left_to_the_system),
         cmocka_unit_test(old_segments_are_dropped),
         cmocka_unit_test(segments_roll_by_age),
         cmocka_unit_test(times_are_found),
