@@ -1,0 +1,388 @@
+/* serve/kafka_group: membership, rebalances, time-outs, static members, offsets, bounds and failing
+ * memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "serve/kafka_group.h"
+#include "serve/kafka_int.h"
+
+enum { NAME_MAX_BYTES = 64, UNANSWERED = -1000, SESSION_MS = 10000, REBALANCE_MS = 20000 };
+
+/* What a waiter was told. */
+struct answer {
+    int16_t error;
+    int32_t generation;
+    char member[NAME_MAX_BYTES], leader[NAME_MAX_BYTES], protocol[NAME_MAX_BYTES];
+    char assignment[NAME_MAX_BYTES];
+    uint32_t n_members;
+};
+
+static void keep(char *to, struct str s)
+{
+    assert_true(s.len < NAME_MAX_BYTES);
+    snprintf(to, NAME_MAX_BYTES, "%.*s", STR_ARG(s));
+}
+
+static void on_joined(void *waiter, const struct kafka_group_join_result *r)
+{
+    struct answer *a = waiter;
+    assert_int_equal(a->error, UNANSWERED); /* once only */
+    a->error = r->error;
+    a->generation = r->generation;
+    keep(a->member, r->member);
+    keep(a->leader, r->leader);
+    keep(a->protocol, r->protocol);
+    a->n_members = r->members_of != NULL ? r->members_of->n_members : 0;
+}
+
+static void on_synced(void *waiter, const struct kafka_group_sync_result *r)
+{
+    struct answer *a = waiter;
+    assert_int_equal(a->error, UNANSWERED);
+    a->error = r->error;
+    keep(a->assignment, r->assignment);
+}
+
+static struct kafka_groups gs;
+
+static int setup(void **state)
+{
+    (void)state;
+    kafka_groups_init(&gs);
+    gs.joined = on_joined;
+    gs.synced = on_synced;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    kafka_groups_stop(&gs, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+    kafka_groups_deinit(&gs);
+    assert_int_equal(gs.bytes, 0);
+    assert_int_equal(gs.n_offsets, 0);
+    return 0;
+}
+
+struct join_options {
+    const char *member, *new_id, *instance, *protocol, *metadata;
+    bool id_required;
+};
+
+static void join_with(int64_t now, struct answer *a, const struct join_options *o)
+{
+    const char *protocol = o->protocol != NULL ? o->protocol : "range";
+    struct kafka_group_protocol p = {str_of(protocol),
+                                     str_of(o->metadata != NULL ? o->metadata : "m")};
+    struct kafka_group_join j = {
+        .group = STR("g"),
+        .member = str_of(o->member != NULL ? o->member : ""),
+        .protocol_type = STR("consumer"),
+        .client_id = STR("c"),
+        .client_host = STR("h"),
+        .session_ms = SESSION_MS,
+        .rebalance_ms = REBALANCE_MS,
+        .n_protocols = 1,
+        .protocols = &p,
+        .id_required = o->id_required,
+        .new_id = str_of(o->new_id != NULL ? o->new_id : "?"),
+        .waiter = a,
+    };
+    if (o->instance != NULL)
+        j.instance = str_of(o->instance);
+    *a = (struct answer){.error = UNANSWERED};
+    kafka_groups_join(&gs, now, &j);
+}
+
+static void join_new(int64_t now, struct answer *a, const char *id)
+{
+    join_with(now, a, &(struct join_options){.new_id = id});
+}
+
+static void sync_with(int64_t now, struct answer *a, const char *member, int32_t generation,
+                      const struct kafka_group_assignment *all, uint32_t n)
+{
+    struct kafka_group_sync s = {.group = STR("g"),
+                                 .member = str_of(member),
+                                 .generation = generation,
+                                 .n_assignments = n,
+                                 .assignments = all,
+                                 .waiter = a};
+    *a = (struct answer){.error = UNANSWERED};
+    kafka_groups_sync(&gs, now, &s);
+}
+
+static int16_t beat(int64_t now, const char *member, int32_t generation)
+{
+    return kafka_groups_heartbeat(&gs, now, STR("g"), generation, str_of(member),
+                                  (struct str){NULL, 0});
+}
+
+static enum kafka_group_state state_of_g(void)
+{
+    const struct kafka_group *g = kafka_groups_find(&gs, STR("g"));
+    return g != NULL ? g->state : GROUP_DEAD;
+}
+
+static void tick_to(int64_t now)
+{
+    for (int i = 0; gs.next_ms <= now && i < 1000; i++)
+        kafka_groups_tick(&gs, gs.next_ms > 0 ? gs.next_ms : 0);
+    kafka_groups_tick(&gs, now);
+}
+
+/* Two members, a leads; generation 1 and stable at 200 ms. */
+static void two_members(struct answer *a, struct answer *b)
+{
+    join_new(0, a, "a");
+    join_new(10, b, "b");
+    assert_int_equal(state_of_g(), GROUP_PREPARING);
+    assert_int_equal(a->error, UNANSWERED);
+    tick_to(GROUP_INITIAL_DELAY_MS);
+    assert_int_equal(a->error, 0);
+    assert_int_equal(b->error, 0);
+    assert_int_equal(a->generation, 1);
+    assert_string_equal(a->leader, "a");
+    assert_string_equal(b->leader, "a");
+    assert_string_equal(b->protocol, "range");
+    assert_int_equal(a->n_members, 2);
+    assert_int_equal(b->n_members, 0);
+    assert_int_equal(state_of_g(), GROUP_COMPLETING);
+    struct kafka_group_assignment all[] = {{STR("a"), STR("A")}, {STR("b"), STR("B")}};
+    sync_with(150, b, "b", 1, NULL, 0);
+    assert_int_equal(b->error, UNANSWERED);
+    sync_with(200, a, "a", 1, all, 2);
+    assert_int_equal(a->error, 0);
+    assert_int_equal(b->error, 0);
+    assert_string_equal(a->assignment, "A");
+    assert_string_equal(b->assignment, "B");
+    assert_int_equal(state_of_g(), GROUP_STABLE);
+}
+
+static void test_two_members(void **state)
+{
+    (void)state;
+    struct answer a, b;
+    two_members(&a, &b);
+    assert_int_equal(beat(300, "a", 1), 0);
+    assert_int_equal(beat(300, "b", 1), 0);
+    assert_int_equal(beat(300, "b", 2), KAFKA_E_ILLEGAL_GENERATION);
+    assert_int_equal(beat(300, "x", 1), KAFKA_E_UNKNOWN_MEMBER);
+    /* A repeated sync gets the same assignment. */
+    sync_with(310, &b, "b", 1, NULL, 0);
+    assert_string_equal(b.assignment, "B");
+}
+
+static void test_rebalance_on_join_and_leave(void **state)
+{
+    (void)state;
+    struct answer a, b, c;
+    two_members(&a, &b);
+    join_new(1000, &c, "c");
+    assert_int_equal(state_of_g(), GROUP_PREPARING);
+    assert_int_equal(beat(1010, "a", 1), KAFKA_E_REBALANCE_IN_PROGRESS);
+    join_with(1020, &a, &(struct join_options){.member = "a"});
+    assert_int_equal(c.error, UNANSWERED);
+    join_with(1030, &b, &(struct join_options){.member = "b"});
+    assert_int_equal(a.error, 0);
+    assert_int_equal(b.error, 0);
+    assert_int_equal(c.error, 0);
+    assert_int_equal(c.generation, 2);
+    assert_int_equal(a.n_members, 3);
+    /* The leader leaves before it assigned: those who wait are sent back. */
+    sync_with(1040, &b, "b", 2, NULL, 0);
+    assert_int_equal(kafka_groups_leave(&gs, 1050, STR("g"), STR("a"), (struct str){NULL, 0}), 0);
+    assert_int_equal(b.error, KAFKA_E_REBALANCE_IN_PROGRESS);
+    assert_int_equal(state_of_g(), GROUP_PREPARING);
+    join_with(1060, &b, &(struct join_options){.member = "b"});
+    join_with(1070, &c, &(struct join_options){.member = "c"});
+    assert_int_equal(b.error, 0);
+    assert_int_equal(b.generation, 3);
+    assert_string_equal(c.leader, b.leader);
+    /* The last ones leave: nothing is left of the group. */
+    assert_int_equal(kafka_groups_leave(&gs, 1080, STR("g"), STR("b"), (struct str){NULL, 0}), 0);
+    assert_int_equal(kafka_groups_leave(&gs, 1090, STR("g"), STR("c"), (struct str){NULL, 0}), 0);
+    assert_null(kafka_groups_find(&gs, STR("g")));
+    assert_int_equal(kafka_groups_leave(&gs, 1090, STR("g"), STR("c"), (struct str){NULL, 0}),
+                     KAFKA_E_UNKNOWN_MEMBER);
+}
+
+static void test_silent_member_is_lost(void **state)
+{
+    (void)state;
+    struct answer a, b;
+    two_members(&a, &b);
+    tick_to(5000);
+    assert_int_equal(beat(5000, "a", 1), 0);
+    tick_to(200 + SESSION_MS);
+    assert_int_equal(state_of_g(), GROUP_PREPARING);
+    assert_int_equal(beat(200 + SESSION_MS, "b", 1), KAFKA_E_UNKNOWN_MEMBER);
+    join_with(11000, &a, &(struct join_options){.member = "a"});
+    assert_int_equal(a.error, 0);
+    assert_int_equal(a.n_members, 1);
+    assert_int_equal(a.generation, 2);
+}
+
+static void test_rebalance_ends_without_the_late(void **state)
+{
+    (void)state;
+    struct answer a, b, c;
+    two_members(&a, &b);
+    join_new(1000, &c, "c");
+    join_with(1100, &b, &(struct join_options){.member = "b"});
+    /* a beats but does not join again. */
+    for (int64_t now = 1200; now < 1000 + REBALANCE_MS; now += 3000) {
+        assert_int_equal(beat(now, "a", 1), KAFKA_E_REBALANCE_IN_PROGRESS);
+        tick_to(now);
+    }
+    assert_int_equal(b.error, UNANSWERED);
+    tick_to(1000 + REBALANCE_MS);
+    assert_int_equal(b.error, 0);
+    assert_int_equal(c.error, 0);
+    assert_int_equal(beat(22000, "a", 1), KAFKA_E_UNKNOWN_MEMBER);
+}
+
+static void test_member_id_required(void **state)
+{
+    (void)state;
+    struct answer a;
+    join_with(0, &a, &(struct join_options){.new_id = "a", .id_required = true});
+    assert_int_equal(a.error, KAFKA_E_MEMBER_ID_REQUIRED);
+    assert_string_equal(a.member, "a");
+    join_with(10, &a, &(struct join_options){.member = "a", .id_required = true});
+    tick_to(10 + GROUP_INITIAL_DELAY_MS);
+    assert_int_equal(a.error, 0);
+    assert_string_equal(a.leader, "a");
+    /* Who never comes back is forgotten. */
+    join_with(200, &a, &(struct join_options){.new_id = "z", .id_required = true});
+    assert_int_equal(kafka_groups_find(&gs, STR("g"))->n_pending, 1);
+    tick_to(200 + SESSION_MS);
+    assert_true(kafka_groups_find(&gs, STR("g")) == NULL ||
+                kafka_groups_find(&gs, STR("g"))->n_pending == 0);
+}
+
+static void test_static_member(void **state)
+{
+    (void)state;
+    struct answer a, b;
+    join_with(0, &a, &(struct join_options){.new_id = "a1", .instance = "ia"});
+    join_with(5, &b, &(struct join_options){.new_id = "b1", .instance = "ib"});
+    tick_to(GROUP_INITIAL_DELAY_MS);
+    struct kafka_group_assignment all[] = {{STR("a1"), STR("A")}, {STR("b1"), STR("B")}};
+    sync_with(150, &b, "b1", 1, NULL, 0);
+    sync_with(150, &a, "a1", 1, all, 2);
+    /* b starts again: a new id, the same assignment, no rebalance; the old id is fenced. */
+    join_with(1000, &b, &(struct join_options){.new_id = "b2", .instance = "ib"});
+    assert_int_equal(b.error, 0);
+    assert_string_equal(b.member, "b2");
+    assert_int_equal(b.generation, 1);
+    assert_int_equal(state_of_g(), GROUP_STABLE);
+    sync_with(1010, &b, "b2", 1, NULL, 0);
+    assert_string_equal(b.assignment, "B");
+    assert_int_equal(kafka_groups_heartbeat(&gs, 1020, STR("g"), 1, STR("b1"), STR("ib")),
+                     KAFKA_E_FENCED_INSTANCE);
+    assert_int_equal(kafka_groups_leave(&gs, 1030, STR("g"), STR(""), STR("ib")), 0);
+    assert_int_equal(state_of_g(), GROUP_PREPARING);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    struct answer a, b;
+    join_with(0, &b, &(struct join_options){.member = "ghost"});
+    assert_int_equal(b.error, KAFKA_E_UNKNOWN_MEMBER);
+    two_members(&a, &b);
+    struct answer c;
+    join_with(300, &c, &(struct join_options){.new_id = "c", .protocol = "other"});
+    assert_int_equal(c.error, KAFKA_E_INCONSISTENT_PROTOCOL);
+    assert_int_equal(state_of_g(), GROUP_STABLE);
+    sync_with(310, &c, "a", 7, NULL, 0);
+    assert_int_equal(c.error, KAFKA_E_ILLEGAL_GENERATION);
+    assert_int_equal(kafka_groups_may_delete(&gs, STR("g")), KAFKA_E_NON_EMPTY_GROUP);
+    assert_int_equal(kafka_groups_may_delete(&gs, STR("x")), KAFKA_E_GROUP_ID_NOT_FOUND);
+}
+
+static void test_commit_rights(void **state)
+{
+    (void)state;
+    struct answer a, b;
+    struct str none = {NULL, 0};
+    assert_int_equal(kafka_groups_may_commit(&gs, 0, STR("g"), -1, STR(""), none), 0);
+    assert_int_equal(kafka_groups_may_commit(&gs, 0, STR(""), -1, STR(""), none),
+                     KAFKA_E_INVALID_GROUP_ID);
+    two_members(&a, &b);
+    assert_int_equal(kafka_groups_may_commit(&gs, 300, STR("g"), 1, STR("a"), none), 0);
+    assert_int_equal(kafka_groups_may_commit(&gs, 300, STR("g"), 0, STR("a"), none),
+                     KAFKA_E_ILLEGAL_GENERATION);
+    assert_int_equal(kafka_groups_may_commit(&gs, 300, STR("g"), -1, STR(""), none),
+                     KAFKA_E_UNKNOWN_MEMBER);
+}
+
+static void put(const char *topic, int32_t partition, int64_t offset)
+{
+    assert_int_equal(
+        kafka_groups_offset_put(&gs, STR("g"), str_of(topic), partition, offset, 0, STR("meta"), 1),
+        ERR_OK);
+}
+
+static void test_offsets(void **state)
+{
+    (void)state;
+    for (int32_t i = 0; i < 500; i++)
+        put("t", i, i);
+    for (int32_t i = 0; i < 500; i += 2)
+        put("t", i, 10 * i);
+    const struct kafka_group *g = kafka_groups_find(&gs, STR("g"));
+    assert_int_equal(g->n_offsets, 500);
+    for (int32_t i = 0; i < 500; i++)
+        assert_int_equal(kafka_group_offset_find(g, STR("t"), i)->offset, i % 2 == 0 ? 10 * i : i);
+    assert_null(kafka_group_offset_find(g, STR("u"), 1));
+    assert_int_equal(kafka_groups_may_delete(&gs, STR("g")), 0);
+    for (int32_t i = 0; i < 500; i++)
+        kafka_groups_offset_remove(&gs, STR("g"), STR("t"), i);
+    assert_null(kafka_groups_find(&gs, STR("g")));
+}
+
+/* Every allocation fails in turn: an answer always comes, and nothing is left. */
+static void test_memory(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n < 40; n++) {
+        struct answer a = {.error = UNANSWERED};
+        mem_fail_at(n, 0);
+        join_new(0, &a, "a");
+        tick_to(GROUP_INITIAL_DELAY_MS * 3);
+        enum err e = kafka_groups_offset_put(&gs, STR("g"), STR("t"), 0, 1, 0, STR("m"), 1);
+        mem_fail_at(0, 0);
+        assert_int_not_equal(a.error, UNANSWERED);
+        assert_true(e == ERR_OK || e == ERR_NO_MEMORY || e == ERR_LIMIT);
+        kafka_groups_stop(&gs, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+        kafka_groups_deinit(&gs);
+        assert_int_equal(gs.bytes, 0);
+        setup(NULL);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_two_members, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rebalance_on_join_and_leave, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_silent_member_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rebalance_ends_without_the_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_member_id_required, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_static_member, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_commit_rights, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
