@@ -404,9 +404,10 @@ static void on_close(struct conn *c)
 {
     struct http_conn *h = conn_state(c);
     shard_timer_cancel(conn_shard(c), &h->rows_timer);
-    h->ended = true;
     if (h->task != NULL && h->task->cancel != NULL)
         h->task->cancel(h);
+    /* Only now: a result that cancel made come must not free what cancel still uses. */
+    h->ended = true;
     if (h->under_way == 0)
         conn_state_free(h);
 }

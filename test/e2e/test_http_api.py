@@ -1,4 +1,4 @@
-"""The HTTP API with curl and http.client: rows in, queries, views, what the system tells of itself."""
+"""The HTTP API with curl and http.client: rows in, queries, views, what the system tells."""
 import gzip
 import json
 import subprocess
@@ -183,7 +183,8 @@ def fixture_view(client, table):
     name = new_name("v")
     client.sql(f"CREATE MATERIALIZED VIEW {name} AS "
                f"SELECT sensor, count(*) AS n, max(temp) AS top FROM {table} GROUP BY sensor")
-    rows = [reading(sensor, temp, temp) for sensor, temp in (("a", 1), ("b", 5), ("c d", 3), ("a", 9))]
+    pairs = (("a", 1), ("b", 5), ("c d", 3), ("a", 9))
+    rows = [reading(sensor, temp, temp) for sensor, temp in pairs]
     assert client.post(f"/v1/tables/{table}/rows", rows)[0] == 200
     until(lambda: sum(r["n"] for r in client.get(f"/v1/views/{name}")[1]) == 4, "all rows counted")
     return name
@@ -319,7 +320,8 @@ def test_pipelined_requests_are_answered_in_order(server):
         requests = b"".join(
             b"POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\nSELECT %d"
             % (7 + len(str(i)), i) for i in range(100))
-        sock.sendall(requests + b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        sock.sendall(requests)
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = read_answer(sock).decode()
     values = [part.split("]]")[0] for part in answer.split('"rows":[[')[1:]]
     assert values == [str(i) for i in range(100)]
