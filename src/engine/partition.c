@@ -306,8 +306,8 @@ void parts_turn(struct shard *s)
             continue;
         p->syncing = true;
         p->job.part = p;
-        if (s->engine->options.fsync == FSYNC_OS) {
-            p->job.sync.result = ERR_OK;
+        p->job.sync.os_only = s->engine->options.fsync == FSYNC_OS;
+        if (!log_sync_has_work(&p->job.sync)) {
             flush_finished(p);
             continue;
         }

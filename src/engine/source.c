@@ -184,9 +184,7 @@ static enum err next_batch(struct record_reader_state *r, struct compress *c,
     *opened = false;
     struct kafka_batch header;
     while (r->run.len > 0) {
-        enum err e = kafka_batch_parse(r->run, &header, why);
-        if (e == ERR_OK && header.bytes > r->run.len)
-            e = err_set(why, ERR_BAD_RECORD_BATCH, "a record batch is cut off");
+        enum err e = kafka_batch_validate(r->run, &header, why);
         if (e != ERR_OK) {
             r->run.len = 0; /* nothing behind it can be found */
             return e;
