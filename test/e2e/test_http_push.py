@@ -211,3 +211,31 @@ def test_many_readers(server, client, table, view):
     for events in streams:
         assert events.rows(1) == [(1, {"k": "a", "n": 1, "total": 1})]
         events.close()
+
+
+def test_stop_with_everything_open(make_server):
+    """A server that stops ends streams, queries and half requests, and exits in order."""
+    server = make_server()
+    client = Http(server)
+    table = make_table(client, "k text, v int8, ts timestamptz NOT NULL")
+    put(client, table, *[("x" * 1000, i) for i in range(20000)])
+    events = [Events(server, f"/v1/views/{table}/changes?k=none") for _ in range(5)]
+    for stream in events:
+        assert stream.next()[0] == "snapshot_end"
+    ws = socket_of(server, f"/v1/views/{table}/changes?snapshot=false")
+    assert json.loads(ws.recv())["type"] == "snapshot_end"
+    unread = connect(server)
+    query = f"SELECT * FROM {table}".encode()
+    unread.sendall(b"POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
+                   % (len(query), query))
+    assert unread.recv(15) == b"HTTP/1.1 200 OK"
+    half = connect(server)
+    half.sendall(b"POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nSEL")
+    assert server.stop() == 0
+    for stream in events:
+        stream.close()
+    unread.close()
+    half.close()
+    ws.shutdown()
+    server.start()
+    assert Http(server).sql(f"SELECT count(*) FROM {table}") == [[20000]]
