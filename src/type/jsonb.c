@@ -367,9 +367,11 @@ static int member_order(const void *x, const void *y)
 /* Puts the members (written one behind the other from `body` on) into order and drops duplicates. */
 static enum err settle_members(struct parser *s, uint32_t first, size_t body)
 {
-    struct member *m = s->members + first;
     uint32_t n = s->n_members - first;
     bool ordered = true;
+    if (n < 2)
+        return ERR_OK;
+    struct member *m = s->members + first;
     for (uint32_t i = 1; i < n && ordered; i++)
         ordered = member_order(&m[i - 1], &m[i]) < 0 && !str_eq(m[i - 1].key, m[i].key);
     if (ordered)
@@ -493,8 +495,10 @@ static enum err parse_value(struct parser *s)
 
 enum err jsonb_parse(struct str text, struct arena *a, struct str *out, struct err_detail *why)
 {
-    struct parser s = {.begin = text.ptr, .p = text.ptr, .end = text.ptr + text.len, .arena = a,
-                       .why = why};
+    struct parser s = {.begin = text.ptr, .p = text.ptr, .arena = a, .why = why};
+    if (text.ptr == NULL)
+        s.begin = s.p = "";
+    s.end = s.p + text.len;
     if (text.len > JSONB_TEXT_MAX)
         return err_set(why, ERR_LIMIT, "jsonb value is larger than %d bytes", JSONB_TEXT_MAX);
     if (!str_utf8_valid(text))

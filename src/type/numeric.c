@@ -390,6 +390,10 @@ struct numeric numeric_negate(const struct numeric *n)
 static enum err narrow(struct u256 w, int32_t scale, bool negative, struct numeric *out,
                        struct err_detail *why)
 {
+    if (LIKELY(w.high == 0 && scale <= NUMERIC_SCALE_MAX && fits(w.low))) {
+        *out = signed_make(w.low, negative, scale);
+        return ERR_OK;
+    }
     int32_t drop = scale > NUMERIC_SCALE_MAX ? scale - NUMERIC_SCALE_MAX : 0;
     for (; drop <= scale; drop++) {
         u128 q, r;

@@ -16,9 +16,11 @@ static inline bool text_is_digit(char c) { return c >= '0' && c <= '9'; }
 /* Whether c is an ASCII letter. */
 static inline bool text_is_alpha(char c) { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; }
 
-/* Without blanks at both ends. */
+/* Without blanks at both ends; the pointer is never NULL. */
 static inline struct str text_trim(struct str s)
 {
+    if (s.ptr == NULL)
+        return STR("");
     while (s.len > 0 && text_is_space(s.ptr[0])) {
         s.ptr++;
         s.len--;
