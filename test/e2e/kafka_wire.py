@@ -51,8 +51,8 @@ def is_closed(sock):
 
 def batch_with(topic, partition, records, acks=-1):
     """Body of a Produce version 3."""
-    return (struct.pack(">hhii", -1, acks, 10000, 1) + string(topic) + struct.pack(">ii", 1, partition)
-            + struct.pack(">i", len(records)) + records)
+    return (struct.pack(">hhii", -1, acks, 10000, 1) + string(topic)
+            + struct.pack(">iii", 1, partition, len(records)) + records)
 
 
 def fetch(topic, partition, offset, max_bytes=1 << 20, wait_ms=0, min_bytes=1):

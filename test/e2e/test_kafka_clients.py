@@ -140,7 +140,8 @@ def test_admin(server, topic):
     with pytest.raises(kafka.errors.InvalidPartitionsError):
         admin.create_topics([NewTopic(topic + "3", 100000, 1)])
     with pytest.raises(kafka.errors.KafkaError):
-        admin.create_topics([NewTopic(topic + "4", 1, 1, topic_configs={"cleanup.policy": "compact"})])
+        admin.create_topics(
+            [NewTopic(topic + "4", 1, 1, topic_configs={"cleanup.policy": "compact"})])
     assert len(admin.describe_topics([topic])[0]["partitions"]) == 3
     resource = kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, topic)
     entries = admin.describe_configs([resource])[0].resources[0][4]
