@@ -70,6 +70,8 @@ struct coordinator {
 
     bool running;
     uint64_t epoch, finished; /* begun last, ended last */
+    uint64_t recorded;        /* in the record that is being made durable */
+    uint64_t committed;       /* its outputs, and all before, are visible */
     struct arena plan_arena;
     struct epoch_plan *plan;
     struct co_reader **plan_readers;
@@ -401,8 +403,13 @@ void coordinator_on_done(struct shard *s, struct shard_call *c)
     for (uint32_t i = 0; i < d->n_outputs; i++)
         if (output_note(co, &d->outputs[i], c->origin) != ERR_OK)
             engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory at the end of an epoch");
-    if (d->dead_letters != NULL)
-        epochs_late_dead_letters(s->epochs, d->dead_letters, co->plan->wall_us);
+    if (d->dead_letters != NULL) {
+        struct output_end end = {.topic_number = NUMBER_DEAD_LETTERS};
+        end.end = epochs_late_dead_letters(s->epochs, d->dead_letters, co->plan->wall_us);
+        if (output_note(co, &end, 0) != ERR_OK)
+            engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory at the end of an epoch");
+        co->has_outputs = true;
+    }
     co->has_outputs |= d->n_outputs > 0;
     if (++co->n_done == co->engine->n_shards)
         epoch_finish(co);
@@ -480,6 +487,7 @@ static void commit_start(struct coordinator *co)
         return;
     }
     co->commit_wanted = false;
+    co->recorded = co->finished;
     co->commit = COMMIT_FLUSHING;
 }
 
@@ -497,6 +505,7 @@ static void tell_finish(struct coordinator *co)
     if (--co->commit_tells > 0)
         return;
     co->commit = COMMIT_IDLE;
+    co->committed = co->recorded;
     stat_add(&co->engine->epochs_committed, 1);
 }
 
@@ -609,19 +618,33 @@ void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a)
     co->shard->busy = true;
 }
 
+/* Whether all that was written by the epoch that `a` needs is visible. */
+static bool action_committed(const struct coordinator *co, struct boundary_action *a)
+{
+    if (!a->committed)
+        return true;
+    if (a->epoch == 0)
+        a->epoch = co->finished;
+    bool nothing_pending = co->commit == COMMIT_IDLE && !co->commit_wanted;
+    return nothing_pending || co->committed >= a->epoch;
+}
+
 /* Whether the view that an action reads has come as far as the action wants. */
-static bool action_due(const struct coordinator *co, const struct boundary_action *a)
+static bool action_due(const struct coordinator *co, struct boundary_action *a)
 {
     const struct co_view *v = a->view == 0 ? NULL : view_find(co, a->view);
     const struct co_reader *r = v == NULL ? NULL : reader_find(co, v->reader);
-    if (r == NULL || co->shard->phase != SHARD_RUNNING)
+    if (co->shard->phase != SHARD_RUNNING)
         return true;
+    if (r == NULL)
+        return ((!a->committed || list_empty(&co->active)) && action_committed(co, a)) ||
+               co->shard->mono_ns >= a->deadline_ns;
     if (r->silent)
         return false;
     bool reached = true;
     for (uint32_t i = 0; i < r->n_parts; i++)
         reached &= r->parts[i].pos >= a->targets[i];
-    return reached || co->shard->mono_ns >= a->deadline_ns;
+    return (reached && action_committed(co, a)) || co->shard->mono_ns >= a->deadline_ns;
 }
 
 static void run_actions(struct coordinator *co)

@@ -48,6 +48,9 @@ struct boundary_action {
      * BOUNDARY_WAIT_MS when the view is further behind, and as long as it takes while the view is
      * being rebuilt after a start. */
     uint32_t view;
+    bool committed; /* ... and until what the view wrote is committed. Without a view: until nothing
+                       durable waits to be taken in by any view */
+    uint64_t epoch; /* private: the epoch that has to be committed */
     int64_t *targets; /* room for an offset per partition of the view's source; filled here */
     int64_t deadline_ns;
     struct boundary_action *next;

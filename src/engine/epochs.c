@@ -529,19 +529,24 @@ static enum err output_note(struct epochs *ep, struct part *p)
     return ERR_OK;
 }
 
-/* Appends what was collected for a partition. When the disk is full it stays collected and the
- * epoch waits. */
+/* Appends what was collected. When the disk is full it stays collected. */
+static enum err records_flush(struct part *p, struct records *r, struct err_detail *why)
+{
+    int64_t base;
+    TRY(records_finish(r, why));
+    TRY(part_append(p, r->bytes.ptr, r->bytes.len, r->n_records, &base, why));
+    records_clear(r, RECORDS_KEEP_BYTES);
+    return ERR_OK;
+}
+
 static enum err output_append(struct epochs *ep, uint32_t topic_number, uint32_t partition,
                               struct records *r, struct err_detail *why)
 {
-    TRY(records_finish(r, why));
-    if (r->bytes.len == 0)
+    if (r->n_records == 0)
         return ERR_OK;
     struct part *p = part_find(ep->shard, topic_number, partition);
     CHECK(p != NULL);
-    int64_t base;
-    TRY(part_append(p, r->bytes.ptr, r->bytes.len, r->n_records, &base, why));
-    records_clear(r, RECORDS_KEEP_BYTES);
+    TRY(records_flush(p, r, why));
     return output_note(ep, p);
 }
 
@@ -569,15 +574,16 @@ static enum err output_dead(struct epochs *ep, struct err_detail *why)
     return output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, why);
 }
 
-void epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us)
+int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us)
 {
     struct err_detail why = {0};
     for (const struct dead_letter *d = list; d != NULL; d = d->next)
         records_add(&ep->dead, (struct str){0}, d->json, now_us / 1000, NULL, 0);
-    /* When the disk is full they wait for the next epoch's. */
-    enum err e = output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, &why);
+    struct part *p = part_find(ep->shard, NUMBER_DEAD_LETTERS, 0);
+    enum err e = records_flush(p, &ep->dead, &why);
     if (e != ERR_OK)
         engine_note(ep->shard->engine, "error", "dead letters wait: %s", err_text(e, &why));
+    return log_end_offset(p->log);
 }
 
 static void finish(struct epochs *ep)

@@ -36,8 +36,9 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *catalog,
                       const struct epoch_record *record, struct err_detail *why) MUST_CHECK;
 /* The same while running; a failure ends the process, since shards would disagree. */
 void epochs_set_catalog(struct epochs *ep, const struct catalog *catalog);
-/* Appends dead letters that came with a DONE (shard 0). */
-void epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us);
+/* Appends dead letters that came with a DONE (shard 0) and returns the end of their partition. When
+ * the disk is full they wait for those of the next epoch. */
+int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us);
 /* NULL when this shard does not run the view. */
 struct view_run *epochs_view(struct epochs *ep, uint32_t number);
 

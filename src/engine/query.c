@@ -265,8 +265,59 @@ static bool range_step(struct query *q, struct part_read *p)
     return true;
 }
 
+static void permit_run(struct shard *s, struct shard_call *c);
+
+static void settle_act(struct shard *s, struct boundary_action *a, uint64_t epoch)
+{
+    (void)epoch;
+    shard_call_reply(s, &CONTAINER_OF(a, struct query, boundary)->permit);
+}
+
+static void settle_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct query *q = CONTAINER_OF(c, struct query, permit);
+    if (!came_back(q))
+        step(q);
+}
+
+/* The view that writes this relation's log; 0 = several. */
+static uint32_t writer_of(const struct query *q)
+{
+    if (q->rel->kind == REL_VIEW)
+        return q->rel->number;
+    for (uint32_t i = 0; i < q->catalog->n_relations; i++) {
+        const struct relation *r = q->catalog->relations[i];
+        if (r->kind == REL_VIEW && r->view->late == q->rel->topic)
+            return r->number;
+    }
+    return 0;
+}
+
+/* Logs that epochs write are read after what was due is committed: clients see what follows from
+ * what they have written. */
+static enum err settle_start(struct query *q)
+{
+    int64_t *targets = arena_zalloc(&q->arena, PARTITIONS_MAX, sizeof(*targets));
+    if (targets == NULL)
+        return ERR_NO_MEMORY;
+    q->settled = true;
+    q->boundary = (struct boundary_action){
+        .act = settle_act, .view = writer_of(q), .committed = true, .targets = targets};
+    q->permit = (struct shard_call){.run = permit_run, .done = settle_done};
+    q->in_flight++;
+    shard_call(q->shard, 0, &q->permit);
+    return ERR_OK;
+}
+
 static void log_step(struct query *q)
 {
+    if (!q->settled && q->rel->topic->kind != TOPIC_USER) {
+        enum err e = settle_start(q);
+        if (e != ERR_OK)
+            fail(q, e);
+        return;
+    }
     while (q->part_at < q->n_parts) {
         struct part_read *p = &q->parts[q->part_at];
         if (q->range_open && range_step(q, p))

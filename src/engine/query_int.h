@@ -78,6 +78,7 @@ struct query {
     /* SOURCE_VIEW */
     struct scan_call *scans;
     uint32_t n_scans, scans_back, scan_at, scan_batch_at;
+    bool settled; /* outputs that were due when the query came are visible */
     struct shard_call permit;
     struct boundary_action boundary;
 };
