@@ -1,7 +1,8 @@
 /* Vectorised evaluation of expressions.
  *
- * Every node yields a slot: a column of the batch's rows, or one value for all of them (`constant`). A node is evaluated for
- * the rows that its mask says are active; for others it may compute anything, but raises nothing:
+ * Every node yields a slot: a column of the batch's rows, or one value for all of them
+ * (`constant`). A node is evaluated for the rows that its mask says are active; for others it
+ * may compute anything, but raises nothing:
  *
  *     CASE WHEN x <> 0 THEN 1 / x ELSE 0 END
  *       x         3   0   5
@@ -239,7 +240,8 @@ static enum err call_constant(struct evaluation *e, const struct node *node,
     return e->k->out_of_memory ? ERR_NO_MEMORY : ERR_OK;
 }
 
-/* NULL in an argument makes a strict call's row NULL and inactive. `active` is replaced when there are any. */
+/* NULL in an argument makes a strict call's row NULL and inactive. `active` is replaced when
+ * there are any. */
 static enum err strict_nulls(struct evaluation *e, const struct slot *slots, uint32_t n_args,
                              const uint8_t **active, struct column *out, bool *all_null)
 {
@@ -353,7 +355,8 @@ static enum err compare_slots(struct evaluation *e, const struct node *node, con
 
 /* ---- three-valued logic ---- */
 
-/* AND as it stands; OR with the roles of true and false exchanged. A row is decided once an argument is false (true). */
+/* AND as it stands; OR with the roles of true and false exchanged. A row is decided once an
+ * argument is false (true). */
 static enum err eval_logic(struct evaluation *e, const struct node *node, const uint8_t *active,
                            struct slot *out)
 {

@@ -9,8 +9,8 @@
 
 /* ---- calendar ---- */
 
-/* The algorithms count years from March, so that the leap day is the last of its year (Howard Hinnant's "chrono-compatible
- * low-level date algorithms"). */
+/* The algorithms count years from March, so that the leap day is the last of its year (Howard
+ * Hinnant's "chrono-compatible low-level date algorithms"). */
 int64_t civil_to_days(int64_t year, int32_t month, int32_t day)
 {
     year -= month <= 2;
@@ -85,7 +85,8 @@ static int32_t scan_number(const char **p, const char *end, int32_t max, int64_t
     return n;
 }
 
-/* A fraction's digits behind its point, in microseconds, rounded as PostgreSQL's rint(fraction * 1e6). */
+/* A fraction's digits behind its point, in microseconds, rounded as PostgreSQL's rint(fraction *
+ * 1e6). */
 static int32_t scan_fraction(const char **p, const char *end)
 {
     uint64_t digits = 0;
@@ -187,7 +188,8 @@ static enum parse_result scan_zone(const char **at, const char *end, struct fiel
     return PARSE_OK;
 }
 
-/* Three numbers with a separator: y-m-d when the first has more than two digits, else m-d-y. The middle may be a month's name. */
+/* Three numbers with a separator: y-m-d when the first has more than two digits, else m-d-y. The
+ * middle may be a month's name. */
 static enum parse_result scan_date(const char **at, const char *end, struct fields *f)
 {
     const char *p = *at;
@@ -256,7 +258,8 @@ static enum parse_result take_word(struct str w, bool minus, struct fields *f)
     return PARSE_OK;
 }
 
-/* A run of digits without separators: YYYYMMDD, HHMM[SS[.fraction]] behind a date, or a day or year beside a month's name. */
+/* A run of digits without separators: YYYYMMDD, HHMM[SS[.fraction]] behind a date, or a day or
+ * year beside a month's name. */
 static enum parse_result take_number(const char **at, const char *end, struct fields *f)
 {
     const char *p = *at;
@@ -302,7 +305,8 @@ static enum parse_result settle_named_month(struct fields *f)
     return PARSE_OK;
 }
 
-/* Looks ahead in a run that starts with a digit: a time has a colon first, a date one of its separators. */
+/* Looks ahead in a run that starts with a digit: a time has a colon first, a date one of its
+ * separators. */
 static char run_separator(const char *p, const char *end)
 {
     while (p < end && text_is_digit(*p))

@@ -1,5 +1,6 @@
-/* Timestamps and dates: calendar arithmetic and text, as PostgreSQL with TimeZone UTC and DateStyle ISO, MDY.
- * Years 0001 to 294246 (dates: 5874897); the proleptic Gregorian calendar. Pure; any thread. */
+/* Timestamps and dates: calendar arithmetic and text, as PostgreSQL with TimeZone UTC and
+ * DateStyle ISO, MDY. Years 0001 to 294246 (dates: 5874897); the proleptic Gregorian calendar.
+ * Pure; any thread. */
 #ifndef TIDEMILL_TYPE_DATETIME_H
 #define TIDEMILL_TYPE_DATETIME_H
 
@@ -39,7 +40,10 @@ int32_t civil_weekday(int64_t days);
 int32_t civil_iso_week(int64_t days, int64_t *iso_year);
 
 /* floor division: the remainder has the divisor's sign. */
-static inline int64_t floor_div(int64_t a, int64_t b) { return a / b - ((a % b != 0) & ((a < 0) != (b < 0))); }
+static inline int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - ((a % b != 0) & ((a < 0) != (b < 0)));
+}
 
 static inline bool timestamp_is_finite(int64_t us)
 {
@@ -50,8 +54,9 @@ static inline bool timestamp_in_range(int64_t us)
     return us >= TIMESTAMP_US_MIN && us <= TIMESTAMP_US_MAX;
 }
 
-/* Parses what PostgreSQL accepts: ISO 8601 with T or blank, YYYYMMDD, month names, M/D/Y, fractions, AM/PM, numeric zones,
- * Z, UTC, GMT, infinity, epoch. Without a zone it is UTC. ERR_INVALID_TEXT, ERR_DATETIME_RANGE. */
+/* Parses what PostgreSQL accepts: ISO 8601 with T or blank, YYYYMMDD, month names, M/D/Y,
+ * fractions, AM/PM, numeric zones, Z, UTC, GMT, infinity, epoch. Without a zone it is UTC.
+ * ERR_INVALID_TEXT, ERR_DATETIME_RANGE. */
 enum err timestamptz_parse(struct str s, int64_t *us, struct err_detail *why) MUST_CHECK;
 enum err date_parse(struct str s, int32_t *days, struct err_detail *why) MUST_CHECK;
 
@@ -63,7 +68,8 @@ size_t timestamptz_print_iso(int64_t us, char out[DATETIME_TEXT_MAX]);
 /* Appends ".5" for 500000 at `p`, nothing for 0; returns the length. */
 size_t fraction_print(int32_t us, char *p);
 
-/* A clock time scanned from "h:mm[:ss[.fraction]]" at *p; `fields` gets how many parts there were. */
+/* A clock time scanned from "h:mm[:ss[.fraction]]" at *p; `fields` gets how many parts there
+ * were. */
 struct clock_time {
     int64_t hour, minute, second;
     int32_t us;

@@ -7,7 +7,8 @@
 
 enum { DECIMAL_POWER_FIRST = -348, DECIMAL_POWER_LAST = 324, DECIMAL_POWER_EXACT_LAST = 55 };
 
-/* Row e - DECIMAL_POWER_FIRST: the high and low half of 10^e with its top bit at bit 127, rounded up (exact for e in 0..55). */
+/* Row e - DECIMAL_POWER_FIRST: the high and low half of 10^e with its top bit at bit 127,
+ * rounded up (exact for e in 0..55). */
 extern const uint64_t decimal_power_table[DECIMAL_POWER_LAST - DECIMAL_POWER_FIRST + 1][2];
 
 #endif

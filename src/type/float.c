@@ -155,7 +155,8 @@ static bool decimal_scan(struct str s, struct decimal *d)
     return p == end;
 }
 
-/* More than 19 digits next to a rounding boundary: the C library's strtod over a normalised, bounded copy is exact. */
+/* More than 19 digits next to a rounding boundary: the C library's strtod over a normalised,
+ * bounded copy is exact. */
 static double decimal_exact(struct str s, const struct decimal *d)
 {
     char text[SLOW_DIGITS_MAX + 32];
@@ -267,7 +268,8 @@ static void strip_zeros(uint64_t digits, int32_t exponent, uint64_t *out, int32_
     *out_exponent = exponent;
 }
 
-/* Decimals of at most 15 digits never share a double, so one that is found by scaling is the shortest. Most readings are. */
+/* Decimals of at most 15 digits never share a double, so one that is found by scaling is the
+ * shortest. Most readings are. */
 static bool shortest_by_scaling(double d, uint64_t *digits, int32_t *exponent)
 {
     for (int32_t e = 0; e <= 6; e++) {

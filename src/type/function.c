@@ -1,4 +1,5 @@
-/* The catalog of functions: lookup over the tables of the other files, and what kernels report through. */
+/* The catalog of functions: lookup over the tables of the other files, and what kernels report
+ * through. */
 #include "type/function_int.h"
 #include "type/value_int.h"
 

@@ -1,8 +1,10 @@
-/* The catalog of scalar functions, operators and casts: what the binder looks up and the evaluator calls.
+/* The catalog of scalar functions, operators and casts: what the binder looks up and the
+ * evaluator calls.
  *
- * A kernel works on whole columns. NULL arguments are handled by the caller for strict functions (all but those marked
- * `nulls_seen`): rows with a NULL argument are inactive and become NULL. A row that fails stores its error in the context, sets the
- * result row to NULL and goes on: one bad row never fails a batch. */
+ * A kernel works on whole columns. NULL arguments are handled by the caller for strict functions
+ * (all but those marked `nulls_seen`): rows with a NULL argument are inactive and become NULL. A
+ * row that fails stores its error in the context, sets the result row to NULL and goes on: one
+ * bad row never fails a batch. */
 #ifndef TIDEMILL_TYPE_FUNCTION_H
 #define TIDEMILL_TYPE_FUNCTION_H
 
@@ -12,23 +14,24 @@ enum { FUNCTION_ARGS_MAX = 8, FUNCTION_OVERLOADS_MAX = 64 };
 
 struct kernel_context {
     struct arena *arena;         /* results that are by reference */
-    const uint8_t *active;       /* rows to compute; NULL = all. Inactive rows may be skipped or computed, but must not raise */
-    uint8_t *row_errors;         /* enum err per row, 0 = none; NULL until the first error (then allocated in arena) */
+    const uint8_t *active;       /* rows to compute; NULL = all. Others must not raise */
+    uint8_t *row_errors;         /* enum err per row, 0 = none; NULL until the first error */
     struct err_detail first;     /* detail of the first error */
     uint32_t first_row;
     int64_t now_us;              /* statement or epoch time: now() */
     uint32_t n_rows;
     bool out_of_memory;
     uint32_t n_args;             /* arguments of this call: variadic kernels read it */
-    const void *prepared;        /* what function.prepare made for this call; NULL when it has none */
+    const void *prepared;        /* what function.prepare made for this call; or NULL */
 };
 
 /* args[i] has n_rows rows (or is constant: `constant` bit i set, then only row 0 is meaningful). */
-typedef void (*kernel_fn)(struct kernel_context *k, const struct column *const *args, uint32_t constant,
-                          struct column *out);
+typedef void (*kernel_fn)(struct kernel_context *k, const struct column *const *args,
+                          uint32_t constant, struct column *out);
 
-/* Done once per call in a compiled expression, when constant arguments allow it (a pattern to compile): constants[i] is NULL for
- * arguments that vary. The result lives in `a`, is immutable and reaches the kernel as k->prepared; NULL = nothing to prepare. */
+/* Done once per call in a compiled expression, when constant arguments allow it (a pattern to
+ * compile): constants[i] is NULL for arguments that vary. The result lives in `a`, is immutable
+ * and reaches the kernel as k->prepared; NULL = nothing to prepare. */
 typedef enum err (*function_prepare_fn)(const struct value *const *constants, uint32_t n_args,
                                         struct arena *a, const void **out, struct err_detail *why);
 
@@ -36,20 +39,21 @@ enum function_kind { FUNCTION_PLAIN, FUNCTION_OPERATOR, FUNCTION_CAST };
 enum cast_level { CAST_IMPLICIT = 1, CAST_ASSIGNMENT, CAST_EXPLICIT };
 
 struct function {
-    const char *name;          /* "lower", "+", "~~" (LIKE), "->>"; casts: the target type's short name */
+    const char *name;          /* "lower", "+", "~~" (LIKE), "->>"; casts: "int4" */
     enum function_kind kind;
     enum cast_level cast;      /* CAST only */
     enum type result;
     uint8_t n_args;
     bool variadic;             /* the last argument type repeats */
     bool nulls_seen;           /* not strict: gets NULL rows itself */
-    bool stable;               /* depends on now(): constant within an epoch or statement; else immutable */
+    bool stable;               /* depends on now(): constant within an epoch or statement */
     enum type args[FUNCTION_ARGS_MAX];    /* TYPE_UNKNOWN: an argument of any type */
     kernel_fn kernel;
     function_prepare_fn prepare; /* or NULL */
 };
 
-/* All functions of that name and kind; returns how many were written (<= FUNCTION_OVERLOADS_MAX). Names are lower case. */
+/* All functions of that name and kind; returns how many were written (<=
+ * FUNCTION_OVERLOADS_MAX). Names are lower case. */
 uint32_t function_candidates(enum function_kind kind, struct str name, const struct function **out);
 /* The cast from -> to permitted at `level` or below, or NULL (also when from == to). */
 const struct function *function_cast(enum type from, enum type to, enum cast_level level);

@@ -1,7 +1,8 @@
 /* + - * / % and unary minus over numbers.
  *
- * The loops over int4, int8 and float8 compute every row without branches and collect one flag; only when it says that
- * some row may have failed are the rows looked at one by one, the inactive ones left out. */
+ * The loops over int4, int8 and float8 compute every row without branches and collect one flag;
+ * only when it says that some row may have failed are the rows looked at one by one, the
+ * inactive ones left out. */
 #include "type/function_int.h"
 #include "type/numeric.h"
 
@@ -11,7 +12,8 @@
 #pragma GCC optimize("O3")
 #endif
 
-/* Runs `body` (which uses x, y and stores to r[i]) over all rows, constants taken out of the loop. */
+/* Runs `body` (which uses x, y and stores to r[i]) over all rows, constants taken out of the
+ * loop. */
 #define BINARY_LOOP(ctype, body)                                                                \
     const ctype *restrict a = args[0]->data, *restrict b = args[1]->data;                       \
     ctype *restrict r = out->data;                                                              \
@@ -170,7 +172,10 @@ static bool f8_suspicious(const double *r, uint32_t n, bool zeros)
     return found != 0;
 }
 
-static bool f8_overflowed(double x, double y, double z) { return isinf(z) && !isinf(x) && !isinf(y); }
+static bool f8_overflowed(double x, double y, double z)
+{
+    return isinf(z) && !isinf(x) && !isinf(y);
+}
 
 KERNEL(f8_add)
 {

@@ -281,8 +281,8 @@ KERNEL(num_typmod)
 #define SHORT_JSONB "jsonb"
 #define CAST(from_, to_, level_, kernel_)                                                       \
     {                                                                                           \
-        .name = SHORT_##to_, .kind = FUNCTION_CAST, .cast = CAST_##level_, .result = TYPE_##to_,       \
-        .n_args = 1, .args = {TYPE_##from_}, .kernel = kernel_                                  \
+        .name = SHORT_##to_, .kind = FUNCTION_CAST, .cast = CAST_##level_,                      \
+        .result = TYPE_##to_, .n_args = 1, .args = {TYPE_##from_}, .kernel = kernel_            \
     }
 
 static const struct function rows[] = {

@@ -1,7 +1,7 @@
 /* Comparison operators, and what is defined by them: greatest, least, nullif.
  *
- * The loops over integers and doubles have no branches, so that the compiler vectorises them; what they compute for
- * inactive rows is ignored. */
+ * The loops over integers and doubles have no branches, so that the compiler vectorises them;
+ * what they compute for inactive rows is ignored. */
 #include "type/function_int.h"
 #include "type/interval.h"
 #include "type/jsonb.h"

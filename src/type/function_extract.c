@@ -167,7 +167,8 @@ static struct part part_of_days(int64_t days, enum field f)
     }
 }
 
-/* What a field of an infinite time is: infinite where it grows with time, NULL where it comes round. */
+/* What a field of an infinite time is: infinite where it grows with time, NULL where it comes
+ * round. */
 static struct part part_of_infinity(enum field f, bool negative)
 {
     bool monotonic = f == FIELD_YEAR || f == FIELD_DECADE || f == FIELD_CENTURY ||
@@ -345,7 +346,8 @@ KERNEL(date_part)
 
 /* ---- date_trunc ---- */
 
-/* The first day of the unit that the day is in, or -1 in `ok` = false when the unit is below a day. */
+/* The first day of the unit that the day is in, or -1 in `ok` = false when the unit is below a
+ * day. */
 static int64_t trunc_days(int64_t days, enum field f, bool *ok)
 {
     struct civil c = civil_from_days(days);

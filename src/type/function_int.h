@@ -1,4 +1,5 @@
-/* Shared by the files that hold kernels: rows of the catalog, loops over rows, results by reference. */
+/* Shared by the files that hold kernels: rows of the catalog, loops over rows, results by
+ * reference. */
 #ifndef TIDEMILL_TYPE_FUNCTION_INT_H
 #define TIDEMILL_TYPE_FUNCTION_INT_H
 
@@ -81,8 +82,8 @@ char *kernel_alloc(struct kernel_context *k, size_t n);
 /* Stores a copy of the bytes as the text result of a row. */
 void kernel_put_text(struct kernel_context *k, struct column *out, uint32_t row, const void *bytes,
                      size_t n);
-/* The text that a non-NULL element prints as (bool "true" or "t" by `words`); by-reference text is borrowed, the rest lives in
- * k->arena. ptr is NULL when out of memory. */
+/* The text that a non-NULL element prints as (bool "true" or "t" by `words`); by-reference text
+ * is borrowed, the rest lives in k->arena. ptr is NULL when out of memory. */
 struct str kernel_text_of(struct kernel_context *k, const struct column *c, uint32_t at,
                           bool words);
 

@@ -82,7 +82,8 @@ static void extract_path(struct kernel_context *k, const struct column *const *a
 KERNEL(json_extract_path) { extract_path(k, args, constant, out, false); }
 KERNEL(json_extract_path_text) { extract_path(k, args, constant, out, true); }
 
-/* Takes the next element of an array literal {a,"b c",1} at *p; false at its end. `bad` tells a malformed one. */
+/* Takes the next element of an array literal {a,"b c",1} at *p; false at its end. `bad` tells a
+ * malformed one. */
 static bool path_next(struct kernel_context *k, const char **at, const char *end, struct str *out,
                       bool *bad)
 {

@@ -17,7 +17,8 @@ static uint32_t next_char(const char **p, const char *end, bool fold)
     return fold ? utf8_lower(c) : c;
 }
 
-/* One pattern element that is not % against one character of the text: both are moved on. False: differs. */
+/* One pattern element that is not % against one character of the text: both are moved on. False:
+ * differs. */
 static bool like_step(const char **s, const char *s_end, const char **p, const char *p_end,
                       bool fold)
 {

@@ -1,4 +1,5 @@
-/* Timestamps, dates and intervals: operators, clock, construction. Fields, truncation and formatting: function_extract.c. */
+/* Timestamps, dates and intervals: operators, clock, construction. Fields, truncation and
+ * formatting: function_extract.c. */
 #include "type/datetime.h"
 #include "type/function_int.h"
 #include "type/interval.h"
@@ -350,7 +351,8 @@ static struct interval age_between(int64_t a, int64_t b)
 {
     bool negative = a < b;
     int64_t later = negative ? b : a, earlier = negative ? a : b;
-    int64_t later_days = floor_div(later, US_PER_DAY), earlier_days = floor_div(earlier, US_PER_DAY);
+    int64_t later_days = floor_div(later, US_PER_DAY);
+    int64_t earlier_days = floor_div(earlier, US_PER_DAY);
     struct civil x = civil_from_days(later_days), y = civil_from_days(earlier_days);
     int64_t us = (later - later_days * US_PER_DAY) - (earlier - earlier_days * US_PER_DAY);
     int64_t months = (x.year - y.year) * INTERVAL_MONTHS_PER_YEAR + x.month - y.month;

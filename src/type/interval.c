@@ -314,7 +314,8 @@ static struct str scan_word(const char **p, const char *end)
     return (struct str){start, (size_t)(*p - start)};
 }
 
-/* One amount and its unit, or a clock time, or years-months. `seen` has a bit per unit: a unit comes once. */
+/* One amount and its unit, or a clock time, or years-months. `seen` has a bit per unit: a unit
+ * comes once. */
 static enum parse_result parse_part(const char **at, const char *end, struct sum *s,
                                     uint32_t *seen)
 {

@@ -1,4 +1,5 @@
-/* Intervals: months, days and microseconds kept apart, as PostgreSQL does (IntervalStyle postgres). Pure; any thread. */
+/* Intervals: months, days and microseconds kept apart, as PostgreSQL does (IntervalStyle
+ * postgres). Pure; any thread. */
 #ifndef TIDEMILL_TYPE_INTERVAL_H
 #define TIDEMILL_TYPE_INTERVAL_H
 
@@ -6,8 +7,8 @@
 
 enum { INTERVAL_TEXT_MAX = 128, INTERVAL_DAYS_PER_MONTH = 30, INTERVAL_MONTHS_PER_YEAR = 12 };
 
-/* Parses PostgreSQL's verbose form ("1 year 2 days ago", "@ 5 min", "1 day 02:03:04", "1-2"), and ISO 8601 ("P1DT2H").
- * ERR_INVALID_TEXT, ERR_DATETIME_RANGE. */
+/* Parses PostgreSQL's verbose form ("1 year 2 days ago", "@ 5 min", "1 day 02:03:04", "1-2"),
+ * and ISO 8601 ("P1DT2H"). ERR_INVALID_TEXT, ERR_DATETIME_RANGE. */
 enum err interval_parse(struct str s, struct interval *out, struct err_detail *why) MUST_CHECK;
 /* Writes "1 year 2 mons 3 days 04:05:06.789" without a NUL; returns the length. */
 size_t interval_print(const struct interval *v, char out[INTERVAL_TEXT_MAX]);
@@ -25,7 +26,8 @@ enum err interval_mul(const struct interval *a, double factor, struct interval *
                       struct err_detail *why) MUST_CHECK;
 enum err interval_div(const struct interval *a, double divisor, struct interval *out,
                       struct err_detail *why) MUST_CHECK;
-/* Moves a timestamp by months (clamped to the month's end), then days, then time. ERR_DATETIME_RANGE "timestamp out of range". */
+/* Moves a timestamp by months (clamped to the month's end), then days, then time.
+ * ERR_DATETIME_RANGE "timestamp out of range". */
 enum err interval_add_to_timestamp(int64_t us, const struct interval *v, bool subtract,
                                    int64_t *out, struct err_detail *why) MUST_CHECK;
 

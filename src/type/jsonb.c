@@ -1,4 +1,5 @@
-/* JSON texts checked and normalised to what PostgreSQL's jsonb prints. jsonb_value.c reads the result. */
+/* JSON texts checked and normalised to what PostgreSQL's jsonb prints. jsonb_value.c reads the
+ * result. */
 #include "type/jsonb.h"
 
 #include "base/check.h"
@@ -170,7 +171,8 @@ static enum err parse_escape(struct parser *s, char utf8[4], size_t *n)
     return ERR_OK;
 }
 
-/* The escape that PostgreSQL writes for c into `text` (up to 6 bytes), or 0 when it is written as it is. */
+/* The escape that PostgreSQL writes for c into `text` (up to 6 bytes), or 0 when it is written
+ * as it is. */
 static size_t escape_of(char c, char text[6])
 {
     static const char hex[] = "0123456789abcdef";
@@ -194,7 +196,8 @@ static size_t escape_of(char c, char text[6])
     return 6;
 }
 
-/* A string at its opening quote: normalised to the output; `key` (may be NULL) gets its characters. */
+/* A string at its opening quote: normalised to the output; `key` (may be NULL) gets its
+ * characters. */
 static enum err parse_string(struct parser *s, struct str *key)
 {
     const char *start = ++s->p;
@@ -364,7 +367,8 @@ static int member_order(const void *x, const void *y)
     return c != 0 ? c : (a->order > b->order) - (a->order < b->order);
 }
 
-/* Puts the members (written one behind the other from `body` on) into order and drops duplicates. */
+/* Puts the members (written one behind the other from `body` on) into order and drops
+ * duplicates. */
 static enum err settle_members(struct parser *s, uint32_t first, size_t body)
 {
     uint32_t n = s->n_members - first;

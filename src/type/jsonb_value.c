@@ -1,4 +1,5 @@
-/* Reading normalised JSON values: lookups, order, containment. The texts are well-formed (jsonb.c made them). */
+/* Reading normalised JSON values: lookups, order, containment. The texts are well-formed
+ * (jsonb.c made them). */
 #include "base/check.h"
 #include "base/hash.h"
 #include "type/jsonb.h"
@@ -73,7 +74,8 @@ struct jsonb_walk jsonb_walk_begin(struct str j)
     enum jsonb_kind k = jsonb_kind_of(j);
     if (k != JSONB_OBJECT && k != JSONB_ARRAY)
         return (struct jsonb_walk){0};
-    return (struct jsonb_walk){.p = j.ptr + 1, .end = j.ptr + j.len - 1, .object = k == JSONB_OBJECT};
+    return (struct jsonb_walk){
+        .p = j.ptr + 1, .end = j.ptr + j.len - 1, .object = k == JSONB_OBJECT};
 }
 
 bool jsonb_walk_next(struct jsonb_walk *w, struct str *key, struct str *value)
@@ -231,7 +233,8 @@ static int compare_strings(struct str x, struct str y)
     return (p < pe) - (q < qe);
 }
 
-/* A JSON number's parts: digits without leading zeros, their count in front of the point, trailing zeros cut. */
+/* A JSON number's parts: digits without leading zeros, their count in front of the point,
+ * trailing zeros cut. */
 struct number {
     bool negative;
     struct str whole, fraction;
@@ -298,7 +301,8 @@ int jsonb_compare(struct str x, struct str y)
 {
     if (str_eq(x, y))
         return 0;
-    /* An empty array at the top sorts before scalars: PostgreSQL stores a scalar as an array of one. */
+    /* An empty array at the top sorts before scalars: PostgreSQL stores a scalar as an array of
+     * one. */
     bool scalar_x = jsonb_kind_of(x) < JSONB_ARRAY, scalar_y = jsonb_kind_of(y) < JSONB_ARRAY;
     if (scalar_x && str_eq(y, STR("[]")))
         return 1;

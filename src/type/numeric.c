@@ -356,7 +356,8 @@ static enum err add_signed(const struct numeric *a, const struct numeric *b, boo
     i128 x, y;
     if (!widen(a->unscaled, scale - a->scale, &x) || !widen(b->unscaled, scale - b->scale, &y))
         return overflow(why);
-    /* Both are below 10^38, their sum is below 2^127.3 in magnitude only when one of them is small: check first. */
+    /* Both are below 10^38, their sum is below 2^127.3 in magnitude only when one of them is
+     * small: check first. */
     i128 sum;
     if (__builtin_add_overflow(x, subtract ? -y : y, &sum) || !fits(magnitude(sum)))
         return overflow(why);
@@ -386,7 +387,8 @@ struct numeric numeric_negate(const struct numeric *n)
     return r;
 }
 
-/* Drops digits behind the point from w (of `scale` digits) until it fits 38 digits and the largest scale. */
+/* Drops digits behind the point from w (of `scale` digits) until it fits 38 digits and the
+ * largest scale. */
 static enum err narrow(struct u256 w, int32_t scale, bool negative, struct numeric *out,
                        struct err_detail *why)
 {
@@ -498,7 +500,8 @@ enum err numeric_div(const struct numeric *a, const struct numeric *b, struct nu
         } else {
             struct u256 wide = mul_wide(y, numeric_power(-up));
             if (wide.high != 0) {
-                /* The divisor is beyond 10^38: the quotient rounds to 0, except within half a unit. */
+                /* The divisor is beyond 10^38: the quotient rounds to 0, except within half a
+                 * unit. */
                 *out = numeric_make(0, scale);
                 return ERR_OK;
             }
@@ -560,7 +563,8 @@ enum err numeric_sqrt(const struct numeric *a, struct numeric *out, struct err_d
         return err_set(why, ERR_INVALID_PARAMETER, "cannot take square root of a negative number");
     int32_t weight, group;
     first_group(a, &weight, &group);
-    /* As PostgreSQL chooses it: 16 significant digits, from the weight of the root's first digit. */
+    /* As PostgreSQL chooses it: 16 significant digits, from the weight of the root's first
+     * digit. */
     int32_t scale = DIVISION_DIGITS_MIN - ((weight + 1) * GROUP_DIGITS / 2 - 1);
     scale = scale > a->scale ? scale : a->scale;
     scale = scale < 0 ? 0 : scale;
@@ -759,7 +763,8 @@ enum err numeric_parse_binary(struct str s, struct numeric *out, struct err_deta
         s.len != 8 + 2 * (size_t)count)
         return err_set(why, ERR_MALFORMED, "invalid sign, scale or length in external \"numeric\" "
                        "value");
-    /* Digits of groups in decimal exponent order; what lies behind the display scale is cut, as PostgreSQL does. */
+    /* Digits of groups in decimal exponent order; what lies behind the display scale is cut, as
+     * PostgreSQL does. */
     u128 v = 0;
     int32_t at_scale = 0;
     for (uint32_t i = 0; i < count; i++) {

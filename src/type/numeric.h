@@ -1,8 +1,10 @@
-/* Exact decimals: 128-bit unscaled value, up to 38 digits, the scale kept for display as PostgreSQL's numeric does.
+/* Exact decimals: 128-bit unscaled value, up to 38 digits, the scale kept for display as
+ * PostgreSQL's numeric does.
  *
- * Where PostgreSQL would keep more than 38 digits, sums and differences are refused (ERR_OUT_OF_RANGE: they stay exact);
- * products, quotients and parsed literals lose digits behind the point, rounded, as long as what is in front of it fits.
- * All functions accept NaN and infinities with PostgreSQL's rules. Pure; any thread. */
+ * Where PostgreSQL would keep more than 38 digits, sums and differences are refused
+ * (ERR_OUT_OF_RANGE: they stay exact); products, quotients and parsed literals lose digits
+ * behind the point, rounded, as long as what is in front of it fits. All functions accept NaN
+ * and infinities with PostgreSQL's rules. Pure; any thread. */
 #ifndef TIDEMILL_TYPE_NUMERIC_H
 #define TIDEMILL_TYPE_NUMERIC_H
 
@@ -28,7 +30,8 @@ int numeric_compare(const struct numeric *a, const struct numeric *b);
 /* Equal for equal numbers. */
 uint64_t numeric_hash(const struct numeric *n);
 
-/* Arithmetic. ERR_OUT_OF_RANGE when the result does not fit, ERR_DIVISION_BY_ZERO; `why` gets PostgreSQL's text. */
+/* Arithmetic. ERR_OUT_OF_RANGE when the result does not fit, ERR_DIVISION_BY_ZERO; `why` gets
+ * PostgreSQL's text. */
 enum err numeric_add(const struct numeric *a, const struct numeric *b, struct numeric *out,
                      struct err_detail *why) MUST_CHECK;
 enum err numeric_sub(const struct numeric *a, const struct numeric *b, struct numeric *out,
@@ -48,7 +51,8 @@ enum numeric_rounding { NUMERIC_HALF_UP, NUMERIC_TRUNC, NUMERIC_FLOOR, NUMERIC_C
 /* To `scale` digits behind the point (negative: in front of it); HALF_UP is away from zero. */
 enum err numeric_round(const struct numeric *n, int32_t scale, enum numeric_rounding how,
                        struct numeric *out, struct err_detail *why) MUST_CHECK;
-/* Applies numeric(precision, scale): rounds, and fails with PostgreSQL's "numeric field overflow". */
+/* Applies numeric(precision, scale): rounds, and fails with PostgreSQL's "numeric field
+ * overflow". */
 enum err numeric_typmod(const struct numeric *n, int32_t precision, int32_t scale,
                         struct numeric *out, struct err_detail *why) MUST_CHECK;
 

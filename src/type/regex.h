@@ -1,7 +1,8 @@
 /* Regular expressions: PostgreSQL's syntax as far as PCRE2 has it, with limits on every match.
  *
- * Differs from PostgreSQL where alternatives of different length match at the same place: the first one wins, not the longest.
- * A compiled expression lives in an arena, is immutable and may be used by any number of threads. */
+ * Differs from PostgreSQL where alternatives of different length match at the same place: the
+ * first one wins, not the longest. A compiled expression lives in an arena, is immutable and may
+ * be used by any number of threads. */
 #ifndef TIDEMILL_TYPE_REGEX_H
 #define TIDEMILL_TYPE_REGEX_H
 
@@ -21,8 +22,8 @@ enum {
 struct regex;
 struct regex_matcher;
 
-/* Compiles. `flags` are PostgreSQL's letters: i c n m s x p w, and g, which regex_is_global() tells. ERR_INVALID_PARAMETER
- * with what is wrong and where, ERR_NO_MEMORY. */
+/* Compiles. `flags` are PostgreSQL's letters: i c n m s x p w, and g, which regex_is_global()
+ * tells. ERR_INVALID_PARAMETER with what is wrong and where, ERR_NO_MEMORY. */
 enum err regex_compile(struct str pattern, struct str flags, struct arena *a,
                        const struct regex **out, struct err_detail *why) MUST_CHECK;
 bool regex_is_global(const struct regex *r);
@@ -32,8 +33,8 @@ struct regex_matcher *regex_matcher_new(const struct regex *r, struct arena *a);
 
 struct regex_match {
     bool found;
-    uint32_t n_groups;                               /* groups in the expression, at most REGEX_GROUPS_MAX */
-    size_t start[REGEX_GROUPS_MAX], end[REGEX_GROUPS_MAX];    /* SIZE_MAX: the group took no part */
+    uint32_t n_groups;    /* in the expression with the match itself, at most REGEX_GROUPS_MAX */
+    size_t start[REGEX_GROUPS_MAX], end[REGEX_GROUPS_MAX];    /* SIZE_MAX: took no part */
 };
 /* The first match at or behind byte `from`. ERR_LIMIT when the search takes too many steps. */
 enum err regex_search(struct regex_matcher *m, struct str s, size_t from, struct regex_match *out,

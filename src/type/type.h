@@ -4,7 +4,8 @@
  *   bool uint8_t (0/1) · int4 int32_t · int8 int64_t · float8 double · numeric struct numeric
  *   text, jsonb struct str (UTF-8; jsonb is the canonical text PostgreSQL would print)
  *   timestamptz int64_t microseconds since 1970-01-01 UTC (INT64_MIN/MAX = -infinity/infinity)
- *   date int32_t days since 1970-01-01 (INT32_MIN/MAX = -infinity/infinity) · interval struct interval */
+ *   date int32_t days since 1970-01-01 (INT32_MIN/MAX = -infinity/infinity)
+ *   interval struct interval */
 #ifndef TIDEMILL_TYPE_TYPE_H
 #define TIDEMILL_TYPE_TYPE_H
 
@@ -34,7 +35,7 @@ enum type {
 enum numeric_kind { NUMERIC_FINITE = 0, NUMERIC_NAN, NUMERIC_POS_INF, NUMERIC_NEG_INF };
 struct numeric {
     __extension__ __int128 unscaled;
-    int32_t scale;                /* 0..NUMERIC_SCALE_MAX digits behind the point, kept for display as PostgreSQL does */
+    int32_t scale;                /* digits behind the point, 0..NUMERIC_SCALE_MAX, as displayed */
     enum numeric_kind kind;
 };
 enum { NUMERIC_DIGITS_MAX = 38, NUMERIC_SCALE_MAX = 37 };
@@ -69,27 +70,37 @@ struct type_info {
     uint8_t width;           /* bytes of one element in a column */
     bool by_ref;             /* text, jsonb */
 };
+/* The table's row of a type. Any thread. */
 const struct type_info *type_info(enum type t);
-/* By any of PostgreSQL's names for it ("int", "bigint", "double precision", "varchar", "json", ...): TYPE_UNKNOWN if none. Case-insensitive.
- * Types that are narrowed are mapped up: smallint -> int4, real -> float8, varchar/char -> text, json -> jsonb. */
+/* By any of PostgreSQL's names for it ("int", "bigint", "double precision", "varchar", "json",
+ * ...): TYPE_UNKNOWN if none. Case-insensitive. Types that are narrowed are mapped up: smallint
+ * -> int4, real -> float8, varchar/char -> text, json -> jsonb. */
 enum type type_by_name(struct str name);
 enum type type_by_oid(uint32_t oid);
 
-/* ---- text input and output exactly as PostgreSQL 15 (DateStyle ISO MDY, IntervalStyle postgres, TimeZone UTC, extra_float_digits 1) ---- */
+/* ---- text input and output exactly as PostgreSQL 15 (DateStyle ISO MDY, IntervalStyle
+ * postgres, TimeZone UTC, extra_float_digits 1) ---- */
 
-/* Parses text of type `t`. By-reference results live in `a` (or borrow `s` when unchanged). ERR_INVALID_TEXT / ERR_OUT_OF_RANGE / ERR_DATETIME_RANGE with PostgreSQL's wording. */
-enum err value_parse(enum type t, struct str s, struct arena *a, struct value *out, struct err_detail *why) MUST_CHECK;
+/* Parses text of type `t`. By-reference results live in `a` (or borrow `s` when unchanged).
+ * ERR_INVALID_TEXT / ERR_OUT_OF_RANGE / ERR_DATETIME_RANGE with PostgreSQL's wording. */
+enum err value_parse(enum type t, struct str s, struct arena *a, struct value *out,
+                     struct err_detail *why) MUST_CHECK;
 /* Appends the text form (no quotes). `v` is not NULL. */
 void value_print(const struct value *v, struct buf *out);
-/* Appends as JSON: numbers bare (NaN/inf as strings), timestamptz "2013-12-02T21:15:00Z" with up to 6 fraction digits (none when zero), date "2013-12-02", jsonb verbatim, NULL null. */
+/* Appends as JSON: numbers bare (NaN/inf as strings), timestamptz "2013-12-02T21:15:00Z" with up
+ * to 6 fraction digits (none when zero), date "2013-12-02", jsonb verbatim, NULL null. */
 void value_print_json(const struct value *v, struct buf *out);
 /* PostgreSQL's binary wire format. */
 void value_print_binary(const struct value *v, struct buf *out);
-enum err value_parse_binary(enum type t, struct str s, struct arena *a, struct value *out, struct err_detail *why) MUST_CHECK;
+/* Reads it back. ERR_MALFORMED, or as value_parse; text is borrowed. */
+enum err value_parse_binary(enum type t, struct str s, struct arena *a, struct value *out,
+                            struct err_detail *why) MUST_CHECK;
 
-/* Total order of two non-NULL values of one type as PostgreSQL's btree has it (NaN greatest, text bytewise). */
+/* Total order of two non-NULL values of one type as PostgreSQL's btree has it (NaN greatest,
+ * text bytewise). */
 int value_compare(const struct value *a, const struct value *b);
-/* Equal for values that value_compare finds equal (1.0 and 1.00, -0 and 0, '1 month' and '30 days', NULLs). Not persisted. */
+/* Equal for values that value_compare finds equal (1.0 and 1.00, -0 and 0, '1 month' and '30
+ * days', NULLs). Not persisted. */
 uint64_t value_hash(const struct value *v);
 
 #endif

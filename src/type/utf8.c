@@ -56,7 +56,8 @@ size_t utf8_put(uint32_t c, char out[4])
     return 4;
 }
 
-/* Ranges of capital letters with the distance to their small letters; step 2: capitals and small letters alternate. */
+/* Ranges of capital letters with the distance to their small letters; step 2: capitals and small
+ * letters alternate. */
 static const struct {
     uint32_t first, last, distance, step;
 } case_ranges[] = {

@@ -1,18 +1,21 @@
 #!/usr/bin/python3
-"""Asks a private PostgreSQL 15 what expressions give, and writes the answers as case files for test/unit/type/test_cases.c.
+"""Asks a private PostgreSQL 15 what expressions give, and writes the answers as case files for
+test/unit/type/test_cases.c.
 
-Usage: test/oracle/gen_type_cases.py [FOLDER [SCALE [SEED]]]     (default: test/unit/type/cases 1)
+Usage: test/oracle/gen_type_cases.py [FOLDER [SCALE [SEED]]]   (default: test/unit/type/cases 1)
 
-SCALE multiplies the number of random cases: a large one in a folder elsewhere (TIDEMILL_TYPE_CASES names it to the tests)
-looks for differences that the checked-in files do not have.
+SCALE multiplies the number of random cases: a large one in a folder elsewhere, which
+TIDEMILL_TYPE_CASES names to the tests, looks for differences that the checked-in files do not
+have.
 
-The server runs in a temporary folder on a Unix socket, as the user postgres when started by root. Inputs are random from a
-fixed seed. One line is one case, fields separated by tabs, with COPY's escapes:
+The server runs in a temporary folder on a Unix socket, as the user postgres when started by root.
+Inputs are random from a fixed seed. One line is one case, fields separated by tabs, with COPY's
+escapes:
 
     KIND  NAME  EXPECTED  TYPE VALUE  TYPE VALUE ...
 
-KIND is in (text input), cast (NAME = target), op or fn. EXPECTED is =TEXT, \\N (NULL) or !SQLSTATE, then the message
-where Tidemill's is to be the same.
+KIND is in (text input), cast (NAME = target), op or fn. EXPECTED is =TEXT, \\N (NULL) or
+!SQLSTATE, then the message where Tidemill's is to be the same.
 """
 import math
 import os
@@ -123,7 +126,7 @@ def escape(text):
 
 
 def fits(text):
-    """Whether Tidemill can hold the value at all: 38 digits, 37 behind the point, years from 1 to 294246."""
+    """Whether Tidemill can hold the value: 38 digits, 37 of a fraction, years 1 to 294246."""
     if text is NULL or text.startswith("!"):
         return True
     if text.endswith(" BC") or text.startswith("2942") or text.startswith("2943"):
@@ -217,8 +220,10 @@ def some_numeric(r, digits=18):
 
 
 def some_text(r):
-    words = ["", "a", "abc", "ABC", "hello world", "naïve café", "日本語テキスト", "a,b,,c", "  pad ", "xyxyx",
-             "%", "_", "a%b", "ÄÖÜß", "Привет", "100", "aaa", "Hello-World_2", "tab\there", "über"]
+    words = ["", "a", "abc", "ABC", "hello world", "naïve café", "日本語テキスト",
+             "a,b,,c", "  pad ", "xyxyx",
+             "%", "_", "a%b", "ÄÖÜß", "Привет", "100", "aaa", "Hello-World_2",
+             "tab\there", "über"]
     return r.choice(words) if r.random() < 0.8 else "".join(r.choice("abcxyz ,-") for _ in range(
         r.randint(0, 12)))
 
@@ -283,11 +288,13 @@ SOME = {
 # ---- what is asked ----
 
 INPUTS = {
-    "bool": ["t", "tr", "TRUE", " yes ", "y", "on", "of", "off", "o", "0", "1", "2", "", "n", "fals",
+    "bool": ["t", "tr", "TRUE", " yes ", "y", "on", "of", "off", "o", "0", "1", "2", "", "n",
+             "fals",
              "truee"],
     "int4": ["0", " 42 ", "-0", "+7", "2147483647", "2147483648", "-2147483648", "-2147483649", "",
              "1.0", "1e3", "0x10", "abc", "- 1", "99999999999999999999", "1 2"],
-    "int8": ["9223372036854775807", "9223372036854775808", "-9223372036854775808", " 5", "x", "+-1"],
+    "int8": ["9223372036854775807", "9223372036854775808", "-9223372036854775808", " 5", "x",
+             "+-1"],
     "float8": ["1", "-1.5", "1e10", "1E-10", ".5", "5.", ".", "nan", "NaN", "-nan", "inf",
                "-Infinity", "+infinity", "1e400", "1e-400", "-1e400", "0x1p3", "0xff", "1e", "1e+",
                "", " 2.5 ", "1.7976931348623157e308", "1.7976931348623159e308", "4.9e-324", "1_000",
@@ -310,26 +317,30 @@ INPUTS = {
         "2024-03-05 17:04:05 UTC", "2024-03-05 17:04:05 GMT", "2024-03-05 17:04:05 z",
         "Tue Mar 05 17:04:05 2024", "2024-03-05 17:04:05 +02", "0001-01-01 00:00:00",
         "99999-01-01 00:00:00", "294246-12-31 23:59:59", "2024-1-5 1:2:3", "2024-03-05  17:04:05",
-        " 2024-03-05 17:04:05 ", "2024-03-05 17:04:05.5 Z", 
+        " 2024-03-05 17:04:05 ", "2024-03-05 17:04:05.5 Z",
         "2024-03-05 17:04:05 17:04:05", "17:04:05", "2024-00-05", "2024-01-00", "0000-01-01",
         "2024-03-05T17:04:05.Z", "2024-03-05 1704", "2024-03-05t17:04:05z"],
-    "date": ["2024-03-05", "20240305", "2024-02-30", "Mar 5 2024", "5-Mar-2024", "3/5/2024", "epoch",
+    "date": ["2024-03-05", "20240305", "2024-02-30", "Mar 5 2024", "5-Mar-2024", "3/5/2024",
+             "epoch",
              "infinity", "-infinity", "", "x", "2024-03-05 17:00", "5874897-12-31", "5874898-01-01",
              "2024-3-5", "0001-01-01", "99-01-01", "24-01-02", "March 2024"],
     "interval": [
         "1 day", "1 day 02:03:04", "-1 day", "1 year 2 months 3 days 04:05:06.789", "PT5M", "P1D",
         "P1Y2M3DT4H5M6S", "P1W", "PT0.5S", "P", "PT", "1", "1.5", "5 min", "5min", "5m", "2h 30m",
         "1 week", "1.5 weeks", "1.5 days", "1.5 months", "1.5 years", "0.1 months", "@ 1 minute",
-        "@ 1 minute ago", "1 day ago", "-1 day ago", "1 day -02:03", "02:03", "02:03:04.5", "1:30.5",
+        "@ 1 minute ago", "1 day ago", "-1 day ago", "1 day -02:03", "02:03", "02:03:04.5",
+        "1:30.5",
         "-02:03:04", "1-2", "-1-2", "1-13", "1 decade", "1 century", "1 millennium", "2 centuries",
         "100 us", "1500 ms", "0.5 s", "1 day 5", "1 hour 1 hour", "", "day", "1 foo", "infinity",
         "99999999999 years", "178000000 years", "178956970 years", "178956971 years",
-        "2147483647 days", "2147483648 days", "10000000 hours", "1 mon", "1 mons", "1 year 12 months",
+        "2147483647 days", "2147483648 days", "10000000 hours", "1 mon", "1 mons",
+        "1 year 12 months",
         "13 months", "-13 months", "1 mon -1 day", "-1 mon 1 day 1 hour", "1 day 25:00:00",
         "00:60:00", "00:00:60", "00:00:61", "P1Y-2M", "PT-5M", "P0.5D", "P1.5Y", "PT36H",
         "  3   hours  ", "+3 hours", "3 hours ago", "1 qtr", "1 quarter"],
     "jsonb": ['{"b":1,"a":2}', '{"aa":1,"b":2}', '{"a":1,"a":2}', "[1, 2,3 ]", "1e2", "-0", "-0.0",
-              "1.10", '"\\u0041"', '"\\u0000"', '"\\ud83d"', '"\\ude00"', "{", "[1,]", '{"a"}', "tru",
+              "1.10", '"\\u0041"', '"\\u0000"', '"\\ud83d"', '"\\ude00"', "{", "[1,]", '{"a"}',
+              "tru",
               "", " null ", "[1 2]", '{"a":1,}', "01", "1.", ".5", "+1", '"a', '"\\x"', '"a\tb"',
               '{"":{}}', "[[[]]]", "nulll", '{"a":1}x', "1e-3", "1.5E+2", '"\\/\\b\\f\\r"',
               '{"b":1,"a":{"z":1,"y":[true,false,null]},"b":2}', "0e10", "1e", "-", "NaN", "'a'",
@@ -451,10 +462,12 @@ def ask_text(w, r):
         w.function("starts_with", text(), ("text", r.choice(["", "a", "he", "日"])))
         w.operator("||", text(), text())
     for pattern in ["%", "", "a%", "%c", "%b%", "a_c", "_", "__", "%l%o%", "h%d", "a\\%b", "%\\_%",
-                    "日%", "%ト", "%é%", "_aïve%", "%%", "%_", "abc", "ABC", "%a%b%c%", "%x%y%x"]:
+                    "日%", "%ト", "%é%", "_aïve%", "%%", "%_", "abc", "ABC", "%a%b%c%",
+                    "%x%y%x"]:
         for _ in times(14):
             w.operator(r.choice(["~~", "!~~", "~~*", "!~~*"]), text(), ("text", pattern))
-    for pattern in ["^a", "c$", "b+", "^$", "[a-c]+", "(a|x)y?", "\\d+", "\\s", "^h.*d$", "é", "\\w+",
+    for pattern in ["^a", "c$", "b+", "^$", "[a-c]+", "(a|x)y?", "\\d+", "\\s", "^h.*d$", "é",
+                    "\\w+",
                     "a{2,}", ".", "^[A-Z]+$", "(?i)HELLO", "\\mworld\\M", "x*"]:
         for _ in times(10):
             w.operator(r.choice(["~", "~*", "!~", "!~*"]), text(), ("text", pattern))
@@ -481,13 +494,15 @@ def ask_text(w, r):
 FIELDS = ["microseconds", "milliseconds", "second", "minute", "hour", "day", "week", "month",
           "quarter", "year", "decade", "century", "millennium", "isoyear", "dow", "isodow", "doy",
           "epoch", "julian", "timezone", "bogus"]
-TRUNCS = ["microseconds", "milliseconds", "second", "minute", "hour", "day", "week", "month", "quarter",
+TRUNCS = ["microseconds", "milliseconds", "second", "minute", "hour", "day", "week", "month",
+          "quarter",
           "year", "decade", "century", "millennium", "bogus", "dow"]
-FORMATS = ["YYYY-MM-DD HH24:MI:SS", "YYYY-MM-DD\"T\"HH24:MI:SS.MS", "Day, DD Month YYYY", "FMDay, FMDD FMMonth",
-           "HH12:MI:SS AM", "hh:mi a.m.", "Dy Mon DDth", "DDD D ID J", "IYYY-IW", "Q WW W CC", "US",
-           "YY Y YYY Y,YYY", "TZ tz OF", "SSSS", "FMHH24:FMMI", "MON mon MONTH month", "DY dy DAY day",
-           "\"quoted YYYY\" YYYY", "IYY IY I FF1 FF3 FF6", "q ww w iw cc j d ddd id", "BC ad RM FMRM rm",
-           "TZH TZM SSSSS IDDD", "yyyy yyy yy y iyyy", "th: DDth DDTH FMDDth"]
+FORMATS = ["YYYY-MM-DD HH24:MI:SS", "YYYY-MM-DD\"T\"HH24:MI:SS.MS", "Day, DD Month YYYY",
+           "FMDay, FMDD FMMonth", "HH12:MI:SS AM", "hh:mi a.m.", "Dy Mon DDth", "DDD D ID J",
+           "IYYY-IW", "Q WW W CC", "US", "YY Y YYY Y,YYY", "TZ tz OF", "SSSS", "FMHH24:FMMI",
+           "MON mon MONTH month", "DY dy DAY day", "\"quoted YYYY\" YYYY", "IYY IY I FF1 FF3 FF6",
+           "q ww w iw cc j d ddd id", "BC ad RM FMRM rm", "TZH TZM SSSSS IDDD",
+           "yyyy yyy yy y iyyy", "th: DDth DDTH FMDDth"]
 
 
 def ask_times(w, r):
@@ -523,7 +538,8 @@ def ask_times(w, r):
         w.function("justify_hours", span())
         w.function("justify_days", span())
         w.function("to_timestamp", ("float8", r.choice(
-            [repr(r.uniform(-1e9, 4e9)), "0", "1.5", "NaN", "Infinity", "1e300", "1700000000.123456"])))
+            [repr(r.uniform(-1e9, 4e9)), "0", "1.5", "NaN", "Infinity", "1e300",
+             "1700000000.123456"])))
         w.function("make_date", ("int4", str(r.randint(-1, 3000))), ("int4", str(r.randint(0, 13))),
                    ("int4", str(r.randint(0, 32))))
         w.function("isfinite", stamp())

@@ -14,7 +14,7 @@ static const int64_t NOW_US = 1700000000000000;
 struct fixture {
     struct arena arena;
     struct kernel_context k;
-    struct batch *in;    /* column 0: int8 0..n-1, every third NULL; column 1: float8 row / 2; column 2: bool */
+    struct batch *in;    /* int8 0..n-1, every third NULL; float8 row / 2; bool, every fifth NULL */
 };
 
 enum { ROWS = 1000 };
@@ -357,7 +357,8 @@ static const struct expr *everything(struct fixture *f)
     const struct expr *joined = op(f, "||", text, text);
     const struct expr *matches =
         op(f, "~", joined, constant(f, (struct value){.type = TYPE_TEXT, .as.s = STR("v+$")}));
-    const struct expr *in = TREE(EXPR_IN, TYPE_BOOL, x, i8(f, 1), column(f, 0), null_of(f, TYPE_INT8));
+    const struct expr *in =
+        TREE(EXPR_IN, TYPE_BOOL, x, i8(f, 1), column(f, 0), null_of(f, TYPE_INT8));
     const struct expr *logic = TREE(EXPR_AND, TYPE_BOOL, matches, TREE(EXPR_OR, TYPE_BOOL, in, b),
                                     TREE(EXPR_NOT, TYPE_BOOL, TREE(EXPR_IS_NULL, TYPE_BOOL, b)));
     const struct expr *safe = TREE(EXPR_COALESCE, TYPE_INT8, op(f, "/", i8(f, 8), x), i8(f, 0));

@@ -1,4 +1,5 @@
-/* PostgreSQL's recorded answers through the evaluator: equal calls in one batch, over columns and with constants. */
+/* PostgreSQL's recorded answers through the evaluator: equal calls in one batch, over columns
+ * and with constants. */
 #include "run/expr.h"
 #include "unit/type/case_file.h"
 
@@ -27,7 +28,8 @@ static bool argument(const struct type_case *c, uint32_t arg, struct arena *a, s
     return v->null || value_parse(c->types[arg], c->values[arg], a, v, NULL) == ERR_OK;
 }
 
-static struct expr call_of(const struct function *f, uint32_t n_args, const struct expr *const *args)
+static struct expr call_of(const struct function *f, uint32_t n_args,
+                           const struct expr *const *args)
 {
     return (struct expr){.kind = EXPR_CALL, .type = f->result, .position = -1, .n_args = n_args,
                          .args = args, .function = f};

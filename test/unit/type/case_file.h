@@ -153,7 +153,8 @@ static inline int case_check(const char *file, const struct type_case *c, enum e
     if (c->expect_error && c->expected.len > 6)
         buf_printf(&got, " %s", err_text(e, why));
     if (c->expect_error)
-        ok = e != ERR_OK && str_eq(buf_str(&got), (struct str){c->expected.ptr - 1, c->expected.len + 1});
+        ok = e != ERR_OK &&
+             str_eq(buf_str(&got), (struct str){c->expected.ptr - 1, c->expected.len + 1});
     else if (c->expect_null)
         ok = e == ERR_OK && v->null;
     else

@@ -1,4 +1,5 @@
-/* Every case that PostgreSQL answered (test/oracle/gen_type_cases.py), through the kernels, one row at a time. */
+/* Every case that PostgreSQL answered (test/oracle/gen_type_cases.py), through the kernels, one
+ * row at a time. */
 #include "case_file.h"
 
 static const size_t ARENA_MAX = 256u << 20;

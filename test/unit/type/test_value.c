@@ -1,4 +1,5 @@
-/* Values beside what PostgreSQL's recorded answers cover: names, JSON and binary forms, order and hash, limits. */
+/* Values beside what PostgreSQL's recorded answers cover: names, JSON and binary forms, order
+ * and hash, limits. */
 #include "type/type.h"
 
 #include "base/arena.h"
@@ -125,7 +126,8 @@ static void test_binary_round_trip(void **state)
         {TYPE_NUMERIC, "12345678901234567890123456789012345678"},
         {TYPE_NUMERIC, "1.2345678901234567890123456789012345678"},
         {TYPE_TIMESTAMPTZ, "1999-12-31 23:59:59.5+00"},         {TYPE_TIMESTAMPTZ, "-infinity"},
-        {TYPE_DATE, "2024-02-29"},  {TYPE_DATE, "infinity"},    {TYPE_INTERVAL, "1 mon -3 days 00:00:01"},
+        {TYPE_DATE, "2024-02-29"},  {TYPE_DATE, "infinity"},
+        {TYPE_INTERVAL, "1 mon -3 days 00:00:01"},
         {TYPE_JSONB, "{\"a\": [1, \"x\"]}"},
     };
     (void)state;
@@ -204,7 +206,8 @@ static void test_order_and_hash(void **state)
         {TYPE_JSONB, "\"ab\"", 3}, {TYPE_JSONB, "1", 4}, {TYPE_JSONB, "1.00", 4},
         {TYPE_JSONB, "10", 5}, {TYPE_JSONB, "true", 6}, {TYPE_JSONB, "[9]", 7},
         {TYPE_JSONB, "[1, 1]", 8}, {TYPE_JSONB, "[1, 1.0]", 8}, {TYPE_JSONB, "{}", 9},
-        {TYPE_JSONB, "{\"a\": 1}", 10}, {TYPE_JSONB, "{\"a\": 1.0}", 10}, {TYPE_JSONB, "{\"b\": 0}", 11},
+        {TYPE_JSONB, "{\"a\": 1}", 10}, {TYPE_JSONB, "{\"a\": 1.0}", 10},
+        {TYPE_JSONB, "{\"b\": 0}", 11},
     };
     size_t n = sizeof cases / sizeof cases[0];
     (void)state;
@@ -248,7 +251,8 @@ static void test_numeric_limits(void **state)
     assert_int_equal(numeric_mul(&max, &max, &r, NULL), ERR_OUT_OF_RANGE);
     check_number(numeric_mul(&max, &one, &r, NULL), &r, "99999999999999999999999999999999999999");
     /* Products lose digits behind the point that do not fit, rounded. */
-    check_number(numeric_mul(&tiny, &tiny, &r, NULL), &r, "0.0000000000000000000000000000000000000");
+    check_number(numeric_mul(&tiny, &tiny, &r, NULL), &r,
+                 "0.0000000000000000000000000000000000000");
     third = number("1234567890123456789.123456789012345678");
     check_number(numeric_mul(&third, &third, &r, NULL), &r,
                  "1524157875323883675323883573814967253.8");
@@ -313,7 +317,8 @@ static void test_jsonb_bounds(void **state)
     assert_int_equal(jsonb_parse(buf_str(&bomb), &arena, &out, &why), ERR_LIMIT);
     buf_deinit(&bomb);
     /* The place of an error. */
-    assert_int_equal(jsonb_parse(STR("{\"a\": 1,\n \"b\": x}"), &arena, &out, &why), ERR_INVALID_TEXT);
+    assert_int_equal(jsonb_parse(STR("{\"a\": 1,\n \"b\": x}"), &arena, &out, &why),
+                     ERR_INVALID_TEXT);
     assert_int_equal(why.line, 2);
     assert_int_equal(why.column, 7);
     assert_int_equal(jsonb_parse(STR("\"\xff\""), &arena, &out, &why), ERR_ENCODING);
@@ -321,7 +326,8 @@ static void test_jsonb_bounds(void **state)
 
 static void test_jsonb_escaped_keys(void **state)
 {
-    struct value v = parse(TYPE_JSONB, "{\"a\\\"b\": 1, \"t\\u0009\": {\"x\": [10, 20]}, \"é\": 3}");
+    struct value v =
+        parse(TYPE_JSONB, "{\"a\\\"b\": 1, \"t\\u0009\": {\"x\": [10, 20]}, \"é\": 3}");
     (void)state;
     assert_true(str_eq(jsonb_member(v.as.s, STR("a\"b")), STR("1")));
     assert_true(str_eq(jsonb_member(v.as.s, STR("é")), STR("3")));
@@ -341,8 +347,8 @@ static void test_out_of_memory(void **state)
     for (size_t max = 0; !parsed; max += 512) {
         struct arena small;
         arena_init(&small, max);
-        enum err e = value_parse(TYPE_JSONB, STR("{\"b\": [1e5, \"\\u00e9\"], \"a\\n\": {}}"), &small,
-                                 &v, NULL);
+        enum err e = value_parse(TYPE_JSONB, STR("{\"b\": [1e5, \"\\u00e9\"], \"a\\n\": {}}"),
+                                 &small, &v, NULL);
         assert_true(e == ERR_OK || e == ERR_NO_MEMORY);
         parsed = e == ERR_OK;
         arena_deinit(&small);
@@ -354,7 +360,8 @@ static void test_text_is_checked(void **state)
     struct value v;
     (void)state;
     check_fails(TYPE_TEXT, "\xc0\xaf", ERR_ENCODING);
-    assert_int_equal(value_parse(TYPE_TEXT, (struct str){"a\0b", 3}, &arena, &v, NULL), ERR_ENCODING);
+    assert_int_equal(value_parse(TYPE_TEXT, (struct str){"a\0b", 3}, &arena, &v, NULL),
+                     ERR_ENCODING);
     check_fails(TYPE_TIMESTAMPTZ, "2024-02-30T00:00:00Z", ERR_DATETIME_RANGE);
     check_fails(TYPE_TIMESTAMPTZ, "294247-01-01", ERR_DATETIME_RANGE);
     check_fails(TYPE_TIMESTAMPTZ, "0044-03-15 BC", ERR_DATETIME_RANGE);
