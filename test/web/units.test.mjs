@@ -109,6 +109,9 @@ test("series: time, measures and names are found by type and key", () => {
   assert.equal(m.firstMeasure(columns, [3, 2]), 2);
   assert.deepEqual(m.rolesOf([{ name: "n", type: "bigint" }], []),
     { x: -1, measures: [0], series: [] });
+  const latest = [columns[0], { name: "last_seen", type: "timestamp with time zone" }, columns[2]];
+  assert.deepEqual(m.rolesOf(latest, ["sensor"]), { x: -1, measures: [2], series: [0] });
+  assert.deepEqual(m.rolesOf(latest, []), { x: 1, measures: [2], series: [0] });
 });
 
 test("series: lines share one time axis, in order, with gaps where a series has no row", () => {

@@ -22,7 +22,7 @@ export interface Layout {
 export function layoutPipeline(pipeline: Pipeline, vertical: boolean): Layout {
   const graph = new Graph();
   graph.setGraph({
-    rankdir: vertical ? "TB" : "LR", nodesep: 28, ranksep: vertical ? 44 : 64, marginx: 12,
+    rankdir: vertical ? "TB" : "LR", nodesep: 28, ranksep: vertical ? 40 : 44, marginx: 12,
     marginy: 12,
   });
   graph.setDefaultEdgeLabel(() => ({}));

@@ -22,8 +22,9 @@ export function rolesOf(columns: Column[], key: string[]): Roles {
   const temporal = columns.map((column, i) => (isTemporal(column.type) ? i : -1))
     .filter((i) => i >= 0);
   const keyed = new Set(key.map(index));
-  const x = [...WINDOW.map(index), ...temporal.filter((i) => keyed.has(i)), ...temporal]
-    .find((i) => i >= 0) ?? -1;
+  // With a key, a time outside it is a value like any other: a row has one, a series has not.
+  const times = keyed.size > 0 ? temporal.filter((i) => keyed.has(i)) : temporal;
+  const x = [...WINDOW.map(index).filter((i) => times.includes(i)), ...times][0] ?? -1;
   const measures = columns.map((column, i) => (isNumeric(column.type) && !keyed.has(i) ? i : -1))
     .filter((i) => i >= 0);
   const named = key.length > 0

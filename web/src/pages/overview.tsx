@@ -3,6 +3,7 @@ import type { PipelineNode, Relation, Topic } from "../api";
 import { bytes, count, duration, plural, rate, timeOf, timestamp } from "../format";
 import { counter, live, topicBytes, topicRows, topicWatermark } from "../live";
 import { link } from "../router";
+import { rolesOf } from "../series";
 import { useLocal, useStore } from "../store";
 import { CreateFirst } from "../ui/create-first";
 import { nodeStatus } from "../ui/node-status";
@@ -78,11 +79,19 @@ function TopicCard(props: { topic: Topic; node: PipelineNode | undefined; newest
   );
 }
 
+/** What has a history comes first, then what has one value a key, then mere selections. */
+function rank(relation: Relation): number {
+  const key = relation.key ?? [];
+  if (key.length === 0) return 2;
+  return rolesOf(relation.columns, key).x >= 0 ? 0 : 1;
+}
+
 export function OverviewPage() {
   const { pipeline, topics, relations, eventTime } = useStore(live);
   if (!pipeline || !topics || !relations) return null;
   const node = (id: string) => pipeline.nodes.find((other) => other.id === id);
-  const views = relations.filter((relation) => relation.kind === "view");
+  const views = relations.filter((relation) => relation.kind === "view")
+    .sort((a, b) => rank(a) - rank(b));
   const inputs = topics.filter((topic) => topic.kind === "table" || topic.kind === "raw");
   const late = topics.filter((topic) => topic.kind === "late");
   if (views.length === 0 && inputs.length === 0) {

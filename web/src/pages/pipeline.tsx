@@ -13,9 +13,11 @@ import { Code, Empty, ErrorBox, Icon, Panel, Stat } from "../ui/parts";
 import { CreateFirst } from "../ui/create-first";
 
 const NARROW_PX = 720;
-const LABEL_CHARS_MAX = 20;
-const STEP_CHARS_MAX = 29;
+const LABEL_CHARS_MAX = 18;
+const STEP_CHARS_MAX = 25;
 const BEHIND_SHOWN_MS = 1000;
+/** A wide graph shrinks this far; then it scrolls. */
+const SCALE_MIN = 0.75;
 
 const nodeRate = (node: PipelineNode): number | null => counter(`node/${node.id}`).rate();
 
@@ -168,8 +170,9 @@ function Picture(props: {
   const byId = new Map(pipeline.nodes.map((node) => [node.id, node]));
   return (
     <div class="graph" ref={box} tabIndex={0} role="region" aria-label="Pipeline graph">
-      <svg width={place.width} height={place.height}
-        viewBox={`0 0 ${place.width} ${place.height}`}>
+      <svg viewBox={`0 0 ${place.width} ${place.height}`} style={{
+        width: "100%", maxWidth: `${place.width}px`, minWidth: `${place.width * SCALE_MIN}px`,
+      }}>
         {place.edges.map(({ from, to, points }) => {
           const source = byId.get(from);
           return (

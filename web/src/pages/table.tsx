@@ -198,9 +198,14 @@ export function TablePage({ relation }: { relation: Relation }) {
     <>
       {topic ? <TopicFigures topic={topic} lag={node?.lag} /> : null}
       {empty && !system ? (
-        <Empty title="No rows yet"><p>Send one with any of the lines below.</p></Empty>
+        <Empty title="No rows yet">
+          <p>{topic.kind === "late" ? "Rows that come too late for their view will be kept here."
+            : "Send one with any of the lines below."}</p>
+        </Empty>
       ) : null}
-      {system ? null : <Panel title="Send rows"><Snippets list={snippets} /></Panel>}
+      {system || topic?.kind === "late" ? null : (
+        <Panel title="Send rows"><Snippets list={snippets} /></Panel>
+      )}
       <Newest relation={relation} />
       <div class="columns">
         <Schema relation={relation} />

@@ -237,7 +237,8 @@ function TimeCharts({ rows, version, relation, roles, measures }: Measured) {
               {i === 0 && zoomed ? <span class="muted small"> double-click to see all</span> : null}
             </figcaption>
             <Chart data={data[i]!} names={drawn} styles={drawn.map((_, n) => n)} dark={dark}
-              local={local} onHover={setHover} onZoom={setZoomed}
+              local={local} dots={(relation.key ?? []).length === 0}
+              onHover={setHover} onZoom={setZoomed}
               label={`${relation.columns[measure]!.name} over ${
                 relation.columns[roles.x]!.name}: ${drawn.length} series, ${
                 times.length} points in time. The table below has the same values.`} />

@@ -56,6 +56,8 @@ interface Props {
   styles: number[];
   dark: boolean;
   local: boolean;
+  /** Dots instead of lines: for rows that are events, between which nothing is known. */
+  dots: boolean;
   label: string;
   /** The index of the time under the pointer, or null. */
   onHover?: (index: number | null) => void;
@@ -82,7 +84,8 @@ function options(props: Props, width: number, on: {
     series: [{}, ...props.names.map((name, i) => {
       const { color, dash } = lineStyle(props.styles[i]!, props.dark);
       return {
-        label: name, stroke: color, width: 1.75, points: { show: fewPoints }, ...(dash && { dash }),
+        label: name, stroke: color, width: 1.75, points: { show: props.dots || fewPoints },
+        ...(props.dots && { paths: () => null }), ...(dash && { dash }),
       };
     })],
     hooks: {
@@ -108,7 +111,7 @@ function yRange(low: number, high: number): [number, number] {
 }
 
 export function Chart(props: Props) {
-  const { data, names, styles, dark, local, label } = props;
+  const { data, names, styles, dark, local, dots, label } = props;
   const box = useRef<HTMLDivElement | null>(null);
   const plot = useRef<uPlot | null>(null);
   const zoomed = useRef(false);
@@ -116,7 +119,7 @@ export function Chart(props: Props) {
   const zoom = useRef(props.onZoom);
   hover.current = props.onHover;
   zoom.current = props.onZoom;
-  const shape = JSON.stringify([names, styles, dark, local]);
+  const shape = JSON.stringify([names, styles, dark, local, dots]);
 
   useEffect(() => {
     const element = box.current!;

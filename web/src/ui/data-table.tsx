@@ -166,7 +166,8 @@ export function DataTable(props: Props) {
                 {columns.map((column, c) => {
                   const value = row.values[c] ?? null;
                   const fresh = row.changedAt > 0 && now - row.changedAt < MARK_MS;
-                  const marked = fresh && (row.changed === null || row.changed[c] === true);
+                  // A new row is marked at its first cell, a changed one where it changed.
+                  const marked = fresh && (row.changed ? row.changed[c] === true : c === 0);
                   return (
                     <td key={c} class={cellClass(value, column.type, marked)}>
                       {cell(value, column.type, local, props.live)}

@@ -18,6 +18,7 @@ interface Picture {
   names: string[];
   bars: { name: string; value: number }[];
   measure: string;
+  dots: boolean;
 }
 
 async function read(relation: Relation, signal: AbortSignal): Promise<Picture | null> {
@@ -32,13 +33,13 @@ async function read(relation: Relation, signal: AbortSignal): Promise<Picture | 
   const names = listSeries(rows, roles).slice(0, SERIES_AUTO_MAX).map((info) => info.name)
     .sort(compareNames);
   return {
-    names, measure: relation.columns[measure]!.name,
+    names, measure: relation.columns[measure]!.name, dots: !set.hasKey,
     data: roles.x >= 0 ? align(rows, roles, measure, names) : [[]],
     bars: roles.x >= 0 ? [] : bars(rows, roles, measure).slice(0, 4),
   };
 }
 
-function draw(canvas: HTMLCanvasElement, { data, names }: Picture, dark: boolean): void {
+function draw(canvas: HTMLCanvasElement, { data, names, dots }: Picture, dark: boolean): void {
   const scale = devicePixelRatio || 1;
   const width = canvas.clientWidth;
   canvas.width = Math.round(width * scale);
@@ -67,8 +68,10 @@ function draw(canvas: HTMLCanvasElement, { data, names }: Picture, dark: boolean
       if (typeof value !== "number") continue;
       x = 3 + ((times[k]! - first) / span) * (width - 6);
       y = HEIGHT_PX - 5 - ((value - low) / (high - low || 1)) * (HEIGHT_PX - 10);
-      if (points++ === 0) pen.moveTo(x, y);
+      if (dots) pen.fillRect(x - 1.5, y - 1.5, 3, 3);
+      else if (points === 0) pen.moveTo(x, y);
       else pen.lineTo(x, y);
+      points++;
     }
     pen.stroke();
     if (points === 1) pen.fillRect(x - 1.5, y - 1.5, 3, 3);
@@ -115,6 +118,7 @@ export function Preview({ relation }: { relation: Relation }) {
     <div class="preview" style={{ height: `${HEIGHT_PX + 20}px` }}>
       <p class="muted small">
         {picture ? picture.measure : " "}{span > 0 ? ` · last ${duration(span)}` : ""}
+        {picture && times.length + picture.bars.length === 0 ? " · no rows yet" : ""}
       </p>
       {picture && picture.bars.length > 0 ? (
         <div class="bars">{picture.bars.map((bar) => (
