@@ -125,10 +125,12 @@ void http_respond_error_as(struct http_conn *h, unsigned status, const char *mor
 
 void http_respond_error(struct http_conn *h, enum err e, const struct err_detail *why)
 {
-    const struct err_info *info = err_info(e);
-    bool retry = info->http == 429 || info->http == 503;
-    http_respond_error_as(h, info->http,
-                          retry ? "Retry-After: 1\r\nCache-Control: no-store\r\n" : NULL, e, why);
+    /* A maximum that a request passed (nesting, conditions) is the request's fault: again is no
+     * better. */
+    unsigned status = e == ERR_LIMIT ? 400 : err_info(e)->http;
+    bool retry = status == 429 || status == 503;
+    http_respond_error_as(h, status, retry ? "Retry-After: 1\r\nCache-Control: no-store\r\n" : NULL,
+                          e, why);
 }
 
 /* ---- streamed answers ---- */

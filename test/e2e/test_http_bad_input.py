@@ -84,8 +84,10 @@ def test_rows_into_what_takes_none(client, table):
 def test_deep_nesting(client, table):
     body = '{"x": ' + "[" * 100000 + "]" * 100000 + "}"
     status, error = client.error("POST", f"/v1/tables/{table}/rows", body)
-    assert "nested deeper" in error["message"] and status >= 400
-    assert client.error("POST", "/data", "[" * 100000)[0] >= 400
+    assert (status, error["code"]) == (400, "limit") and "nested deeper" in error["message"]
+    assert client.error("POST", "/data", "[" * 100000)[0] == 400
+    conditions = "&".join(["sensor=a"] * 65)
+    assert client.error("GET", f"/v1/views/{table}?{conditions}")[0] == 400
 
 
 BAD_QUERIES = [
