@@ -24,6 +24,9 @@ enum kafka_code {
     KAFKA_INVALID_CONFIG = 40,
     KAFKA_INVALID_REQUEST = 42,
     KAFKA_POLICY_VIOLATION = 44,
+    KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER = 45,
+    KAFKA_DUPLICATE_SEQUENCE_NUMBER = 46,
+    KAFKA_INVALID_PRODUCER_EPOCH = 47,
     KAFKA_STORAGE_ERROR = 56,
     KAFKA_INVALID_RECORD = 87,
 };
@@ -118,6 +121,12 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "54000", KAFKA_MESSAGE_TOO_LARGE, 413, USER},
     [ERR_FUTURE_EVENT_TIME] = {"future_event_time", "the event time is too far in the future",
         "22008", KAFKA_INVALID_TIMESTAMP, 400, USER},
+    [ERR_PRODUCER_SEQUENCE] = {"producer_sequence", "a batch of the producer is missing",
+        "22023", KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER, 400, USER},
+    [ERR_PRODUCER_DUPLICATE] = {"producer_duplicate", "the producer's batch was appended long ago",
+        "22023", KAFKA_DUPLICATE_SEQUENCE_NUMBER, 409, USER},
+    [ERR_PRODUCER_FENCED] = {"producer_fenced", "a newer producer with this id has begun",
+        "22023", KAFKA_INVALID_PRODUCER_EPOCH, 409, USER},
     [ERR_INTERNAL] = {"internal", "internal error: this is a bug in Tidemill",
         "XX000", KAFKA_UNKNOWN_SERVER_ERROR, 500, 0},
 };

@@ -63,6 +63,9 @@ enum err {
     ERR_BAD_RECORD_BATCH,   /* Kafka record batch fails CRC or structure */
     ERR_TOO_LARGE,          /* message or request above its maximum */
     ERR_FUTURE_EVENT_TIME,  /* event time beyond the allowed future bound */
+    ERR_PRODUCER_SEQUENCE,  /* idempotent producer: a batch before this one is missing */
+    ERR_PRODUCER_DUPLICATE, /* ... appended so long ago that its offset is forgotten */
+    ERR_PRODUCER_FENCED,    /* ... a newer one with its id has begun */
     ERR_INTERNAL,           /* a bug; reported, never a crash of others */
     ERR_COUNT_
 };

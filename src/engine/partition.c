@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/coordinator.h"
+#include "wire/kafka_batch.h"
 
 #include <stdio.h>
 
@@ -94,12 +95,14 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
                        .advance_told = -1};
     list_init(&p->dirty_link);
     list_init(&p->appends);
+    producers_init(&p->producers);
     list_init(&p->waits);
     struct log_recovery recovery;
     enum err e = log_open(s->engine->host, dir, &config, &p->log, &recovery, why);
     if (e == ERR_OK && (e = map_put(&s->parts, part_key(t->number, partition), p)) != ERR_OK)
         log_close(p->log);
     if (e != ERR_OK) {
+        producers_deinit(&p->producers);
         mem_free(p);
         return e;
     }
@@ -139,6 +142,7 @@ static void part_free(struct part *p)
         engine_note(p->shard->engine, "warning",
                     "files of dropped topic %u partition %u could not be removed", p->topic_number,
                     p->partition);
+    producers_deinit(&p->producers);
     mem_free(p);
 }
 
@@ -215,6 +219,38 @@ static void append_reply(struct part *p, struct append_request *r, enum err e)
     shard_call_reply(p->shard, &r->call);
 }
 
+/* Appends unless the batch of an idempotent producer is here already: then its offset is the
+ * answer. Such a producer sends one batch per partition and request. */
+static enum err append_once(struct part *p, struct append_request *r)
+{
+    struct kafka_batch b;
+    TRY(kafka_batch_parse((struct str){r->batches, r->n_bytes}, &b, &r->why));
+    struct producer_batch batch = {b.producer_id, b.producer_epoch, b.base_sequence, b.n_records};
+    if (b.producer_id >= 0 && b.bytes != r->n_bytes)
+        return err_set(&r->why, ERR_BAD_RECORD_BATCH,
+                       "an idempotent producer sends one batch per partition and request");
+    switch (producers_check(&p->producers, &batch, &r->base_offset)) {
+    case PRODUCER_NEW:
+        break;
+    case PRODUCER_DUPLICATE:
+        return ERR_OK;
+    case PRODUCER_OUT_OF_ORDER:
+        return err_set(&r->why, ERR_PRODUCER_SEQUENCE,
+                       "producer %lld: a batch before the one with sequence number %d is missing",
+                       (long long)b.producer_id, b.base_sequence);
+    case PRODUCER_OLD_DUPLICATE:
+        return ERR_PRODUCER_DUPLICATE;
+    case PRODUCER_FENCED:
+        return ERR_PRODUCER_FENCED;
+    }
+    TRY(part_append(p, r->batches, r->n_bytes, r->n_records, &r->base_offset, &r->why));
+    if (producers_appended(&p->producers, &batch, r->base_offset) != ERR_OK)
+        engine_note(p->shard->engine, "warning",
+                    "no memory to remember producer %lld: a repeated batch would be kept twice",
+                    (long long)b.producer_id);
+    return ERR_OK;
+}
+
 static void append_run(struct shard *s, struct shard_call *c)
 {
     struct append_request *r = CONTAINER_OF(c, struct append_request, call);
@@ -232,8 +268,9 @@ static void append_run(struct shard *s, struct shard_call *c)
                              STR_ARG(r->topic->name)));
         return;
     }
-    enum err e = part_append(p, r->batches, r->n_bytes, r->n_records, &r->base_offset, &r->why);
-    if (e != ERR_OK || !r->want_durable) {
+    enum err e = append_once(p, r);
+    bool durable = r->base_offset + (int64_t)r->n_records <= log_durable_offset(p->log);
+    if (e != ERR_OK || !r->want_durable || durable) {
         append_reply(p, r, e);
         return;
     }
@@ -539,6 +576,7 @@ void parts_close(struct shard *s)
     struct part *p;
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
         log_close(p->log);
+        producers_deinit(&p->producers);
         mem_free(p);
     }
     map_deinit(&s->parts);

@@ -5,6 +5,7 @@
 
 #include "engine/engine_int.h"
 #include "log/log.h"
+#include "log/producers.h"
 
 struct part;
 
@@ -23,6 +24,7 @@ struct part {
     struct list dirty_link;
     struct list appends; /* append_request: written, waiting for the flush; ascending */
     struct list waits;   /* wait_request */
+    struct producers producers;
     struct flush_job job;
     bool syncing;
     bool dropped;      /* freed when the flush under way has ended */

@@ -59,3 +59,27 @@ def fetch(topic, partition, offset, max_bytes=1 << 20, wait_ms=0, min_bytes=1):
     """Body of a Fetch version 4."""
     return (struct.pack(">iiiibi", -1, wait_ms, min_bytes, max_bytes, 0, 1) + string(topic)
             + struct.pack(">iiqi", 1, partition, offset, max_bytes))
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def idempotent_batch(value, producer_id, epoch, sequence):
+    """A record batch with one record of a producer that numbers its batches."""
+    body = b"\0\0\0" + b"\x01" + bytes([2 * len(value)]) + value + b"\0"
+    record = bytes([2 * len(body)]) + body
+    covered = struct.pack(">hiqqqhii", 0, 0, 1000, 1000, producer_id, epoch, sequence, 1) + record
+    tail = struct.pack(">ibI", 0, 2, crc32c(covered)) + covered
+    return struct.pack(">qi", 0, len(tail)) + tail
+
+
+def produce_result(body, topic):
+    """(error code, base offset) of the one partition in an answer to Produce version 3."""
+    at = 4 + 2 + len(topic) + 4 + 4
+    return struct.unpack(">hq", body[at:at + 10])

@@ -209,3 +209,22 @@ def test_acknowledged_survives_kill(make_server, topic):
             break
     consumer.close()
     assert got == values
+
+
+def test_repeated_batches_are_kept_once(server, topic):
+    """What an idempotent producer does when an answer is lost, loses its order, or comes twice."""
+    produce(server, topic, [b"first"])
+    cases = [  # value, epoch, sequence -> code, offset
+        (b"a", 0, 0, 0, 1), (b"b", 0, 1, 0, 2), (b"b", 0, 1, 0, 2), (b"a", 0, 0, 0, 1),
+        (b"d", 0, 3, 45, -1), (b"c", 0, 2, 0, 3), (b"x", 1, 5, 45, -1), (b"e", 1, 0, 0, 4),
+        (b"old", 0, 3, 47, -1)]
+    with wire.connect(server) as sock:
+        for value, epoch, sequence, code, offset in cases:
+            batch = wire.idempotent_batch(value, 4711, epoch, sequence)
+            sock.sendall(wire.request(0, 3, wire.batch_with(topic, 0, batch)))
+            _, body = wire.response(sock)
+            assert wire.produce_result(body, topic) == (code, offset), (value, epoch, sequence)
+        sock.sendall(wire.request(1, 4, wire.fetch(topic, 0, 0)))
+        _, body = wire.response(sock)
+    for value in (b"\x02a\0", b"\x02b\0", b"\x02c\0", b"\x02e\0"):
+        assert body.count(b"\x01" + value) == 1
