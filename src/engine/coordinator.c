@@ -876,8 +876,10 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
                 TRY(output_note(
                     co, &record->outputs[i],
                     topic_shard(co->engine, catalog->topics[t], record->outputs[i].partition)));
-    if (record != NULL)
+    if (record != NULL) {
         co->epoch = co->finished = record->epoch;
+        ready_check(co); /* with nothing to replay there may be no epoch for a long time */
+    }
     return ERR_OK;
 }
 
