@@ -529,7 +529,7 @@ static const struct shape shapes[] = {
     {{"FROM pg_catalog.pg_proc p", "\"Result data type\""}, ROWS_NONE, NULL, function_list},
     {{"FROM pg_catalog.pg_type t", "n.nspname as \"Schema\""}, ROWS_NONE, NULL, type_list},
     {{"FROM pg_catalog.pg_roles r", "r.rolsuper"}, ROWS_ONE, NULL, role_list},
-    /* psql \\gdesc */
+    /* psql \gdesc */
     {{"SELECT name AS \"Column\", pg_catalog.format_type(tp, tpm)"},
      ROWS_GIVEN,
      NULL,
@@ -675,6 +675,9 @@ static bool given_row(struct context *x, struct str *rest)
         return false;
     }
     comma += 4;
+    while (comma < s.ptr + s.len && *comma == ' ') {
+        comma++;
+    }
     size_t left = (size_t)(s.ptr + s.len - comma);
     const char *end = memchr(comma, ')', left);
     if (end == NULL || str_to_i64((struct str){comma, (size_t)(end - comma)}, &typmod) != ERR_OK) {

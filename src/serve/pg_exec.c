@@ -435,8 +435,7 @@ static void exec_close_cursor(struct pg_session *s)
         }
         return;
     }
-    LIST_FOR_SAFE(it, next, &s->portals)
-    {
+    LIST_FOR_SAFE (it, next, &s->portals) {
         struct pg_portal *p = LIST_ENTRY(it, struct pg_portal, link);
         if (p->cursor) {
             pg_portal_close(s, p);

@@ -198,8 +198,7 @@ enum err pg_prepare(struct pg_session *s, struct str name, struct str sql, const
 
 struct pg_prepared *pg_prepared_find(struct pg_session *s, struct str name)
 {
-    LIST_FOR(it, &s->prepared)
-    {
+    LIST_FOR (it, &s->prepared) {
         struct pg_prepared *p = LIST_ENTRY(it, struct pg_prepared, link);
         if (str_eq(p->name, name)) {
             return p;
@@ -218,8 +217,7 @@ void pg_prepared_forget(struct pg_session *s, struct pg_prepared *p)
 
 void pg_prepared_forget_all(struct pg_session *s)
 {
-    LIST_FOR_SAFE(it, next, &s->prepared)
-    {
+    LIST_FOR_SAFE (it, next, &s->prepared) {
         pg_prepared_forget(s, LIST_ENTRY(it, struct pg_prepared, link));
     }
 }
@@ -455,8 +453,7 @@ static void portal_free(struct pg_portal *p)
 
 struct pg_portal *pg_portal_find(struct pg_session *s, struct str name)
 {
-    LIST_FOR(it, &s->portals)
-    {
+    LIST_FOR (it, &s->portals) {
         struct pg_portal *p = LIST_ENTRY(it, struct pg_portal, link);
         if (str_eq(p->name, name)) {
             return p;
@@ -475,8 +472,7 @@ void pg_portal_close(struct pg_session *s, struct pg_portal *p)
 
 void pg_portals_close(struct pg_session *s, bool held)
 {
-    LIST_FOR_SAFE(it, next, &s->portals)
-    {
+    LIST_FOR_SAFE (it, next, &s->portals) {
         struct pg_portal *p = LIST_ENTRY(it, struct pg_portal, link);
         if (p != s->exec.portal && (held || !p->hold)) {
             pg_portal_close(s, p);

@@ -312,6 +312,12 @@ static void on_bind(struct pg_session *s, struct str body)
         pg_fail_as(s, "42622", "name of a portal is too long", NULL, NULL);
         return;
     }
+    if (m.portal.len != 0 && pg_portal_find(s, m.portal) != NULL) {
+        char text[ERR_TEXT_MAX];
+        snprintf(text, sizeof text, "cursor \"%.*s\" already exists", STR_ARG(m.portal));
+        pg_fail_as(s, "42P03", text, NULL, NULL);
+        return;
+    }
     struct pg_portal *portal = NULL;
     enum err e = pg_prepared_refresh(s, &p, &why);
     if (e == ERR_OK) {

@@ -60,7 +60,8 @@ class Wire:
     def __init__(self, address, start=True, parameters=b"user\0test\0\0"):
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=SECONDS_MAX)
-        self.buffer = b""
+        self.buffer = bytearray()
+        self.at = 0
         self.key = None
         self.parameters = {}
         if start:
@@ -84,12 +85,15 @@ class Wire:
 
     def take(self, size):
         """Exactly so many bytes; fewer only at the end of the stream."""
-        while len(self.buffer) < size:
+        while len(self.buffer) - self.at < size:
             data = self.socket.recv(65536)
             if not data:
                 break
+            del self.buffer[:self.at]
+            self.at = 0
             self.buffer += data
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        data = bytes(self.buffer[self.at:self.at + size])
+        self.at += len(data)
         return data
 
     def receive(self):

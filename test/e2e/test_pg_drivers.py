@@ -1,6 +1,7 @@
 """psycopg 3 and psycopg2: parameters, results, prepared statements, pipelines, cursors, COPY."""
 import datetime
 import decimal
+import io
 import threading
 import uuid
 
@@ -36,8 +37,8 @@ def fixture_table(server):
     """A table of 5,000 rows."""
     name = "t" + uuid.uuid4().hex[:8]
     with psycopg.connect(dsn(server), autocommit=True) as connection:
-        connection.execute(f"CREATE TABLE {name} (k text, v int4, f float8, at timestamptz NOT NULL) "
-                           "WITH (event_time = 'at')")
+        connection.execute(f"CREATE TABLE {name} (k text, v int4, f float8, "
+                           "at timestamptz NOT NULL) WITH (event_time = 'at')")
         with connection.cursor().copy(f"COPY {name} FROM STDIN") as copy:
             for i in range(5000):
                 copy.write_row((f"k{i % 7}", i, i / 4, datetime.datetime(2026, 1, 1, tzinfo=UTC)))
@@ -83,7 +84,8 @@ def test_insert_with_parameters(db):
                "WITH (event_time = 'at')")
     now = datetime.datetime(2026, 5, 6, tzinfo=UTC)
     cursor = db.cursor()
-    cursor.execute("INSERT INTO params VALUES (%s, %s, %s, %s)", (1, "x", decimal.Decimal("1.5"), now))
+    cursor.execute("INSERT INTO params VALUES (%s, %s, %s, %s)",
+                   (1, "x", decimal.Decimal("1.5"), now))
     assert cursor.statusmessage == "INSERT 0 1"
     cursor.executemany("INSERT INTO params (a, at) VALUES (%s, %s)", [(i, now) for i in range(50)])
     assert cursor.rowcount == 50
@@ -91,12 +93,11 @@ def test_insert_with_parameters(db):
 
 
 def test_prepared(db, table):
+    sql = f"SELECT count(*) FROM {table} WHERE v < %s"
     for _ in range(8):
-        row = db.execute(f"SELECT count(*) FROM {table} WHERE v < %s", (10,), prepare=True).fetchone()
-        assert row == (10,)
+        assert db.execute(sql, (10,), prepare=True).fetchone() == (10,)
     db.execute("DEALLOCATE ALL")
-    row = db.execute(f"SELECT count(*) FROM {table} WHERE v < %s", (11,), prepare=False).fetchone()
-    assert row == (11,)
+    assert db.execute(sql, (11,), prepare=False).fetchone() == (11,)
 
 
 def test_many_different_prepared(db):
@@ -165,7 +166,8 @@ def test_errors(db, sql, error, position):
 
 
 def test_copy_both_ways(db):
-    db.execute("CREATE TABLE both_ways (k text, v int8, at timestamptz NOT NULL) WITH (event_time = 'at')")
+    db.execute("CREATE TABLE both_ways (k text, v int8, at timestamptz NOT NULL) "
+               "WITH (event_time = 'at')")
     rows = [(f"key\t{i}\n\\", i * 10**10, datetime.datetime(2026, 1, 1, 0, 0, i % 60, tzinfo=UTC))
             for i in range(3000)]
     cursor = db.cursor()
@@ -202,7 +204,8 @@ def test_cancel(server, table):
         timer = threading.Timer(0.3, connection.cancel)
         timer.start()
         with pytest.raises(psycopg.errors.QueryCanceled):
-            with connection.cursor().copy(f"COPY (SELECT v FROM {table}) TO STDOUT WITH (follow true)") as copy:
+            sql = f"COPY (SELECT v FROM {table}) TO STDOUT WITH (follow true)"
+            with connection.cursor().copy(sql) as copy:
                 for _ in copy:
                     pass
         timer.join()
@@ -235,7 +238,8 @@ def test_psycopg2_named_cursor(db2, table):
 
 def test_psycopg2_execute_values(db2):
     cursor = db2.cursor()
-    cursor.execute("CREATE TABLE pages (a int4, b text, at timestamptz NOT NULL) WITH (event_time = 'at')")
+    cursor.execute("CREATE TABLE pages (a int4, b text, at timestamptz NOT NULL) "
+                   "WITH (event_time = 'at')")
     psycopg2.extras.execute_values(cursor, "INSERT INTO pages VALUES %s",
                                    [(i, f"r'{i}", "2026-01-01") for i in range(500)])
     db2.commit()
@@ -244,12 +248,12 @@ def test_psycopg2_execute_values(db2):
 
 
 def test_psycopg2_copy(db2):
-    import io
     cursor = db2.cursor()
     cursor.execute("CREATE TABLE cp (a int4, at timestamptz NOT NULL) WITH (event_time = 'at')")
-    cursor.copy_expert("COPY cp FROM STDIN CSV HEADER", io.StringIO("a,at\n1,2026-01-01\n2,2026-01-02\n"))
+    cursor.copy_expert("COPY cp FROM STDIN CSV HEADER",
+                       io.StringIO("a,at\n1,2026-01-01\n2,2026-01-02\n"))
     assert cursor.rowcount == 2
     out = io.StringIO()
     cursor.copy_expert("COPY cp TO STDOUT CSV HEADER", out)
-    assert sorted(out.getvalue().split("\n")) == ["", "1,2026-01-01 00:00:00+00", "2,2026-01-02 00:00:00+00",
-                                                  "a,at"]
+    assert sorted(out.getvalue().split("\n")) == [
+        "", "1,2026-01-01 00:00:00+00", "2,2026-01-02 00:00:00+00", "a,at"]

@@ -29,7 +29,8 @@ def fixture_big(server):
                            "WITH (event_time = 'at')")
         with connection.cursor().copy("COPY big FROM STDIN") as copy:
             for start in range(0, ROWS, 1000):
-                copy.write("".join(f"{i}\t{'x' * 80}\t2026-01-01\n" for i in range(start, start + 1000)))
+                rows = range(start, start + 1000)
+                copy.write("".join(f"{i}\t{'x' * 80}\t2026-01-01\n" for i in rows))
     return "big"
 
 
@@ -39,7 +40,7 @@ def test_slow_readers(server, big):
     wires = []
     for _ in range(10):
         wire = Wire(server.pg, start=False)
-        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         wire.send(startup(), query(f"SELECT * FROM {big}"), query("SELECT 1"))
         wires.append(wire)
     with Wire(server.pg) as quick:

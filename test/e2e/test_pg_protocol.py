@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from pg_wire import (SYNC, Wire, bind, close, describe, error, execute, fields, kinds, message, parse,
-                     query, row, startup, status, tags)
+from pg_wire import (SYNC, Wire, bind, close, describe, error, execute, fields, kinds, message,
+                     parse, query, row, startup, status, tags)
 
 INT4, INT8, TEXT, FLOAT8, BOOL = 23, 20, 25, 701, 16
 
@@ -196,7 +196,8 @@ def test_row_limits(wire):
     assert kinds(got) == "DCZ"
     assert tags(got) == ["SELECT 1"]
     assert tags(wire.run(execute("p"), SYNC)) == ["SELECT 0"]
-    assert error(wire.run(bind("p"), SYNC))["C"] == "26000" or True
+    assert error(wire.run(bind("p"), SYNC))["C"] == "42P03"
+    assert error(wire.run(query("SELECT 1")))["C"] == "25P02"
     wire.run(query("ROLLBACK"))
     assert error(wire.run(execute("p"), SYNC))["C"] == "34000"
 
@@ -207,7 +208,8 @@ def test_portal_ends_with_its_transaction(wire):
 
 
 def test_no_data_and_empty(wire):
-    assert kinds(wire.run(parse(""), describe("S"), bind(), describe("P"), execute(), SYNC)) == "1tn2nIZ"
+    got = wire.run(parse(""), describe("S"), bind(), describe("P"), execute(), SYNC)
+    assert kinds(got) == "1tn2nIZ"
     got = wire.run(parse("BEGIN"), bind(), describe("P"), execute(), SYNC)
     assert kinds(got) == "12nCZ"
 
@@ -233,7 +235,8 @@ def test_refused(wire, messages, sqlstate):
 
 
 def test_statement_follows_the_catalog(wire):
-    wire.run(query("CREATE TABLE replan (a int4, ts timestamptz NOT NULL) WITH (event_time = 'ts')"))
+    wire.run(query("CREATE TABLE replan (a int4, ts timestamptz NOT NULL) "
+                   "WITH (event_time = 'ts')"))
     wire.run(parse("SELECT a FROM replan", "s"), SYNC)
     wire.run(query("CREATE TABLE other (ts timestamptz NOT NULL) WITH (event_time = 'ts')"))
     assert tags(wire.run(bind("", "s"), execute(), SYNC)) == ["SELECT 0"]
@@ -281,6 +284,6 @@ def test_many_prepared_statements_have_a_bound(wire):
     wire.send(*[parse("SELECT 1", f"s{i}") for i in range(1001)], SYNC)
     got = wire.until_ready()
     assert kinds(got) == "1" * 1000 + "EZ"
-    assert error(got)["C"] == "54000" or error(got)["C"].startswith("5")
+    assert error(got)["C"].startswith("5")
     assert tags(wire.run(query("DEALLOCATE ALL"))) == ["DEALLOCATE ALL"]
     assert kinds(wire.run(parse("SELECT 1", "s0"), SYNC)) == "1Z"

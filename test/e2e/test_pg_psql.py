@@ -27,8 +27,8 @@ def psql(server, *arguments, stdin="", status=0):
 @pytest.fixture(name="sensors", scope="module", autouse=True)
 def fixture_sensors(server):
     psql(server, "-c", """
-        CREATE TABLE sensors (sensor text, temp float8, price numeric(10,2), ts timestamptz NOT NULL)
-            WITH (event_time = 'ts')""",
+        CREATE TABLE sensors (sensor text, temp float8, price numeric(10,2),
+            ts timestamptz NOT NULL) WITH (event_time = 'ts')""",
          "-c", "CREATE MATERIALIZED VIEW per_sensor AS SELECT sensor, count(*) AS n FROM sensors "
          "GROUP BY sensor",
          "-c", "INSERT INTO sensors VALUES ('a', 21.5, 1.5, '2026-01-01'), ('b', NULL, 2, "
@@ -77,7 +77,8 @@ def test_wrong_type(server):
 
 
 def test_describe_all(server):
-    out, err = psql(server, "-c", "\\d", "-c", "\\dt", "-c", "\\dm", "-c", "\\dt sens*", "-c", "\\d+")
+    out, err = psql(server, "-c", "\\d", "-c", "\\dt", "-c", "\\dm", "-c", "\\dt sens*",
+                    "-c", "\\d+")
     assert err == ""
     assert " public | per_sensor | materialized view | tidemill\n" in out
     assert " public | sensors" in out
@@ -150,7 +151,8 @@ def test_copy_errors_say_where(server):
 
 
 def test_fetch_count_and_gdesc(server):
-    out, _ = psql(server, "-At", "-v", "FETCH_COUNT=1", stdin="SELECT sensor FROM sensors ORDER BY 1;\n")
+    out, _ = psql(server, "-At", "-v", "FETCH_COUNT=1",
+                  stdin="SELECT sensor FROM sensors ORDER BY 1;\n")
     assert out == "a\nb\n"
     out, _ = psql(server, "-At", stdin="SELECT sensor, temp FROM sensors \\gdesc\n")
     assert out == "sensor|text\ntemp|double precision\n"
@@ -180,7 +182,8 @@ def stream(server, sql):
 
 
 def test_interrupt_stops_a_stream(server):
-    with stream(server, "COPY (SELECT sensor FROM sensors) TO STDOUT WITH (follow true)") as process:
+    sql = "COPY (SELECT sensor FROM sensors) TO STDOUT WITH (follow true)"
+    with stream(server, sql) as process:
         first = sorted(process.stdout.readline() for _ in range(2))
         assert first == ["a\t1\n", "b\t1\n"]
         process.send_signal(signal.SIGINT)
@@ -189,8 +192,9 @@ def test_interrupt_stops_a_stream(server):
 
 
 def test_follow_shows_changes(server):
-    psql(server, "-c", "CREATE TABLE followed (k text, ts timestamptz NOT NULL) WITH (event_time = 'ts')",
-         "-c", "CREATE MATERIALIZED VIEW followed_n AS SELECT k, count(*) AS n FROM followed GROUP BY k")
+    psql(server, "-c", "CREATE TABLE followed (k text, ts timestamptz NOT NULL) "
+         "WITH (event_time = 'ts')", "-c", "CREATE MATERIALIZED VIEW followed_n AS "
+         "SELECT k, count(*) AS n FROM followed GROUP BY k")
     with stream(server, "COPY (SELECT * FROM followed_n) TO STDOUT "
                 "WITH (follow true, format csv, header true)") as process:
         assert process.stdout.readline() == "k,n,weight\n"

@@ -18,7 +18,7 @@ server with a data folder of its own. The first word of a block says what it is:
   follow NAME               A query whose changes are read from now on, in the background.
   changes NAME              `----` and what the changes add up to, sorted, `weight|` before each
                             row; tried again until it holds.
-  restart | kill            Stop the server in good order, or at once, and start it on the same data.
+  restart | kill            Stop the server in good order, or at once; start it on the same data.
 
 Every block that checks something counts as one test; after a failed one the section goes on.
 """
@@ -186,7 +186,8 @@ class Follow:
         self.rows = collections.Counter()
         self.error = None
         self.lock = threading.Lock()
-        self.sql = f"COPY ({sql.rstrip().rstrip(';')}) TO STDOUT WITH (follow true, format csv, null 'NULL')"
+        self.sql = (f"COPY ({sql.rstrip().rstrip(';')}) TO STDOUT "
+                    "WITH (follow true, format csv, null 'NULL')")
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
 
@@ -258,7 +259,7 @@ def do_error(target, block):
     try:
         got = target.query(target.translate("\n".join(block.body)))
     except psycopg.Error as error:
-        if error.sqlstate != sqlstate or text not in str(error):
+        if error.sqlstate != sqlstate or text not in " ".join(str(error).split()):
             raise Bad(f"expected {sqlstate} {text}\ngot {error.sqlstate} {error}") from None
         return
     raise Bad(f"expected the error {sqlstate} {text}, got rows {got[:10]}")
@@ -285,7 +286,10 @@ def do_block(target, block):
     elif block.kind == "follow":
         target.follows[block.arguments[0]] = Follow(target.server.dsn, "\n".join(block.body))
     elif block.kind == "changes":
-        until_equal(target.follows[block.arguments[0]].total, sorted(expectation(block)[1]))
+        follow = target.follows.get(block.arguments[0])
+        if follow is None:
+            raise Bad(f"nothing follows as {block.arguments[0]}")
+        until_equal(follow.total, sorted(expectation(block)[1]))
     elif block.kind in ("restart", "kill"):
         target.disconnect()
         target.server.stop(signal.SIGTERM if block.kind == "restart" else signal.SIGKILL)
