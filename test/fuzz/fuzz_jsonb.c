@@ -1,4 +1,5 @@
-/* Any bytes as jsonb: the normal form is its own normal form, and lookups, order and containment agree with it. */
+/* Any bytes as jsonb: the normal form is its own normal form, and lookups, order and containment
+ * agree with it. */
 #include "base/check.h"
 #include "type/jsonb.h"
 

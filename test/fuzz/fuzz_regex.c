@@ -1,4 +1,5 @@
-/* Any bytes as pattern, flags and text, separated by zero bytes: searches end, and matches lie inside the text. */
+/* Any bytes as pattern, flags and text, separated by zero bytes: searches end, and matches lie
+ * inside the text. */
 #include "base/check.h"
 #include "type/regex.h"
 

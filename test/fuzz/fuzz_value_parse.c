@@ -1,4 +1,5 @@
-/* Any bytes as a value of any type, text or binary: what parses prints, and reads back as the same value. */
+/* Any bytes as a value of any type, text or binary: what parses prints, and reads back as the
+ * same value. */
 #include "base/check.h"
 #include "type/type.h"
 
