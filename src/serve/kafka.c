@@ -184,7 +184,7 @@ static void response_send(struct kafka_request *r)
         conn_close(r->conn);
         return;
     }
-    kafka_write_int32(&w, 0);
+    kafka_write_int32(&w, 0); /* the length, known at the end */
     kafka_write_int32(&w, r->header.correlation_id);
     if (response_has_tags(r))
         kafka_write_uvarint(&w, 0);
@@ -446,7 +446,9 @@ enum err kafka_server_start(struct engine *e, const struct serve_options *o, uin
         ks->compress = compress_new();
         complete = complete && ks->compress != NULL;
     }
-    snprintf(sv->cluster_id, sizeof sv->cluster_id, "tidemill");
+    struct str dir = str_of(engine_opened_with(e)->data_dir);
+    snprintf(sv->cluster_id, sizeof sv->cluster_id, "%016llx",
+             (unsigned long long)hash_bytes(dir.ptr, dir.len, 0));
     enum err failed = ERR_OK;
     if (!complete)
         failed = err_set(why, ERR_NO_MEMORY, "no memory for the Kafka server");
