@@ -54,7 +54,7 @@ struct input_result {
 };
 
 /* The table's watermark after an epoch: the least new watermark of the partitions that are not idle
- * (when all are: of those that have had rows), never lower than before. `results[i]` belongs to
+ * (the greatest when all are), never lower than before. `results[i]` belongs to
  * input i. Pure. */
 int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results);
 

@@ -448,17 +448,16 @@ static enum err plan_apply(struct epochs *ep)
 
 int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results)
 {
-    int64_t least = INT64_MAX;
-    bool all_idle = true;
-    for (uint32_t i = 0; i < r->n_inputs; i++)
-        all_idle &= r->inputs[i].idle;
+    int64_t least = INT64_MAX, greatest = INT64_MIN;
     for (uint32_t i = 0; i < r->n_inputs; i++) {
-        /* When all are idle, those that never had a row must not hold back the others for ever. */
-        bool counts = all_idle ? results[i].watermark_us != INT64_MIN : !r->inputs[i].idle;
-        if (counts && results[i].watermark_us < least)
+        greatest = results[i].watermark_us > greatest ? results[i].watermark_us : greatest;
+        if (!r->inputs[i].idle && results[i].watermark_us < least)
             least = results[i].watermark_us;
     }
-    return least == INT64_MAX || least < r->watermark_us ? r->watermark_us : least;
+    /* When all are idle none holds the others back. */
+    if (least == INT64_MAX)
+        least = greatest;
+    return least < r->watermark_us ? r->watermark_us : least;
 }
 
 /* Brings the results of all shards together, each input's from the shard that read it. */
