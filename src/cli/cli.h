@@ -14,6 +14,7 @@ struct cli_options {
     double speed;         /* demo: event seconds per second */
     const char *pipeline; /* demo: SQL file */
     const char *readings; /* demo: folder of CSV files */
+    const char *from;     /* demo: event time at which the replay begins; NULL = it chooses */
     bool help;
 };
 

@@ -40,6 +40,8 @@ static const struct option options[] = {
      FIELD(pipeline), 0},
     {"--readings", "DIR", "the CSV files to replay (examples/sensors/readings)", OPTION_TEXT, true,
      FIELD(readings), 0},
+    {"--from", "TIME", "event time from which --speed counts; what is earlier is loaded at once",
+     OPTION_TEXT, true, FIELD(from), 0},
 };
 enum { N_OPTIONS = sizeof(options) / sizeof(options[0]) };
 
