@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
+#include "run/key.h"
 
 #include <stdio.h>
 
@@ -82,13 +83,17 @@ static enum err make_partitions(struct shard *s, struct view_run *v)
     v->partitions = mem_zalloc(v->n_partitions, sizeof(*v->partitions));
     if (v->partitions == NULL)
         return ERR_NO_MEMORY;
+    v->partition_bytes_max =
+        s->engine->options.memory_bytes_max / (v->n_keys == 0 ? 1 : v->n_partitions);
     for (uint32_t i = 0; i < v->n_partitions; i++) {
         struct state_partition *sp = &v->partitions[i];
         sp->number = i;
         sp->watermark_us = INT64_MIN;
         records_init(&sp->out);
         if (v->aggregate != NULL && topic_shard(s->engine, t, i) == s->index)
-            TRY(group_table_new(v->cells_bytes, s->engine->options.memory_bytes_max, &sp->groups));
+            TRY(group_table_new(v->cells_bytes, v->partition_bytes_max, &sp->groups));
+        if (sp->groups != NULL)
+            group_table_keep_tail(sp->groups, key_tail_bytes(v->agg_output_types, v->n_keys));
     }
     if (v->rel->view->late == NULL)
         return ERR_OK;

@@ -35,7 +35,7 @@ struct state_partition {
     struct window_bucket *windows; /* open ones, ascending by end */
     uint32_t n_windows, windows_cap;
     int64_t watermark_us; /* windows that end here or before are closed */
-    uint64_t heap_bytes;
+    uint64_t heap_bytes; /* that cells own outside of the groups */
     int64_t groups_told, bytes_told; /* what this partition has added to the view's statistics */
     /* the epoch in work */
     struct touched *touched;
@@ -59,6 +59,7 @@ struct view_run {
     uint32_t *arg_column,
         *filter_column; /* per aggregate: column of the packet, UINT32_MAX = none */
     uint32_t cells_bytes;
+    uint64_t partition_bytes_max; /* of state: the view's bound, shared evenly */
     uint32_t n_partitions;
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */

@@ -58,6 +58,12 @@ static enum err window_add(struct state_partition *sp, struct group *g, int64_t 
 
 /* ---- applying packets ---- */
 
+static uint64_t partition_bytes(const struct state_partition *sp)
+{
+    return group_table_bytes(sp->groups) + sp->heap_bytes +
+           sp->windows_cap * sizeof(*sp->windows) + sp->touched_cap * sizeof(*sp->touched);
+}
+
 static enum err touch(struct view_run *v, struct state_partition *sp, struct group *g, bool created,
                       struct arena *a)
 {
@@ -144,8 +150,9 @@ enum err view_run_apply(struct view_run *v, const struct packet *p, const struct
     TRY(find_groups(v, sp, p, plan->epoch, silent, cells, a));
     for (uint32_t i = 0; i < v->n_aggs; i++)
         TRY(agg_update(&v->ops[i], cells, packet_column(p, v->arg_column[i]),
-                       packet_column(p, v->filter_column[i]), p->batch->weights, p->batch->n_rows));
-    return ERR_OK;
+                       packet_column(p, v->filter_column[i]), p->batch->weights, p->batch->n_rows,
+                       &sp->heap_bytes));
+    return partition_bytes(sp) > v->partition_bytes_max ? ERR_LIMIT : ERR_OK;
 }
 
 enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t epoch)
@@ -182,9 +189,9 @@ static enum err agg_row(struct view_run *v, struct state_partition *sp, struct g
 /* Dead letters of results have no source record: they name the group. */
 static enum err result_error(struct view_run *v, struct epoch_work *w, const char *text)
 {
-    stat_add(&v->stats->dead_letters, 1);
     if (w == NULL)
         return ERR_OK;
+    stat_add(&v->stats->dead_letters, 1);
     struct str reason =
         arena_printf(w->arena, "view \"%.*s\", result of a group: %s", STR_ARG(v->rel->name), text);
     return reason.ptr == NULL ? ERR_NO_MEMORY
@@ -351,7 +358,7 @@ static enum err close_windows(struct view_run *v, struct state_partition *sp, in
 static void tell_size(struct view_run *v, struct state_partition *sp)
 {
     int64_t groups = (int64_t)group_table_count(sp->groups),
-            bytes = (int64_t)group_table_bytes(sp->groups);
+            bytes = (int64_t)partition_bytes(sp);
     atomic_fetch_add_explicit(&v->stats->groups, groups - sp->groups_told, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->stats->state_bytes, bytes - sp->bytes_told, memory_order_relaxed);
     sp->groups_told = groups;

@@ -2,7 +2,9 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "type/numeric.h"
+#include "run/numeric_sum.h"
+#include "state/group_table.h"
+#include "type/interval.h"
 
 #include <math.h>
 
@@ -20,9 +22,9 @@ struct int_cell {
 };
 
 struct numeric_cell {
-    struct numeric sum;
+    struct numeric_sum sum;
     int64_t count;
-    int64_t overflowed;
+    int64_t reserved;
 };
 
 struct interval_cell {
@@ -110,8 +112,13 @@ enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct 
     if (!known)
         return err_set(why, ERR_UNSUPPORTED, "this aggregate does not exist for type %s",
                        type_info(t)->name);
+    uint32_t size = (cell_size(out->kind) + 15) / 16 * 16;
+    if (*cells_bytes + size > GROUP_CELLS_BYTES_MAX)
+        return err_set(why, ERR_LIMIT,
+                       "the aggregates of one group need more than %d bytes: use fewer of them",
+                       GROUP_CELLS_BYTES_MAX);
     out->cell_at = *cells_bytes;
-    *cells_bytes += (cell_size(out->kind) + 15) / 16 * 16;
+    *cells_bytes += size;
     return ERR_OK;
 }
 
@@ -167,29 +174,17 @@ static void update_ints(const struct agg_op *op, char *const *cells, const struc
     }
 }
 
-static enum err update_numerics(const struct agg_op *op, char *const *cells,
-                                const struct column *arg, const struct column *filter,
-                                const int64_t *weights, uint32_t n)
+static void update_numerics(const struct agg_op *op, char *const *cells, const struct column *arg,
+                            const struct column *filter, const int64_t *weights, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         if (skip_row(cells, arg, filter, i))
             continue;
         struct numeric_cell *c = (struct numeric_cell *)(void *)(cells[i] + op->cell_at);
-        struct numeric v = column_num(arg)[i], times, sum;
         int64_t w = weight_at(weights, i);
-        if (w != 1) {
-            struct numeric factor = numeric_from_i64(w);
-            if (numeric_mul(&v, &factor, &times, NULL) != ERR_OK)
-                c->overflowed = 1;
-            v = times;
-        }
-        if (numeric_add(&c->sum, &v, &sum, NULL) != ERR_OK)
-            c->overflowed = 1;
-        else
-            c->sum = sum;
+        numeric_sum_add(&c->sum, &column_num(arg)[i], w);
         c->count += w;
     }
-    return ERR_OK;
 }
 
 static void update_intervals(const struct agg_op *op, char *const *cells, const struct column *arg,
@@ -202,10 +197,25 @@ static void update_intervals(const struct agg_op *op, char *const *cells, const 
         const struct interval *v = &column_iv(arg)[i];
         int64_t w = weight_at(weights, i);
         c->us += (i128)v->us * w;
-        c->days += v->days * w;
+        c->days += v->days * w; /* 2^32 rows of 2^31 days fit */
         c->months += v->months * w;
         c->count += w;
     }
+}
+
+/* Of values that SQL holds equal (0 and -0, 1.0 and 1.00, 1 month and 30 days) always the same one
+ * is shown, whichever came first: order > 0 when x is to be shown. */
+static int tie(enum type t, const union value_data *x, const union value_data *y)
+{
+    if (t == TYPE_FLOAT8)
+        return (signbit(x->f8) == 0) - (signbit(y->f8) == 0);
+    if (t == TYPE_NUMERIC)
+        return x->num.scale - y->num.scale;
+    if (t != TYPE_INTERVAL)
+        return 0;
+    if (x->iv.months != y->iv.months)
+        return x->iv.months < y->iv.months ? -1 : 1;
+    return (x->iv.days > y->iv.days) - (x->iv.days < y->iv.days);
 }
 
 static void update_extremes(const struct agg_op *op, char *const *cells, const struct column *arg,
@@ -217,14 +227,14 @@ static void update_extremes(const struct agg_op *op, char *const *cells, const s
         CHECK(weight_at(weights, i) > 0);
         struct extreme_cell *c = (struct extreme_cell *)(void *)(cells[i] + op->cell_at);
         struct value v = column_get(arg, i), old = {.type = op->arg_type, .as = c->value};
-        int order = c->count == 0 ? (op->max ? 1 : -1) : value_compare(&v, &old);
-        if (op->max ? order > 0 : order < 0)
+        int order = c->count == 0 ? 1 : value_compare(&v, &old) * (op->max ? 1 : -1);
+        if (order > 0 || (order == 0 && tie(op->arg_type, &v.as, &c->value) > 0))
             c->value = v.as;
         c->count++;
     }
 }
 
-static enum err text_store(struct text_cell *c, struct str s)
+static enum err text_store(struct text_cell *c, struct str s, uint64_t *heap_bytes)
 {
     if (s.len > UINT32_MAX / 2)
         return ERR_TOO_LARGE;
@@ -233,6 +243,7 @@ static enum err text_store(struct text_cell *c, struct str s)
         char *p = mem_realloc(c->ptr, cap);
         if (p == NULL)
             return ERR_NO_MEMORY;
+        *heap_bytes += cap - c->cap;
         c->ptr = p;
         c->cap = cap;
     }
@@ -243,7 +254,8 @@ static enum err text_store(struct text_cell *c, struct str s)
 }
 
 static enum err update_texts(const struct agg_op *op, char *const *cells, const struct column *arg,
-                             const struct column *filter, const int64_t *weights, uint32_t n)
+                             const struct column *filter, const int64_t *weights, uint32_t n,
+                             uint64_t *heap_bytes)
 {
     for (uint32_t i = 0; i < n; i++) {
         if (skip_row(cells, arg, filter, i))
@@ -253,14 +265,15 @@ static enum err update_texts(const struct agg_op *op, char *const *cells, const 
         struct str v = column_str(arg)[i];
         int order = c->count == 0 ? (op->max ? 1 : -1) : str_cmp(v, (struct str){c->ptr, c->len});
         if (op->max ? order > 0 : order < 0)
-            TRY(text_store(c, v));
+            TRY(text_store(c, v, heap_bytes));
         c->count++;
     }
     return ERR_OK;
 }
 
 enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg,
-                    const struct column *filter, const int64_t *weights, uint32_t n)
+                    const struct column *filter, const int64_t *weights, uint32_t n,
+                    uint64_t *heap_bytes)
 {
     switch (op->kind) {
     case AGGK_COUNT:
@@ -278,7 +291,8 @@ enum err agg_update(const struct agg_op *op, char *const *cells, const struct co
         return ERR_OK;
     case AGGK_SUM_NUMERIC:
     case AGGK_AVG_NUMERIC:
-        return update_numerics(op, cells, arg, filter, weights, n);
+        update_numerics(op, cells, arg, filter, weights, n);
+        return ERR_OK;
     case AGGK_SUM_INTERVAL:
     case AGGK_AVG_INTERVAL:
         update_intervals(op, cells, arg, filter, weights, n);
@@ -287,7 +301,7 @@ enum err agg_update(const struct agg_op *op, char *const *cells, const struct co
         update_extremes(op, cells, arg, filter, weights, n);
         return ERR_OK;
     case AGGK_EXTREME_TEXT:
-        return update_texts(op, cells, arg, filter, weights, n);
+        return update_texts(op, cells, arg, filter, weights, n, heap_bytes);
     }
     UNREACHABLE();
 }
@@ -316,16 +330,16 @@ static enum err result_int(const struct agg_op *op, const struct int_cell *c, st
 static enum err result_numeric(const struct agg_op *op, const struct numeric_cell *c,
                                struct value *out, struct err_detail *why)
 {
-    if (c->overflowed != 0)
-        return err_set(why, ERR_OUT_OF_RANGE, "value overflows numeric format");
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
-    out->as.num = c->sum;
+    struct numeric sum;
+    TRY(numeric_sum_result(&c->sum, &sum, why));
+    out->as.num = sum;
     if (op->kind == AGGK_SUM_NUMERIC)
         return ERR_OK;
     struct numeric count = numeric_from_i64(c->count);
-    return numeric_div(&c->sum, &count, &out->as.num, why);
+    return numeric_div(&sum, &count, &out->as.num, why);
 }
 
 static enum err result_float(const struct agg_op *op, const struct float_cell *c, struct value *out,
@@ -334,14 +348,17 @@ static enum err result_float(const struct agg_op *op, const struct float_cell *c
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
-    double sum = c->special != 0 || isnan(c->special) ? c->special : c->high + c->low;
-    if (isinf(sum) && c->special == 0)
+    bool special = c->special != 0 || isnan(c->special);
+    double sum = special ? c->special : c->high + c->low;
+    if (!isfinite(sum) && !special)
         return err_set(why, ERR_OUT_OF_RANGE, "value out of range: overflow");
-    if (op->kind == AGGK_SUM_FLOAT) {
-        out->as.f8 = sum;
+    out->as.f8 = sum;
+    if (op->kind == AGGK_SUM_FLOAT)
         return ERR_OK;
-    }
-    out->as.f8 = sum / (double)c->count;
+    double n = (double)c->count;
+    out->as.f8 = sum / n;
+    if (!special) /* the division's rest, with what the sum has behind its last bit */
+        out->as.f8 += (fma(-out->as.f8, n, c->high) + c->low) / n;
     return ERR_OK;
 }
 
@@ -351,18 +368,15 @@ static enum err result_interval(const struct agg_op *op, const struct interval_c
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
-    double n = op->kind == AGGK_AVG_INTERVAL ? (double)c->count : 1;
-    /* Fractions cascade downward, as PostgreSQL divides intervals: months to days (30), days to
-     * time. */
-    double months = (double)c->months / n,
-           days = (double)c->days / n + (months - trunc(months)) * 30;
-    double us = (double)c->us / n + (days - trunc(days)) * 86400e6;
-    if (fabs(months) > INT32_MAX || fabs(days) > INT32_MAX || fabs(us) > 9.2e18)
+    if (c->us > INT64_MAX || c->us < INT64_MIN || c->days > INT32_MAX || c->days < INT32_MIN ||
+        c->months > INT32_MAX || c->months < INT32_MIN)
         return err_set(why, ERR_DATETIME_RANGE, "interval out of range");
-    out->as.iv = (struct interval){.us = n == 1 ? (int64_t)c->us : (int64_t)llrint(us),
-                                   .days = (int32_t)days,
-                                   .months = (int32_t)months};
-    return ERR_OK;
+    struct interval sum = {
+        .us = (int64_t)c->us, .days = (int32_t)c->days, .months = (int32_t)c->months};
+    out->as.iv = sum;
+    return op->kind == AGGK_SUM_INTERVAL
+               ? ERR_OK
+               : interval_div(&sum, (double)c->count, &out->as.iv, why);
 }
 
 enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
@@ -417,11 +431,4 @@ enum err agg_copy(const struct agg_op *op, const char *cells, char *out, struct 
     struct text_cell *c = (struct text_cell *)(void *)(out + op->cell_at);
     c->ptr = (char *)(uintptr_t)arena_str(a, (struct str){c->ptr, c->len}).ptr;
     return c->ptr == NULL ? ERR_NO_MEMORY : ERR_OK;
-}
-
-uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells)
-{
-    return op->kind == AGGK_EXTREME_TEXT
-               ? ((const struct text_cell *)(const void *)(cells + op->cell_at))->cap
-               : 0;
 }

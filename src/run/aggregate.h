@@ -1,8 +1,9 @@
 /* Aggregate functions over keyed cells.
  *
  * A group's cells are a run of bytes, one cell per aggregate at a fixed place. All-zero bytes are
- * the state of no rows. Sums of float8 are compensated (double-double), so that they do not depend
- * on the order in which partitions were interleaved; sums of integers are exact in 128 bits. */
+ * the state of no rows. Results must not depend on the order of the rows, because partitions are
+ * interleaved by chance: sums of integers, numerics and intervals are exact, sums of float8 are
+ * compensated (106 bits), and of equal values min and max show a fixed one. */
 #ifndef TIDEMILL_RUN_AGGREGATE_H
 #define TIDEMILL_RUN_AGGREGATE_H
 
@@ -32,17 +33,19 @@ struct agg_op {
 };
 
 /* Chooses the op for a planned aggregate and its place at *cells_bytes, which it advances (multiple
- * of 16). ERR_UNSUPPORTED for DISTINCT and for types without that aggregate. */
+ * of 16). DISTINCT is the caller's. ERR_UNSUPPORTED for types without that aggregate, ERR_LIMIT
+ * when the cells would pass GROUP_CELLS_BYTES_MAX. */
 enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct agg_op *out,
                      struct err_detail *why) MUST_CHECK;
 
 /* Adds rows 0..n to their groups: cells[i] is the base of row i's cells (NULL: skip the row). `arg`
  * is NULL for count(*); `filter` is a bool column or NULL; `weights` as in a batch. Rows with a
  * NULL argument are skipped as SQL demands. Min and max only ever see positive weights (append-only
- * input). ERR_NO_MEMORY (text extremes); ERR_OUT_OF_RANGE (numeric sums past 38 digits), after
- * which the cell is poisoned and its result is an error. */
+ * input). `heap_bytes` grows by what cells take outside of their bytes (text extremes).
+ * ERR_NO_MEMORY, ERR_TOO_LARGE (texts). */
 enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg,
-                    const struct column *filter, const int64_t *weights, uint32_t n) MUST_CHECK;
+                    const struct column *filter, const int64_t *weights, uint32_t n,
+                    uint64_t *heap_bytes) MUST_CHECK;
 /* The aggregate's value; text borrows from the cell. ERR_OUT_OF_RANGE when the result does not fit
  * its type. */
 enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
@@ -53,7 +56,5 @@ void agg_clear(const struct agg_op *op, char *cells);
  * never agg_clear the copy. */
 enum err agg_copy(const struct agg_op *op, const char *cells, char *out,
                   struct arena *a) MUST_CHECK;
-/* Heap bytes that the cells of one op own outside of their bytes (text extremes). */
-uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells);
 
 #endif

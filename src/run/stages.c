@@ -19,6 +19,7 @@ struct aggregation {
     struct group_table **seen; /* per DISTINCT aggregate: (key, argument) pairs counted */
     enum type *types;          /* of the output */
     struct group_table *groups;
+    uint64_t heap_bytes;          /* that cells own besides */
     struct group_table_cursor at; /* output */
 };
 
@@ -107,7 +108,9 @@ static enum err build_aggregate(struct stages *s, struct stage *st, const struct
         if (node->aggs[i].distinct)
             TRY(group_table_new(0, s->bytes_max, &g->seen[i]));
     }
-    return group_table_new(cells, s->bytes_max, &g->groups);
+    TRY(group_table_new(cells, s->bytes_max, &g->groups));
+    group_table_keep_tail(g->groups, key_tail_bytes(g->types, g->n_keys));
+    return ERR_OK;
 }
 
 static uint64_t constant_or(const struct expr *e, uint64_t otherwise)
@@ -248,9 +251,28 @@ bool stages_satisfied(const struct stages *s)
 
 /* ---- aggregate ---- */
 
+static enum err groups_full(const struct stages *s, struct err_detail *why)
+{
+    return err_set(why, ERR_LIMIT, "the query's groups need more than %zu bytes of memory",
+                   s->bytes_max);
+}
+
+static enum err key_upsert(const struct stages *s, struct group_table *t, uint64_t hash,
+                           struct str key, struct group **row, bool *created,
+                           struct err_detail *why)
+{
+    enum err e = group_table_upsert(t, hash, key, row, created);
+    if (e == ERR_LIMIT)
+        return groups_full(s, why);
+    if (e == ERR_TOO_LARGE)
+        return err_set(why, e, "a group's key has %zu bytes, the maximum is %d", key.len,
+                       GROUP_KEY_BYTES_MAX);
+    return e;
+}
+
 /* Rows whose (key, argument) pair was seen before do not count again: their cells are skipped. */
 static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg,
-                          const struct batch *in, char **cells)
+                          const struct batch *in, char **cells, struct err_detail *why)
 {
     uint32_t n = in->n_rows, arg = g->arg_column[agg];
     struct column *pair = arena_alloc(&s->step, (g->n_keys + 1) * sizeof(*pair));
@@ -270,7 +292,7 @@ static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg,
         struct group *row;
         bool created = false;
         if (!out)
-            TRY(group_table_upsert(g->seen[agg], hashes[i], keys[i], &row, &created));
+            TRY(key_upsert(s, g->seen[agg], hashes[i], keys[i], &row, &created, why));
         if (!created)
             cells[i] = NULL;
     }
@@ -291,26 +313,24 @@ static enum err aggregate_push(struct stages *s, struct aggregation *g, const st
     for (uint32_t i = 0; i < n; i++) {
         struct group *row;
         bool created;
-        enum err e = group_table_upsert(g->groups, hashes[i], keys[i], &row, &created);
-        if (e != ERR_OK)
-            return err_set(why, e, "the query's groups need more than %zu bytes of memory",
-                           s->bytes_max);
+        TRY(key_upsert(s, g->groups, hashes[i], keys[i], &row, &created, why));
         cells[i] = group_cells(row);
     }
     for (uint32_t a = 0; a < g->n_aggs; a++) {
         char *const *use = cells;
         if (g->seen[a] != NULL) {
             memcpy(distinct, cells, n * sizeof(char *));
-            TRY(skip_seen(s, g, a, in, distinct));
+            TRY(skip_seen(s, g, a, in, distinct, why));
             use = distinct;
         }
         const struct column *arg =
             g->arg_column[a] == UINT32_MAX ? NULL : &in->columns[g->arg_column[a]];
         const struct column *filter =
             g->filter_column[a] == UINT32_MAX ? NULL : &in->columns[g->filter_column[a]];
-        TRY(agg_update(&g->ops[a], use, arg, filter, in->weights, n));
+        TRY(agg_update(&g->ops[a], use, arg, filter, in->weights, n, &g->heap_bytes));
     }
-    return ERR_OK;
+    return group_table_bytes(g->groups) + g->heap_bytes > s->bytes_max ? groups_full(s, why)
+                                                                       : ERR_OK;
 }
 
 static enum err aggregate_output(struct stages *s, struct aggregation *g, const struct batch **out,
@@ -563,6 +583,7 @@ enum err stages_finish(struct stages *s, const struct batch **out, struct err_de
             TRY(push_at(s, i + 1, b, false, out, why));
             if (*out != NULL)
                 return ERR_OK;
+            arena_reset(&s->step, STEP_ARENA_KEEP_BYTES); /* the next stage has its own copy */
         }
     }
     return ERR_OK;
