@@ -232,15 +232,17 @@ static bool copy_option(struct binder *b, const PgQuery__DefElem *d)
         return copy_character(b, d, &p->copy_delimiter);
     if (str_eq(name, STR("null")))
         return option_text(b, d, &p->copy_null);
-    if (str_eq(name, STR("quote")) || str_eq(name, STR("escape")))
-        return copy_fixed(b, d, "\"", "\"");
+    if (str_eq(name, STR("quote")))
+        return copy_character(b, d, &p->copy_quote);
+    if (str_eq(name, STR("escape")))
+        return copy_character(b, d, &p->copy_escape);
     if (str_eq(name, STR("encoding")))
         return copy_fixed(b, d, "UTF8", "UTF-8");
     if (str_eq(name, STR("freeze")))
         return true;
     bind_fail(b, d->location, ERR_INVALID_ARGUMENT, "option \"%s\" not recognized", d->defname);
     bind_nearest(b, name, names, ARRAY_LEN(names));
-    bind_hint(b, "Options are format, header, delimiter, null and follow.");
+    bind_hint(b, "Options are format, header, delimiter, null, quote, escape and follow.");
     return false;
 }
 
@@ -258,7 +260,13 @@ static bool copy_options(struct binder *b, const PgQuery__CopyStmt *s)
         p->copy_null = csv ? STR("") : STR("\\N");
     if (p->follow && s->is_from)
         bind_fail(b, -1, ERR_INVALID_ARGUMENT, "follow is for COPY ... TO STDOUT");
-    if (csv && p->copy_delimiter == '"')
+    if (!csv && (p->copy_quote != '\0' || p->copy_escape != '\0'))
+        bind_fail(b, -1, ERR_UNSUPPORTED, "COPY quote and escape available only in CSV mode");
+    if (p->copy_quote == '\0')
+        p->copy_quote = '"';
+    if (p->copy_escape == '\0')
+        p->copy_escape = p->copy_quote;
+    if (csv && p->copy_delimiter == p->copy_quote)
         bind_fail(b, -1, ERR_INVALID_ARGUMENT, "COPY delimiter and quote must be different");
     if (!csv && strchr("\\.abcdefghijklmnopqrstuvwxyz0123456789", p->copy_delimiter) != NULL)
         bind_fail(b, -1, ERR_INVALID_ARGUMENT, "COPY delimiter cannot be \"%c\"",

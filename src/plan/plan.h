@@ -99,7 +99,7 @@ struct plan {
     uint32_t n_insert_columns;
     const uint32_t *insert_columns;      /* relation column of each value */
     enum copy_format copy_format;
-    char copy_delimiter;
+    char copy_delimiter, copy_quote, copy_escape;
     bool copy_header;
     struct str copy_null;
     bool follow;

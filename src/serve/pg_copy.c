@@ -325,8 +325,8 @@ static enum err copy_in_setup(struct pg_session *s, struct pg_copy_in *c, struct
         .csv = p->copy_format == COPY_CSV,
         .header = p->copy_header,
         .delimiter = p->copy_delimiter,
-        .quote = '"',
-        .escape = '"',
+        .quote = p->copy_quote,
+        .escape = p->copy_escape,
         .null = p->copy_null,
     };
     pg_copy_parser_init(&c->parser, &o);

@@ -271,8 +271,8 @@ static void exec_copy_out(struct pg_session *s)
         .csv = p->copy_format == COPY_CSV,
         .header = p->copy_header,
         .delimiter = p->copy_delimiter,
-        .quote = '"',
-        .escape = '"',
+        .quote = p->copy_quote,
+        .escape = p->copy_escape,
         .null = p->copy_null,
     };
     pg_put_copy_response(&s->out, 'H', (uint16_t)(p->root->n_columns + p->follow));

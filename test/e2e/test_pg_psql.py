@@ -137,6 +137,19 @@ def test_copy_in_and_out(server, tmp_path):
     assert out == "a\nb,\"c\\n\nx\\ty\n\\N\n"
 
 
+def test_copy_quote_and_escape(server):
+    psql(server, "-c", "CREATE TABLE quoted (k text, ts timestamptz NOT NULL) "
+         "WITH (event_time = 'ts')")
+    options = "(FORMAT csv, QUOTE '''', ESCAPE '\\')"
+    out, _ = psql(server, "-c", f"COPY quoted FROM STDIN {options}",
+                  stdin="'it\\'s, \"so\"',2026-01-01\n\\.\n")
+    assert out == "COPY 1\n"
+    out, _ = psql(server, "-c", "COPY (SELECT k FROM quoted) TO STDOUT (FORMAT csv)")
+    assert out == "\"it's, \"\"so\"\"\"\n"
+    out, _ = psql(server, "-c", f"COPY (SELECT k FROM quoted) TO STDOUT {options}")
+    assert out == "'it\\'s, \"so\"'\n"
+
+
 def test_copy_errors_say_where(server):
     _, err = psql(server, "-c", "COPY sensors (sensor, temp, ts) FROM STDIN WITH (FORMAT csv)",
                   stdin="a,1,2026-01-01\nb,warm,2026-01-01\n", status=1)
