@@ -321,11 +321,11 @@ bool shard_turn(void *arg)
     poll_events(s);
     inbox_drain(s);
     timers_fire(s);
-    services_turn(s);
     if (s->coordinator != NULL)
         coordinator_turn(s->coordinator);
     epochs_turn(s->epochs);
     parts_turn(s);
+    services_turn(s);   /* last, so that what the steps before have answered is sent in this turn */
     if (s->local.head != NULL)
         s->busy = true;
     for (uint32_t i = 0; i < engine_shards(s->engine); i++)

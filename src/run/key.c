@@ -21,13 +21,40 @@ struct numeric_bytes {
     int64_t scale, kind;
 };
 
+static size_t tail_of(enum type t)
+{
+    return t == TYPE_NUMERIC ? 1 : t == TYPE_INTERVAL ? sizeof(struct interval) : 0;
+}
+
+uint32_t key_tail_bytes(const enum type *types, uint32_t n)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bytes += tail_of(types[i]);
+    return (uint32_t)bytes;
+}
+
+/* Length as PostgreSQL compares intervals: months of 30 days, days of 24 hours. */
+static i128 interval_length(const struct interval *iv)
+{
+    return ((i128)iv->months * 30 + iv->days) * 86400000000 + iv->us;
+}
+
+/* Width of a value in the key. */
+static size_t key_width(enum type t)
+{
+    return t == TYPE_NUMERIC    ? sizeof(struct numeric_bytes)
+           : t == TYPE_INTERVAL ? sizeof(i128)
+                                : type_info(t)->width;
+}
+
 static size_t value_bytes(const struct column *c, uint32_t row)
 {
     if (column_is_null(c, row))
         return 1;
     if (type_info(c->type)->by_ref)
         return 1 + sizeof(uint32_t) + column_str(c)[row].len;
-    return 1 + (c->type == TYPE_NUMERIC ? sizeof(struct numeric_bytes) : type_info(c->type)->width);
+    return 1 + key_width(c->type);
 }
 
 static char *put(char *at, const void *bytes, size_t n)
@@ -42,7 +69,6 @@ static char *value_encode(char *at, const struct column *c, uint32_t row)
     *at++ = !column_is_null(c, row);
     if (at[-1] == 0)
         return at;
-    size_t width = type_info(c->type)->width;
     switch (c->type) {
     case TYPE_TEXT:
     case TYPE_JSONB: {
@@ -60,13 +86,18 @@ static char *value_encode(char *at, const struct column *c, uint32_t row)
         struct numeric_bytes b = {.unscaled = n.unscaled, .scale = n.scale, .kind = n.kind};
         return put(at, &b, sizeof(b));
     }
+    case TYPE_INTERVAL: {
+        i128 length = interval_length(&column_iv(c)[row]);
+        return put(at, &length, sizeof(length));
+    }
     case TYPE_BOOL:
     case TYPE_INT4:
     case TYPE_INT8:
     case TYPE_TIMESTAMPTZ:
-    case TYPE_DATE:
-    case TYPE_INTERVAL:
+    case TYPE_DATE: {
+        size_t width = key_width(c->type);
         return put(at, (const char *)c->data + (size_t)row * width, width);
+    }
     case TYPE_UNKNOWN:
     case TYPE_COUNT_:
         break;
@@ -74,14 +105,27 @@ static char *value_encode(char *at, const struct column *c, uint32_t row)
     UNREACHABLE();
 }
 
+static char *tail_encode(char *at, const struct column *c, uint32_t row)
+{
+    static const struct interval zero;
+    bool null = column_is_null(c, row);
+    if (c->type == TYPE_NUMERIC)
+        *at++ = null ? 0 : (char)column_num(c)[row].scale;
+    if (c->type == TYPE_INTERVAL)
+        at = put(at, null ? &zero : &column_iv(c)[row], sizeof(zero));
+    return at;
+}
+
 bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_rows, struct arena *a,
                 struct str *keys, uint64_t *hashes)
 {
-    size_t total = 0;
-    for (uint32_t c = 0; c < n_columns; c++)
+    size_t total = 0, tail = 0;
+    for (uint32_t c = 0; c < n_columns; c++) {
+        tail += tail_of(columns[c].type);
         for (uint32_t i = 0; i < n_rows; i++)
             total += value_bytes(&columns[c], i);
-    char *at = arena_alloc(a, total + 1);
+    }
+    char *at = arena_alloc(a, total + tail * n_rows + 1);
     if (at == NULL)
         return false;
     for (uint32_t i = 0; i < n_rows; i++) {
@@ -90,39 +134,57 @@ bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_row
             at = value_encode(at, &columns[c], i);
         keys[i] = (struct str){start, (size_t)(at - start)};
         hashes[i] = hash_bytes(start, keys[i].len, 0);
+        for (uint32_t c = 0; tail > 0 && c < n_columns; c++)
+            at = tail_encode(at, &columns[c], i);
     }
     return true;
 }
 
+/* A numeric back at the scale that the tail names. */
+static struct numeric numeric_written(const struct numeric_bytes *b, int32_t scale)
+{
+    struct numeric n = {
+        .unscaled = b->unscaled, .scale = (int32_t)b->scale, .kind = (enum numeric_kind)b->kind};
+    for (; n.kind == NUMERIC_FINITE && n.scale < scale; n.scale++)
+        n.unscaled *= 10;
+    return n;
+}
+
+/* One value; returns what is behind it. `*tail` moves past the column's tail. */
+static const char *value_decode(const char *at, const char **tail, struct column *c, uint32_t row)
+{
+    bool null = *at++ == 0;
+    if (c->nulls != NULL)
+        c->nulls[row] = null;
+    size_t width = type_info(c->type)->width;
+    char *to = (char *)c->data + (size_t)row * width;
+    const char *written = *tail;
+    *tail += tail_of(c->type);
+    if (null) {
+        memset(to, 0, width);
+        return at;
+    }
+    if (type_info(c->type)->by_ref) {
+        uint32_t len;
+        memcpy(&len, at, sizeof(len));
+        column_str(c)[row] = (struct str){at + sizeof(len), len};
+        return at + sizeof(len) + len;
+    }
+    if (c->type == TYPE_NUMERIC) {
+        struct numeric_bytes b;
+        memcpy(&b, at, sizeof(b));
+        column_num(c)[row] = numeric_written(&b, *written);
+    } else {
+        memcpy(to, c->type == TYPE_INTERVAL ? written : at, width);
+    }
+    return at + key_width(c->type);
+}
+
 void key_decode(struct str key, struct column *columns, uint32_t n_columns, uint32_t row)
 {
-    const char *at = key.ptr;
-    for (uint32_t i = 0; i < n_columns; i++) {
-        struct column *c = &columns[i];
-        bool null = *at++ == 0;
-        if (c->nulls != NULL)
-            c->nulls[row] = null;
-        size_t width = type_info(c->type)->width;
-        char *to = (char *)c->data + (size_t)row * width;
-        if (null) {
-            memset(to, 0, width);
-        } else if (type_info(c->type)->by_ref) {
-            uint32_t len;
-            memcpy(&len, at, sizeof(len));
-            column_str(c)[row] = (struct str){at + sizeof(len), len};
-            at += sizeof(len) + len;
-        } else if (c->type == TYPE_NUMERIC) {
-            struct numeric_bytes b;
-            memcpy(&b, at, sizeof(b));
-            column_num(c)[row] = (struct numeric){.unscaled = b.unscaled,
-                                                  .scale = (int32_t)b.scale,
-                                                  .kind = (enum numeric_kind)b.kind};
-            at += sizeof(b);
-        } else {
-            memcpy(to, at, width);
-            at += width;
-        }
-    }
+    const char *at = key.ptr, *tail = key.ptr + key.len;
+    for (uint32_t i = 0; i < n_columns; i++)
+        at = value_decode(at, &tail, &columns[i], row);
     CHECK(at == key.ptr + key.len);
 }
 

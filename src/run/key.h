@@ -1,18 +1,24 @@
 /* Group keys as bytes: equal keys have equal bytes, and the values can be read back. Pure.
  *
  *   per column: u8 0 = NULL, 1 = value | fixed-width value in host order, or u32 length + bytes
+ *   tail, not part of the key: how this row wrote values that equal ones may write otherwise
  *
- * Values that SQL holds equal are brought to one form first: -0 and 0, all NaN, 1.0 and 1.00. */
+ * Values that SQL holds equal are brought to one form first: -0 and 0, all NaN, 1.0 and 1.00, 1 day
+ * and 24 hours. The tail (scale of a numeric, parts of an interval) brings back the form of the row
+ * at hand; its size is the same for all rows of the same columns. */
 #ifndef TIDEMILL_RUN_KEY_H
 #define TIDEMILL_RUN_KEY_H
 
 #include "type/column.h"
 
+/* Bytes behind each key of columns of these types. */
+uint32_t key_tail_bytes(const enum type *types, uint32_t n);
 /* Encodes rows 0..n_rows of the columns. `keys[i]` and `hashes[i]` are filled; bytes live in `a`.
  * False when the arena is full. */
 bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_rows, struct arena *a,
                 struct str *keys, uint64_t *hashes) MUST_CHECK;
-/* Reads an encoded key back into row `row` of the columns (text borrows from `key`). */
+/* Reads an encoded key, with its tail behind it, back into row `row` of the columns (text borrows
+ * from `key`). */
 void key_decode(struct str key, struct column *columns, uint32_t n_columns, uint32_t row);
 /* Bytewise order of two encoded keys: arbitrary but fixed. */
 int key_compare(struct str a, struct str b);

@@ -30,7 +30,7 @@ struct group_table {
     uint64_t mask;
     struct page *pages;
     uint32_t n_pages, pages_cap;
-    uint32_t cells_bytes;
+    uint32_t cells_bytes, tail_bytes;
     uint64_t count;
     uint64_t bytes, bytes_max;
 };
@@ -52,6 +52,12 @@ enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max, struct group_
     g->bytes = SLOTS_MIN * sizeof(struct slot);
     *out = g;
     return ERR_OK;
+}
+
+void group_table_keep_tail(struct group_table *g, uint32_t bytes)
+{
+    CHECK(bytes <= GROUP_TAIL_BYTES_MAX && g->count == 0);
+    g->tail_bytes = bytes;
 }
 
 void group_table_free(struct group_table *g)
@@ -167,7 +173,7 @@ static enum err page_add(struct group_table *g)
 
 static enum err row_add(struct group_table *g, uint64_t hash, struct str key, uint32_t *ref)
 {
-    size_t bytes = sizeof(struct group) + g->cells_bytes + key.len;
+    size_t bytes = sizeof(struct group) + g->cells_bytes + key.len + g->tail_bytes;
     uint32_t units = (uint32_t)((bytes + UNIT_BYTES - 1) / UNIT_BYTES);
     if (g->n_pages == 0 || g->pages[g->n_pages - 1].units_used + units > UNITS_PER_PAGE)
         TRY(page_add(g));
@@ -180,8 +186,8 @@ static enum err row_add(struct group_table *g, uint64_t hash, struct str key, ui
                           .units = (uint16_t)units};
     char *cells = group_cells(row);
     memset(cells, 0, g->cells_bytes);
-    if (key.len > 0)
-        memcpy(cells + g->cells_bytes, key.ptr, key.len);
+    if (key.len + g->tail_bytes > 0)
+        memcpy(cells + g->cells_bytes, key.ptr, key.len + g->tail_bytes);
     page->units_used += units;
     return ERR_OK;
 }

@@ -17,6 +17,7 @@ enum {
     GROUP_PAGE_BYTES = 1 << 16,
     GROUP_KEY_BYTES_MAX = 16 << 10,
     GROUP_CELLS_BYTES_MAX = 16 << 10,
+    GROUP_TAIL_BYTES_MAX = 16 << 10,
 };
 
 enum group_flag {
@@ -41,6 +42,10 @@ struct group_table;
 /* Rows with `cells_bytes` of cells; all memory together stays within `bytes_max`. */
 enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max,
                          struct group_table **out) MUST_CHECK;
+/* Keys have `bytes` more bytes behind their end, which are kept with a new group but not compared:
+ * how the first row with that key wrote it. At most GROUP_TAIL_BYTES_MAX; before the first upsert.
+ */
+void group_table_keep_tail(struct group_table *g, uint32_t bytes);
 void group_table_free(struct group_table *g);
 /* The group of `key`, created with zeroed cells when missing (`created` tells). ERR_LIMIT when the
  * state is full, ERR_TOO_LARGE for a key over GROUP_KEY_BYTES_MAX, ERR_NO_MEMORY. */
