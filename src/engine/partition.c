@@ -575,6 +575,10 @@ void parts_close(struct shard *s)
 {
     struct part *p;
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
+        /* A flush that ended after the shard's last turn; the flush worker has done all its jobs,
+         * and nobody waits for the result any more. */
+        if (p->syncing)
+            (void)!log_sync_end(p->log, &p->job.sync);
         log_close(p->log);
         producers_deinit(&p->producers);
         mem_free(p);
