@@ -115,6 +115,17 @@ void engine_metric_add(struct engine *e, const char *name, const char *labels, c
         .name = name, .labels = labels, .help = help, .counter = counter, .value = value};
 }
 
+void engine_listener_add(struct engine *e, const char *protocol, const char *address, uint16_t port)
+{
+    if (e->n_listeners == LISTENERS_MAX)
+        return;
+    struct listener *l = &e->listeners[e->n_listeners++];
+    const char *colon = strrchr(address, ':');
+    int host = colon == NULL ? (int)strlen(address) : (int)(colon - address);
+    snprintf(l->protocol, sizeof(l->protocol), "%s", protocol);
+    snprintf(l->address, sizeof(l->address), "%.*s:%u", host > 48 ? 48 : host, address, port);
+}
+
 /* ---- the data directory ---- */
 
 void engine_partition_dir(const struct engine *e, uint32_t topic_number, uint32_t partition,

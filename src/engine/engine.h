@@ -251,6 +251,11 @@ void engine_metrics(struct shard *s,
                     void (*each)(void *arg, const char *name, const char *labels, double value,
                                  const char *help, bool counter),
                     void *arg);
+/* Where a server listens ("kafka", the address it was given, the port it came to), for the
+ * dashboard. Main thread, before host_run; at most LISTENERS_MAX, others are left out. */
+enum { LISTENERS_MAX = 8 };
+void engine_listener_add(struct engine *e, const char *protocol, const char *address,
+                         uint16_t port);
 /* Servers register counters here at start-up (main thread); `value` is read with relaxed loads. At
  * most METRICS_MAX. */
 enum { METRICS_MAX = 512 };

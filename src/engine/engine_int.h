@@ -68,6 +68,10 @@ struct engine {
     _Atomic(struct relation_stats *) *relation_stats; /* by relation_slot; 2 * NUMBERS_MAX */
     struct metric metrics[METRICS_MAX];
     uint32_t n_metrics;
+    struct listener {
+        char protocol[16], address[HOST_ADDRESS_MAX];
+    } listeners[LISTENERS_MAX];
+    uint32_t n_listeners;
     _Atomic int64_t note_at_ns;
 };
 

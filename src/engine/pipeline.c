@@ -127,15 +127,15 @@ static void put_view(struct engine *e, const struct relation *rel, struct buf *o
     put_id(out, "id", "view", rel->name, -1);
     buf_put_str(out, STR(", \"kind\": \"view\", "));
     put_name(out, "label", rel->name);
-    buf_printf(
-        out,
-        ", \"rows\": %llu, \"rows_in\": %llu, \"groups\": %lld, \"state_bytes\": %lld, "
-        "\"late_rows\": %llu, \"dead_letters\": %llu, "
-        "\"status\": \"%s\", ",
-        (unsigned long long)stat_getu(&st->rows_out), (unsigned long long)stat_getu(&st->rows_in),
-        (long long)stat_get(&st->groups), (long long)stat_get(&st->state_bytes),
-        (unsigned long long)stat_getu(&st->late_rows),
-        (unsigned long long)stat_getu(&st->dead_letters), statuses[atomic_load(&st->status)]);
+    buf_printf(out,
+               ", \"rows\": %llu, \"rows_in\": %llu, \"groups\": %lld, \"state_bytes\": %lld, "
+               "\"late_rows\": %llu, \"dead_letters\": %llu, "
+               "\"status\": \"%s\", ",
+               (unsigned long long)stat_getu(&st->rows_out),
+               (unsigned long long)stat_getu(&st->rows_in), (long long)stat_get(&st->groups),
+               (long long)stat_get(&st->state_bytes), (unsigned long long)stat_getu(&st->late_rows),
+               (unsigned long long)stat_getu(&st->dead_letters),
+               statuses[atomic_load(&st->status)]);
     if (atomic_load(&st->has_error)) {
         put_name(out, "error", str_of(st->error));
         buf_put_str(out, STR(", "));
@@ -226,9 +226,15 @@ void shard_describe_pipeline(struct shard *s, struct buf *out)
 {
     buf_printf(out, "{\"epoch\": %llu, ", (unsigned long long)atomic_load(&s->engine->epoch));
     put_time(out, "time", s->wall_us);
-    buf_printf(out, ", \"uptime_s\": %.3f, \"ready\": %s,\n\"nodes\": [",
+    buf_printf(out, ", \"uptime_s\": %.3f, \"ready\": %s,\n\"listeners\": {",
                (double)(s->mono_ns - s->engine->started_ns) / 1e9,
                engine_ready(s->engine) ? "true" : "false");
+    for (uint32_t i = 0; i < s->engine->n_listeners; i++) {
+        const struct listener *l = &s->engine->listeners[i];
+        buf_put_str(out, i == 0 ? STR("") : STR(", "));
+        put_name(out, l->protocol, str_of(l->address));
+    }
+    buf_put_str(out, STR("},\n\"nodes\": ["));
     put_nodes(s, out);
     buf_put_str(out, STR("],\n\"edges\": ["));
     put_edges(s, out);
@@ -260,13 +266,12 @@ void shard_describe_topics(struct shard *s, struct buf *out)
         buf_printf(out, ", \"kind\": \"%s\", \"partitions\": [", topic_kind(s->catalog, t));
         for (uint32_t p = 0; p < t->n_partitions; p++) {
             const struct part_stats *ps = &st->parts[p];
-            buf_printf(
-                out,
-                "%s{\"partition\": %u, \"start_offset\": %lld, \"high_watermark\": %lld, "
-                "\"end_offset\": %lld, \"bytes\": %llu, ",
-                p == 0 ? "" : ", ", p, (long long)stat_get(&ps->start),
-                (long long)stat_get(&ps->high_watermark), (long long)stat_get(&ps->end),
-                (unsigned long long)stat_getu(&ps->bytes));
+            buf_printf(out,
+                       "%s{\"partition\": %u, \"start_offset\": %lld, \"high_watermark\": %lld, "
+                       "\"end_offset\": %lld, \"bytes\": %llu, ",
+                       p == 0 ? "" : ", ", p, (long long)stat_get(&ps->start),
+                       (long long)stat_get(&ps->high_watermark), (long long)stat_get(&ps->end),
+                       (unsigned long long)stat_getu(&ps->bytes));
             put_time(out, "watermark", stat_get(&ps->watermark_us));
             buf_printf(out, ", \"idle\": %s}",
                        atomic_load_explicit(&ps->idle, memory_order_relaxed) ? "true" : "false");

@@ -1,7 +1,7 @@
 /* A shard's inside: its loop, its queues to other shards, its timers. Private to engine/.
  *
- *   turn:  poll sockets -> inbox of every other shard -> own calls -> timers -> services -> epoch
- * slice -> flushes
+ *   turn:  poll sockets -> inbox of every other shard -> own calls -> timers
+ *          -> a slice of the epoch -> flushes -> services
  *
  * Calls travel through one SPSC ring per ordered pair of shards; a full ring spills into the
  * sender's `outbox`, a list of caller-owned structs that needs no memory. Order between two shards

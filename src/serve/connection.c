@@ -470,6 +470,7 @@ enum err conn_server_start(struct engine *e, const struct conn_protocol *protoco
         mem_free(sv);
         return failed;
     }
+    engine_listener_add(e, protocol->name, address, *port_out);
     sv->protocol = protocol;
     sv->engine = e;
     sv->arg = arg;
