@@ -461,7 +461,8 @@ static void scan_done(struct shard *s, struct shard_call *c)
         return;
     if (sc->err != ERR_OK) {
         q->why = sc->why;
-        fail(q, sc->err);
+        fail(q, sc->err); /* its receiver may have closed, and so freed, the query */
+        return;
     }
     if (q->scans_back == q->n_scans && !q->failed)
         step(q);
