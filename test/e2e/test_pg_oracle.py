@@ -1,4 +1,4 @@
-"""The same plain SQL over the same rows gives what a private PostgreSQL 15 gives, value by value."""
+"""The same SQL over the same rows gives what a private PostgreSQL 15 gives, value by value."""
 import os
 import random
 import sys
