@@ -228,9 +228,9 @@ struct query;
 struct query_result {
     enum err err;
     const struct err_detail *why;
-    const struct batch *rows; /* NULL = the end (or an error). Valid until the next pull or close.
-                                 weights for follow */
-    bool snapshot_end;        /* follow: this (possibly empty) batch ends the initial snapshot */
+    const struct batch *rows; /* valid until the next pull or close; with weights for follow. NULL: the
+                                 end, an error, or (follow) the end of the snapshot */
+    bool snapshot_end;        /* follow: the initial snapshot is over, changes come next */
     int64_t epoch;            /* follow: epoch of these changes */
 };
 /* Starts executing a bound plan (no parameters left). The plan must live until query_close. */
@@ -239,7 +239,8 @@ enum err query_open(struct shard *s, const struct plan *plan, bool follow, struc
 /* Asks for the next batch; `done` once per pull, possibly much later for follow. One pull at a
  * time. */
 void query_pull(struct query *q, void (*done)(void *arg, const struct query_result *r), void *arg);
-/* Ends it; a pending pull's done comes with ERR_CANCELED before this returns. */
+/* Ends it; a pending pull's done comes with ERR_CANCELED before this returns. The plan may be freed
+ * then: what is still under way borrows nothing of it. */
 void query_close(struct query *q);
 
 /* ---- what the system knows of itself ---- */
