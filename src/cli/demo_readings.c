@@ -171,11 +171,17 @@ enum err demo_readings_open(struct host *h, const char *folder, struct demo_read
     *out = (struct demo_readings){.series = mem_zalloc(DEMO_SENSORS_MAX, sizeof(*out->series))};
     struct listing l = {
         .host = h, .folder = folder, .readings = out, .compress = compress_new(), .why = why};
+    bool exists = false;
     enum err e = out->series == NULL || l.compress == NULL ? ERR_NO_MEMORY : ERR_OK;
+    if (e == ERR_OK)
+        e = host_path_exists(h, folder, &exists);
     if (e == ERR_OK)
         e = host_dir_list(h, folder, file_add, &l);
     if (e != ERR_OK)
-        err_set(why, e, "%s: %s", folder, err_info(e)->text);
+        err_set(why, e, "%s: %s", folder,
+                e != ERR_IO ? err_info(e)->text
+                : exists    ? "cannot be read as a folder"
+                            : "there is no such folder");
     else if ((e = l.err) == ERR_OK && out->total == 0)
         e = err_set(why, ERR_INVALID_ARGUMENT, "%s: no readings in files *.csv or *.csv.gz",
                     folder);

@@ -97,8 +97,12 @@ static enum err changes_take(struct demo *d, struct err_detail *why)
     if (c->socket == NULL || c->state == DEMO_HEAD)
         return ERR_OK;
     if (c->err != ERR_OK || c->state == DEMO_ANSWERED) {
-        if (c->status != 0 && c->status != 200)
-            return demo_answer_error(c, why);
+        if (c->status != 0 && c->status != 200) {
+            enum err e = demo_answer_error(c, why);
+            err_hint(why, "the pipeline has to make a table \"readings\" (sensor, value, ts) and a "
+                          "view \"sensor_now\" (sensor, readings): see examples/sensors/README.md");
+            return e;
+        }
         return err_set(why, ERR_CLOSED, "the changes of \"sensor_now\" ended: %s", c->why.text);
     }
     size_t taken = 0;
@@ -325,6 +329,8 @@ static enum err replay(struct demo *d, struct err_detail *why)
         demo_progress_end(d);
         printf("Loaded %s readings of before %s as history; from there on, as time goes by:\n",
                demo_number(d->sent, number), demo_time(d->from_us, time));
+        d->progress_ns = now_ns(d);
+        d->progress_sent = d->sent;
         s = demo_readings_first(&d->readings);
     }
     /* The latency of the replay only; its readings do not wait for each other. */

@@ -80,11 +80,28 @@ static double latency_ms(const struct demo *d, unsigned percent)
 
 /* ---- before the replay ---- */
 
+/* "1 day", "12 hours", "1.5 s" */
+static void speed_print(double seconds, char out[DEMO_NUMBER_MAX])
+{
+    static const struct {
+        double seconds;
+        const char *name;
+    } units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}};
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (seconds >= units[i].seconds) {
+            double n = seconds / units[i].seconds;
+            snprintf(out, DEMO_NUMBER_MAX, "%g %s%s", n, units[i].name, n > 1 ? "s" : "");
+            return;
+        }
+    snprintf(out, DEMO_NUMBER_MAX, "%g s", seconds);
+}
+
 void demo_banner(const struct demo *d)
 {
     const struct server *s = d->server;
     char files[DEMO_NUMBER_MAX], readings[DEMO_NUMBER_MAX], first[DEMO_NUMBER_MAX],
-        last[DEMO_NUMBER_MAX];
+        last[DEMO_NUMBER_MAX], speed[DEMO_NUMBER_MAX];
+    speed_print(d->options->speed, speed);
     if (!d->options->once) {
         printf(
             "\nTidemill runs. Open the dashboard, or paste one of these into another terminal:\n\n"
@@ -105,7 +122,7 @@ void demo_banner(const struct demo *d)
     if (d->options->once)
         printf(", as fast as they are taken\n");
     else
-        printf(", %g s of their time a second\n", d->options->speed);
+        printf(", at %s a second\n", speed);
     if (d->resumed > 0)
         printf("%s of them are there from an earlier run; going on after those\n",
                demo_number(d->resumed, readings));
