@@ -10,7 +10,6 @@
 enum {
     IDLE_CHECK_MS = 100,
     RECORD_BYTES_MAX = 64 << 20,
-    FLOORS_PER_PARTITION_MAX = 4096,
 };
 
 struct co_part {
@@ -55,8 +54,13 @@ struct co_output {
 };
 
 struct floor {
-    uint32_t reader, partition;
     int64_t offset, watermark_us;
+};
+
+/* A partition's floors, ascending by offset. */
+struct floor_list {
+    struct floor *floors;
+    size_t n, cap;
 };
 
 struct coordinator {
@@ -65,8 +69,7 @@ struct coordinator {
     struct list readers, active, views;
     struct map by_id;   /* reader id -> co_reader */
     struct map outputs; /* part_key -> co_output */
-    struct floor *floors;
-    uint32_t n_floors, floors_cap;
+    struct map floors;              /* part_key(reader id, partition) -> floor_list */
 
     bool running;
     uint64_t epoch, finished; /* begun last, ended last */
@@ -123,33 +126,60 @@ static int64_t part_start(const struct coordinator *co, const struct co_reader *
 
 /* ---- floors: what a partition that wakes from idleness takes over ---- */
 
+/* The first floor at or after `from`; NULL when there is none. */
 static const struct floor *floor_at(const struct coordinator *co, const struct co_reader *r,
                                     uint32_t partition, int64_t from)
 {
     /* A view that is catching up sees the floors of its table's reader. */
     uint32_t main = reader_find(co, r->rel->number) != NULL ? r->rel->number : r->id;
-    const struct floor *best = NULL;
-    for (uint32_t i = 0; i < co->n_floors; i++) {
-        const struct floor *f = &co->floors[i];
-        if (f->reader == main && f->partition == partition && f->offset >= from &&
-            (best == NULL || f->offset < best->offset))
-            best = f;
+    const struct floor_list *l = map_get(&co->floors, part_key(main, partition));
+    size_t low = 0, high = l == NULL ? 0 : l->n;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (l->floors[mid].offset < from)
+            low = mid + 1;
+        else
+            high = mid;
     }
-    return best;
+    return l == NULL || low == l->n ? NULL : &l->floors[low];
+}
+
+static struct floor_list *floor_list(struct coordinator *co, uint32_t reader, uint32_t partition)
+{
+    struct floor_list *l = map_get(&co->floors, part_key(reader, partition));
+    if (l != NULL)
+        return l;
+    l = mem_zalloc(1, sizeof(*l));
+    if (l != NULL && map_put(&co->floors, part_key(reader, partition), l) != ERR_OK) {
+        mem_free(l);
+        return NULL;
+    }
+    return l;
 }
 
 enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition,
                                int64_t offset, int64_t watermark_us)
 {
-    if (co->n_floors == co->floors_cap) {
-        uint32_t cap = co->floors_cap == 0 ? 16 : co->floors_cap * 2;
-        struct floor *grown = mem_realloc(co->floors, cap * sizeof(*grown));
+    struct floor_list *l = floor_list(co, reader, partition);
+    if (l == NULL)
+        return ERR_NO_MEMORY;
+    struct floor *last = l->n == 0 ? NULL : &l->floors[l->n - 1];
+    if (last != NULL && last->offset > offset)
+        return ERR_CORRUPT;
+    if (last != NULL && last->offset == offset) {
+        if (last->watermark_us < watermark_us)
+            last->watermark_us = watermark_us;
+        return ERR_OK;
+    }
+    if (l->n == l->cap) {
+        size_t cap = l->cap == 0 ? 4 : l->cap * 2;
+        struct floor *grown = mem_realloc(l->floors, cap * sizeof(*grown));
         if (grown == NULL)
             return ERR_NO_MEMORY;
-        co->floors = grown;
-        co->floors_cap = cap;
+        l->floors = grown;
+        l->cap = cap;
     }
-    co->floors[co->n_floors++] = (struct floor){reader, partition, offset, watermark_us};
+    l->floors[l->n++] = (struct floor){offset, watermark_us};
     return ERR_OK;
 }
 
@@ -919,7 +949,12 @@ void coordinator_free(struct coordinator *co)
         mem_free(o);
     map_deinit(&co->outputs);
     map_deinit(&co->by_id);
-    mem_free(co->floors);
+    struct floor_list *l;
+    for (size_t at = 0; (l = map_next(&co->floors, &at)) != NULL;) {
+        mem_free(l->floors);
+        mem_free(l);
+    }
+    map_deinit(&co->floors);
     arena_deinit(&co->plan_arena);
     buf_deinit(&co->record);
     mem_free(co);

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 
 enum {
-    DEFAULT_EPOCH_MS_MAX = 100,
     NOTES_PER_SECOND_MAX = 50,
     RECORD_ARENA_BYTES_MAX = 256 << 20,
     VERSION_BYTES = 64,
@@ -371,8 +370,6 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
     e->n_shards = options->n_shards == 0 ? 1 : options->n_shards;
     e->options.n_shards = e->n_shards;
     CHECK(e->n_shards <= SHARDS_MAX);
-    if (e->options.epoch_ms_max == 0)
-        e->options.epoch_ms_max = DEFAULT_EPOCH_MS_MAX;
     if (e->options.default_partitions == 0)
         e->options.default_partitions = 1;
     if (e->options.memory_bytes_max == 0)

@@ -23,7 +23,6 @@ struct engine_options {
     const char *data_dir;
     uint32_t n_shards; /* 1..SHARDS_MAX; 0 = number of processors */
     enum fsync_policy { FSYNC_GROUP, FSYNC_ALWAYS, FSYNC_OS } fsync;
-    uint32_t epoch_ms_max;
     uint32_t default_partitions; /* of topics created on produce */
     bool auto_create_topics;     /* create-on-produce (metadata request); default true */
     uint64_t memory_bytes_max;   /* per view state, per query result: see engine_limits.h */
