@@ -209,6 +209,9 @@ static enum err open_data_dir(struct engine *e, struct err_detail *why)
     snprintf(path, sizeof(path), "%s/topics", e->data_dir);
     TRY(make_dir(e, path, why));
     enum err sync = host_dir_sync(e->host, e->data_dir);
+    /* Folders that a killed process left behind may have names in the page cache only. */
+    if (sync == ERR_OK)
+        sync = host_dir_sync(e->host, path);
     return sync == ERR_OK ? ERR_OK : err_set(why, sync, "cannot flush the folder %s", e->data_dir);
 }
 

@@ -459,6 +459,11 @@ static enum err make_durable(struct recovery *r)
 {
     struct log_partition *p = r->p;
     if (p->end_offset <= r->checkpoint.durable_offset) {
+        /* Without a flush that proves them, even the names may be in the page cache only. */
+        bool proved = r->checkpoint.known && r->checkpoint.durable_offset > p->start_offset;
+        p->sync_parent |= !proved;
+        p->sync_dir |= !proved;
+        p->sync_meta |= !proved;
         return ERR_OK;
     }
     for (uint32_t i = 0; i < p->n_segments; i++) {

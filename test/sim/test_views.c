@@ -589,6 +589,8 @@ static void run_world(uint64_t seed, bool deaths)
         struct err_detail why = {0};
         if (death >= DEATH_CRASH)
             host_sim_fault_at(h, 1 + rng(400), SIM_FAULT_STOP, false);
+        if (getenv("TRACE") != NULL)
+            fprintf(stderr, "life %u, death %d, %u shards\n", life, (int)death, options.n_shards);
         enum err e = scripts_run(h, &options, parts, death == DEATH_STOP ? 2 : 1, &why);
         if (e != ERR_OK && !host_sim_halted(h))
             FAIL("seed %llu, life %u: %s", (unsigned long long)seed, life, err_text(e, &why));
