@@ -90,7 +90,7 @@ static void speed_print(double seconds, char out[DEMO_NUMBER_MAX])
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
         if (seconds >= units[i].seconds) {
             double n = seconds / units[i].seconds;
-            snprintf(out, DEMO_NUMBER_MAX, "%g %s%s", n, units[i].name, n > 1 ? "s" : "");
+            snprintf(out, DEMO_NUMBER_MAX, "%.4g %s%s", n, units[i].name, n > 1 ? "s" : "");
             return;
         }
     snprintf(out, DEMO_NUMBER_MAX, "%g s", seconds);
