@@ -227,8 +227,8 @@ struct query;
 struct query_result {
     enum err err;
     const struct err_detail *why;
-    const struct batch *rows; /* valid until the next pull or close; with weights for follow. NULL: the
-                                 end, an error, or (follow) the end of the snapshot */
+    const struct batch *rows; /* valid until the next pull or close; with weights for follow.
+                                 NULL: the end, an error, or (follow) the end of the snapshot */
     bool snapshot_end;        /* follow: the initial snapshot is over, changes come next */
     int64_t epoch;            /* follow: epoch of these changes */
 };
