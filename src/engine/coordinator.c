@@ -33,6 +33,8 @@ struct co_reader {
     bool closing; /* replay is at its end: one more silent epoch closes what had closed by idleness
                    */
     bool touched; /* must be in the next epoch although no row is new */
+    bool ran;     /* has been in an epoch that ended: a record may tell of it */
+    bool stalled; /* has rows, but the disk has no room for what must be written before */
     int64_t watermark_us;
     int64_t recorded_us; /* watermark at the last commit before the start */
     uint32_t n_parts;
@@ -46,9 +48,10 @@ struct co_view {
 
 /* A derived partition: how far epochs have written it, how far they are committed. */
 struct co_output {
-    struct output_end at;
-    uint32_t owner;     /* shard */
-    int64_t committing; /* end in the record that is being made durable */
+    struct output_end at; /* as of the last epoch that ended; end -1 = none has written it */
+    int64_t next_end;     /* ... with the epoch under way, as far as its shards are done */
+    uint32_t owner;       /* shard */
+    int64_t committing;   /* end in the record that is being made durable */
     bool telling, dropped;
     struct shard_call call; /* COMMIT to the owner */
 };
@@ -69,7 +72,8 @@ struct coordinator {
     struct list readers, active, views;
     struct map by_id;   /* reader id -> co_reader */
     struct map outputs; /* part_key -> co_output */
-    struct map floors;              /* part_key(reader id, partition) -> floor_list */
+    struct map floors;  /* part_key(reader id, partition) -> floor_list */
+    const struct catalog *catalog; /* the readers' relations are of it */
 
     bool running;
     uint64_t epoch, finished; /* begun last, ended last */
@@ -105,8 +109,9 @@ static struct co_reader *reader_find(const struct coordinator *co, uint32_t id)
 
 static void reader_activate(struct coordinator *co, struct co_reader *r)
 {
+    /* Tables' readers first: a floor that one makes now holds for those that catch up with it. */
     if (list_empty(&r->active_link))
-        list_add(&co->active, &r->active_link);
+        list_add(r->main ? co->active.next : &co->active, &r->active_link);
     co->shard->busy = true;
 }
 
@@ -163,12 +168,13 @@ enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t
     struct floor_list *l = floor_list(co, reader, partition);
     if (l == NULL)
         return ERR_NO_MEMORY;
-    struct floor *last = l->n == 0 ? NULL : &l->floors[l->n - 1];
-    if (last != NULL && last->offset > offset)
-        return ERR_CORRUPT;
-    if (last != NULL && last->offset == offset) {
-        if (last->watermark_us < watermark_us)
-            last->watermark_us = watermark_us;
+    /* Mostly behind the last, but after a crash positions may have gone back. */
+    size_t at = l->n;
+    while (at > 0 && l->floors[at - 1].offset >= offset)
+        at--;
+    if (at < l->n && l->floors[at].offset == offset) {
+        if (l->floors[at].watermark_us < watermark_us)
+            l->floors[at].watermark_us = watermark_us;
         return ERR_OK;
     }
     if (l->n == l->cap) {
@@ -179,14 +185,29 @@ enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t
         l->floors = grown;
         l->cap = cap;
     }
-    l->floors[l->n++] = (struct floor){offset, watermark_us};
+    memmove(&l->floors[at + 1], &l->floors[at], (l->n++ - at) * sizeof(*l->floors));
+    l->floors[at] = (struct floor){offset, watermark_us};
     return ERR_OK;
+}
+
+/* Whether a partition with new rows is behind windows that closed without it: it was idle, or it
+ * had been before the last start. */
+static bool part_needs_floor(const struct coordinator *co, const struct co_reader *r,
+                             uint32_t partition)
+{
+    const struct co_part *p = &r->parts[partition];
+    if (r->silent || r->watermark_us <= p->watermark_us)
+        return false;
+    if (!r->main && reader_find(co, r->rel->number) != NULL)
+        return false; /* it follows the table's reader */
+    const struct floor *f = floor_at(co, r, partition, p->pos);
+    return f == NULL || f->offset != p->pos || f->watermark_us < r->watermark_us;
 }
 
 static bool part_wake(struct coordinator *co, struct co_reader *r, uint32_t partition)
 {
     struct co_part *p = &r->parts[partition];
-    if (r->watermark_us > p->watermark_us && (r->main || reader_find(co, r->rel->number) == NULL)) {
+    if (part_needs_floor(co, r, partition)) {
         int64_t end;
         enum err e = ddl_log_floor(co->shard, r->id, partition, p->pos, r->watermark_us, &end);
         if (e == ERR_OK)
@@ -221,8 +242,10 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
         limit = p->durable;
     if (p->pos >= limit)
         return false;
-    if (p->idle && !part_wake(co, r, i))
+    if (!part_wake(co, r, i)) {
+        r->stalled = true;
         return false;
+    }
     in->idle = false;
     p->active_ns = co->shard->mono_ns;
     const struct floor *f = floor_at(co, r, i, p->pos);
@@ -293,6 +316,7 @@ static bool plan_reader(struct coordinator *co, struct co_reader *r, struct epoc
     if (inputs == NULL)
         return false;
     replay_check(co, r);
+    r->stalled = false;
     bool work = r->touched;
     for (uint32_t i = 0; i < r->n_parts; i++)
         work |= plan_input(co, r, i, &inputs[i]);
@@ -307,7 +331,7 @@ static bool plan_reader(struct coordinator *co, struct co_reader *r, struct epoc
             inputs[i].to = inputs[i].from;
         return true;
     }
-    if (!work)
+    if (!work && !r->stalled)
         list_remove(&r->active_link);
     return work;
 }
@@ -371,15 +395,25 @@ static enum err output_note(struct coordinator *co, const struct output_end *end
         o = mem_zalloc(1, sizeof(*o));
         if (o == NULL)
             return ERR_NO_MEMORY;
-        o->owner = owner;
+        *o = (struct co_output){.at = *end, .owner = owner};
+        o->at.end = -1;
         enum err e = map_put(&co->outputs, key, o);
         if (e != ERR_OK) {
             mem_free(o);
             return e;
         }
     }
-    o->at = *end;
+    o->next_end = end->end;
     return ERR_OK;
+}
+
+/* The epoch has ended: what its shards wrote counts. A record that is made while only some of them
+ * are done tells of the epoch before. */
+static void outputs_settle(struct coordinator *co)
+{
+    struct co_output *o;
+    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;)
+        o->at.end = o->next_end;
 }
 
 static void reader_finish(struct coordinator *co, uint32_t i)
@@ -387,6 +421,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     struct co_reader *r = co->plan_readers[i];
     const struct epoch_reader *er = &co->plan->readers[i];
     r->touched = false;
+    r->ran = true;
     if (er->merge_into != 0) {
         LIST_FOR (it, &co->views) {
             struct co_view *v = LIST_ENTRY(it, struct co_view, link);
@@ -413,6 +448,7 @@ static void epoch_finish(struct coordinator *co)
 {
     for (uint32_t i = 0; i < co->plan->n_readers; i++)
         reader_finish(co, i);
+    outputs_settle(co);
     co->running = false;
     co->finished = co->epoch;
     atomic_store(&co->engine->epoch, co->finished);
@@ -459,11 +495,14 @@ static bool outputs_durable(const struct coordinator *co)
     return log_durable_offset(catalog->log) >= co->floors_end;
 }
 
+/* What has not been in an epoch yet is new to the next start as well. */
 static enum err record_readers(const struct coordinator *co, struct arena *a,
                                struct epoch_record *r)
 {
     LIST_FOR (it, &co->readers) {
         const struct co_reader *cr = LIST_ENTRY(it, struct co_reader, link);
+        if (!cr->ran)
+            continue;
         struct record_reader *rr = &r->readers[r->n_readers++];
         *rr = (struct record_reader){
             .id = cr->id, .watermark_us = cr->watermark_us, .n_parts = cr->n_parts};
@@ -471,12 +510,18 @@ static enum err record_readers(const struct coordinator *co, struct arena *a,
         if (rr->positions == NULL)
             return ERR_NO_MEMORY;
         /* A reader in replay stands for what was committed, not for how far the replay has come. */
+        if (cr->silent && rr->watermark_us < cr->recorded_us)
+            rr->watermark_us = cr->recorded_us;
         for (uint32_t p = 0; p < cr->n_parts; p++)
-            rr->positions[p] = cr->silent ? cr->parts[p].replay_to : cr->parts[p].pos;
+            rr->positions[p] = cr->silent && cr->parts[p].replay_to > cr->parts[p].pos
+                                   ? cr->parts[p].replay_to
+                                   : cr->parts[p].pos;
     }
     LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
-        r->views[r->n_views++] = (struct record_view){v->number, v->reader};
+        const struct co_reader *cr = reader_find(co, v->reader);
+        if (cr != NULL && cr->ran)
+            r->views[r->n_views++] = (struct record_view){v->number, v->reader};
     }
     return ERR_OK;
 }
@@ -498,7 +543,7 @@ static enum err record_make(struct coordinator *co, struct arena *a)
     struct co_output *o;
     for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
         o->committing = o->at.end;
-        if (!o->dropped)
+        if (!o->dropped && o->at.end >= 0)
             r.outputs[r.n_outputs++] = o->at;
     }
     buf_clear(&co->record);
@@ -805,15 +850,13 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
     for (uint32_t i = 0; i < r->n_parts; i++) {
         r->parts[i] = (struct co_part){.watermark_us = INT64_MIN, .active_ns = co->shard->mono_ns};
         r->parts[i].pos = part_start(co, r, i);
-        if (at != NULL && i < at->n_parts && at->positions[i] > r->parts[i].pos) {
+        if (at != NULL && i < at->n_parts)
             r->parts[i].replay_to = at->positions[i];
-            r->silent = true;
-        }
     }
+    /* Even with nothing to read again there is state to make that was told of before. */
+    r->silent = r->ran = at != NULL;
     if (at != NULL)
         r->recorded_us = at->watermark_us;
-    if (at != NULL && !r->silent)
-        r->watermark_us = at->watermark_us;
     list_add(&co->readers, &r->link);
     reader_activate(co, r);
     return ERR_OK;
@@ -889,6 +932,8 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
                            const struct epoch_record *record)
 {
     remove_gone(co, catalog);
+    catalog_unref(co->catalog);
+    co->catalog = catalog_ref(catalog);
     for (uint32_t i = 0; i < catalog->n_relations; i++) {
         const struct relation *rel = catalog->relations[i];
         if (relation_has_reader(rel) && reader_find(co, rel->number) == NULL)
@@ -907,6 +952,7 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
                     co, &record->outputs[i],
                     topic_shard(co->engine, catalog->topics[t], record->outputs[i].partition)));
     if (record != NULL) {
+        outputs_settle(co);
         co->epoch = co->finished = record->epoch;
         ready_check(co); /* with nothing to replay there may be no epoch for a long time */
     }
@@ -955,6 +1001,7 @@ void coordinator_free(struct coordinator *co)
         mem_free(l);
     }
     map_deinit(&co->floors);
+    catalog_unref(co->catalog);
     arena_deinit(&co->plan_arena);
     buf_deinit(&co->record);
     mem_free(co);
