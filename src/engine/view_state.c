@@ -94,8 +94,10 @@ static enum err find_groups(struct view_run *v, struct state_partition *sp, cons
     enum { AHEAD = 8 };
     uint32_t n = p->batch->n_rows;
     for (uint32_t i = 0; i < n; i++) {
+        if (i + 2 * AHEAD < n)
+            group_table_prefetch(sp->groups, p->hashes[i + 2 * AHEAD]);
         if (i + AHEAD < n)
-            group_table_prefetch(sp->groups, p->hashes[i + AHEAD]);
+            group_table_prefetch_row(sp->groups, p->hashes[i + AHEAD]);
         struct group *g;
         bool created;
         TRY(group_table_upsert(sp->groups, p->hashes[i], p->keys[i], &g, &created));

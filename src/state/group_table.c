@@ -105,6 +105,16 @@ void group_table_prefetch(const struct group_table *g, uint64_t hash)
     __builtin_prefetch(&g->slots[hash & g->mask]);
 }
 
+void group_table_prefetch_row(const struct group_table *g, uint64_t hash)
+{
+    const struct slot *s = &g->slots[hash & g->mask];
+    if (s->ref == 0)
+        return;
+    const char *row = (const char *)group_at(g, s->ref);
+    __builtin_prefetch(row);
+    __builtin_prefetch(row + 64); /* cells and key */
+}
+
 /* The slot that holds the key, or the empty slot where it belongs. */
 static struct slot *slot_for(const struct group_table *g, uint64_t hash, struct str key)
 {

@@ -55,6 +55,8 @@ enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key
 struct group *group_table_find(struct group_table *g, uint64_t hash, struct str key);
 /* Brings the slot of `hash` into the cache. */
 void group_table_prefetch(const struct group_table *g, uint64_t hash);
+/* Some rows later: brings the row into the cache that the slot points to. */
+void group_table_prefetch_row(const struct group_table *g, uint64_t hash);
 uint64_t group_table_count(const struct group_table *g);
 uint64_t group_table_bytes(const struct group_table *g);
 
