@@ -158,35 +158,57 @@ static enum err make_dir(struct engine *e, const char *path, struct err_detail *
                : err_set(why, err, "cannot create the folder %s: %s", path, err_info(err)->text);
 }
 
+/* Appears whole or not at all. */
+static enum err write_version(struct engine *e, const char *path, struct err_detail *why)
+{
+    char made[HOST_PATH_MAX], text[VERSION_BYTES];
+    int n = snprintf(made, sizeof(made), "%s/VERSION.new", e->data_dir);
+    CHECK(n > 0 && (size_t)n < sizeof(made));
+    n = snprintf(text, sizeof(text), "tidemill data, format %d\n", DATA_FORMAT_VERSION);
+    struct host_file *f;
+    TRY(host_file_open(e->host, made, HOST_OPEN_WRITE | HOST_OPEN_CREATE, &f, why));
+    enum err err = host_file_truncate(f, 0);
+    if (err == ERR_OK)
+        err = host_file_write(f, 0, text, (size_t)n);
+    if (err == ERR_OK)
+        err = host_file_sync(f);
+    host_file_close(f);
+    if (err == ERR_OK)
+        err = host_rename(e->host, made, path);
+    if (err == ERR_OK)
+        err = host_dir_sync(e->host, e->data_dir);
+    return err == ERR_OK ? ERR_OK : err_set(why, err, "cannot write %s", path);
+}
+
 /* The file VERSION names the format; a newer one is left alone. */
 static enum err check_version(struct engine *e, struct err_detail *why)
 {
     char path[HOST_PATH_MAX], text[VERSION_BYTES] = {0};
     snprintf(path, sizeof(path), "%s/VERSION", e->data_dir);
+    bool exists;
+    enum err err = host_path_exists(e->host, path, &exists);
+    if (err != ERR_OK)
+        return err_set(why, err, "cannot look for %s", path);
+    if (!exists)
+        return write_version(e, path, why);
     struct host_file *f;
     uint64_t size = 0;
-    TRY(host_file_open(e->host, path, HOST_OPEN_WRITE | HOST_OPEN_CREATE, &f, why));
-    enum err err = host_file_size(f, &size);
-    if (err == ERR_OK && size == 0) {
-        int n = snprintf(text, sizeof(text), "tidemill data, format %d\n", DATA_FORMAT_VERSION);
-        err = host_file_write(f, 0, text, (size_t)n);
-        if (err == ERR_OK)
-            err = host_file_sync(f);
-        if (err == ERR_OK)
-            err = host_dir_sync(e->host, e->data_dir);
-    } else if (err == ERR_OK) {
+    TRY(host_file_open(e->host, path, HOST_OPEN_READ, &f, why));
+    err = host_file_size(f, &size);
+    if (err == ERR_OK)
         err = host_file_read(f, 0, text, size < sizeof(text) - 1 ? size : sizeof(text) - 1);
-        int version = 0;
-        if (err == ERR_OK && sscanf(text, "tidemill data, format %d", &version) != 1)
-            err = err_set(why, ERR_CORRUPT,
-                          "%s is not a Tidemill version file: is this a data directory?", path);
-        else if (err == ERR_OK && version > DATA_FORMAT_VERSION)
-            err = err_set(why, ERR_UNSUPPORTED,
-                          "%s has format %d, this program reads up to %d: use a newer tidemill",
-                          e->data_dir, version, DATA_FORMAT_VERSION);
-    }
     host_file_close(f);
-    return err;
+    int version = 0;
+    if (err != ERR_OK)
+        return err_set(why, err, "cannot read %s", path);
+    if (sscanf(text, "tidemill data, format %d", &version) != 1)
+        return err_set(why, ERR_CORRUPT,
+                       "%s is not a Tidemill version file: is this a data directory?", path);
+    if (version > DATA_FORMAT_VERSION)
+        return err_set(why, ERR_UNSUPPORTED,
+                       "%s has format %d, this program reads up to %d: use a newer tidemill",
+                       e->data_dir, version, DATA_FORMAT_VERSION);
+    return ERR_OK;
 }
 
 static enum err open_data_dir(struct engine *e, struct err_detail *why)
