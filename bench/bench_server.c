@@ -541,11 +541,11 @@ static void latency_clear(struct latency *l)
 /* A change of the view came: its row as JSON. */
 static void latency_see(struct latency *l, const char *json, double now)
 {
-    const char *key = strstr(json, "\"sensor\": \"s-"), *number = strstr(json, "\"seq\": ");
+    const char *key = strstr(json, "\"s-"), *number = strstr(json, "\"seq\":");
     if (key == NULL || number == NULL)
-        return;
-    long k = strtol(key + strlen("\"sensor\": \"s-"), NULL, 10);
-    int64_t seq = strtoll(number + strlen("\"seq\": "), NULL, 10);
+        fail("not a row of the view: %s", json);
+    long k = strtol(key + strlen("\"s-"), NULL, 10);
+    int64_t seq = strtoll(number + strlen("\"seq\":"), NULL, 10);
     if (k < 0 || k >= KEYS || seq % KEYS != k || seq >= MESSAGES)
         fail("the view has a row that was never sent: %s", json);
     while (l->visible[k] < seq) {
@@ -560,7 +560,7 @@ static void *latency_produce(void *arg)
     struct latency *l = arg;
     struct deliveries d = {0};
     char value[LINE_BYTES], time_text[64] = "";
-    rd_kafka_t *rk = producer_new(&d, "0");
+    rd_kafka_t *rk = producer_new(&d, "1");
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, "latency", NULL);
     double began = now_s();
     for (int64_t i = 0; i < MESSAGES;) {
@@ -648,13 +648,13 @@ static void watch_sse(struct latency *l)
         ssize_t n = read(fd, text + have, SSE_BYTES - have);
         double now = now_s();
         if (n <= 0)
-            fail("the event stream ended");
+            fail("the event stream ended after %" PRId64 " messages", l->n_took);
         have += (size_t)n;
         text[have] = '\0';
         char *line = text;
         for (char *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
             *end = '\0';
-            if (strncmp(line, "data: {\"weight\": 1,", 19) == 0)
+            if (strncmp(line, "data: {\"weight\":1,", 18) == 0)
                 latency_see(l, line, now);
         }
         have -= (size_t)(line - text);
