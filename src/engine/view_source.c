@@ -4,6 +4,8 @@
 #include "engine/view_run.h"
 #include "run/key.h"
 
+#include <stdio.h>
+
 enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uint32_t partition,
                            int64_t offset, const char *reason, struct str raw)
 {
@@ -22,19 +24,26 @@ enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uin
     return ERR_OK;
 }
 
+/* A row that has no place in the view. */
+static enum err refuse(struct view_run *v, const struct source_batch *in, uint32_t row,
+                       const char *text, struct epoch_work *w)
+{
+    const struct kafka_record *rec = &in->records[row];
+    stat_add(&v->stats->dead_letters, 1);
+    if (in->silent)
+        return ERR_OK;
+    struct str reason =
+        arena_printf(w->arena, "view \"%.*s\": %s", STR_ARG(v->rel->name), text);
+    return reason.ptr == NULL ? ERR_NO_MEMORY
+                              : epoch_dead_letter(w, v->rel->view->source, in->partition,
+                                                  rec->offset, reason.ptr, rec->value);
+}
+
 static enum err tell_errors(struct view_run *v, const struct source_batch *in,
                             const struct chain_result *r, struct epoch_work *w)
 {
-    stat_add(&v->stats->dead_letters, r->n_errors);
-    for (uint32_t i = 0; i < r->n_errors && !in->silent; i++) {
-        const struct kafka_record *rec = &in->records[r->errors[i].row];
-        struct str reason =
-            arena_printf(w->arena, "view \"%.*s\": %s", STR_ARG(v->rel->name), r->errors[i].text);
-        if (reason.ptr == NULL)
-            return ERR_NO_MEMORY;
-        TRY(epoch_dead_letter(w, v->rel->view->source, in->partition, rec->offset, reason.ptr,
-                              rec->value));
-    }
+    for (uint32_t i = 0; i < r->n_errors; i++)
+        TRY(refuse(v, in, r->errors[i].row, r->errors[i].text, w));
     return ERR_OK;
 }
 
@@ -135,6 +144,45 @@ static enum err scan_batch(const struct plan_node *scan, const struct batch *in,
     return ERR_OK;
 }
 
+static bool key_fits(struct str key)
+{
+    return key.len <= GROUP_KEY_BYTES_MAX;
+}
+
+/* Takes rows out whose group key is longer than a group can hold. */
+static enum err drop_long_keys(struct view_run *v, const struct source_batch *in,
+                               const struct chain_result *r, struct packet *all,
+                               struct epoch_work *w)
+{
+    uint32_t n = all->batch->n_rows, kept = 0, told = UINT32_MAX;
+    struct str *keys = arena_alloc(w->arena, n * sizeof(*keys));
+    uint64_t *hashes = arena_alloc(w->arena, n * sizeof(*hashes));
+    int64_t *ends = arena_alloc(w->arena, n * sizeof(*ends));
+    uint32_t *rows = arena_alloc(w->arena, n * sizeof(*rows));
+    if (keys == NULL || hashes == NULL || ends == NULL || rows == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t origin = r->origin == NULL ? i : r->origin[i];
+        if (key_fits(all->keys[i])) {
+            keys[kept] = all->keys[i];
+            hashes[kept] = all->hashes[i];
+            ends[kept] = all->window_end == NULL ? 0 : all->window_end[i];
+            rows[kept++] = i;
+        } else if (origin != told) { /* the windows of a row stand together */
+            char text[ERR_TEXT_MAX];
+            snprintf(text, sizeof(text), "a group's key has %zu bytes, the maximum is %d",
+                     all->keys[i].len, GROUP_KEY_BYTES_MAX);
+            told = origin;
+            TRY(refuse(v, in, origin, text, w));
+        }
+    }
+    all->batch = batch_gather(all->batch, rows, kept, w->arena);
+    all->keys = keys;
+    all->hashes = hashes;
+    all->window_end = all->window_end == NULL ? NULL : ends;
+    return all->batch == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
 enum err view_run_source(struct view_run *v, const struct source_batch *in, struct epoch_work *w)
 {
     struct batch scanned;
@@ -161,5 +209,10 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
         return ERR_NO_MEMORY;
     all.keys = keys;
     all.hashes = hashes;
-    return route(v, w, &all);
+    for (uint32_t i = 0; i < r.batch->n_rows; i++)
+        if (!key_fits(keys[i])) {
+            TRY(drop_long_keys(v, in, &r, &all, w));
+            break;
+        }
+    return all.batch->n_rows == 0 ? ERR_OK : route(v, w, &all);
 }

@@ -25,6 +25,8 @@ struct flow {
     uint8_t *late;
     struct arena *arena;
     int64_t now_us;
+    uint32_t n_rows; /* of the input */
+    uint8_t *refused; /* per row of the input: told of already (a row may stand in many windows) */
     uint32_t n_errors, errors_cap;
     struct chain_error *errors;
 };
@@ -120,6 +122,11 @@ bool window_range(const struct window_spec *w, int64_t ts, int64_t *first_start,
 
 static enum err error_add(struct flow *f, uint32_t row, enum err e, const char *text)
 {
+    if (f->refused == NULL && (f->refused = arena_zalloc(f->arena, f->n_rows, 1)) == NULL)
+        return ERR_NO_MEMORY;
+    if (f->refused[row])
+        return ERR_OK;
+    f->refused[row] = 1;
     if (f->n_errors == f->errors_cap) {
         uint32_t cap = f->errors_cap == 0 ? 16 : f->errors_cap * 2;
         struct chain_error *grown = arena_alloc(f->arena, cap * sizeof(*grown));
@@ -310,7 +317,7 @@ static enum err split_late(struct flow *f, struct chain_result *out)
 enum err chain_run(const struct chain *c, const struct batch *in, const int64_t *watermarks,
                    int64_t now_us, struct arena *a, struct chain_result *out)
 {
-    struct flow f = {.arena = a, .now_us = now_us};
+    struct flow f = {.arena = a, .now_us = now_us, .n_rows = in->n_rows};
     f.batch = arena_alloc(a, sizeof(*f.batch));
     if (f.batch == NULL)
         return ERR_NO_MEMORY;

@@ -17,7 +17,8 @@ struct chain;
 enum err chain_compile(const struct plan_node *top, const struct plan_node *bottom, struct arena *a,
                        struct chain **out, struct err_detail *why) MUST_CHECK;
 
-/* A row that failed: its number in the input batch and why. */
+/* A row that failed, in one of its windows or without: its number in the input batch and why. Each
+ * is told of once. */
 struct chain_error {
     uint32_t row;
     enum err err;
