@@ -34,6 +34,7 @@ struct co_reader {
                    */
     bool touched; /* must be in the next epoch although no row is new */
     bool ran;     /* has been in an epoch that ended: a record may tell of it */
+    bool failed;  /* a partition cannot be read: stands still until a restart */
     bool stalled; /* has rows, but the disk has no room for what must be written before */
     int64_t watermark_us;
     int64_t recorded_us; /* watermark at the last commit before the start */
@@ -109,6 +110,8 @@ static struct co_reader *reader_find(const struct coordinator *co, uint32_t id)
 
 static void reader_activate(struct coordinator *co, struct co_reader *r)
 {
+    if (r->failed)
+        return;
     /* Tables' readers first: a floor that one makes now holds for those that catch up with it. */
     if (list_empty(&r->active_link))
         list_add(r->main ? co->active.next : &co->active, &r->active_link);
@@ -220,6 +223,26 @@ static bool part_wake(struct coordinator *co, struct co_reader *r, uint32_t part
     return true;
 }
 
+/* After a pause of the whole table all partitions wake with the first: rows that were sent together
+ * become durable one partition after the other, and the first must not run away from the rest. */
+static void wake_together(struct coordinator *co, struct co_reader *r)
+{
+    bool all_idle = true, news = false;
+    for (uint32_t i = 0; i < r->n_parts; i++) {
+        all_idle &= r->parts[i].idle;
+        news |= r->parts[i].pos < part_durable(co, r, i);
+    }
+    if (!all_idle || !news || r->silent)
+        return;
+    struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
+    for (uint32_t i = 0; i < r->n_parts; i++) {
+        if (!part_wake(co, r, i))
+            continue;
+        r->parts[i].active_ns = co->shard->mono_ns;
+        atomic_store(&t->parts[i].idle, false);
+    }
+}
+
 /* ---- planning an epoch ---- */
 
 /* Fills one input; true when it has rows. */
@@ -263,7 +286,7 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
 static uint32_t plan_merge(const struct coordinator *co, const struct co_reader *r)
 {
     const struct co_reader *main = reader_find(co, r->rel->number);
-    if (r->main || main == NULL || r->silent || main->silent)
+    if (r->main || main == NULL || r->silent || main->silent || main->failed)
         return 0;
     for (uint32_t i = 0; i < r->n_parts; i++)
         if (r->parts[i].pos != main->parts[i].pos)
@@ -287,7 +310,7 @@ static void ready_check(struct coordinator *co)
         return;
     LIST_FOR (it, &co->readers) {
         const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
-        if (r->silent)
+        if (r->silent && !r->failed)
             return;
     }
     atomic_store(&co->engine->ready, true);
@@ -317,6 +340,7 @@ static bool plan_reader(struct coordinator *co, struct co_reader *r, struct epoc
         return false;
     replay_check(co, r);
     r->stalled = false;
+    wake_together(co, r);
     bool work = r->touched;
     for (uint32_t i = 0; i < r->n_parts; i++)
         work |= plan_input(co, r, i, &inputs[i]);
@@ -434,6 +458,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     for (uint32_t p = 0; p < r->n_parts; p++) {
         r->parts[p].pos = co->results[i][p].reached;
         r->parts[p].watermark_us = co->results[i][p].watermark_us;
+        r->failed |= co->results[i][p].failed;
         if (r->main)
             stat_set(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[p].position,
                      r->parts[p].pos);
@@ -441,6 +466,8 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     r->watermark_us = epoch_table_watermark(er, co->results[i]);
     if (r->main)
         stat_set(&engine_relation_stats(co->engine, r->rel->number)->watermark_us, r->watermark_us);
+    if (r->failed)
+        list_remove(&r->active_link);
     reader_activate(co, r);
 }
 
@@ -714,6 +741,8 @@ static bool action_due(const struct coordinator *co, struct boundary_action *a)
     if (r == NULL)
         return ((!a->committed || list_empty(&co->active)) && action_committed(co, a)) ||
                co->shard->mono_ns >= a->deadline_ns;
+    if (r->failed)
+        return true;
     if (r->silent)
         return false;
     bool reached = true;
