@@ -1,6 +1,6 @@
 #!/bin/sh
-# A PostgreSQL of Debian's for comparison: bench/postgres.sh start|stop FOLDER. Listens on a socket in FOLDER only; start prints
-# how to connect.
+# A PostgreSQL of Debian's for comparison: bench/postgres.sh start|stop FOLDER. Listens on a socket
+# in FOLDER only; start prints how to connect.
 set -eu
 action=$1
 folder=$2

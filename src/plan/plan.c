@@ -189,7 +189,7 @@ enum err plan_statement(struct str sql, const struct catalog *catalog,
     struct plan *p = e == ERR_OK ? plan_new() : NULL;
     if (e == ERR_OK && p == NULL)
         e = err_set(why, ERR_NO_MEMORY, "out of memory while planning the statement");
-    if (e == ERR_OK) {
+    if (p != NULL) {
         *why = (struct err_detail){0};
         struct binder b = {.plan = p, .arena = p->arena, .catalog = catalog, .why = why,
                            .from_position = -1};
@@ -201,7 +201,7 @@ enum err plan_statement(struct str sql, const struct catalog *catalog,
         e = b.err;
     }
     arena_deinit(&trees);
-    if (e != ERR_OK) {
+    if (p == NULL || e != ERR_OK) {
         plan_free(p);
         return e;
     }

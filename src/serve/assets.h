@@ -24,7 +24,7 @@ extern const size_t asset_table_len;
 /* The uncompressed file at `path` (len bytes, exact match, no query string), or NULL. */
 const struct asset *asset_find(const char *path, size_t len);
 
-/* The gzip variant of the same file, for clients that accept it, or NULL when that is no smaller. */
+/* The gzip variant of the same file, for clients that accept it; NULL when it is no smaller. */
 const struct asset *asset_find_gzip(const char *path, size_t len);
 
 #endif
