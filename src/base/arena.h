@@ -24,6 +24,11 @@ enum { ARENA_CHUNK_BYTES_MIN = 4096, ARENA_CHUNK_BYTES_MAX = 1 << 20 };
 void arena_init(struct arena *a, size_t bytes_max);
 /* Frees everything; the arena may be used again. */
 void arena_deinit(struct arena *a);
+/* Bytes of the chunks in use. */
+static inline size_t arena_used(const struct arena *a)
+{
+    return a->used_bytes;
+}
 /* Forgets all allocations and keeps up to `keep_bytes` of chunks for reuse. */
 void arena_reset(struct arena *a, size_t keep_bytes);
 /* `size` bytes aligned to 16, uninitialised; NULL when out of memory or over bytes_max. size 0

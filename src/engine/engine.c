@@ -287,6 +287,11 @@ static enum err settle_outputs(struct shard *s, const struct epoch_record *r,
         int64_t end = committed_end(r, p->topic_number, p->partition);
         if (end < log_start_offset(p->log))
             end = log_start_offset(p->log);
+        if (log_quarantined(p->log)) { /* told at its opening; its view fails when it writes */
+            log_raise_watermark(p->log, end);
+            part_publish(p);
+            continue;
+        }
         if (log_end_offset(p->log) < end)
             return err_set(
                 why, ERR_CORRUPT,

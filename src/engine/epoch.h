@@ -16,6 +16,8 @@ enum {
     EPOCH_OFFSETS_MAX = 32768,       /* per partition and epoch */
     EPOCH_INPUT_BYTES_MAX = 8 << 20, /* of log read per partition and epoch, plus one range */
     EPOCH_ARENA_BYTES_MAX = 1 << 30, /* per shard */
+    EPOCH_ARENA_BYTES_TARGET = 64 << 20, /* no more input is taken in when an epoch has this much */
+    EPOCH_SPREAD_ROWS_MAX = 256 << 10,   /* rows that one batch may become in windows */
     EPOCH_ARENA_KEEP_BYTES = 4 << 20,
 };
 
@@ -51,6 +53,7 @@ struct epoch_plan {
 struct input_result {
     int64_t reached;
     int64_t watermark_us; /* at `reached` */
+    bool failed;          /* it cannot be read from there on */
 };
 
 /* The table's watermark after an epoch: the least new watermark of the partitions that are not idle

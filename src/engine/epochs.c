@@ -51,8 +51,9 @@ struct epochs {
 
     uint32_t reader_at, input_at; /* SOURCE: where in the plan */
     bool input_open;
-    int64_t offset;
+    int64_t offset, load_offset; /* processed up to, read up to */
     uint64_t input_bytes;
+    uint32_t n_batches; /* decoded in this epoch */
     struct record_reader_state reading;
 
     struct apply_unit *units;
@@ -125,8 +126,8 @@ static bool make_results(struct epochs *ep)
         if (ep->results[r] == NULL || ep->gathered[r] == NULL)
             return false;
         for (uint32_t i = 0; i < er->n_inputs; i++)
-            ep->results[r][i] =
-                (struct input_result){er->inputs[i].from, er->inputs[i].watermark_us};
+            ep->results[r][i] = (struct input_result){
+                .reached = er->inputs[i].from, .watermark_us = er->inputs[i].watermark_us};
     }
     for (uint32_t i = 0; i < n; i++) {
         ep->ends[i].packets_tail = &ep->ends[i].packets;
@@ -154,6 +155,7 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
     ep->apply_dead = NULL;
     ep->reader_at = ep->input_at = 0;
     ep->input_open = ep->dead_taken = false;
+    ep->n_batches = 0;
     ep->units = NULL;
     ep->n_units = ep->unit_at = ep->packet_at = ep->output_at = ep->n_outputs = 0;
     ep->phase = PHASE_SOURCE;
@@ -202,6 +204,21 @@ static void input_end(struct epochs *ep, struct reader *r)
     ep->input_at++;
 }
 
+/* The log of a partition cannot be read: its reader stands still here, and everything else goes on.
+ * A restart takes what can be read and tells what is lost. */
+static void input_failed(struct epochs *ep, struct reader *r, uint32_t partition, enum err e,
+                         const struct err_detail *why)
+{
+    const struct relation *rel = r->decoder.rel;
+    struct err_detail told = {0};
+    err_set(&told, e, "partition %u of \"%.*s\" cannot be read from offset %lld on: %s", partition,
+            STR_ARG(rel->name), (long long)ep->offset, err_text(e, why));
+    engine_note(ep->shard->engine, "error", "%s", told.text);
+    LIST_FOR (it, &r->views)
+        view_run_fail(LIST_ENTRY(it, struct view_run, reader_link), e, &told);
+    ep->results[ep->reader_at][ep->input_at].failed = true;
+}
+
 /* Reads the next range of the open input into memory; false when the input is done. */
 static bool range_load(struct epochs *ep, const struct epoch_input *in, struct reader *r)
 {
@@ -218,12 +235,14 @@ static bool range_load(struct epochs *ep, const struct epoch_input *in, struct r
         e = record_reader_load(&ep->reading, &range, &ep->arena);
         ep->input_bytes += range.len;
         /* The range may go past `to`: records from there on are left for the next epoch. */
-        ep->offset = range.next_offset < in->to ? range.next_offset : in->to;
+        ep->load_offset = range.next_offset < in->to ? range.next_offset : in->to;
     }
     log_range_release(&range);
-    if (e != ERR_OK)
+    if (e == ERR_NO_MEMORY)
         fail_epoch(ep, e, "reading the log", &why);
-    return some;
+    if (e != ERR_OK)
+        input_failed(ep, r, in->partition, e, &why);
+    return e == ERR_OK && some;
 }
 
 static void decode_refused(struct epochs *ep, struct reader *r, uint32_t partition,
@@ -283,6 +302,7 @@ static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
 
 static void decode_records(struct epochs *ep, struct reader *r, uint32_t partition, size_t n)
 {
+    ep->n_batches++;
     struct batch *b = row_decoder_batch(&r->decoder, (uint32_t)n, &ep->arena);
     if (b == NULL)
         fail_epoch(ep, ERR_NO_MEMORY, "decoding", NULL);
@@ -303,6 +323,25 @@ static void decode_records(struct epochs *ep, struct reader *r, uint32_t partiti
 
 static void post_end(struct epochs *ep);
 
+/* Fewer rows at once when each stands in many windows. */
+static uint32_t batch_rows(const struct reader *r)
+{
+    uint32_t windows = 1;
+    LIST_FOR (it, &r->views) {
+        const struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
+        windows = v->windows_per_row > windows ? v->windows_per_row : windows;
+    }
+    uint32_t rows = EPOCH_SPREAD_ROWS_MAX / windows;
+    return rows > BATCH_ROWS_MAX ? BATCH_ROWS_MAX : rows < 1 ? 1 : rows;
+}
+
+/* Whether the epoch has enough to do: what is left of its inputs waits for the next. The first
+ * batch always fits. */
+static bool epoch_full(const struct epochs *ep)
+{
+    return arena_used(&ep->arena) > EPOCH_ARENA_BYTES_TARGET && ep->n_batches > 0;
+}
+
 static void source_step(struct epochs *ep)
 {
     if (!ep->input_open) {
@@ -311,23 +350,30 @@ static void source_step(struct epochs *ep)
             return;
         }
         ep->input_open = true;
-        ep->offset = ep->plan->readers[ep->reader_at].inputs[ep->input_at].from;
+        ep->offset = ep->load_offset = ep->plan->readers[ep->reader_at].inputs[ep->input_at].from;
         ep->input_bytes = 0;
         ep->reading = (struct record_reader_state){0};
     }
     const struct epoch_input *in = &ep->plan->readers[ep->reader_at].inputs[ep->input_at];
     struct reader *r = plan_reader_at(ep, ep->reader_at);
+    if (epoch_full(ep)) {
+        input_end(ep, r);
+        return;
+    }
     size_t n = 0;
     struct err_detail why = {0};
-    enum err e = record_reader_next(&ep->reading, in->from, in->to, ep->compress, &ep->scratch,
-                                    ep->records, BATCH_ROWS_MAX, &n, &why);
+    enum err e = record_reader_next(&ep->reading, ep->offset, in->to, ep->compress, &ep->scratch,
+                                    ep->records, batch_rows(r), &n, &why);
     if (e == ERR_NO_MEMORY)
         fail_epoch(ep, e, "decompressing", &why);
-    if (e != ERR_OK)
-        decode_refused(ep, r, in->partition, &(struct kafka_record){.offset = ep->offset}, &why, e);
+    int64_t next = n > 0 ? ep->records[n - 1].offset + 1 : ep->load_offset;
     if (n > 0)
         decode_records(ep, r, in->partition, n);
-    else if (e == ERR_OK && !range_load(ep, in, r))
+    if (e != ERR_OK)
+        decode_refused(ep, r, in->partition, &(struct kafka_record){.offset = next}, &why, e);
+    if (n > 0 || e == ERR_OK)
+        ep->offset = next;
+    if (n == 0 && e == ERR_OK && !range_load(ep, in, r))
         input_end(ep, r);
 }
 
@@ -549,15 +595,31 @@ static enum err output_append(struct epochs *ep, uint32_t topic_number, uint32_t
     return output_note(ep, p);
 }
 
+/* Waiting helps against a full disk. What else goes wrong with a view's own log fails the view. */
+static enum err output_view(struct epochs *ep, struct view_run *v, const struct topic *t,
+                            uint32_t partition, struct records *r, struct err_detail *why)
+{
+    enum err e = output_append(ep, t->number, partition, r, why);
+    if (e == ERR_OK || e == ERR_NO_SPACE || e == ERR_IO)
+        return e;
+    struct err_detail told = {0};
+    err_set(&told, e, "topic \"%.*s\" partition %u takes no more: %s", STR_ARG(t->name), partition,
+            err_text(e, why));
+    engine_note(ep->shard->engine, "error", "view \"%.*s\": %s", STR_ARG(v->rel->name), told.text);
+    view_run_fail(v, e, &told);
+    records_clear(r, RECORDS_KEEP_BYTES);
+    return ERR_OK;
+}
+
 static enum err output_unit(struct epochs *ep, const struct apply_unit *u, struct err_detail *why)
 {
     struct view_run *v = u->view;
-    TRY(output_append(ep, v->rel->topic->number, u->state_partition,
-                      &v->partitions[u->state_partition].out, why));
+    TRY(output_view(ep, v, v->rel->topic, u->state_partition,
+                    &v->partitions[u->state_partition].out, why));
     if (v->late == NULL)
         return ERR_OK;
-    return output_append(ep, v->rel->view->late->number, u->state_partition,
-                         &v->late[u->state_partition], why);
+    return output_view(ep, v, v->rel->view->late, u->state_partition, &v->late[u->state_partition],
+                       why);
 }
 
 static enum err output_dead(struct epochs *ep, struct err_detail *why)

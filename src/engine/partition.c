@@ -54,6 +54,8 @@ static void topic_config(const struct topic *t, struct log_config *c)
         c->batch_bytes_max = (uint32_t)t->batch_bytes_max;
     c->retention_bytes = t->retention_bytes;
     c->retention_ms = t->retention_ms;
+    if (t->kind != TOPIC_USER) /* rows of views: those may be longer than any of their source */
+        c->batch_bytes_max = KAFKA_BATCH_BYTES_MAX;
     c->manual_watermark =
         t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE || t->kind == TOPIC_DEAD_LETTERS;
 }

@@ -64,10 +64,15 @@ static enum err compile_aggregate(struct view_run *v, struct err_detail *why)
 static enum err compile(struct view_run *v, struct err_detail *why)
 {
     v->root = v->rel->view->plan->root;
+    v->windows_per_row = 1;
     for (const struct plan_node *n = v->root; n != NULL; n = n->input) {
         if (n->kind == PLAN_AGGREGATE)
             v->aggregate = n;
-        v->windowed |= n->kind == PLAN_WINDOW;
+        if (n->kind == PLAN_WINDOW) {
+            v->windowed = true;
+            v->windows_per_row = (uint32_t)((n->window.size_us + n->window.slide_us - 1) /
+                                            n->window.slide_us);
+        }
         v->scan = n;
     }
     CHECK(v->scan->kind == PLAN_SCAN);
