@@ -2,8 +2,9 @@
 /* Views against a plain oracle, whatever the cuts, the partitions, the shards and the crashes.
  *
  * A world is a table's rows, fixed per partition. A run produces them in batches cut and
- * interleaved at random, makes views before, in the middle or after, and dies at random file calls. In the end
- * every view, late table, dead letter and changelog must be what the rows alone say. */
+ * interleaved at random, makes views before, in the middle or after, and dies at random file
+ * calls. In the end every view, late table, dead letter and changelog must be what the rows
+ * alone say. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
