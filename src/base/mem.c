@@ -67,6 +67,11 @@ void mem_free(void *p)
     free(p);
 }
 
+void mem_trim(void)
+{
+    (void)malloc_trim(0);
+}
+
 uint64_t mem_used(void)
 {
     return atomic_load_explicit(&used_bytes, memory_order_relaxed);

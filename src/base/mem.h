@@ -21,6 +21,9 @@ void mem_free(void *p);
 
 /* Bytes now allocated through this interface (approximate by malloc_usable_size). Any thread. */
 uint64_t mem_used(void);
+/* Gives memory that is freed but kept by the allocator back to the system. Milliseconds per 100 MB,
+ * in which other threads may wait for the allocator: for when nothing is to be done. Any thread. */
+void mem_trim(void);
 
 /* Tests only: the n-th allocation from now on this thread fails (1 = the next one; 0 = never), and
  * with `forever` every one after it as well. */

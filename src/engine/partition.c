@@ -17,6 +17,8 @@ struct flush_worker {
     _Atomic bool stop;
     uint32_t in_flight; /* jobs pushed and not taken back: the shard's */
     struct shard_timer retention;
+    uint64_t appended_seen; /* by the partitions here, when retention ran last */
+    bool trimmed;           /* nothing was appended since memory was given back */
     struct shard *shard;
 };
 
@@ -519,14 +521,29 @@ void part_drop(struct part *p)
     part_free_if_unused(p);
 }
 
+/* A burst of big requests leaves memory with the allocator: once, when a period brought nothing
+ * new, it goes back to the system. */
+static void trim_when_quiet(struct flush_worker *f, uint64_t appended)
+{
+    bool quiet = appended == f->appended_seen;
+    if (quiet && !f->trimmed)
+        mem_trim();
+    f->trimmed = quiet;
+    f->appended_seen = appended;
+}
+
 static void retention_fire(struct shard_timer *t)
 {
     struct flush_worker *f = CONTAINER_OF(t, struct flush_worker, retention);
     struct shard *s = f->shard;
+    uint64_t appended = 0;
     struct part *p;
-    for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;)
+    for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
         if (log_retain(p->log, s->wall_us / 1000, p->keep_from) > 0)
             part_publish(p);
+        appended += stat_getu(&p->stats->appended_bytes);
+    }
+    trim_when_quiet(f, appended);
     if (shard_timer_set(s, t, s->mono_ns + (int64_t)RETENTION_PERIOD_MS * 1000000) != ERR_OK)
         engine_note(s->engine, "error", "out of memory: retention on shard %u stops", s->index);
 }
