@@ -2,7 +2,7 @@
  *
  * usage: bench_server [PART...]      parts: disk produce rows latency start peer; default: all
  *
- * Starts build/release/tidemill (or what TIDEMILL names) on ephemeral loopback ports over fresh
+ * Starts build/tidemill (or what TIDEMILL names) on ephemeral loopback ports over fresh
  * data directories below TMPDIR, and prints medians of RUNS runs with the least and the greatest,
  * beside the floors that the project sets itself. No figure makes it fail; a wrong result does:
  * every message must be acknowledged and read back, every row counted by the view. */
@@ -114,7 +114,7 @@ static char peer_folder[PATH_BYTES];
 static const char *program(void)
 {
     const char *p = getenv("TIDEMILL");
-    return p != NULL ? p : "build/release/tidemill";
+    return p != NULL ? p : "build/tidemill";
 }
 
 static void folder_make(char *out, const char *name)
@@ -191,9 +191,8 @@ static double server_cpu_s(void)
         fail("the server has died");
     fclose(f);
     const char *after = strrchr(text, ')');
-    if (after == NULL ||
-        sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-               &system) != 2)
+    if (after == NULL || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+                                &user, &system) != 2)
         fail("cannot read %s", path);
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
@@ -550,8 +549,8 @@ static void latency_see(struct latency *l, const char *json, double now)
         fail("the view has a row that was never sent: %s", json);
     while (l->visible[k] < seq) {
         l->visible[k] += KEYS;
-        l->took[l->n_took++] = now - atomic_load_explicit(&l->sent[l->visible[k]],
-                                                          memory_order_relaxed);
+        l->took[l->n_took++] =
+            now - atomic_load_explicit(&l->sent[l->visible[k]], memory_order_relaxed);
     }
 }
 
