@@ -3,9 +3,11 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/mem.h"
+#include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/records.h"
 #include "engine/source.h"
+#include "engine/view_run.h"
 
 enum { DDL_QUEUE_MAX = 1024, CHANGE_BYTES_MAX = 4 << 20, REPLAY_ARENA_BYTES_MAX = 256 << 20 };
 
@@ -13,13 +15,24 @@ enum { DDL_QUEUE_MAX = 1024, CHANGE_BYTES_MAX = 4 << 20, REPLAY_ARENA_BYTES_MAX 
 #define KEY_CHANGE STR("change")
 #define KEY_FLOOR  STR("floor")
 
+struct prepare_call {
+    struct shard_call call;
+    struct ddl *ddl;
+    enum err err;
+    struct err_detail why;
+};
+
 struct ddl {
     struct shard *shard;
     struct ddl_request *queue[DDL_QUEUE_MAX];
     uint32_t head, n;
     const struct catalog *next; /* made, waiting to be durable and handed out */
     int64_t end;                /* of its record */
+    bool logged;                /* the record is written */
     bool working;
+    struct prepare_call prepare[SHARDS_MAX];
+    uint32_t prepare_acks;
+    enum err prepare_err; /* why the change is being taken back */
 };
 
 static struct ddl *ddl_of(struct shard *s)
@@ -28,6 +41,7 @@ static struct ddl *ddl_of(struct shard *s)
 }
 
 static void work(struct ddl *d);
+static void finish(struct ddl *d, enum err e);
 
 static void finish(struct ddl *d, enum err e)
 {
@@ -48,10 +62,11 @@ static void handed_out(void *arg)
 static void change_durable(struct part *p, void *arg)
 {
     struct ddl *d = arg;
-    if (d->next == NULL || log_durable_offset(p->log) < d->end)
+    if (d->next == NULL || !d->logged || log_durable_offset(p->log) < d->end)
         return;
     const struct catalog *next = d->next;
     d->next = NULL;
+    d->logged = false;
     coordinator_set_catalog(d->shard->coordinator, next, handed_out, d);
 }
 
@@ -130,13 +145,86 @@ static enum err log_change(struct ddl *d, const struct catalog_change *change,
     if (e == ERR_OK)
         e = record_append(d->shard, p, KEY_CHANGE, buf_str(&json), &d->end, why);
     buf_deinit(&json);
+    d->logged = e == ERR_OK;
     return e;
+}
+
+/* ---- before the record: what may fail on the shards ---- */
+
+static void prepare_run(struct shard *s, struct shard_call *c)
+{
+    struct prepare_call *pc = CONTAINER_OF(c, struct prepare_call, call);
+    pc->err = epochs_prepare(s->epochs, pc->ddl->next, &pc->why);
+    shard_call_reply(s, c);
+}
+
+static void undo_run(struct shard *s, struct shard_call *c)
+{
+    epochs_unprepare(s->epochs);
+    shard_call_reply(s, c);
+}
+
+static void prepare_send(struct ddl *d, void (*run)(struct shard *s, struct shard_call *c),
+                         void (*done)(struct shard *s, struct shard_call *c))
+{
+    d->prepare_acks = d->shard->engine->n_shards;
+    for (uint32_t i = 0; i < d->shard->engine->n_shards; i++) {
+        struct prepare_call *pc = &d->prepare[i];
+        *pc = (struct prepare_call){.call = {.run = run, .done = done}, .ddl = d};
+        shard_call(d->shard, i, &pc->call);
+    }
+}
+
+static void undo_done(struct shard *s, struct shard_call *c)
+{
+    struct ddl *d = ddl_of(s);
+    (void)c;
+    if (--d->prepare_acks > 0)
+        return;
+    catalog_unref(d->next);
+    d->next = NULL;
+    finish(d, d->prepare_err);
+}
+
+static void prepare_done(struct shard *s, struct shard_call *c)
+{
+    struct ddl *d = ddl_of(s);
+    struct ddl_request *r = d->queue[d->head];
+    (void)c;
+    if (--d->prepare_acks > 0)
+        return;
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < s->engine->n_shards && e == ERR_OK; i++)
+        if ((e = d->prepare[i].err) != ERR_OK)
+            r->why = d->prepare[i].why;
+    if (e == ERR_OK)
+        e = log_change(d, &r->change, &r->why);
+    if (e == ERR_OK)
+        return;
+    d->prepare_err = e;
+    prepare_send(d, undo_run, undo_done);
+}
+
+/* A view is compiled once for the error it may have. */
+static enum err try_view(struct shard *s, const struct catalog *next,
+                         const struct catalog_change *change, struct err_detail *why)
+{
+    const struct relation *rel =
+        change->verb == CHANGE_CREATE_VIEW ? catalog_relation(next, change->name) : NULL;
+    if (rel == NULL)
+        return ERR_OK;
+    struct view_run *v;
+    TRY(view_run_new(s, rel, &v, why));
+    view_run_free(v);
+    return ERR_OK;
 }
 
 /* Starts the request at the head; an error ends it at once. */
 static enum err start(struct ddl *d, struct ddl_request *r)
 {
     struct shard *s = d->shard;
+    if (s->phase != SHARD_RUNNING)
+        return ERR_SHUTDOWN;
     bool exists =
         catalog_relation(s->catalog, r->change.name) != NULL ||
         (r->change.verb == CHANGE_DROP_TOPIC && catalog_topic(s->catalog, r->change.name) != NULL);
@@ -150,12 +238,16 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     TRY(catalog_apply(s->catalog, &r->change, &next, &r->why));
     enum err e = r->validate_only ? ERR_OK : stats_for(s->engine, next);
     if (e == ERR_OK && !r->validate_only)
+        e = try_view(s, next, &r->change, &r->why);
+    if (e == ERR_OK && !r->validate_only && !is_create(r->change.verb))
         e = log_change(d, &r->change, &r->why);
     if (e != ERR_OK || r->validate_only) {
         catalog_unref(next);
         return e;
     }
     d->next = next;
+    if (is_create(r->change.verb))
+        prepare_send(d, prepare_run, prepare_done);
     return ERR_OK;
 }
 

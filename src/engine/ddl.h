@@ -1,7 +1,10 @@
 /* Changing the catalog: on shard 0, one change at a time. Private to engine/.
  *
- *   request -> check by catalog_apply -> record in sys.catalog, durable -> all shards at an epoch's
- * boundary -> done */
+ *   request -> check by catalog_apply -> every shard makes the new partitions' folders
+ *           -> record in sys.catalog, durable -> all shards at an epoch's boundary -> done
+ *
+ * What can fail (a full disk, a view that cannot be compiled) fails before the record: from then on
+ * the change stands. */
 #ifndef TIDEMILL_ENGINE_DDL_H
 #define TIDEMILL_ENGINE_DDL_H
 

@@ -776,6 +776,17 @@ static enum err view_new(struct epochs *ep, const struct relation *rel, uint32_t
     return ERR_OK;
 }
 
+static void drop_parts(struct epochs *ep, const struct catalog *c)
+{
+    struct part *p;
+    for (size_t at = 0; (p = map_next(&ep->shard->parts, &at)) != NULL;) {
+        if (topic_by_number(c, p->topic_number) != NULL)
+            continue;
+        part_drop(p);
+        at = 0;
+    }
+}
+
 static void drop_gone(struct epochs *ep, const struct catalog *c)
 {
     struct view_run *v;
@@ -797,13 +808,7 @@ static void drop_gone(struct epochs *ep, const struct catalog *c)
         reader_free(r);
         at = 0;
     }
-    struct part *p;
-    for (size_t at = 0; (p = map_next(&ep->shard->parts, &at)) != NULL;) {
-        if (topic_by_number(c, p->topic_number) != NULL)
-            continue;
-        part_drop(p);
-        at = 0;
-    }
+    drop_parts(ep, c);
 }
 
 static enum err open_new_parts(struct epochs *ep, const struct catalog *c, struct err_detail *why)
@@ -843,6 +848,16 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
     ep->shard->catalog = catalog_ref(c);
     catalog_unref(old);
     return ERR_OK;
+}
+
+enum err epochs_prepare(struct epochs *ep, const struct catalog *c, struct err_detail *why)
+{
+    return open_new_parts(ep, c, why);
+}
+
+void epochs_unprepare(struct epochs *ep)
+{
+    drop_parts(ep, ep->shard->catalog);
 }
 
 void epochs_set_catalog(struct epochs *ep, const struct catalog *c)
