@@ -50,6 +50,7 @@ struct epochs {
     struct input_result **gathered; /* of all */
 
     uint32_t reader_at, input_at; /* SOURCE: where in the plan */
+    uint32_t readers_left, inputs_left;
     bool input_open;
     int64_t offset, load_offset; /* processed up to, read up to */
     uint64_t input_bytes;
@@ -64,6 +65,7 @@ struct epochs {
     struct records dead; /* shard 0: waiting for sys.dead_letters */
     bool dead_taken;     /* this epoch's are in `dead` */
     int64_t retry_ns;
+    bool waiting; /* for room on the disk: counted in the engine */
     struct shard_timer retry;
     struct epoch_done done;
 };
@@ -137,6 +139,22 @@ static bool make_results(struct epochs *ep)
     return true;
 }
 
+/* Every epoch begins with another reader and another of its inputs: the last ones may have to wait
+ * when the epoch is full, and it shall not always be the same. */
+static void reader_enter(struct epochs *ep, uint32_t at)
+{
+    uint32_t n = ep->plan->readers[at].n_inputs;
+    ep->reader_at = at;
+    ep->inputs_left = n;
+    ep->input_at = (uint32_t)(ep->plan->epoch % n);
+}
+
+static void input_advance(struct epochs *ep)
+{
+    ep->inputs_left--;
+    ep->input_at = (ep->input_at + 1) % ep->plan->readers[ep->reader_at].n_inputs;
+}
+
 void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
 {
     CHECK(ep->phase == PHASE_IDLE);
@@ -153,7 +171,8 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
                                    .ends = ep->ends,
                                    .dead_tail = &ep->ends[0].dead_letters};
     ep->apply_dead = NULL;
-    ep->reader_at = ep->input_at = 0;
+    ep->readers_left = plan->n_readers;
+    reader_enter(ep, (uint32_t)(plan->epoch % plan->n_readers));
     ep->input_open = ep->dead_taken = false;
     ep->n_batches = 0;
     ep->units = NULL;
@@ -168,13 +187,14 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
 static bool input_next(struct epochs *ep)
 {
     const struct epoch_plan *plan = ep->plan;
-    for (; ep->reader_at < plan->n_readers; ep->reader_at++, ep->input_at = 0) {
+    for (; ep->readers_left > 0;
+         ep->readers_left--, reader_enter(ep, (ep->reader_at + 1) % plan->n_readers)) {
         const struct epoch_reader *er = &plan->readers[ep->reader_at];
         if (er->merge_into != 0)
             continue;
         struct reader *r = plan_reader_at(ep, ep->reader_at);
         CHECK(r != NULL && r->n_parts == er->n_inputs);
-        for (; ep->input_at < er->n_inputs; ep->input_at++) {
+        for (; ep->inputs_left > 0; input_advance(ep)) {
             const struct epoch_input *in = &er->inputs[ep->input_at];
             if (!input_local(ep, r, in->partition))
                 continue;
@@ -201,7 +221,7 @@ static void input_end(struct epochs *ep, struct reader *r)
         atomic_store(&p->stats->idle, false);
     }
     ep->input_open = false;
-    ep->input_at++;
+    input_advance(ep);
 }
 
 /* The log of a partition cannot be read: its reader stands still here, and everything else goes on.
@@ -339,7 +359,9 @@ static uint32_t batch_rows(const struct reader *r)
  * batch always fits. */
 static bool epoch_full(const struct epochs *ep)
 {
-    return arena_used(&ep->arena) > EPOCH_ARENA_BYTES_TARGET && ep->n_batches > 0;
+    bool full =
+        arena_used(&ep->arena) > EPOCH_ARENA_BYTES_TARGET || scratch_full(&ep->scratch);
+    return full && ep->n_batches > 0;
 }
 
 static void source_step(struct epochs *ep)
@@ -366,6 +388,10 @@ static void source_step(struct epochs *ep)
                                     ep->records, batch_rows(r), &n, &why);
     if (e == ERR_NO_MEMORY)
         fail_epoch(ep, e, "decompressing", &why);
+    if (e == ERR_BUSY) {
+        input_end(ep, r);
+        return;
+    }
     int64_t next = n > 0 ? ep->records[n - 1].offset + 1 : ep->load_offset;
     if (n > 0)
         decode_records(ep, r, in->partition, n);
@@ -643,7 +669,8 @@ int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *li
     struct part *p = part_find(ep->shard, NUMBER_DEAD_LETTERS, 0);
     enum err e = records_flush(p, &ep->dead, &why);
     if (e != ERR_OK)
-        engine_note(ep->shard->engine, "error", "dead letters wait: %s", err_text(e, &why));
+        engine_note(ep->shard->engine, "error", "dead letters wait (%s): %s", err_info(e)->text,
+                    err_text(e, &why));
     return log_end_offset(p->log);
 }
 
@@ -666,6 +693,13 @@ static void retry_fire(struct shard_timer *t)
     CONTAINER_OF(t, struct epochs, retry)->shard->busy = true;
 }
 
+static void outputs_wait(struct epochs *ep, bool waiting)
+{
+    if (ep->waiting != waiting)
+        atomic_fetch_add(&ep->shard->engine->outputs_waiting, waiting ? 1 : UINT32_MAX);
+    ep->waiting = waiting;
+}
+
 static void output_step(struct epochs *ep)
 {
     if (ep->shard->mono_ns < ep->retry_ns)
@@ -677,13 +711,15 @@ static void output_step(struct epochs *ep)
             break;
     if (e == ERR_OK)
         e = output_dead(ep, &why);
+    outputs_wait(ep, e != ERR_OK);
     if (e == ERR_OK) {
         finish(ep);
         return;
     }
     if (e != ERR_NO_SPACE && e != ERR_IO)
         fail_epoch(ep, e, "writing outputs", &why);
-    engine_note(ep->shard->engine, "error", "outputs wait: %s", err_text(e, &why));
+    engine_note(ep->shard->engine, "error", "outputs wait (%s): %s", err_info(e)->text,
+                err_text(e, &why));
     ep->retry_ns = ep->shard->mono_ns + (int64_t)OUTPUT_RETRY_MS * 1000000;
     if (shard_timer_set(ep->shard, &ep->retry, ep->retry_ns) != ERR_OK)
         fail_epoch(ep, ERR_NO_MEMORY, "waiting for disk space", NULL);

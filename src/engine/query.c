@@ -245,8 +245,12 @@ static bool range_step(struct query *q, struct part_read *p)
     int64_t to = q->live ? INT64_MAX : p->end;
     enum err e = record_reader_next(&q->reading, p->offset, to, q->compress, &q->scratch,
                                     q->records, FOLLOW_ROWS_MAX, &n, &q->why);
+    if (e == ERR_BUSY) { /* decompressed enough: the rest of the range is read again */
+        q->range_open = false;
+        return false;
+    }
     if (e == ERR_OK && n == 0) {
-        p->offset = q->read_to;
+        p->offset = q->read_to < to ? q->read_to : to; /* the range may go past the snapshot */
         q->range_open = false;
         return false;
     }

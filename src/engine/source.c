@@ -142,6 +142,12 @@ void scratch_reset(struct scratch_pool *p, size_t keep_bytes)
         if (p->bufs[i]->cap > keep_bytes)
             buf_deinit(p->bufs[i]);
     p->used = 0;
+    p->bytes = 0;
+}
+
+bool scratch_full(const struct scratch_pool *p)
+{
+    return p->used == SCRATCHES_MAX || p->bytes > SCRATCH_BYTES_TARGET;
 }
 
 void scratch_deinit(struct scratch_pool *p)
@@ -162,7 +168,17 @@ static struct buf *scratch_take(struct scratch_pool *p)
         buf_init(b, KAFKA_BATCH_DECODED_BYTES_MAX);
         p->bufs[p->n++] = b;
     }
+    if (p->used > 0)
+        p->bytes += p->bufs[p->used - 1]->len;
     return p->bufs[p->used++];
+}
+
+/* The last one taken holds nothing that anybody borrows. */
+static void scratch_return(struct scratch_pool *p)
+{
+    buf_clear(p->bufs[--p->used]);
+    if (p->used > 0)
+        p->bytes -= p->bufs[p->used - 1]->len;
 }
 
 enum err record_reader_load(struct record_reader_state *r, const struct log_range *range,
@@ -189,16 +205,21 @@ static enum err next_batch(struct record_reader_state *r, struct compress *c,
             r->run.len = 0; /* nothing behind it can be found */
             return e;
         }
+        if (header.codec != COMPRESS_NONE && !header.control && pool != NULL && scratch_full(pool))
+            return ERR_BUSY;
         struct str bytes = {r->run.ptr, header.bytes};
         r->run = (struct str){r->run.ptr + header.bytes, r->run.len - header.bytes};
         if (header.control)
             continue;
-        struct buf *scratch = header.codec == COMPRESS_NONE ? NULL : scratch_take(pool);
-        if (header.codec != COMPRESS_NONE && scratch == NULL)
+        bool packed = header.codec != COMPRESS_NONE;
+        struct buf *scratch = packed && pool != NULL ? scratch_take(pool) : NULL;
+        if (packed && pool != NULL && scratch == NULL)
             return ERR_NO_MEMORY;
-        TRY(kafka_records_open(&r->it, bytes, c, scratch, why));
-        r->in_batch = *opened = true;
-        return ERR_OK;
+        e = kafka_records_open(&r->it, bytes, c, scratch, why);
+        if (e != ERR_OK && scratch != NULL)
+            scratch_return(pool);
+        r->in_batch = *opened = e == ERR_OK;
+        return e;
     }
     return ERR_OK;
 }
@@ -207,18 +228,26 @@ enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t
                             struct compress *c, struct scratch_pool *pool, struct kafka_record *out,
                             size_t max, size_t *n, struct err_detail *why)
 {
+    enum { AT_ONCE = 256 };
+    size_t bytes = 0;
     *n = 0;
-    while (*n < max) {
+    while (*n < max && bytes < RECORDS_BYTES_TARGET) {
         if (!r->in_batch) {
             bool opened;
-            TRY(next_batch(r, c, pool, &opened, why));
-            if (!opened)
-                return ERR_OK;
+            enum err e = next_batch(r, c, pool, &opened, why);
+            if (e == ERR_BUSY && *n > 0)
+                return ERR_OK; /* said again when asked for more */
+            if (e != ERR_OK || !opened)
+                return e;
         }
-        size_t got = kafka_records_read(&r->it, out + *n, max - *n), kept = 0;
-        for (size_t i = 0; i < got; i++)
-            if (out[*n + i].offset >= from && out[*n + i].offset < to)
-                out[*n + kept++] = out[*n + i];
+        size_t room = max - *n < AT_ONCE ? max - *n : AT_ONCE;
+        size_t got = kafka_records_read(&r->it, out + *n, room), kept = 0;
+        for (size_t i = 0; i < got; i++) {
+            if (out[*n + i].offset < from || out[*n + i].offset >= to)
+                continue;
+            out[*n + kept] = out[*n + i];
+            bytes += out[*n + kept++].value.len;
+        }
         *n += kept;
         if (got > 0)
             continue;

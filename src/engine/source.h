@@ -7,7 +7,12 @@
 #include "wire/json_rows.h"
 #include "wire/kafka_batch.h"
 
-enum { READ_BYTES_MAX = 512 << 10, SCRATCHES_MAX = 4096 };
+enum {
+    READ_BYTES_MAX = 512 << 10,
+    RECORDS_BYTES_TARGET = 8 << 20, /* of values in one batch of rows, which is smaller then */
+    SCRATCHES_MAX = 4096,
+    SCRATCH_BYTES_TARGET = 64 << 20, /* a pool with this much is full */
+};
 
 /* Turns records of one relation into rows. One thread at a time. */
 struct row_decoder {
@@ -27,7 +32,10 @@ enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint3
 struct scratch_pool {
     struct buf *bufs[SCRATCHES_MAX];
     uint32_t n, used;
+    uint64_t bytes; /* in those that are used, the last one left out */
 };
+/* Whether no batch can be decompressed before the next reset. */
+bool scratch_full(const struct scratch_pool *p);
 /* Forgets what is used; frees buffers over `keep_bytes`. */
 void scratch_reset(struct scratch_pool *p, size_t keep_bytes);
 void scratch_deinit(struct scratch_pool *p);
@@ -43,7 +51,8 @@ struct record_reader_state {
 enum err record_reader_load(struct record_reader_state *r, const struct log_range *range,
                             struct arena *a) MUST_CHECK;
 /* Up to `max` records with from <= offset < to; 0 at the end of the run. ERR_BAD_RECORD_BATCH for a
- * damaged batch, which is skipped. */
+ * damaged batch, which is skipped. ERR_BUSY when the pool is full: the rest of the run is read from
+ * the last record's offset on, after a reset. */
 enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to,
                             struct compress *c, struct scratch_pool *pool, struct kafka_record *out,
                             size_t max, size_t *n, struct err_detail *why) MUST_CHECK;

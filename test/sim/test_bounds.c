@@ -1,0 +1,176 @@
+/* Where one thing meets the end of another: the snapshot of a followed table and what is written
+ * meanwhile, an epoch and more batches than it can hold, a group and windows that it does not
+ * belong to. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "support/script.h"
+#include "wire/compress.h"
+#include "wire/kafka_batch.h"
+
+enum { TEXT_MAX = 64 << 20, WAIT_MS = 20000, RECORD_S = 1767225600 };
+
+static void run_script(void (*run)(struct script *s, void *arg), uint32_t n_shards)
+{
+    const struct sim_options sim = {.seed = 7,
+                                    .wall_us = 1767225600000000,
+                                    .sync_delay_us_max = 500,
+                                    .run_ns_max = (int64_t)600 * 1000000000};
+    const struct engine_options options = {.data_dir = "/data", .n_shards = n_shards};
+    const struct script_part part = {run, NULL, 0};
+    struct err_detail why = {0};
+    struct host *h = host_sim_open(&sim);
+    assert_non_null(h);
+    enum err e = scripts_run(h, &options, &part, 1, &why);
+    if (e != ERR_OK)
+        FAIL("%s", err_text(e, &why));
+    host_close(h);
+}
+
+static void sql(struct script *s, const char *text)
+{
+    if (script_sql(s, text, NULL) != ERR_OK)
+        FAIL("%s: %s", text, script_error(s));
+}
+
+static void until(struct script *s, const char *query, const char *expected)
+{
+    struct buf rows;
+    buf_init(&rows, TEXT_MAX);
+    if (script_until(s, query, expected, WAIT_MS, &rows) != ERR_OK)
+        FAIL("%s gives\n%.*s(%s) instead of\n%s", query, (int)rows.len, rows.ptr, script_error(s),
+             expected);
+    buf_deinit(&rows);
+}
+
+/* ---- a followed table ---- */
+
+enum { FIRST_ROWS = 2300, LATER_ROWS = 100, ROWS_AT_ONCE = 100, PAD_BYTES = 400 };
+
+static void produce_numbers(struct script *s, uint32_t from, uint32_t n)
+{
+    static char text[ROWS_AT_ONCE][PAD_BYTES + 64];
+    const char *values[ROWS_AT_ONCE];
+    for (uint32_t done = 0; done < n; done += ROWS_AT_ONCE) {
+        for (uint32_t i = 0; i < ROWS_AT_ONCE; i++) {
+            snprintf(text[i], sizeof(text[i]), "{\"n\": %u, \"pad\": \"%0*d\"}", from + done + i,
+                     PAD_BYTES, 0);
+            values[i] = text[i];
+        }
+        REQUIRE(script_produce(s, "t", 0, values, ROWS_AT_ONCE) == ERR_OK);
+    }
+}
+
+static void follow(struct script *s, void *arg)
+{
+    (void)arg;
+    struct buf lines, expected;
+    buf_init(&lines, TEXT_MAX);
+    buf_init(&expected, TEXT_MAX);
+    sql(s, "CREATE TABLE t (n int8, pad text)");
+    produce_numbers(s, 0, FIRST_ROWS);
+    REQUIRE(script_query_open(s, 0, "SELECT n FROM t", true) == ERR_OK);
+    bool more = true;
+    REQUIRE(script_query_pull(s, 0, WAIT_MS, &lines, &more) == ERR_OK && more);
+    /* The snapshot ends where the table ended when its first rows were read. */
+    produce_numbers(s, FIRST_ROWS, LATER_ROWS);
+    for (bool live = false; !live; live = !more)
+        REQUIRE(script_query_pull(s, 0, WAIT_MS, &lines, &more) == ERR_OK);
+    for (uint32_t i = 0; i < FIRST_ROWS; i++)
+        buf_printf(&expected, "+%u\n", i);
+    if (!str_eq(buf_str(&lines), buf_str(&expected)))
+        FAIL("the snapshot is not what was there: it ends with %.*s", 24,
+             lines.ptr + (lines.len > 24 ? lines.len - 24 : 0));
+    buf_clear(&lines);
+    REQUIRE(script_query_pull(s, 0, WAIT_MS, &lines, &more) == ERR_OK);
+    uint32_t first = (uint32_t)strtoul(lines.ptr + strspn(lines.ptr, "+"), NULL, 10);
+    if (first != FIRST_ROWS)
+        FAIL("behind the snapshot of %u rows comes row %u", FIRST_ROWS, first);
+    script_query_close(s, 0);
+    buf_deinit(&lines);
+    buf_deinit(&expected);
+}
+
+static void a_followed_table_has_no_gap_behind_its_snapshot(void **state)
+{
+    (void)state;
+    run_script(follow, 2);
+}
+
+/* ---- batches of one record ---- */
+
+enum { SMALL_BATCHES = 6000 };
+
+static void small_batches(struct script *s, void *arg)
+{
+    (void)arg;
+    struct buf run, scratch;
+    struct compress *c = compress_new();
+    buf_init(&run, TEXT_MAX);
+    buf_init(&scratch, TEXT_MAX);
+    REQUIRE(c != NULL);
+    sql(s, "CREATE TABLE t (n int8)");
+    for (uint32_t i = 0; i < SMALL_BATCHES; i++) {
+        struct kafka_batch_writer w;
+        char text[32];
+        snprintf(text, sizeof(text), "{\"n\": %u}", i);
+        kafka_batch_begin(&w, &run, (int64_t)RECORD_S * 1000);
+        kafka_batch_add(&w, (struct str){0}, str_of(text), (int64_t)RECORD_S * 1000, NULL, 0);
+        REQUIRE(kafka_batch_finish(&w, COMPRESS_LZ4, c, &scratch, NULL) == ERR_OK);
+    }
+    REQUIRE(script_append(s, "t", 0, run.ptr, run.len, SMALL_BATCHES) == ERR_OK);
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sum(n) AS s FROM t");
+    until(s, "SELECT n, s FROM v", "6000|17997000\n");
+    compress_free(c);
+    buf_deinit(&run);
+    buf_deinit(&scratch);
+}
+
+static void more_compressed_batches_than_an_epoch_holds(void **state)
+{
+    (void)state;
+    run_script(small_batches, 1);
+}
+
+/* ---- groups over windows ---- */
+
+static void groups_over_windows(struct script *s, void *arg)
+{
+    (void)arg;
+    static const char *const rows[] = {
+        "{\"k\": \"a\", \"ts\": \"2026-01-01T00:00:01Z\"}",
+        "{\"k\": \"a\", \"ts\": \"2026-01-01T00:00:11Z\"}",
+        "{\"k\": \"a\", \"ts\": \"2026-01-01T00:00:21Z\"}",
+        "{\"k\": \"a\", \"ts\": \"2026-01-01T00:00:31Z\"}",
+    };
+    sql(s, "CREATE TABLE t (k text, ts timestamptz NOT NULL) WITH (event_time = 'ts')");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, count(*) AS n, max(window_start) AS w FROM "
+           "tumble(t, ts, INTERVAL '10 s') GROUP BY k");
+    for (uint32_t i = 0; i < ARRAY_LEN(rows); i++) {
+        REQUIRE(script_produce(s, "t", 0, &rows[i], 1) == ERR_OK);
+        REQUIRE(script_sleep(s, 50) == ERR_OK);
+    }
+    until(s, "SELECT k, n, extract(second FROM w)::int8 FROM v", "a|4|30\n");
+}
+
+static void a_group_of_many_windows_outlives_each(void **state)
+{
+    (void)state;
+    run_script(groups_over_windows, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
+        cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),
+        cmocka_unit_test(a_group_of_many_windows_outlives_each),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
