@@ -63,12 +63,14 @@ static enum err compile_aggregate(struct view_run *v, struct err_detail *why)
 
 static enum err compile(struct view_run *v, struct err_detail *why)
 {
+    const struct plan_node *window = NULL;
     v->root = v->rel->view->plan->root;
     v->windows_per_row = 1;
     for (const struct plan_node *n = v->root; n != NULL; n = n->input) {
         if (n->kind == PLAN_AGGREGATE)
             v->aggregate = n;
         if (n->kind == PLAN_WINDOW) {
+            window = n;
             v->windowed = true;
             v->windows_per_row = (uint32_t)((n->window.size_us + n->window.slide_us - 1) /
                                             n->window.slide_us);
@@ -76,6 +78,8 @@ static enum err compile(struct view_run *v, struct err_detail *why)
         v->scan = n;
     }
     CHECK(v->scan->kind == PLAN_SCAN);
+    v->closes =
+        window != NULL && v->aggregate != NULL && plan_groups_by_window(v->aggregate, window);
     if (v->aggregate != NULL)
         return compile_aggregate(v, why);
     return chain_compile(v->root, v->scan, &v->arena, &v->source_chain, why);

@@ -53,6 +53,7 @@ struct view_run {
     struct chain *source_chain; /* up to keys and arguments, or to the root */
     struct chain *result_chain; /* from the aggregate's output to the root */
     bool windowed, emit_final;
+    bool closes; /* groups are over with their window; else one has rows of many windows */
     uint32_t windows_per_row; /* 1 without a window */
     uint32_t n_keys, n_aggs;
     enum type *agg_output_types; /* keys, then results */

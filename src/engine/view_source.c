@@ -199,7 +199,7 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
     struct packet all = {.view = v->number,
                          .source_partition = in->partition,
                          .batch = r.batch,
-                         .window_end = r.window_end};
+                         .window_end = v->closes ? r.window_end : NULL};
     if (v->aggregate == NULL)
         return send_whole(v, w, &all, in->partition);
     struct str *keys = arena_alloc(w->arena, r.batch->n_rows * sizeof(*keys));

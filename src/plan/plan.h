@@ -132,6 +132,9 @@ enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_
 /* The plan as indented lines for EXPLAIN and the dashboard's graph (one line a node, names and
  * expressions as SQL). */
 enum err plan_print(const struct plan_node *root, struct buf *out) MUST_CHECK;
+/* Whether a key of an aggregate over windows is the window's start or end, seen through what lies
+ * between the two: then a group is over when its window is. Pure. */
+bool plan_groups_by_window(const struct plan_node *agg, const struct plan_node *window);
 /* An expression as SQL text. */
 void expr_print(const struct expr *e, const struct plan_node *input, struct buf *out);
 

@@ -93,9 +93,7 @@ static bool find_keys(struct binder *b, const struct plan_node *project,
     return true;
 }
 
-/* Whether a key is the window's start or end, seen through what lies between aggregate and
- * window. */
-static bool key_is_window(const struct plan_node *agg, const struct plan_node *window)
+bool plan_groups_by_window(const struct plan_node *agg, const struct plan_node *window)
 {
     for (uint32_t k = 0; k < agg->n_exprs; k++) {
         const struct expr *e = agg->exprs[k];
@@ -116,7 +114,7 @@ static bool check_final(struct binder *b, const struct plan_node *agg,
 {
     if (!b->plan->view.emit_final || agg == NULL)
         return true;
-    if (window != NULL && key_is_window(agg, window))
+    if (window != NULL && plan_groups_by_window(agg, window))
         return true;
     bind_fail(b, b->from_position, ERR_INVALID_ARGUMENT,
               "emit = 'final' needs window_start or window_end in GROUP BY");
