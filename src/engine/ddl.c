@@ -225,6 +225,10 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     struct shard *s = d->shard;
     if (s->phase != SHARD_RUNNING)
         return ERR_SHUTDOWN;
+    if (atomic_load(&s->engine->outputs_waiting) > 0 && !r->validate_only)
+        return err_set(&r->why, ERR_NO_SPACE,
+                       "views wait for room on the disk: nothing is created or dropped before "
+                       "there is some");
     bool exists =
         catalog_relation(s->catalog, r->change.name) != NULL ||
         (r->change.verb == CHANGE_DROP_TOPIC && catalog_topic(s->catalog, r->change.name) != NULL);

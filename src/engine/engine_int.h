@@ -61,6 +61,7 @@ struct engine {
     struct ring *rings; /* [from * n_shards + to] */
     _Atomic uint32_t shards_arrived;
     _Atomic bool ready;
+    _Atomic uint32_t outputs_waiting; /* shards whose outputs wait for room on the disk */
     int64_t started_ns, started_wall_us;
     _Atomic uint64_t epoch; /* last epoch processed */
     _Atomic uint64_t epochs_committed, flushes, flush_ns;

@@ -170,6 +170,8 @@ static void views_rows(struct shard *s, struct rows *r)
         put_i8(r, stat_get(&st->groups));
         put_i8(r, stat_get(&st->state_bytes));
         put_text(r, str_of(view_status_name(st)));
+        bool failed = atomic_load(&((struct relation_stats *)(uintptr_t)st)->has_error);
+        put_text(r, failed ? str_of(st->error) : (struct str){0});
     }
 }
 

@@ -59,6 +59,8 @@ enum err host_sim_flip(struct host *h, const char *path, uint64_t at, uint8_t ma
 /* Running hash over every scheduling decision, file call, network chunk and clock reading: equal
  * seeds give equal traces. A crash or power cut carries it on. */
 uint64_t host_sim_trace(struct host *h);
+/* The disk is full above this from now on; 0 = never. */
+void host_sim_disk_limit(struct host *h, uint64_t bytes_max);
 /* Jumps the wall clock. */
 void host_sim_wall_jump(struct host *h, int64_t delta_us);
 

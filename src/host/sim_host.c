@@ -326,6 +326,11 @@ uint64_t host_sim_trace(struct host *base)
     return sim_of(base)->trace;
 }
 
+void host_sim_disk_limit(struct host *base, uint64_t bytes_max)
+{
+    sim_of(base)->disk->bytes_max = bytes_max;
+}
+
 void host_sim_wall_jump(struct host *base, int64_t delta_us)
 {
     struct sim_host *h = sim_of(base);

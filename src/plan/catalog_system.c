@@ -30,6 +30,7 @@ static const struct column_def views_columns[] = {
     COLUMN("source", TYPE_TEXT), COLUMN("watermark", TYPE_TIMESTAMPTZ),
     COLUMN("rows_in", TYPE_INT8), COLUMN("rows_out", TYPE_INT8), COLUMN("late_rows", TYPE_INT8),
     COLUMN("groups", TYPE_INT8), COLUMN("state_bytes", TYPE_INT8), COLUMN("status", TYPE_TEXT),
+    COLUMN("error", TYPE_TEXT),
 };
 static const struct column_def partitions_columns[] = {
     COLUMN("topic", TYPE_TEXT), COLUMN("partition", TYPE_INT4), COLUMN("start_offset", TYPE_INT8),
