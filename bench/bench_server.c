@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -855,6 +856,37 @@ static void stop_all(void)
     }
 }
 
+/* ---- who else used the machine ---- */
+
+struct usage {
+    double at_s, all_s, own_s; /* CPU-seconds of everybody; of this program and ended servers */
+};
+
+static struct usage usage_now(void)
+{
+    unsigned long user = 0, nice = 0, system = 0;
+    struct usage u = {.at_s = now_s()};
+    FILE *f = fopen("/proc/stat", "r");
+    if (f == NULL || fscanf(f, "cpu %lu %lu %lu", &user, &nice, &system) != 3)
+        fail("cannot read /proc/stat");
+    fclose(f);
+    u.all_s = (double)(user + nice + system) / (double)sysconf(_SC_CLK_TCK);
+    for (int who = 0; who < 2; who++) {
+        struct rusage r;
+        getrusage(who == 0 ? RUSAGE_SELF : RUSAGE_CHILDREN, &r);
+        u.own_s += (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+                   (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+    }
+    return u;
+}
+
+static void usage_tell(struct usage from)
+{
+    struct usage to = usage_now();
+    double others = (to.all_s - from.all_s - to.own_s + from.own_s) / (to.at_s - from.at_s);
+    row_one("  other programs meanwhile", "% of a core", others > 0 ? others * 100 : 0, NULL);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -870,8 +902,12 @@ int main(int argc, char **argv)
         bool wanted = argc == 1;
         for (int a = 1; a < argc; a++)
             wanted |= strcmp(argv[a], parts[i].name) == 0;
-        if (wanted)
-            parts[i].run();
+        if (!wanted)
+            continue;
+        struct usage before = usage_now();
+        parts[i].run();
+        if (parts[i].run != part_peer) /* PostgreSQL's processes are not our children */
+            usage_tell(before);
     }
     return 0;
 }
