@@ -283,8 +283,9 @@ static const struct relation *window_relation(struct binder *b, const struct win
         return window_usage(b, w);
     }
     const PgQuery__ColumnRef *ref = n->column_ref;
-    PgQuery__RangeVar r = PG_QUERY__RANGE_VAR__INIT;
+    PgQuery__RangeVar r;
     char empty[] = "";
+    pg_query__range_var__init(&r);
     r.catalogname = r.schemaname = empty;
     r.location = ref->location;
     node *last = ref->fields[ref->n_fields - 1];

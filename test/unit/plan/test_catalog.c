@@ -295,8 +295,8 @@ static void test_out_of_memory(void **state)
     (void)state;
     static const char *const sql[] = {
         "CREATE TABLE t (a int, ts timestamptz) WITH (event_time = 'ts', topic = 'u')",
-        "CREATE MATERIALIZED VIEW v WITH (late_to = 'l') AS SELECT window_start, count(*) FROM "
-        "tumble(sensors, ts, INTERVAL '1 s') GROUP BY window_start",
+        ("CREATE MATERIALIZED VIEW v WITH (late_to = 'l') AS SELECT window_start, count(*) FROM "
+         "tumble(sensors, ts, INTERVAL '1 s') GROUP BY window_start"),
         "DROP TABLE sensors CASCADE"};
     for (size_t i = 0; i < sizeof sql / sizeof sql[0]; i++) {
         for (uint64_t n = 1;; n++) {

@@ -230,8 +230,8 @@ static void test_out_of_memory(void **state)
 {
     (void)state;
     static const char *const sql[] = {
-        "SELECT sensor, sum(temp) FROM sensors WHERE temp > $1 GROUP BY 1 HAVING count(*) > 2 "
-        "ORDER BY 2 DESC LIMIT 3",
+        ("SELECT sensor, sum(temp) FROM sensors WHERE temp > $1 GROUP BY 1 HAVING count(*) > 2 "
+         "ORDER BY 2 DESC LIMIT 3"),
         "INSERT INTO sensors VALUES ('a', 1, '2024-01-01'), ('b', NULL, '2024-01-02')",
         "EXPLAIN SELECT DISTINCT sensor FROM sensors", "SHOW ALL", "SELECT nope FROM sensors",
         "COPY (SELECT * FROM avg_temp) TO STDOUT WITH (follow true, null 'x')"};
