@@ -9,6 +9,7 @@
 
 enum {
     IDLE_CHECK_MS = 100,
+    KEEP_TELL_MS = 5000, /* retention runs every 10 s */
     RECORD_BYTES_MAX = 64 << 20,
 };
 
@@ -101,6 +102,7 @@ struct coordinator {
     int64_t record_end, floors_end;
     uint32_t commit_tells;
     struct shard_timer idle_timer;
+    int64_t keep_at_ns;
 };
 
 static struct co_reader *reader_find(const struct coordinator *co, uint32_t id)
@@ -243,6 +245,41 @@ static void wake_together(struct coordinator *co, struct co_reader *r)
     }
 }
 
+/* ---- what retention has to keep ---- */
+
+/* Offset below which no view needs the partition any more. INT64_MAX: nobody reads it. A reader
+ * that has failed would keep all for ever. */
+static int64_t keep_from(const struct coordinator *co, uint32_t topic_number, uint32_t partition)
+{
+    int64_t least = INT64_MAX;
+    LIST_FOR (it, &co->readers) {
+        const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        if (r->rel->topic->number == topic_number && !r->failed && r->parts[partition].pos < least)
+            least = r->parts[partition].pos;
+    }
+    return least;
+}
+
+/* Tells the partitions' owners. Positions only grow, so what was told last is never too high. */
+static void keep_tell(const struct coordinator *co, const struct topic *t)
+{
+    struct topic_stats *stats = engine_topic_stats(co->engine, t->number);
+    for (uint32_t p = 0; p < t->n_partitions; p++)
+        stat_set(&stats->parts[p].keep_from, keep_from(co, t->number, p));
+}
+
+static void keep_tell_all(struct coordinator *co)
+{
+    if (co->shard->mono_ns < co->keep_at_ns)
+        return;
+    co->keep_at_ns = co->shard->mono_ns + (int64_t)KEEP_TELL_MS * 1000000;
+    LIST_FOR (it, &co->readers) {
+        const struct topic *t = LIST_ENTRY(it, struct co_reader, link)->rel->topic;
+        if (t->retention_bytes >= 0 || t->retention_ms >= 0)
+            keep_tell(co, t);
+    }
+}
+
 /* ---- planning an epoch ---- */
 
 /* Fills one input; true when it has rows. */
@@ -299,6 +336,7 @@ static void reader_end(struct coordinator *co, struct co_reader *r)
     map_remove(&co->by_id, r->id);
     list_remove(&r->link);
     list_remove(&r->active_link);
+    keep_tell(co, r->rel->topic);
     mem_free(r->parts);
     mem_free(r);
 }
@@ -698,6 +736,7 @@ static void idle_fire(struct shard_timer *t)
     struct coordinator *co = CONTAINER_OF(t, struct coordinator, idle_timer);
     LIST_FOR (it, &co->readers)
         idle_check(co, LIST_ENTRY(it, struct co_reader, link));
+    keep_tell_all(co);
     if (shard_timer_set(co->shard, t, co->shard->mono_ns + (int64_t)IDLE_CHECK_MS * 1000000) !=
         ERR_OK)
         engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory for a timer");
@@ -833,18 +872,6 @@ void coordinator_on_advance(struct shard *s, struct shard_call *c)
     shard_call_reply(s, c);
 }
 
-int64_t coordinator_keep_from(const struct coordinator *co, uint32_t topic_number,
-                              uint32_t partition)
-{
-    int64_t least = INT64_MAX;
-    LIST_FOR (it, &co->readers) {
-        const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
-        if (r->rel->topic->number == topic_number && r->parts[partition].pos < least)
-            least = r->parts[partition].pos;
-    }
-    return least;
-}
-
 /* ---- readers come and go with the catalog ---- */
 
 static const struct record_reader *recorded(const struct epoch_record *record, uint32_t id)
@@ -887,6 +914,7 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
     if (at != NULL)
         r->recorded_us = at->watermark_us;
     list_add(&co->readers, &r->link);
+    keep_tell(co, rel->topic);
     reader_activate(co, r);
     return ERR_OK;
 }

@@ -64,10 +64,6 @@ enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t
 /* A shard finished the epoch (run on shard 0). */
 void coordinator_on_done(struct shard *s, struct shard_call *c);
 
-/* Offset below which no view needs the partition any more. INT64_MAX: nobody reads it. */
-int64_t coordinator_keep_from(const struct coordinator *co, uint32_t topic_number,
-                              uint32_t partition);
-
 /* ---- the epoch record: what a restart needs to know ---- */
 
 struct record_reader {

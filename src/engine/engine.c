@@ -86,6 +86,7 @@ enum err engine_topic_stats_add(struct engine *e, const struct topic *t)
     for (uint32_t i = 0; i < s->n; i++) {
         stat_set(&s->parts[i].watermark_us, INT64_MIN);
         stat_set(&s->parts[i].position, -1);
+        stat_set(&s->parts[i].keep_from, INT64_MAX);
     }
     atomic_store_explicit(&e->topic_stats[t->number], s, memory_order_release);
     return ERR_OK;

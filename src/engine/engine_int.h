@@ -22,6 +22,8 @@ struct part_stats {
     _Atomic uint64_t bytes;
     _Atomic uint64_t appended_records, appended_bytes;
     _Atomic int64_t watermark_us; /* INT64_MIN = none */
+    _Atomic int64_t keep_from;    /* retention stays below: views still need it; INT64_MAX = none
+                                     does. Written by the coordinator */
     _Atomic int64_t position;     /* next offset the table's reader processes; -1 = not read */
     _Atomic bool idle;
 };
@@ -42,6 +44,7 @@ struct relation_stats {
     _Atomic int64_t watermark_us;
     _Atomic int status; /* enum view_status */
     _Atomic bool has_error;
+    _Atomic int err;          /* an enum err: why the view has failed */
     char error[ERR_TEXT_MAX]; /* written once, before has_error */
 };
 

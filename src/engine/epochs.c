@@ -248,6 +248,12 @@ static bool range_load(struct epochs *ep, const struct epoch_input *in, struct r
     struct err_detail why = {0};
     struct log_range range = {0};
     CHECK(p != NULL);
+    int64_t start = log_start_offset(p->log);
+    if (ep->offset < start) { /* retention was quicker */
+        ep->offset = start < in->to ? start : in->to;
+        if (ep->offset == in->to)
+            return false;
+    }
     enum err e =
         log_read(p->log, ep->offset, log_durable_offset(p->log), READ_BYTES_MAX, &range, &why);
     bool some = range.len > 0;
@@ -314,7 +320,7 @@ static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
                  b->n_rows);
     LIST_FOR_SAFE (it, next, &r->views) {
         struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
-        enum err e = v->failed ? ERR_OK : view_run_source(v, &in, &ep->work);
+        enum err e = view_run_failed(v) ? ERR_OK : view_run_source(v, &in, &ep->work);
         if (e != ERR_OK)
             fail_epoch(ep, e, "running a view", NULL);
     }
@@ -558,7 +564,7 @@ static void apply_step(struct epochs *ep)
     struct state_partition *sp = &v->partitions[u->state_partition];
     bool silent = ep->plan->readers[u->reader].silent;
     enum err e = ERR_OK;
-    if (!v->failed && ep->packet_at < u->n) {
+    if (!view_run_failed(v) && ep->packet_at < u->n) {
         e = view_run_apply(v, u->packets[ep->packet_at++], ep->plan, silent, &ep->arena);
     } else {
         if (!v->failed && v->aggregate != NULL && v->n_keys == 0 && sp->number == 0)

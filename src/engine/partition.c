@@ -539,7 +539,9 @@ static void retention_fire(struct shard_timer *t)
     uint64_t appended = 0;
     struct part *p;
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
-        if (log_retain(p->log, s->wall_us / 1000, p->keep_from) > 0)
+        int64_t keep = stat_get(&p->stats->keep_from);
+        keep = keep < p->keep_from ? keep : p->keep_from;
+        if (log_retain(p->log, s->wall_us / 1000, keep) > 0)
             part_publish(p);
         appended += stat_getu(&p->stats->appended_bytes);
     }

@@ -28,7 +28,7 @@ struct part {
     struct flush_job job;
     bool syncing;
     bool dropped;      /* freed when the flush under way has ended */
-    int64_t keep_from; /* retention stays below: not processed yet */
+    int64_t keep_from; /* retention stays below: of sys.epochs the last record */
     struct shard_call
         advance; /* tells the coordinator of new durable offsets; at most one under way */
     bool advance_in_flight;

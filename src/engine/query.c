@@ -433,12 +433,30 @@ static enum err scan_each(void *arg, const struct batch *b)
     return e;
 }
 
+/* What a failed view holds is its query over nothing in particular: each shard stopped at a row of
+ * its own. */
+static enum err scan_failed(struct scan_call *sc, const struct view_run *v)
+{
+    struct relation_stats *st = v->stats;
+    enum err e = (enum err)atomic_load(&st->err);
+    bool told = atomic_load(&st->has_error);
+    err_set(&sc->why, e == ERR_OK ? ERR_BUSY : e, "view \"%.*s\" has failed: %s",
+            STR_ARG(v->rel->name), told ? st->error : "see sys.views");
+    err_hint(&sc->why, "Its changelog has what it gave until then.");
+    return e == ERR_OK ? ERR_BUSY : e;
+}
+
 static void scan_run(struct shard *s, struct shard_call *c)
 {
     struct scan_call *sc = CONTAINER_OF(c, struct scan_call, call);
     struct view_run *v = epochs_view(s->epochs, sc->view);
     if (v == NULL) {
         sc->err = ERR_UNDEFINED_TABLE;
+        shard_call_reply(s, c);
+        return;
+    }
+    if (view_run_failed(v)) {
+        sc->err = scan_failed(sc, v);
         shard_call_reply(s, c);
         return;
     }

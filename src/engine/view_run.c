@@ -164,11 +164,18 @@ void view_run_free(struct view_run *v)
     mem_free(v);
 }
 
+bool view_run_failed(struct view_run *v)
+{
+    v->failed |= atomic_load_explicit(&v->stats->status, memory_order_acquire) == VIEW_FAILED;
+    return v->failed;
+}
+
 void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why)
 {
     v->failed = true;
     if (atomic_exchange(&v->stats->status, VIEW_FAILED) == VIEW_FAILED)
         return;
+    atomic_store(&v->stats->err, (int)e);
     snprintf(v->stats->error, sizeof(v->stats->error), "%s", err_text(e, why));
     atomic_store(&v->stats->has_error, true);
 }

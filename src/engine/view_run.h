@@ -66,7 +66,7 @@ struct view_run {
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
     struct records *late; /* per source partition that lives here */
-    bool failed;
+    bool failed; /* on this shard: see view_run_failed */
 };
 
 /* Compiles the view and makes its local state. */
@@ -104,8 +104,11 @@ enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t 
 /* Marks the view failed with a reason that users see. */
 void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why);
 
-/* Rows of the view as they stand, in `a`: calls each(arg, batch) for batches of at most
- * BATCH_ROWS_MAX rows. Between epochs only. */
+/* Whether the view has failed, on whichever shard: then it takes in nothing more. */
+bool view_run_failed(struct view_run *v);
+
+/* Rows of the view as they stand: calls each(arg, batch) for batches of at most BATCH_ROWS_MAX
+ * rows, which are in `a` and gone with the next batch. Between epochs only. */
 enum err view_run_scan(struct view_run *v, int64_t now_us, struct arena *a,
                        enum err (*each)(void *arg, const struct batch *b), void *arg) MUST_CHECK;
 

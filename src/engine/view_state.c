@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 enum { TOUCHED_MAX = 1 << 26, WINDOWS_MAX = 1 << 24, HEADER_BYTES_MAX = 1 << 20 };
+enum { SCAN_ARENA_KEEP_BYTES = 4 << 20 };
 
 /* ---- windows ---- */
 
@@ -384,13 +385,14 @@ enum err view_run_finish(struct view_run *v, struct state_partition *sp, int64_t
 enum err view_run_scan(struct view_run *v, int64_t now_us, struct arena *a,
                        enum err (*each)(void *arg, const struct batch *b), void *arg)
 {
-    struct pick *picks = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*picks));
-    if (picks == NULL)
-        return ERR_NO_MEMORY;
     for (uint32_t p = 0; p < v->n_partitions; p++) {
         struct state_partition *sp = &v->partitions[p];
         struct group_table_cursor at = {0};
         for (bool more = sp->groups != NULL; more;) {
+            arena_reset(a, SCAN_ARENA_KEEP_BYTES);
+            struct pick *picks = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*picks));
+            if (picks == NULL)
+                return ERR_NO_MEMORY;
             uint32_t n = 0;
             struct group *g = NULL;
             while (n < BATCH_ROWS_MAX && (g = group_table_next(sp->groups, &at)) != NULL)

@@ -16,13 +16,15 @@
 
 enum { TEXT_MAX = 64 << 20, WAIT_MS = 20000, RECORD_S = 1767225600 };
 
-static void run_script(void (*run)(struct script *s, void *arg), uint32_t n_shards)
+static void run_script_within(void (*run)(struct script *s, void *arg), uint32_t n_shards,
+                              uint64_t memory_bytes_max)
 {
     const struct sim_options sim = {.seed = 7,
                                     .wall_us = 1767225600000000,
                                     .sync_delay_us_max = 500,
                                     .run_ns_max = (int64_t)600 * 1000000000};
-    const struct engine_options options = {.data_dir = "/data", .n_shards = n_shards};
+    const struct engine_options options = {
+        .data_dir = "/data", .n_shards = n_shards, .memory_bytes_max = memory_bytes_max};
     const struct script_part part = {run, NULL, 0};
     struct err_detail why = {0};
     struct host *h = host_sim_open(&sim);
@@ -31,6 +33,11 @@ static void run_script(void (*run)(struct script *s, void *arg), uint32_t n_shar
     if (e != ERR_OK)
         FAIL("%s", err_text(e, &why));
     host_close(h);
+}
+
+static void run_script(void (*run)(struct script *s, void *arg), uint32_t n_shards)
+{
+    run_script_within(run, n_shards, 0);
 }
 
 static void sql(struct script *s, const char *text)
@@ -165,9 +172,37 @@ static void a_group_of_many_windows_outlives_each(void **state)
     run_script(groups_over_windows, 1);
 }
 
+/* ---- a view that failed on one shard ---- */
+
+enum { WIDE_KEYS = 3000, STATE_BYTES_MAX = 1 << 20 };
+
+static void fail_one_half(struct script *s, void *arg)
+{
+    (void)arg;
+    sql(s, "CREATE TABLE t (k text, pad text) WITH (partitions = 2)");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, max(pad) AS m FROM t GROUP BY k");
+    for (uint32_t i = 0; i < WIDE_KEYS; i++) {
+        char row[512];
+        const char *value = row;
+        snprintf(row, sizeof(row), "{\"k\": \"%0200u\", \"pad\": \"%0100u\"}", i, i);
+        REQUIRE(script_produce(s, "t", i % 2, &value, 1) == ERR_OK);
+    }
+    until(s, "SELECT status FROM sys.views WHERE name = 'v'", "failed\n");
+    REQUIRE(script_sql(s, "SELECT count(*) FROM v", NULL) != ERR_OK);
+    REQUIRE(strstr(script_error(s), "memory bound") != NULL);
+    sql(s, "DROP MATERIALIZED VIEW v");
+}
+
+static void a_failed_view_gives_an_error(void **state)
+{
+    (void)state;
+    run_script_within(fail_one_half, 2, STATE_BYTES_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failed_view_gives_an_error),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
         cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),
         cmocka_unit_test(a_group_of_many_windows_outlives_each),
