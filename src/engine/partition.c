@@ -206,14 +206,20 @@ static void mark_dirty(struct part *p)
         list_add(&p->shard->dirty, &p->dirty_link);
 }
 
-enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base,
-                     struct err_detail *why)
+static enum err append(struct part *p, char *batches, size_t n, uint32_t n_records,
+                       int64_t append_ms, int64_t *base, struct err_detail *why)
 {
-    TRY(log_append(p->log, batches, n, -1, base, why));
+    TRY(log_append(p->log, batches, n, append_ms, base, why));
     stat_add(&p->stats->appended_records, n_records);
     stat_add(&p->stats->appended_bytes, n);
     mark_dirty(p);
     return ERR_OK;
+}
+
+enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base,
+                     struct err_detail *why)
+{
+    return append(p, batches, n, n_records, -1, base, why);
 }
 
 static void append_reply(struct part *p, struct append_request *r, enum err e)
@@ -221,6 +227,19 @@ static void append_reply(struct part *p, struct append_request *r, enum err e)
     r->err = e;
     r->log_start_offset = log_start_offset(p->log);
     shard_call_reply(p->shard, &r->call);
+}
+
+/* Whether a producer left out the time of a batch: then it gets that of its append, against which
+ * the far future is measured. */
+static bool lacks_time(const struct append_request *r)
+{
+    struct kafka_batch b;
+    for (size_t at = 0; at < r->n_bytes; at += b.bytes)
+        if (kafka_batch_parse((struct str){r->batches + at, r->n_bytes - at}, &b, NULL) != ERR_OK)
+            return false;
+        else if (b.max_timestamp < 0)
+            return true;
+    return false;
 }
 
 /* Appends unless the batch of an idempotent producer is here already: then its offset is the
@@ -247,7 +266,8 @@ static enum err append_once(struct part *p, struct append_request *r)
     case PRODUCER_FENCED:
         return ERR_PRODUCER_FENCED;
     }
-    TRY(part_append(p, r->batches, r->n_bytes, r->n_records, &r->base_offset, &r->why));
+    int64_t append_ms = lacks_time(r) ? p->shard->wall_us / 1000 : -1;
+    TRY(append(p, r->batches, r->n_bytes, r->n_records, append_ms, &r->base_offset, &r->why));
     if (producers_appended(&p->producers, &batch, r->base_offset) != ERR_OK)
         engine_note(p->shard->engine, "warning",
                     "no memory to remember producer %lld: a repeated batch would be kept twice",
@@ -577,7 +597,8 @@ void parts_stop(struct shard *s)
 
 bool parts_idle(struct shard *s)
 {
-    if (!list_empty(&s->dirty))
+    /* Dropped partitions may be flushing too: they are freed when that has ended. */
+    if (!list_empty(&s->dirty) || s->flush->in_flight > 0)
         return false;
     struct part *p;
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;)

@@ -110,9 +110,11 @@ static enum err check_event_time(const struct relation *rel, const struct kafka_
     if (ts == INT64_MIN || ts == INT64_MAX)
         return err_set(why, ERR_DATETIME_RANGE, "column \"%.*s\": the event time is infinite",
                        STR_ARG(def->name));
-    if (rel->future_us_max == 0 || rec->timestamp < 0 || rec->timestamp > INT64_MAX / 2000)
+    /* Whole batches without a time got that of their append. */
+    int64_t sent = rec->timestamp < 0 ? 0 : rec->timestamp;
+    if (rel->future_us_max == 0 || sent > INT64_MAX / 2000)
         return ERR_OK;
-    if (ts / 1000 - rec->timestamp > rel->future_us_max / 1000)
+    if (ts / 1000 - sent > rel->future_us_max / 1000)
         return err_set(
             why, ERR_FUTURE_EVENT_TIME,
             "column \"%.*s\": the event time is more than max_future (%lld s) after the "
@@ -198,11 +200,15 @@ static enum err next_batch(struct record_reader_state *r, struct compress *c,
                            struct scratch_pool *pool, bool *opened, struct err_detail *why)
 {
     *opened = false;
-    struct kafka_batch header;
     while (r->run.len > 0) {
+        struct kafka_batch header = {0};
         enum err e = kafka_batch_validate(r->run, &header, why);
+        r->batch_offset = header.base_offset;
         if (e != ERR_OK) {
-            r->run.len = 0; /* nothing behind it can be found */
+            /* Its length is right: the log has looked where the next header is. */
+            bool whole = header.bytes > 0 && header.bytes <= r->run.len;
+            size_t skip = whole ? header.bytes : r->run.len;
+            r->run = (struct str){r->run.ptr + skip, r->run.len - skip};
             return e;
         }
         if (header.codec != COMPRESS_NONE && !header.control && pool != NULL && scratch_full(pool))

@@ -45,6 +45,7 @@ void scratch_deinit(struct scratch_pool *p);
 struct record_reader_state {
     struct str run; /* batches not opened yet */
     struct kafka_records it;
+    int64_t batch_offset; /* base offset of the batch that was opened, or refused, last */
     bool in_batch;
 };
 /* Copies a range of the log into the arena and makes it the run to iterate over. */

@@ -242,11 +242,14 @@ static bool window_interval(struct query_level *q, node *n, const char *what, bo
     int64_t days;
     if (v.months != 0 ||
         __builtin_mul_overflow((int64_t)v.days, (int64_t)DAY_US_MILLION * 1000000, &days) ||
-        __builtin_add_overflow(days, v.us, us) || (positive && *us <= 0)) {
+        __builtin_add_overflow(days, v.us, us) || (positive && *us <= 0) ||
+        *us > INT64_MAX / 4 || *us < INT64_MIN / 4) {
         bind_fail(b, node_location(n), ERR_INVALID_PARAMETER,
                   v.months != 0 ? "the window's %s may not contain months or years: they have no "
                                   "fixed length"
-                                : "the window's %s must be a positive interval", what);
+                      : positive && *us <= 0
+                          ? "the window's %s must be a positive interval"
+                          : "the window's %s is longer than all of time", what);
         return false;
     }
     return true;

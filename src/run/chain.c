@@ -110,6 +110,7 @@ bool window_range(const struct window_spec *w, int64_t ts, int64_t *first_start,
         return false;
     int64_t moved, size = w->size_us;
     if (__builtin_sub_overflow(ts, w->offset_us, &moved) || moved > INT64_MAX - size ||
+        ts > INT64_MAX - size ||
         moved < INT64_MIN + 2 * size)
         return false;
     int64_t last = floor_to(moved, w->slide_us);

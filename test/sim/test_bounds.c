@@ -145,6 +145,61 @@ static void more_compressed_batches_than_an_epoch_holds(void **state)
     run_script(small_batches, 1);
 }
 
+/* ---- batches that are not as they should be ---- */
+
+static void add_batch(struct buf *run, const char *json, int64_t timestamp)
+{
+    struct kafka_batch_writer w;
+    kafka_batch_begin(&w, run, timestamp);
+    kafka_batch_add(&w, (struct str){0}, str_of(json), timestamp, NULL, 0);
+    REQUIRE(kafka_batch_finish(&w, COMPRESS_NONE, NULL, NULL, NULL) == ERR_OK);
+}
+
+static void damaged_batch(struct script *s, void *arg)
+{
+    (void)arg;
+    struct buf run;
+    buf_init(&run, TEXT_MAX);
+    sql(s, "CREATE TABLE t (n int8)");
+    add_batch(&run, "{\"n\": 1}", (int64_t)RECORD_S * 1000);
+    add_batch(&run, "{\"n\": 2}", (int64_t)RECORD_S * 1000);
+    run.ptr[run.len - 4] ^= 1; /* inside the value, which the CRC covers */
+    add_batch(&run, "{\"n\": 4}", (int64_t)RECORD_S * 1000);
+    REQUIRE(script_append(s, "t", 0, run.ptr, run.len, 3) == ERR_OK);
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sum(n) AS s FROM t");
+    until(s, "SELECT n, s FROM v", "2|5\n");
+    until(s, "SELECT \"offset\" FROM sys.dead_letters", "1\n");
+    buf_deinit(&run);
+}
+
+static void a_damaged_batch_hides_no_other(void **state)
+{
+    (void)state;
+    run_script(damaged_batch, 1);
+}
+
+static void no_timestamp(struct script *s, void *arg)
+{
+    (void)arg;
+    struct buf run;
+    buf_init(&run, TEXT_MAX);
+    sql(s, "CREATE TABLE t (n int8, ts timestamptz NOT NULL) WITH (event_time = 'ts')");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT window_start, sum(n) AS s FROM tumble(t, ts, "
+           "INTERVAL '10 s') GROUP BY window_start");
+    add_batch(&run, "{\"n\": 1, \"ts\": \"9999-01-01T00:00:00Z\"}", -1);
+    add_batch(&run, "{\"n\": 2, \"ts\": \"2026-01-01T00:00:00Z\"}", -1);
+    REQUIRE(script_append(s, "t", 0, run.ptr, run.len, 2) == ERR_OK);
+    until(s, "SELECT s FROM v", "2\n");
+    until(s, "SELECT \"offset\" FROM sys.dead_letters", "0\n");
+    buf_deinit(&run);
+}
+
+static void the_far_future_is_refused_without_a_timestamp(void **state)
+{
+    (void)state;
+    run_script(no_timestamp, 1);
+}
+
 /* ---- groups over windows ---- */
 
 static void groups_over_windows(struct script *s, void *arg)
@@ -205,6 +260,8 @@ int main(void)
         cmocka_unit_test(a_failed_view_gives_an_error),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
         cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),
+        cmocka_unit_test(a_damaged_batch_hides_no_other),
+        cmocka_unit_test(the_far_future_is_refused_without_a_timestamp),
         cmocka_unit_test(a_group_of_many_windows_outlives_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
