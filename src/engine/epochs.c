@@ -402,7 +402,8 @@ static void source_step(struct epochs *ep)
     if (n > 0)
         decode_records(ep, r, in->partition, n);
     if (e != ERR_OK)
-        decode_refused(ep, r, in->partition, &(struct kafka_record){.offset = next}, &why, e);
+        decode_refused(ep, r, in->partition,
+                       &(struct kafka_record){.offset = ep->reading.batch_offset}, &why, e);
     if (n > 0 || e == ERR_OK)
         ep->offset = next;
     if (n == 0 && e == ERR_OK && !range_load(ep, in, r))
