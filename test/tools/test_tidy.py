@@ -248,6 +248,19 @@ def test_missing_readme(tree):
     expect(tree, "src/plan/README.md:1", "missing")
 
 
+@pytest.mark.parametrize("link", ["gone.md", "../docs/gone.md#part", "<gone.md>"])
+def test_a_link_that_leads_nowhere(tree, link):
+    tree("docs/a.md", f"[x](#here) [y](https://example.org/z)\nsee [it]({link})\n")
+    expect(tree, "docs/a.md:2", "leads nowhere")
+
+
+def test_links_that_lead_somewhere(tree):
+    tree("docs/b.md", "# b\n")
+    tree("docs/a.md", "[b](b.md) [c](../src/log/#x) [d](mailto:x@y)\n`[e](f)`\n"
+                      "```sql\nSELECT a[1](x)\n```\n")
+    assert tidy(tree) == (0, [])
+
+
 def test_data_and_corpus_are_not_style(tree):
     tree("test/fuzz/corpus/json/bad.txt", f"{MARK} \n\n{MACHINE}/x")
     tree("examples/sensors/data/bad.txt", f"{MARK} \n\n")
