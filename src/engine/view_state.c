@@ -273,11 +273,10 @@ static void change_write(struct view_run *v, struct state_partition *sp, const s
 }
 
 static enum err write_changes(struct view_run *v, struct state_partition *sp,
-                              const struct touched *t, uint32_t n, int64_t now_us,
+                              const struct touched *t, uint32_t n, int64_t now_us, struct arena *a,
                               struct epoch_work *w)
 {
-    struct pick *old = arena_alloc(w->arena, n * sizeof(*old)),
-                *new = arena_alloc(w->arena, n * sizeof(*new));
+    struct pick *old = arena_alloc(a, n * sizeof(*old)), *new = arena_alloc(a, n * sizeof(*new));
     if (old == NULL || new == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
@@ -285,8 +284,8 @@ static enum err write_changes(struct view_run *v, struct state_partition *sp,
         new[i] = (struct pick){t[i].group, group_cells(t[i].group)};
     }
     struct result_rows before, after;
-    TRY(result_make(v, sp, old, n, now_us, w->arena, NULL, &before));
-    TRY(result_make(v, sp, new, n, now_us, w->arena, w, &after));
+    TRY(result_make(v, sp, old, n, now_us, a, NULL, &before));
+    TRY(result_make(v, sp, new, n, now_us, a, w, &after));
     struct buf scratch[3];
     for (int b = 0; b < 3; b++)
         buf_init(&scratch[b], RECORDS_BYTES_MAX);
@@ -307,14 +306,23 @@ static enum err write_changes(struct view_run *v, struct state_partition *sp,
     return ERR_OK;
 }
 
-/* In chunks, so that one epoch with many changes needs no huge batch. */
+/* In chunks, so that one epoch with many changes needs no huge batch. The rows of many chunks would
+ * fill the epoch's arena: they have one of their own, a chunk at a time. */
 static enum err write_all(struct view_run *v, struct state_partition *sp, const struct touched *t,
                           uint32_t n, int64_t now_us, struct epoch_work *w)
 {
-    for (uint32_t at = 0; at < n; at += BATCH_ROWS_MAX)
-        TRY(write_changes(v, sp, t + at, n - at < BATCH_ROWS_MAX ? n - at : BATCH_ROWS_MAX, now_us,
-                          w));
-    return ERR_OK;
+    if (n <= BATCH_ROWS_MAX)
+        return n == 0 ? ERR_OK : write_changes(v, sp, t, n, now_us, w->arena, w);
+    struct arena chunk;
+    enum err e = ERR_OK;
+    arena_init(&chunk, EPOCH_ARENA_BYTES_MAX);
+    for (uint32_t at = 0; at < n && e == ERR_OK; at += BATCH_ROWS_MAX) {
+        uint32_t rows = n - at < BATCH_ROWS_MAX ? n - at : BATCH_ROWS_MAX;
+        arena_reset(&chunk, EPOCH_ARENA_KEEP_BYTES);
+        e = write_changes(v, sp, t + at, rows, now_us, &chunk, w);
+    }
+    arena_deinit(&chunk);
+    return e;
 }
 
 static int compare_touched(const void *a, const void *b, void *arg)
