@@ -478,6 +478,23 @@ static void outputs_settle(struct coordinator *co)
         o->at.end = o->next_end;
 }
 
+/* Views of topics that have no reader of their own to join are live when nothing is left to read. */
+static void live_check(const struct coordinator *co, const struct co_reader *r)
+{
+    if (r->main || r->silent || reader_find(co, r->rel->number) != NULL)
+        return;
+    for (uint32_t i = 0; i < r->n_parts; i++)
+        if (r->parts[i].pos < part_durable(co, r, i))
+            return;
+    LIST_FOR (it, &co->views) {
+        const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
+        int expected = VIEW_BACKFILLING;
+        if (v->reader == r->id)
+            atomic_compare_exchange_strong(&engine_relation_stats(co->engine, v->number)->status,
+                                           &expected, VIEW_LIVE);
+    }
+}
+
 static void reader_finish(struct coordinator *co, uint32_t i)
 {
     struct co_reader *r = co->plan_readers[i];
@@ -507,6 +524,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     if (r->failed)
         list_remove(&r->active_link);
     reader_activate(co, r);
+    live_check(co, r);
 }
 
 static void epoch_finish(struct coordinator *co)

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -52,7 +53,8 @@ struct script {
 struct scripts {
     struct engine *engine;
     struct host *host;
-    uint32_t n, running;
+    uint32_t n;
+    _Atomic uint32_t running;
     struct script script[SCRIPTS_MAX];
 };
 
@@ -106,7 +108,7 @@ static void service_turn(struct shard_service *sv, struct shard *shard)
     while (!s->waiting && !s->ended && !s->stopped) {
         let_run(s);
         if (s->ended) {
-            if (--s->all->running == 0)
+            if (atomic_fetch_sub(&s->all->running, 1) == 1)
                 host_stop_request(s->all->host);
             return;
         }
@@ -558,8 +560,9 @@ static void part_end(struct script *s)
     sem_destroy(&s->back);
 }
 
-enum err scripts_run(struct host *h, const struct engine_options *options,
-                     const struct script_part *parts, uint32_t n, struct err_detail *why)
+static enum err run_parts(struct host *h, const struct engine_options *options,
+                          const struct script_part *parts, uint32_t n, bool simulated,
+                          struct err_detail *why)
 {
     struct err_detail unused = {0};
     CHECK(n > 0 && n <= SCRIPTS_MAX);
@@ -571,11 +574,12 @@ enum err scripts_run(struct host *h, const struct engine_options *options,
         return e;
     }
     all->host = h;
-    all->n = all->running = n;
+    all->n = n;
+    atomic_store(&all->running, n);
     for (uint32_t i = 0; i < n; i++)
         part_begin(all, i, &parts[i]);
     host_run(h);
-    bool halted = host_sim_halted(h);
+    bool halted = simulated && host_sim_halted(h);
     for (uint32_t i = 0; i < n; i++)
         part_end(&all->script[i]);
     if (!halted) {
@@ -583,4 +587,16 @@ enum err scripts_run(struct host *h, const struct engine_options *options,
         free(all);
     }
     return ERR_OK;
+}
+
+enum err scripts_run(struct host *h, const struct engine_options *options,
+                     const struct script_part *parts, uint32_t n, struct err_detail *why)
+{
+    return run_parts(h, options, parts, n, true, why);
+}
+
+enum err scripts_run_real(struct host *h, const struct engine_options *options,
+                          const struct script_part *parts, uint32_t n, struct err_detail *why)
+{
+    return run_parts(h, options, parts, n, false, why);
 }

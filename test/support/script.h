@@ -27,9 +27,12 @@ struct script_part {
 
 /* Opens the engine, runs the scripts side by side, stops the server when all have ended (or when
  * one asks for it), and closes the engine unless the host was halted. Returns engine_open's error,
- * with its text in `why` (may be NULL). The host stays the caller's. */
+ * with its text in `why` (may be NULL). The host stays the caller's; on the real host
+ * (scripts_run_real) scripts of different shards run at the same time. */
 enum err scripts_run(struct host *h, const struct engine_options *options,
                      const struct script_part *parts, uint32_t n, struct err_detail *why);
+enum err scripts_run_real(struct host *h, const struct engine_options *options,
+                          const struct script_part *parts, uint32_t n, struct err_detail *why);
 
 /* ---- calls: from the script only ---- */
 
