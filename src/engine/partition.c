@@ -367,7 +367,9 @@ void parts_turn(struct shard *s)
             continue;
         p->syncing = true;
         p->job.part = p;
-        p->job.sync.os_only = s->engine->options.fsync == FSYNC_OS;
+        /* What the records of epochs and of the catalog name has to be there after a power cut, or
+         * the next start could make nothing of them. */
+        p->job.sync.os_only = s->engine->options.fsync == FSYNC_OS && p->kind == TOPIC_USER;
         if (!log_sync_has_work(&p->job.sync)) {
             flush_finished(p);
             continue;
@@ -561,8 +563,10 @@ static void retention_fire(struct shard_timer *t)
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
         int64_t keep = stat_get(&p->stats->keep_from);
         keep = keep < p->keep_from ? keep : p->keep_from;
-        if (log_retain(p->log, s->wall_us / 1000, keep) > 0)
+        if (log_retain(p->log, s->wall_us / 1000, keep) > 0) {
             part_publish(p);
+            mark_dirty(p); /* the flush removes the files, also when nothing is appended any more */
+        }
         appended += stat_getu(&p->stats->appended_bytes);
     }
     trim_when_quiet(f, appended);

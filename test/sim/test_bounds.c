@@ -14,6 +14,16 @@
 #include "wire/compress.h"
 #include "wire/kafka_batch.h"
 
+/* A process that "ended" leaves its memory behind. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#define LEAKS_BEGIN() __lsan_disable()
+#define LEAKS_END()   __lsan_enable()
+#else
+#define LEAKS_BEGIN() ((void)0)
+#define LEAKS_END()   ((void)0)
+#endif
+
 enum { TEXT_MAX = 64 << 20, WAIT_MS = 20000, RECORD_S = 1767225600 };
 
 static void run_script_within(void (*run)(struct script *s, void *arg), uint32_t n_shards,
@@ -254,9 +264,66 @@ static void a_failed_view_gives_an_error(void **state)
     run_script_within(fail_one_half, 2, STATE_BYTES_MAX);
 }
 
+/* ---- without flushes ---- */
+
+enum { OS_SEEDS = 40, OS_ROWS = 20 };
+
+static void write_until_the_end(struct script *s, void *arg)
+{
+    (void)arg;
+    static const char *const made[] = {
+        "CREATE TABLE IF NOT EXISTS t (n int8)",
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS v AS SELECT count(*) AS n, sum(n) AS s FROM t",
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS w AS SELECT n FROM t",
+    };
+    for (uint32_t i = 0; i < ARRAY_LEN(made); i++) {
+        enum err e = script_sql(s, made[i], NULL);
+        if (e == ERR_SHUTDOWN)
+            return;
+        if (e != ERR_OK)
+            FAIL("%s: %s", made[i], script_error(s));
+    }
+    for (uint32_t i = 0; i < OS_ROWS; i++) {
+        const char *row = "{\"n\": 1}";
+        if (script_produce(s, "t", 0, &row, 1) != ERR_OK || script_sleep(s, 5) != ERR_OK)
+            return;
+    }
+}
+
+static void a_power_cut_without_flushes_leaves_a_server_that_starts(void **state)
+{
+    (void)state;
+    LEAKS_BEGIN();
+    for (uint64_t seed = 1; seed <= OS_SEEDS; seed++) {
+        const struct sim_options sim = {.seed = seed,
+                                        .wall_us = 1767225600000000,
+                                        .sync_delay_us_max = 500,
+                                        .run_ns_max = (int64_t)600 * 1000000000};
+        const struct engine_options options = {
+            .data_dir = "/data", .n_shards = 1 + (uint32_t)(seed % 2), .fsync = FSYNC_OS};
+        const struct script_part part = {write_until_the_end, NULL, 0};
+        struct host *h = host_sim_open(&sim);
+        assert_non_null(h);
+        for (uint64_t life = 0; life < 4; life++) {
+            struct err_detail why = {0};
+            if (life < 3)
+                host_sim_fault_at(h, 60 + seed * 7, SIM_FAULT_STOP, false);
+            enum err e = scripts_run(h, &options, &part, 1, &why);
+            if (e != ERR_OK && !host_sim_halted(h))
+                FAIL("seed %llu, life %llu: %s", (unsigned long long)seed,
+                     (unsigned long long)life, err_text(e, &why));
+            h = host_sim_power_cut(h, seed * 31 + life);
+            assert_non_null(h);
+        }
+        host_close(h);
+    }
+    LEAKS_END();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_power_cut_without_flushes_leaves_a_server_that_starts),
         cmocka_unit_test(a_failed_view_gives_an_error),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
         cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),
