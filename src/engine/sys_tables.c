@@ -9,25 +9,6 @@
 
 #include <stdio.h>
 
-static const char *topic_kind_name(const struct catalog *c, const struct topic *t)
-{
-    switch (t->kind) {
-    case TOPIC_CHANGELOG:
-        return "view";
-    case TOPIC_LATE:
-        return "late";
-    case TOPIC_DEAD_LETTERS:
-    case TOPIC_INTERNAL:
-        return "internal";
-    case TOPIC_USER:
-        break;
-    }
-    for (uint32_t i = 0; i < c->n_relations; i++)
-        if (c->relations[i]->topic == t && c->relations[i]->kind == REL_TABLE)
-            return "table";
-    return "raw";
-}
-
 static const char *relation_kind_name(const struct relation *r)
 {
     return r->kind == REL_VIEW        ? "view"
@@ -126,7 +107,7 @@ static void topics_rows(struct shard *s, struct rows *r)
             bytes += (int64_t)stat_getu(&st->parts[p].bytes);
         }
         put_text(r, t->name);
-        put_text(r, str_of(topic_kind_name(s->catalog, t)));
+        put_text(r, str_of(catalog_topic_kind_name(s->catalog, t)));
         put_i4(r, t->n_partitions);
         put_i8(r, start);
         put_i8(r, end);

@@ -206,6 +206,25 @@ const struct relation *catalog_relation(const struct catalog *c, struct str name
     return i < c->n_relations && str_eq(c->relations[i]->name, name) ? c->relations[i] : NULL;
 }
 
+const char *catalog_topic_kind_name(const struct catalog *c, const struct topic *t)
+{
+    switch (t->kind) {
+    case TOPIC_CHANGELOG:
+        return "view";
+    case TOPIC_LATE:
+        return "late";
+    case TOPIC_DEAD_LETTERS:
+    case TOPIC_INTERNAL:
+        return "internal";
+    case TOPIC_USER:
+        break;
+    }
+    for (uint32_t i = 0; i < c->n_relations; i++)
+        if (c->relations[i]->topic == t && c->relations[i]->kind == REL_TABLE)
+            return "table";
+    return "raw";
+}
+
 enum err catalog_no_relation(const struct catalog *c, struct str name, struct err_detail *why)
 {
     enum err e = err_set(why, ERR_UNDEFINED_TABLE, "relation \"%.*s\" does not exist",

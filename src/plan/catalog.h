@@ -119,6 +119,9 @@ struct catalog {
 const struct topic *catalog_topic(const struct catalog *c, struct str name);
 const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16]);
 const struct relation *catalog_relation(const struct catalog *c, struct str name);
+/* "table", "view", "late", "raw" or "internal": what users are told about one of its topics. A
+ * table may read a topic of another name: the topic is its table's all the same. */
+const char *catalog_topic_kind_name(const struct catalog *c, const struct topic *t);
 /* ERR_UNDEFINED_TABLE with the nearest name as hint. */
 enum err catalog_no_relation(const struct catalog *c, struct str name, struct err_detail *why);
 

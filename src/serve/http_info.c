@@ -33,17 +33,6 @@ static void columns_write(struct buf *out, const struct relation *r)
     buf_put_u8(out, ']');
 }
 
-static void identifier_write(struct buf *out, struct str name)
-{
-    buf_put_u8(out, '"');
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.ptr[i] == '"')
-            buf_put_u8(out, '"');
-        buf_put_u8(out, (uint8_t)name.ptr[i]);
-    }
-    buf_put_u8(out, '"');
-}
-
 static void literal_write(struct buf *out, const char *option, struct str value)
 {
     buf_printf(out, ", %s = '", option);
@@ -59,11 +48,11 @@ static void literal_write(struct buf *out, const char *option, struct str value)
 static void table_sql_write(struct buf *out, const struct relation *r)
 {
     buf_put_str(out, STR("CREATE TABLE "));
-    identifier_write(out, r->name);
+    http_identifier_write(out, r->name);
     for (uint32_t i = 0; i < r->n_columns; i++) {
         const struct column_def *c = &r->columns[i];
         buf_put_str(out, i == 0 ? STR(" (") : STR(", "));
-        identifier_write(out, c->name);
+        http_identifier_write(out, c->name);
         buf_printf(out, " %s", type_info(c->type)->name);
         if (c->type == TYPE_NUMERIC && c->typmod >= 4)
             buf_printf(out, "(%d,%d)", (c->typmod - 4) >> 16 & 0xffff,

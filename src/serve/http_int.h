@@ -184,6 +184,8 @@ void http_handle_topics(struct http_conn *h, const struct http_call *call);
  * arena but *plan, which the caller frees. */
 enum err http_view_plan(struct http_conn *h, const struct http_call *call, bool follow,
                         struct plan **plan, const struct plan **bound, struct err_detail *why);
+/* Appends a name as SQL writes it, quoted. */
+void http_identifier_write(struct buf *out, struct str name);
 /* Appends `"name":` for each column, ready to be put before its value; NULL when out of memory. */
 struct str *http_column_keys(struct arena *a, const struct plan_node *root);
 /* Appends row `row` as an object with those keys. */

@@ -164,27 +164,6 @@ static const struct emitter emit_array = {"application/json", array_begin, array
     "SELECT topic, partition, start_offset, high_watermark, end_offset, bytes, watermark, idle " \
     "FROM sys.partitions ORDER BY topic, partition"
 
-static const char *topic_kind(const struct catalog *c, const struct topic *topic)
-{
-    const struct relation *r = catalog_relation(c, topic->name);
-    switch (topic->kind) {
-    case TOPIC_USER:
-        /* A table may read a topic of another name: the topic is its table's all the same. */
-        for (uint32_t i = 0; i < c->n_relations && (r == NULL || r->kind != REL_TABLE); i++)
-            if (c->relations[i]->kind == REL_TABLE && c->relations[i]->topic == topic)
-                r = c->relations[i];
-        return r != NULL && r->kind == REL_TABLE ? "table" : "raw";
-    case TOPIC_CHANGELOG:
-        return "view";
-    case TOPIC_LATE:
-        return "late";
-    case TOPIC_DEAD_LETTERS:
-    case TOPIC_INTERNAL:
-        break;
-    }
-    return "internal";
-}
-
 static void topics_begin(struct query_task *t)
 {
     buf_put_str(&t->out, STR("{\"topics\":["));
@@ -200,7 +179,7 @@ static void topics_row(struct query_task *t, uint32_t row)
         buf_put_str(&t->out, t->sent == 0 ? STR("{\"name\":") : STR("]},\n{\"name\":"));
         json_write_string(&t->out, name);
         buf_printf(&t->out, ",\"kind\":\"%s\",\"partitions\":[",
-                   topic == NULL ? "internal" : topic_kind(t->plan->catalog, topic));
+                   topic == NULL ? "internal" : catalog_topic_kind_name(t->plan->catalog, topic));
         t->topic = topic != NULL ? topic->name : arena_str(&t->h->arena, name);
     } else {
         buf_put_u8(&t->out, ',');
@@ -598,7 +577,7 @@ void http_handle_query(struct http_conn *h, const struct http_call *call)
 
 /* ---- GET /v1/views/NAME ---- */
 
-static void identifier_write(struct buf *out, struct str name)
+void http_identifier_write(struct buf *out, struct str name)
 {
     buf_put_u8(out, '"');
     for (size_t i = 0; i < name.len; i++) {
@@ -666,16 +645,17 @@ static enum err view_request_read(struct arena *a, struct str query, bool follow
 static void view_sql_write(struct buf *sql, struct str name, const struct view_request *v)
 {
     buf_put_str(sql, STR("SELECT * FROM "));
-    identifier_write(sql, name);
+    http_identifier_write(sql, name);
     for (uint32_t i = 0; i < v->n; i++) {
         buf_put_str(sql, i == 0 ? STR(" WHERE ") : STR(" AND "));
-        identifier_write(sql, v->columns[i]);
+        http_identifier_write(sql, v->columns[i]);
         buf_printf(sql, " = $%u", i + 1);
     }
     bool descending = v->order.len > 0 && v->order.ptr[0] == '-';
     if (v->order.len > descending) {
         buf_put_str(sql, STR(" ORDER BY "));
-        identifier_write(sql, (struct str){v->order.ptr + descending, v->order.len - descending});
+        http_identifier_write(
+            sql, (struct str){v->order.ptr + descending, v->order.len - descending});
         buf_put_str(sql, descending ? STR(" DESC NULLS LAST") : STR(" NULLS LAST"));
     }
     if (v->limit >= 0)
