@@ -330,9 +330,25 @@ static enum err drop_empty_active(struct log_partition *p, struct err_detail *wh
     return ERR_OK;
 }
 
+/* Takes away what a failed write left behind the end. */
+static enum err cut_refused(struct log_partition *p, struct log_segment *s)
+{
+    if (!p->torn || s == NULL) {
+        return ERR_OK;
+    }
+    TRY(host_file_truncate(s->file, s->bytes));
+    s->file_bytes = s->bytes;
+    p->torn = false;
+    return ERR_OK;
+}
+
 static enum err roll(struct log_partition *p, struct err_detail *why)
 {
     TRY(log_meta_ensure(p, why));
+    enum err cut = cut_refused(p, log_active(p));
+    if (cut != ERR_OK) {
+        return err_set(why, cut, "%s: cannot cut off a refused append", p->dir);
+    }
     TRY(drop_empty_active(p, why));
     struct log_segment *before = log_active(p);
     struct log_segment *s = log_segment_new(p->host, p->end_offset);
@@ -433,8 +449,11 @@ enum err log_append(struct log_partition *p, char *batches, size_t n, int64_t lo
     run_patch(p, batches, n, log_append_ms);
     enum err e = host_file_write(s->file, s->bytes, batches, n);
     if (e != ERR_OK) {
-        /* The file may hold a part of it: nothing is ever written behind that. */
+        /* The file may hold a part of it: nothing is ever written behind that. Whole batches among
+         * it would come back with the next start, although they were refused. */
         p->must_roll = true;
+        p->torn = true;
+        (void)!cut_refused(p, s);
         return err_set(why, e, "%s: cannot append %zu bytes at offset %" PRId64, p->dir, n,
                        p->end_offset);
     }

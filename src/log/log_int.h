@@ -42,6 +42,7 @@ struct log_partition {
     uint64_t size_bytes;
 
     bool must_roll; /* the next append begins a new segment */
+    bool torn;      /* the active file holds a part of a refused append behind its end */
     bool quarantined;
     char quarantine_text[LOG_QUARANTINE_TEXT_MAX];
 

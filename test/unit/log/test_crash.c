@@ -229,6 +229,40 @@ static void appends_go_on_after_a_full_disk(void **state)
     }
 }
 
+/* An append of several batches fails in the middle: none of them is there after a crash, although
+ * the first ones are whole in what was written. */
+static void a_refused_append_does_not_come_back(void **state)
+{
+    (void)state;
+    struct log_config c = small_config(1 << 20);
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        struct host *h = sim_new(seed);
+        struct log_partition *p = open_with(h, &c, NULL);
+        struct buf b;
+        int64_t base;
+        assert_int_equal(append(p, 5, 0), ERR_OK);
+        assert_int_equal(sync_all(h, p), ERR_OK);
+        buf_init(&b, BUFFER_MAX);
+        for (int i = 0; i < 20; i++) {
+            add_batch(&b, 5 + i * 3, 3, COMPRESS_NONE);
+        }
+        host_sim_fault_at(h, 1, SIM_FAULT_SHORT, false);
+        assert_int_not_equal(log_append(p, b.ptr, b.len, -1, &base, NULL), ERR_OK);
+        if (seed % 2 == 0) { /* what is taken after it is there */
+            assert_int_equal(append(p, 2, 0), ERR_OK);
+        }
+        buf_deinit(&b);
+        int64_t end = log_end_offset(p);
+        h = host_sim_crash(h);
+        log_close(p);
+        p = open_with(h, &c, NULL);
+        assert_int_equal(log_end_offset(p), end);
+        assert_all_readable(p);
+        log_close(p);
+        host_close(h);
+    }
+}
+
 static void a_failed_flush_is_reported(void **state)
 {
     (void)state;
@@ -459,6 +493,7 @@ int main(void)
         cmocka_unit_test(a_power_cut_during_recovery),
         cmocka_unit_test(every_failing_call_is_survived),
         cmocka_unit_test(appends_go_on_after_a_full_disk),
+        cmocka_unit_test(a_refused_append_does_not_come_back),
         cmocka_unit_test(a_failed_flush_is_reported),
         cmocka_unit_test(every_flipped_byte_is_detected),
         cmocka_unit_test(damage_without_a_checkpoint_is_detected),
