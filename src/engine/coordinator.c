@@ -900,6 +900,19 @@ static const struct record_reader *recorded(const struct epoch_record *record, u
     return NULL;
 }
 
+/* Up to where a partition was processed before the start. Without flushes a power cut may have taken
+ * rows that had been: others come in their places, which nobody has seen, and the record has to
+ * know. */
+static int64_t replay_end(struct coordinator *co, const struct co_reader *r, uint32_t partition,
+                          int64_t recorded)
+{
+    int64_t durable = part_durable(co, r, partition);
+    if (co->engine->options.fsync != FSYNC_OS || recorded <= durable)
+        return recorded;
+    co->commit_wanted = true;
+    return durable;
+}
+
 static enum err reader_add(struct coordinator *co, uint32_t id, const struct relation *rel,
                            bool main, const struct record_reader *at)
 {
@@ -925,7 +938,7 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
         r->parts[i] = (struct co_part){.watermark_us = INT64_MIN, .active_ns = co->shard->mono_ns};
         r->parts[i].pos = part_start(co, r, i);
         if (at != NULL && i < at->n_parts)
-            r->parts[i].replay_to = at->positions[i];
+            r->parts[i].replay_to = replay_end(co, r, i, at->positions[i]);
     }
     /* Even with nothing to read again there is state to make that was told of before. */
     r->silent = r->ran = at != NULL;
