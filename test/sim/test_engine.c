@@ -87,11 +87,10 @@ static void run_one(struct host *h, uint32_t n_shards, uint64_t memory,
 #define IDLE_TABLE                                                                                 \
     "CREATE TABLE t (k text, ts timestamptz NOT NULL) WITH (event_time = 'ts', lateness = '0 s', " \
     "partitions = 2, idle_timeout = '300 ms')"
-#define IDLE_VIEW                                                                                  \
-    "CREATE MATERIALIZED VIEW w WITH (emit = 'final', late_to = 'w_late') AS SELECT k, "            \
-    "extract(epoch FROM window_start)::int8 AS at, window_start, count(*) AS n FROM tumble(t, ts, " \
-    "INTERVAL '10 s') GROUP BY k, window_start"
-#define AT(k, second) "{\"k\":\"" k "\",\"ts\":\"2026-01-01T00:00:" second "Z\"}"
+#define IDLE_VIEW                                                                        \
+    "CREATE MATERIALIZED VIEW w WITH (emit = 'final', late_to = 'w_late') AS SELECT k, " \
+    "extract(epoch FROM window_start)::int8 AS at, window_start, count(*) AS n FROM "    \
+    "tumble(t, ts, INTERVAL '10 s') GROUP BY k, window_start"
 
 static void idle_before(struct script *s, void *arg)
 {
@@ -309,7 +308,9 @@ static void fill_disk(struct script *s, void *arg)
     run_sql(s, "CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM t");
     run_sql(s, "CREATE MATERIALIZED VIEW copies AS SELECT k, pad FROM t");
     for (uint32_t i = 0; i < 4000 && !f->seen_full; i++) {
-        snprintf(row, sizeof(row), "{\"k\":%u,\"pad\":\"%0*u\"}", i, 2000 + (int)rng(4000), i);
+        int len = snprintf(row, sizeof(row), "{\"k\":%u,\"pad\":\"%0*u\"}", i,
+                           2000 + (int)rng(4000), i);
+        REQUIRE(len > 0 && (size_t)len < sizeof(row));
         enum err e = produce(s, "t", i % 2, row);
         REQUIRE(e == ERR_OK || e == ERR_NO_SPACE);
         f->acknowledged += e == ERR_OK;
@@ -450,7 +451,7 @@ static void chaos(struct script *s, void *arg)
         "DROP TABLE t CASCADE",
         "DROP TABLE t",
         "INSERT INTO t SELECT 'k', 1, now()",
-        "INSERT INTO t VALUES ('a', 1, '2025-12-01'), ('b', 2, '2025-12-02'), ('c', 3, '2025-12-03')",
+        "INSERT INTO t VALUES ('a', 1, '2025-12-01'), ('b', 2, '2025-12-02')",
         "SELECT count(*) FROM t",
         "SELECT * FROM v ORDER BY k LIMIT 2",
         "SELECT count(*) FROM w",
