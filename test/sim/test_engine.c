@@ -91,6 +91,7 @@ static void run_one(struct host *h, uint32_t n_shards, uint64_t memory,
     "CREATE MATERIALIZED VIEW w WITH (emit = 'final', late_to = 'w_late') AS SELECT k, " \
     "extract(epoch FROM window_start)::int8 AS at, window_start, count(*) AS n FROM "    \
     "tumble(t, ts, INTERVAL '10 s') GROUP BY k, window_start"
+#define AT(k, second) "{\"k\":\"" k "\",\"ts\":\"2026-01-01T00:00:" second "Z\"}"
 
 static void idle_before(struct script *s, void *arg)
 {
