@@ -478,7 +478,7 @@ static void outputs_settle(struct coordinator *co)
         o->at.end = o->next_end;
 }
 
-/* Views of topics that have no reader of their own to join are live when nothing is left to read. */
+/* Views of topics without a reader of their own to join are live when nothing is left to read. */
 static void live_check(const struct coordinator *co, const struct co_reader *r)
 {
     if (r->main || r->silent || reader_find(co, r->rel->number) != NULL)
@@ -900,9 +900,9 @@ static const struct record_reader *recorded(const struct epoch_record *record, u
     return NULL;
 }
 
-/* Up to where a partition was processed before the start. Without flushes a power cut may have taken
- * rows that had been: others come in their places, which nobody has seen, and the record has to
- * know. */
+/* Up to where a partition was processed before the start. Without flushes a power cut may have
+ * taken rows that had been: others come in their places, which nobody has seen, and the record has
+ * to know. */
 static int64_t replay_end(struct coordinator *co, const struct co_reader *r, uint32_t partition,
                           int64_t recorded)
 {
