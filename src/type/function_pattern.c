@@ -3,7 +3,10 @@
 #include "type/regex.h"
 #include "type/utf8.h"
 
-enum { REPLACED_MAX = 16 << 20 };
+enum {
+    REPLACED_MAX = 16 << 20,
+    LIKE_STEPS_MAX = 50000000, /* of one LIKE: about a second */
+};
 
 #define KERNEL(name)                                                                            \
     static void name(struct kernel_context *k, const struct column *const *args,               \
@@ -32,30 +35,35 @@ static bool like_step(const char **s, const char *s_end, const char **p, const c
     return next_char(p, p_end, fold) == c;
 }
 
-/* Greedy with one point of return, the last %: at most |s| * |p| steps. */
-static bool like_match(struct str text, struct str pattern, bool fold)
+enum like_result { LIKE_NO, LIKE_YES, LIKE_TOO_LONG };
+
+/* Greedy with one point of return, the last %: |s| * |p| steps when it goes on failing late, and
+ * LIKE_STEPS_MAX at most. */
+static enum like_result like_match(struct str text, struct str pattern, bool fold)
 {
+    uint32_t steps = 0;
     const char *s = text.ptr, *s_end = text.ptr + text.len;
     const char *p = pattern.ptr, *p_end = pattern.ptr + pattern.len;
     const char *retry_s = NULL, *retry_p = NULL;
-    for (;;) {
+    while (steps++ < LIKE_STEPS_MAX) {
         if (p < p_end && *p == '%') {
             retry_p = ++p;
             retry_s = s;
             if (p == p_end)
-                return true;
+                return LIKE_YES;
             continue;
         }
         if (s == s_end)
-            return p == p_end;
+            return p == p_end ? LIKE_YES : LIKE_NO;
         if (p < p_end && like_step(&s, s_end, &p, p_end, fold))
             continue;
         if (retry_p == NULL || retry_s == s_end)
-            return false;
+            return LIKE_NO;
         utf8_get(&retry_s, s_end);
         s = retry_s;
         p = retry_p;
     }
+    return LIKE_TOO_LONG;
 }
 
 /* A pattern ends with an odd run of escapes. */
@@ -123,8 +131,18 @@ static void like(struct kernel_context *k, const struct column *const *args, uin
                         "LIKE pattern must not end with escape character");
             continue;
         }
-        bool yes = plan.simple ? like_simple(s, &plan) : like_match(s, p, fold);
-        column_bool(out)[row] = yes != negate;
+        enum like_result r = LIKE_NO;
+        if (!plan.simple)
+            r = like_match(s, p, fold);
+        else if (like_simple(s, &plan))
+            r = LIKE_YES;
+        if (r == LIKE_TOO_LONG) {
+            kernel_fail(k, row, ERR_LIMIT,
+                        "LIKE: a text of %zu bytes and a pattern of %zu bytes take more than %d steps",
+                        s.len, p.len, LIKE_STEPS_MAX);
+            continue;
+        }
+        column_bool(out)[row] = (r == LIKE_YES) != negate;
     }
 }
 

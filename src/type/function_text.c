@@ -3,7 +3,11 @@
 #include "type/md5.h"
 #include "type/utf8.h"
 
-enum { TEXT_RESULT_MAX = 16 << 20, CODE_POINT_MAX = 0x10FFFF };
+enum {
+    TEXT_RESULT_MAX = 16 << 20,
+    CODE_POINT_MAX = 0x10FFFF,
+    SET_STEPS_MAX = 500000000, /* of a search for each character in a set: a second or two */
+};
 
 #define KERNEL(name)                                                                            \
     static void name(struct kernel_context *k, const struct column *const *args,               \
@@ -202,6 +206,18 @@ static bool in_set(struct str set, const char *c, size_t n)
     return false;
 }
 
+/* False (and an error in the row) when looking for each character of s in the set would hold up the
+ * thread, and with it everybody else on it. */
+static bool set_ok(struct kernel_context *k, uint32_t row, struct str s, struct str set)
+{
+    if (set.len == 0 || s.len <= SET_STEPS_MAX / set.len)
+        return true;
+    kernel_fail(k, row, ERR_LIMIT,
+                "looking for %zu bytes of text in a set of %zu bytes takes more than %d steps", s.len,
+                set.len, SET_STEPS_MAX);
+    return false;
+}
+
 static struct str trim(struct str s, struct str set, bool left, bool right)
 {
     while (left && s.len > 0 && in_set(set, s.ptr, utf8_len(s.ptr[0]))) {
@@ -228,7 +244,11 @@ static struct str trim(struct str s, struct str set, bool left, bool right)
     KERNEL(name##_set)                                                                          \
     {                                                                                           \
         KERNEL_ROWS(k, row)                                                                     \
-            column_str(out)[row] = trim(ARG_STR(0, row), ARG_STR(1, row), left, right);         \
+        {                                                                                       \
+            struct str s = ARG_STR(0, row), set = ARG_STR(1, row);                              \
+            if (set_ok(k, row, s, set))                                                         \
+                column_str(out)[row] = trim(s, set, left, right);                               \
+        }                                                                                       \
     }
 
 TRIM_KERNELS(text_btrim, true, true)
@@ -431,12 +451,15 @@ KERNEL(text_replace)
     }
 }
 
-/* translate(s, from, to): character by character; what has no counterpart is left out. */
+/* translate(s, from, to): character by character; what has no counterpart is left out. Searching
+ * `from` for every character takes |s| * |from| steps. */
 KERNEL(text_translate)
 {
     KERNEL_ROWS(k, row)
     {
         struct str s = ARG_STR(0, row), from = ARG_STR(1, row), to = ARG_STR(2, row);
+        if (!set_ok(k, row, s, from))
+            continue;
         char *p = kernel_alloc(k, s.len * 4);
         size_t n = 0;
         if (p == NULL)
