@@ -718,7 +718,7 @@ static void output_step(struct epochs *ep)
             break;
     if (e == ERR_OK)
         e = output_dead(ep, &why);
-    outputs_wait(ep, e != ERR_OK);
+    outputs_wait(ep, e == ERR_NO_SPACE);
     if (e == ERR_OK) {
         finish(ep);
         return;
