@@ -213,8 +213,8 @@ static bool set_ok(struct kernel_context *k, uint32_t row, struct str s, struct 
     if (set.len == 0 || s.len <= SET_STEPS_MAX / set.len)
         return true;
     kernel_fail(k, row, ERR_LIMIT,
-                "looking for %zu bytes of text in a set of %zu bytes takes more than %d steps", s.len,
-                set.len, SET_STEPS_MAX);
+                "looking for %zu bytes of text in a set of %zu bytes takes more than %d steps",
+                s.len, set.len, SET_STEPS_MAX);
     return false;
 }
 
