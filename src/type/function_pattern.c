@@ -138,7 +138,7 @@ static void like(struct kernel_context *k, const struct column *const *args, uin
             r = LIKE_YES;
         if (r == LIKE_TOO_LONG) {
             kernel_fail(k, row, ERR_LIMIT,
-                        "LIKE: %zu bytes of text and a pattern of %zu bytes take more than %d steps",
+                        "LIKE: %zu bytes of text, %zu bytes of pattern take over %d steps",
                         s.len, p.len, LIKE_STEPS_MAX);
             continue;
         }
