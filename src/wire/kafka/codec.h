@@ -35,7 +35,8 @@ struct kafka_reader {
 static inline void kafka_reader_init(struct kafka_reader *r, struct str message,
                                      struct arena *arena)
 {
-    *r = (struct kafka_reader){message.ptr, message.ptr + message.len, arena, NULL};
+    const char *at = message.len > 0 ? message.ptr : ""; /* nothing is added to NULL */
+    *r = (struct kafka_reader){at, at + message.len, arena, NULL};
 }
 static inline size_t kafka_left(const struct kafka_reader *r)
 {
