@@ -308,11 +308,12 @@ static enum err settle_outputs(struct shard *s, const struct epoch_record *r,
 
 static enum err recover(struct engine *e, struct err_detail *why)
 {
-    const struct catalog *catalog;
+    const struct catalog *catalog = NULL;
     struct shard *first = &e->shards[0];
     struct part *p;
-    TRY(ddl_bootstrap(e, &catalog, why));
-    enum err err = part_open(first, catalog_topic(catalog, STR("sys.catalog")), 0, &p, why);
+    enum err err = ddl_bootstrap(e, &catalog, why);
+    if (err == ERR_OK)
+        err = part_open(first, catalog_topic(catalog, STR("sys.catalog")), 0, &p, why);
     if (err == ERR_OK)
         err = part_open(first, catalog_topic(catalog, STR("sys.epochs")), 0, &p, why);
     if (err == ERR_OK)

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/mem.h"
 #include "support/script.h"
 
 enum { TEXT_MAX = 4 << 20, WAIT_MS = 20000 };
@@ -87,10 +88,6 @@ static void run_one(struct host *h, uint32_t n_shards, uint64_t memory,
 #define IDLE_TABLE                                                                                 \
     "CREATE TABLE t (k text, ts timestamptz NOT NULL) WITH (event_time = 'ts', lateness = '0 s', " \
     "partitions = 2, idle_timeout = '300 ms')"
-#define IDLE_VIEW                                                                        \
-    "CREATE MATERIALIZED VIEW w WITH (emit = 'final', late_to = 'w_late') AS SELECT k, " \
-    "extract(epoch FROM window_start)::int8 AS at, window_start, count(*) AS n FROM "    \
-    "tumble(t, ts, INTERVAL '10 s') GROUP BY k, window_start"
 #define AT(k, second) "{\"k\":\"" k "\",\"ts\":\"2026-01-01T00:00:" second "Z\"}"
 
 static void idle_before(struct script *s, void *arg)
@@ -553,6 +550,50 @@ static void a_stop_at_any_moment_is_quick(void **state)
     }
 }
 
+/* ---- memory ---- */
+
+static void some_state(struct script *s, void *arg)
+{
+    (void)arg;
+    run_sql(s, IDLE_TABLE);
+    run_sql(s, "CREATE MATERIALIZED VIEW w WITH (emit = 'final', late_to = 'w_late') AS SELECT k, "
+               "window_start, max(k) AS m FROM tumble(t, ts, INTERVAL '10 s') GROUP BY k, "
+               "window_start");
+    must_produce(s, "t", 0, AT("a", "01"));
+    must_produce(s, "t", 1, AT("a", "31"));
+    expect(s, "SELECT count(*) FROM w", "1\n");
+}
+
+/* Whatever allocation fails while the server starts, it says so and leaves nothing behind. */
+static void a_start_out_of_memory_is_an_error(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(9, 0);
+    run_one(h, 2, 0, some_state, NULL);
+    const struct engine_options options = {.data_dir = "/data", .n_shards = 2};
+    enum err e = ERR_NO_MEMORY;
+    for (uint64_t n = 1; e != ERR_OK; n += 1 + n / 40) {
+        struct engine *engine = NULL;
+        struct err_detail why = {0};
+        h = host_sim_crash(h);
+        assert_non_null(h);
+        mem_fail_at(n, false);
+        e = engine_open(h, &options, &engine, &why);
+        bool failed = mem_fail_count() >= n;
+        mem_fail_at(0, false);
+        if (e != ERR_OK && e != ERR_NO_MEMORY)
+            fail_msg("allocation %llu: %s", (unsigned long long)n, err_text(e, &why));
+        if (e == ERR_OK) {
+            host_stop_request(h);
+            host_run(h);
+            engine_close(engine);
+        }
+        if (e == ERR_OK && failed)
+            e = ERR_NO_MEMORY; /* it could do without */
+    }
+    host_close(h);
+}
+
 /* ---- following over a start ---- */
 
 static void follow_changes(struct script *s, void *arg)
@@ -602,6 +643,7 @@ int main(void)
         cmocka_unit_test(damage_stops_only_what_reads_it),
         cmocka_unit_test(any_order_of_requests_is_survived),
         cmocka_unit_test(a_stop_at_any_moment_is_quick),
+        cmocka_unit_test(a_start_out_of_memory_is_an_error),
         cmocka_unit_test(following_gives_snapshot_then_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
