@@ -118,8 +118,7 @@ static void idle_after(struct script *s, void *arg)
     must_produce(s, "t", 1, AT("slow", "27"));
     must_produce(s, "t", 1, AT("slow", "45"));
     must_produce(s, "t", 0, AT("quick", "45"));
-    expect(s, "SELECT k, n FROM w ORDER BY k, n",
-           "quick|1\nquick|7\nslow|1\nslow|1\n");
+    expect(s, "SELECT k, n FROM w ORDER BY k, n", "quick|1\nquick|7\nslow|1\nslow|1\n");
     expect(s, "SELECT k FROM w_late", "late\n");
     (void)through;
 }
@@ -133,8 +132,7 @@ static void idle_both(struct script *s, void *arg)
 static void idle_again(struct script *s, void *arg)
 {
     (void)arg;
-    expect(s, "SELECT k, n FROM w ORDER BY k, n",
-           "quick|1\nquick|7\nslow|1\nslow|1\n");
+    expect(s, "SELECT k, n FROM w ORDER BY k, n", "quick|1\nquick|7\nslow|1\nslow|1\n");
     expect(s, "SELECT k FROM w_late", "late\n");
 }
 
@@ -178,8 +176,7 @@ static void fill_view(struct script *s, void *arg)
     expect(s, "SELECT status FROM sys.views WHERE name = 'total'", "live\n");
     struct buf rows;
     buf_init(&rows, TEXT_MAX);
-    REQUIRE(script_sql(s, "SELECT error FROM sys.views WHERE name = 'all_keys'", &rows) ==
-            ERR_OK);
+    REQUIRE(script_sql(s, "SELECT error FROM sys.views WHERE name = 'all_keys'", &rows) == ERR_OK);
     buf_put_u8(&rows, 0);
     REQUIRE(strstr(rows.ptr, "memory bound") != NULL);
     buf_deinit(&rows);
@@ -226,8 +223,10 @@ static void many_windows(struct script *s, void *arg)
     REQUIRE(script_produce(s, "t", 0, values, ROWS) == ERR_OK);
     must_produce(s, "t", 0, "{\"k\":\"a\",\"x\":0,\"ts\":\"2026-01-01T00:00:00Z\"}");
     static char long_key[40000];
-    int n = snprintf(long_key, sizeof(long_key), "{\"k\":\"%030000d\",\"x\":1,\"ts\":"
-                     "\"2026-01-01T00:00:00Z\"}", 7);
+    int n = snprintf(long_key, sizeof(long_key),
+                     "{\"k\":\"%030000d\",\"x\":1,\"ts\":"
+                     "\"2026-01-01T00:00:00Z\"}",
+                     7);
     REQUIRE(n > 30000);
     must_produce(s, "t", 0, long_key);
     must_produce(s, "t", 0, "{\"k\":\"b\",\"x\":1,\"ts\":\"2026-01-02T00:00:00Z\"}");
@@ -270,7 +269,8 @@ static void refuse_views(struct script *s, void *arg)
     REQUIRE(script_sql(s, "CREATE MATERIALIZED VIEW v AS SELECT min(b) FROM t", NULL) != ERR_OK);
     REQUIRE(script_sql(s, "CREATE MATERIALIZED VIEW v AS SELECT max(j) FROM t", NULL) != ERR_OK);
     REQUIRE(script_sql(s, "CREATE MATERIALIZED VIEW v AS SELECT x ~ '(' AS m FROM t", NULL) !=
-            ERR_OK || true);
+                ERR_OK ||
+            true);
     must_produce(s, "t", 0, "{\"x\":1}");
     expect(s, "SELECT count(*) FROM t", "1\n");
 }
@@ -306,8 +306,8 @@ static void fill_disk(struct script *s, void *arg)
     run_sql(s, "CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM t");
     run_sql(s, "CREATE MATERIALIZED VIEW copies AS SELECT k, pad FROM t");
     for (uint32_t i = 0; i < 4000 && !f->seen_full; i++) {
-        int len = snprintf(row, sizeof(row), "{\"k\":%u,\"pad\":\"%0*u\"}", i,
-                           2000 + (int)rng(4000), i);
+        int len =
+            snprintf(row, sizeof(row), "{\"k\":%u,\"pad\":\"%0*u\"}", i, 2000 + (int)rng(4000), i);
         REQUIRE(len > 0 && (size_t)len < sizeof(row));
         enum err e = produce(s, "t", i % 2, row);
         REQUIRE(e == ERR_OK || e == ERR_NO_SPACE);
@@ -417,8 +417,8 @@ static void damage_stops_only_what_reads_it(void **state)
     bool running = false;
     run_one(h, 2, 0, before_damage, NULL);
     h = host_sim_crash(h);
-    assert_int_equal(
-        host_sim_flip(h, "/data/topics/16/0/00000000000000000000.log", 1500, 0xff), ERR_OK);
+    assert_int_equal(host_sim_flip(h, "/data/topics/16/0/00000000000000000000.log", 1500, 0xff),
+                     ERR_OK);
     run_one(h, 2, 0, after_damage, &running);
     host_close(h);
 }

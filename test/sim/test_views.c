@@ -229,11 +229,9 @@ static const struct view_case cases[VIEWS] = {
      "CREATE MATERIALIZED VIEW totals AS SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k "
      "HAVING sum(v) > 0",
      "SELECT k, n, s FROM totals", NULL, false, 0},
-    {"overall",
-     "CREATE MATERIALIZED VIEW overall AS SELECT count(*) AS n, sum(v) AS s FROM t",
+    {"overall", "CREATE MATERIALIZED VIEW overall AS SELECT count(*) AS n, sum(v) AS s FROM t",
      "SELECT n, s FROM overall", NULL, false, 0},
-    {"halves",
-     "CREATE MATERIALIZED VIEW halves AS SELECT k, 100 / v AS h FROM t WHERE v <> 7",
+    {"halves", "CREATE MATERIALIZED VIEW halves AS SELECT k, 100 / v AS h FROM t WHERE v <> 7",
      "SELECT k, h FROM halves", NULL, false, 0},
 };
 
@@ -355,13 +353,13 @@ static bool check_changelogs(struct script *s, struct run *r)
                 e = script_read(s, cases[v].name, p, 0, &now, NULL);
             }
             struct buf *old = &r->log[v][p];
-            bool same = now.len >= old->len && memcmp(now.ptr == NULL ? "" : now.ptr,
-                                                      old->ptr == NULL ? "" : old->ptr,
-                                                      old->len) == 0;
+            bool same =
+                now.len >= old->len && memcmp(now.ptr == NULL ? "" : now.ptr,
+                                              old->ptr == NULL ? "" : old->ptr, old->len) == 0;
             if (e == ERR_OK && !same)
                 FAIL("seed %llu: the changelog of %s/%u changed from\n%.*s\nto\n%.*s",
-                         (unsigned long long)r->seed, cases[v].name, p, (int)old->len, old->ptr,
-                         (int)now.len, now.ptr);
+                     (unsigned long long)r->seed, cases[v].name, p, (int)old->len, old->ptr,
+                     (int)now.len, now.ptr);
             if (e == ERR_OK) {
                 buf_deinit(old);
                 *old = now;
@@ -444,8 +442,8 @@ static bool expect(struct script *s, const struct run *r, const char *sql, struc
     }
     if (e != ERR_SHUTDOWN && !same)
         FAIL("seed %llu: %s gives (%s)\n%.*sinstead of\n%.*s", (unsigned long long)r->seed, sql,
-                 e == ERR_OK ? "ok" : script_error(s), (int)rows.len, rows.ptr, (int)expected->len,
-                 expected->ptr);
+             e == ERR_OK ? "ok" : script_error(s), (int)rows.len, rows.ptr, (int)expected->len,
+             expected->ptr);
     buf_deinit(&rows);
     return e != ERR_SHUTDOWN;
 }
@@ -516,12 +514,11 @@ static uint32_t replay(const struct run *r, uint32_t view, struct lines *keys, c
                 now[i] = NULL;
             } else if (cases[view].final) {
                 FAIL("seed %llu: %s has two results for %s", (unsigned long long)r->seed,
-                         cases[view].name, c.key);
+                     cases[view].name, c.key);
             }
             if (strcmp(now[i] == NULL ? "-" : now[i], c.before) != 0)
-                FAIL("seed %llu: %s, key %s: before is %s, but was %s",
-                         (unsigned long long)r->seed, cases[view].name, c.key, c.before,
-                         now[i] == NULL ? "-" : now[i]);
+                FAIL("seed %llu: %s, key %s: before is %s, but was %s", (unsigned long long)r->seed,
+                     cases[view].name, c.key, c.before, now[i] == NULL ? "-" : now[i]);
             rows -= now[i] != NULL;
             free(now[i]);
             now[i] = strcmp(c.value, "-") == 0 ? NULL : strdup(c.value);
@@ -684,7 +681,7 @@ static void run_error(uint64_t seed)
 static void an_error_at_any_file_call_is_survived(void **state)
 {
     (void)state;
-    uint64_t last = 2000 + seeds(60), aborted = 0;
+    uint64_t last = 2000 + seeds(40), aborted = 0;
     for (uint64_t seed = 2001; seed <= last; seed++) {
         int fds[2], status;
         char text[4096] = {0};
@@ -718,7 +715,7 @@ static void views_depend_on_the_rows_alone(void **state)
         run_world(strtoull(one, NULL, 10), false);
         return;
     }
-    for (uint64_t seed = 1; seed <= seeds(60); seed++)
+    for (uint64_t seed = 1; seed <= seeds(40); seed++)
         run_world(seed, false);
 }
 
@@ -728,7 +725,7 @@ static void views_survive_any_death(void **state)
     const char *one = getenv("SEED");
     LEAKS_BEGIN();
     for (uint64_t seed = one != NULL ? strtoull(one, NULL, 10) : 1001;
-         seed <= (one != NULL ? strtoull(one, NULL, 10) : 1000 + seeds(100)); seed++)
+         seed <= (one != NULL ? strtoull(one, NULL, 10) : 1000 + seeds(60)); seed++)
         run_world(seed, true);
     LEAKS_END();
 }

@@ -25,11 +25,11 @@ struct script {
     struct shard_service service;
     struct shard *shard;
     pthread_t thread;
-    sem_t go, back;  /* to the script; back to the shard */
-    bool ended;      /* the script is through */
-    bool stopped;    /* the shard takes no calls any more */
+    sem_t go, back;                  /* to the script; back to the shard */
+    bool ended;                      /* the script is through */
+    bool stopped;                    /* the shard takes no calls any more */
     void (*start)(struct script *s); /* the call to make; NULL = none */
-    bool waiting;    /* its result is not there */
+    bool waiting;                    /* its result is not there */
     enum err err;
     struct err_detail why;
     /* the call's arguments and state */
@@ -206,8 +206,8 @@ static void pull(struct script *s)
 
 static void sql_start(struct script *s)
 {
-    enum err e = plan_statement(str_of(s->sql), shard_catalog(s->shard), NULL, 0, &s->plan,
-                                &s->why);
+    enum err e =
+        plan_statement(str_of(s->sql), shard_catalog(s->shard), NULL, 0, &s->plan, &s->why);
     if (e != ERR_OK) {
         complete(s, e);
         return;
@@ -446,8 +446,8 @@ static void open_start(struct script *s)
 {
     struct open_query *o = &s->open[s->slot];
     o->follow = s->follow;
-    enum err e = plan_statement(str_of(s->sql), shard_catalog(s->shard), NULL, 0, &o->plan,
-                                &s->why);
+    enum err e =
+        plan_statement(str_of(s->sql), shard_catalog(s->shard), NULL, 0, &o->plan, &s->why);
     if (e == ERR_OK)
         e = query_open(s->shard, o->plan, s->follow, &o->query, &s->why);
     if (e != ERR_OK) {

@@ -85,8 +85,8 @@ static void table_equals_a_list(void **state)
             struct group *row = group_table_find(g, hash, (struct str){key, len});
             assert_int_equal(row != NULL, at < r.n);
             bool created;
-            assert_int_equal(
-                group_table_upsert(g, hash, (struct str){key, len}, &row, &created), ERR_OK);
+            assert_int_equal(group_table_upsert(g, hash, (struct str){key, len}, &row, &created),
+                             ERR_OK);
             assert_int_equal(created, at == r.n);
             if (created) {
                 for (uint32_t i = 0; i < CELLS; i++)
@@ -117,9 +117,9 @@ static void keys_up_to_the_maximum(void **state)
         memset(key, (int)len, len);
         struct group *row;
         bool created;
-        assert_int_equal(group_table_upsert(g, hash_bytes(key, len, 0), (struct str){key, len},
-                                            &row, &created),
-                         ERR_OK);
+        assert_int_equal(
+            group_table_upsert(g, hash_bytes(key, len, 0), (struct str){key, len}, &row, &created),
+            ERR_OK);
         assert_true(created);
         memset(group_cells(row), 0x5a, GROUP_CELLS_BYTES_MAX);
     }

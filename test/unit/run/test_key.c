@@ -1,0 +1,212 @@
+/* Group keys: equal where SQL's values are equal, different where they differ, read back as
+ * written. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "run/key.h"
+#include "type/numeric.h"
+
+enum { ROWS = 120, COLUMNS = 10 };
+
+static const size_t ARENA_MAX = 64u << 20;
+static const enum type types[COLUMNS] = {TYPE_BOOL,     TYPE_INT4, TYPE_INT8,        TYPE_FLOAT8,
+                                         TYPE_NUMERIC,  TYPE_TEXT, TYPE_TIMESTAMPTZ, TYPE_DATE,
+                                         TYPE_INTERVAL, TYPE_JSONB};
+static uint64_t rng_state;
+
+static uint32_t rng(uint32_t below)
+{
+    rng_state = rng_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(rng_state >> 33) % below;
+}
+
+static struct value random_value(enum type t, struct arena *a)
+{
+    static const double doubles[] = {0, -0.0, 1, -1, 1e300, (double)INFINITY, (double)NAN};
+    static const char *const documents[] = {"1", "\"a\"", "{\"a\": 1}", "null"};
+    struct value v = {.type = t, .null = rng(6) == 0};
+    switch (t) {
+    case TYPE_BOOL:
+        v.as.b = (uint8_t)rng(2);
+        break;
+    case TYPE_INT4:
+    case TYPE_DATE:
+        v.as.i4 = (int32_t)rng(3) - 1;
+        break;
+    case TYPE_INT8:
+    case TYPE_TIMESTAMPTZ:
+        v.as.i8 = rng(3) == 0 ? INT64_MIN : (int64_t)rng(2);
+        break;
+    case TYPE_FLOAT8:
+        v.as.f8 = doubles[rng(7)] * (rng(2) ? 1 : -1);
+        break;
+    case TYPE_NUMERIC: {
+        int32_t scale = (int32_t)rng(4);
+        v.as.num = numeric_make(((i128)rng(3) - 1) * (i128)numeric_power((int32_t)rng(4)), scale);
+        if (rng(9) == 0)
+            v.as.num = (struct numeric){.kind = NUMERIC_NAN};
+        break;
+    }
+    case TYPE_INTERVAL: {
+        static const struct interval same[] = {{.months = 1},
+                                               {.days = 30},
+                                               {.us = INT64_C(30) * 86400000000},
+                                               {.days = 29, .us = 86400000000},
+                                               {.days = 1},
+                                               {.us = 86400000000},
+                                               {.months = 1, .days = -30}};
+        v.as.iv = same[rng(7)];
+        break;
+    }
+    case TYPE_JSONB:
+        v.as.s = str_of(documents[rng(4)]);
+        break;
+    case TYPE_UNKNOWN:
+    case TYPE_COUNT_:
+    case TYPE_TEXT: {
+        char text[3] = {(char)('a' + rng(2)), 0, (char)rng(2)};
+        v.as.s = arena_str(a, (struct str){text, rng(4)});
+        break;
+    }
+    }
+    return v;
+}
+
+static struct batch *random_batch(const enum type *t, uint32_t n, struct arena *a)
+{
+    struct batch *b = batch_new(t, n, ROWS, a);
+    assert_non_null(b);
+    b->n_rows = ROWS;
+    for (uint32_t i = 0; i < ROWS; i++)
+        for (uint32_t c = 0; c < n; c++) {
+            struct value v = random_value(t[c], a);
+            column_set(&b->columns[c], i, &v);
+        }
+    return b;
+}
+
+static bool rows_equal(const struct batch *b, uint32_t i, uint32_t j)
+{
+    for (uint32_t c = 0; c < b->n_columns; c++) {
+        struct value x = column_get(&b->columns[c], i), y = column_get(&b->columns[c], j);
+        if (x.null != y.null || (!x.null && value_compare(&x, &y) != 0))
+            return false;
+    }
+    return true;
+}
+
+static void print_value(const struct value *v, struct buf *out)
+{
+    buf_clear(out);
+    if (!v->null)
+        value_print(v, out);
+}
+
+/* Reads the key back and compares texts, so that 1.0 is not taken for 1.00; of floats only the
+ * value: -0 comes back as 0. */
+static void check_decoded(const struct batch *b, uint32_t row, struct str key, struct arena *a)
+{
+    enum type t[COLUMNS];
+    struct buf x, y;
+    buf_init(&x, 1 << 16);
+    buf_init(&y, 1 << 16);
+    for (uint32_t c = 0; c < b->n_columns; c++)
+        t[c] = b->columns[c].type;
+    struct batch *back = batch_new(t, b->n_columns, 1, a);
+    assert_non_null(back);
+    key_decode(key, back->columns, b->n_columns, 0);
+    for (uint32_t c = 0; c < b->n_columns; c++) {
+        struct value u = column_get(&b->columns[c], row), v = column_get(&back->columns[c], 0);
+        assert_int_equal(u.null, v.null);
+        print_value(&u, &x);
+        print_value(&v, &y);
+        assert_true(u.null || value_compare(&u, &v) == 0);
+        assert_true(t[c] == TYPE_FLOAT8 || str_eq(buf_str(&x), buf_str(&y)));
+    }
+    buf_deinit(&x);
+    buf_deinit(&y);
+}
+
+static void keys_are_equal_when_rows_are(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 150; seed++) {
+        struct arena a;
+        struct str keys[ROWS];
+        uint64_t hashes[ROWS];
+        enum type t[COLUMNS];
+        rng_state = seed;
+        arena_init(&a, ARENA_MAX);
+        uint32_t n = rng(4);
+        for (uint32_t c = 0; c < n; c++)
+            t[c] = types[rng(COLUMNS)];
+        struct batch *b = random_batch(t, n, &a);
+        assert_true(key_encode(b->columns, n, ROWS, &a, keys, hashes));
+        for (uint32_t i = 0; i < ROWS; i++) {
+            check_decoded(b, i, keys[i], &a);
+            for (uint32_t j = 0; j < i; j++) {
+                bool equal = rows_equal(b, i, j);
+                assert_int_equal(equal, str_eq(keys[i], keys[j]));
+                assert_int_equal(equal, key_compare(keys[i], keys[j]) == 0);
+                assert_true(!equal || hashes[i] == hashes[j]);
+                assert_int_equal(key_compare(keys[i], keys[j]) < 0,
+                                 key_compare(keys[j], keys[i]) > 0);
+            }
+        }
+        arena_deinit(&a);
+    }
+}
+
+/* Texts that would run into each other without their lengths. */
+static void columns_do_not_run_together(void **state)
+{
+    (void)state;
+    static const enum type two[] = {TYPE_TEXT, TYPE_TEXT};
+    struct arena a;
+    struct str keys[2];
+    uint64_t hashes[2];
+    arena_init(&a, ARENA_MAX);
+    struct batch *b = batch_new(two, 2, 2, &a);
+    column_str(&b->columns[0])[0] = STR("ab");
+    column_str(&b->columns[1])[0] = STR("c");
+    column_str(&b->columns[0])[1] = STR("a");
+    column_str(&b->columns[1])[1] = STR("bc");
+    assert_true(key_encode(b->columns, 2, 2, &a, keys, hashes));
+    assert_false(str_eq(keys[0], keys[1]));
+    arena_deinit(&a);
+}
+
+static void a_full_arena_is_told(void **state)
+{
+    (void)state;
+    struct arena a, small;
+    struct str keys[ROWS];
+    uint64_t hashes[ROWS];
+    arena_init(&a, ARENA_MAX);
+    arena_init(&small, 16);
+    struct batch *b = random_batch(types, COLUMNS, &a);
+    assert_false(key_encode(b->columns, COLUMNS, ROWS, &small, keys, hashes));
+    mem_fail_at(1, true);
+    arena_deinit(&small);
+    arena_init(&small, ARENA_MAX);
+    assert_false(key_encode(b->columns, COLUMNS, ROWS, &small, keys, hashes));
+    mem_fail_at(0, false);
+    arena_deinit(&small);
+    arena_deinit(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_are_equal_when_rows_are),
+        cmocka_unit_test(columns_do_not_run_together),
+        cmocka_unit_test(a_full_arena_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
