@@ -10,9 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -652,8 +650,9 @@ static uint64_t seeds(uint64_t otherwise)
 }
 
 /* One file call fails with an I/O error. A flush that fails ends the process, and says why. */
-static void run_error(uint64_t seed)
+static int run_error(void *arg)
 {
+    uint64_t seed = *(const uint64_t *)arg;
     static struct world w;
     struct run r = {.world = &w, .seed = seed, .errors = true};
     world_make(&w, seed);
@@ -676,6 +675,7 @@ static void run_error(uint64_t seed)
     }
     host_close(h);
     check_replay(&r);
+    return 0;
 }
 
 static void an_error_at_any_file_call_is_survived(void **state)
@@ -683,25 +683,10 @@ static void an_error_at_any_file_call_is_survived(void **state)
     (void)state;
     uint64_t last = 2000 + seeds(40), aborted = 0;
     for (uint64_t seed = 2001; seed <= last; seed++) {
-        int fds[2], status;
-        char text[4096] = {0};
-        assert_int_equal(pipe(fds), 0);
-        pid_t pid = fork();
-        assert_true(pid >= 0);
-        if (pid == 0) {
-            (void)dup2(fds[1], STDERR_FILENO);
-            run_error(seed);
-            _exit(0);
-        }
-        close(fds[1]);
-        ssize_t n;
-        for (size_t at = 0; (n = read(fds[0], text + at, sizeof(text) - 1 - at)) > 0;)
-            at += (size_t)n;
-        close(fds[0]);
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        bool fatal = strstr(text, "tidemill: fatal: ") != NULL && strstr(text, "flush") != NULL;
-        aborted += fatal;
-        if (status != 0 && !fatal)
+        char text[4096];
+        int status = script_child(run_error, &seed, text, sizeof(text));
+        aborted += status != 0;
+        if (status != 0 && !script_flush_failed(text))
             fail_msg("seed %llu ended with status %d: %s", (unsigned long long)seed, status, text);
     }
     assert_true(aborted < last - 2000);

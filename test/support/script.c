@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 struct open_query {
     struct plan *plan;
@@ -148,6 +150,37 @@ void script_fail(const char *file, int line, const char *fmt, ...)
     fprintf(stderr, "\n");
     va_end(args);
     abort();
+}
+
+int script_child(int (*run)(void *arg), void *arg, char *text, size_t n)
+{
+    int fds[2], status;
+    size_t at = 0;
+    ssize_t got;
+    char rest[4096];
+    CHECK(pipe(fds) == 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        (void)dup2(fds[1], STDERR_FILENO);
+        close(fds[0]);
+        close(fds[1]);
+        _exit(run(arg));
+    }
+    close(fds[1]);
+    while ((got = at + 1 < n ? read(fds[0], text + at, n - 1 - at)
+                             : read(fds[0], rest, sizeof(rest))) > 0)
+        at += at + 1 < n ? (size_t)got : 0;
+    text[at] = '\0';
+    close(fds[0]);
+    CHECK(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+bool script_flush_failed(const char *text)
+{
+    const char *fatal = strstr(text, "tidemill: fatal: flushing ");
+    return fatal != NULL && strstr(fatal, "could not be made durable") != NULL;
 }
 
 /* ---- rows ---- */

@@ -71,6 +71,12 @@ _Noreturn void script_fail(const char *file, int line, const char *fmt, ...)
 #define REQUIRE(condition) \
     ((condition) ? (void)0 : script_fail(__FILE__, __LINE__, "not so: %s", #condition))
 
+/* Runs `run` in a child process: returns what it returned, or minus the signal that ended it.
+ * `text` receives the start of what it wrote to stderr. */
+int script_child(int (*run)(void *arg), void *arg, char *text, size_t n);
+/* Whether such a text is of a server that ended itself because a flush had failed. */
+bool script_flush_failed(const char *text);
+
 /* What the script runs in. */
 struct engine *script_engine(struct script *s);
 struct host *script_host(struct script *s);
