@@ -63,6 +63,8 @@ enum err {
     ERR_BAD_RECORD_BATCH,   /* Kafka record batch fails CRC or structure */
     ERR_TOO_LARGE,          /* message or request above its maximum */
     ERR_FUTURE_EVENT_TIME,  /* event time beyond the allowed future bound */
+    ERR_RECORD_TIMESTAMP,   /* a record too far from the clock for its topic */
+    ERR_RECORD_KEY,         /* a record without the key that its topic asks for */
     ERR_PRODUCER_SEQUENCE,  /* idempotent producer: a batch before this one is missing */
     ERR_PRODUCER_DUPLICATE, /* ... appended so long ago that its offset is forgotten */
     ERR_PRODUCER_FENCED,    /* ... a newer one with its id has begun */

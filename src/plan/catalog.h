@@ -22,6 +22,7 @@ enum {
     /* Of topics that say nothing else. */
     TOPIC_SEGMENT_BYTES_DEFAULT = 64 << 20,
     TOPIC_BATCH_BYTES_DEFAULT = 1048588,   /* Kafka's message.max.bytes */
+    TOPIC_TIMESTAMP_AFTER_MS_DEFAULT = 3600000, /* message.timestamp.after.max.ms */
 };
 
 enum topic_kind {

@@ -9,7 +9,8 @@ static const struct option table_option_list[] = {
     {"idle_timeout", OPTION_INTERVAL, "10 s", NULL,
      "a partition without rows for this long no longer holds the watermark back; '0' = never"},
     {"max_future", OPTION_INTERVAL, "1 day", NULL,
-     "event times further than this after the clock are refused; '0' = any"},
+     "event times further than this after the record's timestamp (the clock, for rows over HTTP "
+     "and SQL) are refused; '0' = any"},
     {"key", OPTION_TEXT, NULL, NULL, "column whose text is the record key and picks the partition"},
     {"partitions", OPTION_INT, "1", NULL, "partitions of the topic"},
     {"format", OPTION_WORD, "json", "json|raw", "how record values are read"},

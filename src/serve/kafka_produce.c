@@ -75,18 +75,46 @@ static bool topic_writable(struct kafka_request *r, const struct topic *t,
     return false;
 }
 
+/* The records that are refused by themselves, for a producer that tells its callers one by one. */
+static void record_errors(struct kafka_request *r, const struct kafka_run *run,
+                          struct kafka_produce_res_partition *res)
+{
+    struct kafka_produce_res_record_error *errors =
+        arena_zalloc(&r->arena, run->n_errors, sizeof *errors);
+    for (uint32_t i = 0; errors != NULL && i < run->n_errors; i++) {
+        errors[i].batch_index = run->errors[i].record;
+        errors[i].message = str_of(run->errors[i].text);
+    }
+    res->record_errors = errors;
+    res->n_record_errors = errors != NULL ? run->n_errors : 0;
+}
+
+/* What the topic asks of records that come now: decided here, once, so that what is in the log
+ * never depends on a clock again. */
+static struct kafka_run_rules topic_rules(const struct kafka_request *r, const struct topic *t)
+{
+    int64_t now_ms = shard_wall_us(r->shard) / 1000;
+    return (struct kafka_run_rules){
+        .batch_bytes_max =
+            t->batch_bytes_max > 0 ? (size_t)t->batch_bytes_max : KAFKA_BATCH_BYTES_MAX,
+        .timestamp_min = INT64_MIN,
+        .timestamp_max = now_ms + TOPIC_TIMESTAMP_AFTER_MS_DEFAULT};
+}
+
 /* Checks the batches; false with the answer's error set. */
 static bool batches_valid(struct kafka_request *r, const struct topic *t, char *bytes, size_t n,
                           struct kafka_run *run, struct kafka_produce_res_partition *res)
 {
     struct kafka_shard *ks = kafka_request_shard(r);
     struct err_detail why = {0};
-    size_t bytes_max = t->batch_bytes_max > 0 ? (size_t)t->batch_bytes_max : KAFKA_BATCH_BYTES_MAX;
-    enum err e = kafka_run_validate(bytes, n, bytes_max, ks->compress, &ks->scratch, run, &why);
+    struct kafka_run_rules rules = topic_rules(r, t);
+    run->n_errors = 0;
+    enum err e = kafka_run_validate(bytes, n, &rules, ks->compress, &ks->scratch, run, &why);
     if (e == ERR_OK && run->n_records <= UINT32_MAX)
         return true;
     part_error(res, e == ERR_OK ? KAFKA_E_INVALID_RECORD : kafka_error_of(e),
                kafka_error_text(r, e, &why));
+    record_errors(r, run, res);
     return false;
 }
 

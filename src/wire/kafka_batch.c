@@ -156,23 +156,57 @@ void kafka_batch_set_append_time(char *batch, int64_t ms)
 
 /* ---- a producer's run ---- */
 
-/* Iterates over the records; *max_timestamp receives the greatest. */
-static enum err check_records(struct str bytes, struct compress *c, struct buf *scratch,
-                              int64_t *max_timestamp, struct err_detail *why)
+/* Notes record `number` of the run among the refused ones; the first one decides the error. */
+static void refuse_record(struct kafka_run *out, int64_t number, const struct kafka_record *r,
+                          enum err e, const char *text, enum err *result, struct err_detail *why)
+{
+    if (*result == ERR_OK) {
+        *result = err_set(why, e, "record %lld of the request: %s (key %s, timestamp %lld)",
+                          (long long)number, text, r->key.ptr != NULL ? "given" : "missing",
+                          (long long)r->timestamp);
+    }
+    if (out->n_errors < KAFKA_RUN_ERRORS_MAX && number <= INT32_MAX) {
+        out->errors[out->n_errors++] = (struct kafka_run_error){(int32_t)number, text};
+    }
+}
+
+/* Iterates over the records of a batch; *max_timestamp receives the greatest, *refused why the
+ * first one is refused that is. */
+static enum err check_records(struct str bytes, const struct kafka_run_rules *rules,
+                              struct compress *c, struct buf *scratch, struct kafka_run *out,
+                              int64_t *max_timestamp, enum err *refused, struct err_detail *why)
 {
     enum { RECORDS_AT_ONCE = 64 };
     struct kafka_record records[RECORDS_AT_ONCE];
     struct kafka_records it;
-    TRY(kafka_records_open(&it, bytes, c, scratch, why));
+    struct err_detail inner = {0};
+    enum err e = kafka_records_open(&it, bytes, c, scratch, &inner);
     int64_t max = INT64_MIN;
-    size_t n;
-    while ((n = kafka_records_read(&it, records, RECORDS_AT_ONCE)) > 0) {
-        for (size_t i = 0; i < n; i++) {
-            max = records[i].timestamp > max ? records[i].timestamp : max;
+    int64_t number = out->n_records;
+    size_t n = 0;
+    while (e == ERR_OK && (n = kafka_records_read(&it, records, RECORDS_AT_ONCE)) > 0) {
+        for (size_t i = 0; i < n; i++, number++) {
+            const struct kafka_record *r = &records[i];
+            max = r->timestamp > max ? r->timestamp : max;
+            if (UNLIKELY(r->timestamp > rules->timestamp_max)) {
+                refuse_record(out, number, r, ERR_RECORD_TIMESTAMP,
+                              "its timestamp is further after the server's clock than "
+                              "message.timestamp.after.max.ms",
+                              refused, why);
+            } else if (UNLIKELY(r->timestamp < rules->timestamp_min && r->timestamp != -1)) {
+                refuse_record(out, number, r, ERR_RECORD_TIMESTAMP,
+                              "its timestamp is further before the server's clock than "
+                              "message.timestamp.before.max.ms",
+                              refused, why);
+            } else if (UNLIKELY(rules->keys && r->key.ptr == NULL)) {
+                refuse_record(out, number, r, ERR_RECORD_KEY,
+                              "the topic is compacted: it needs a key", refused, why);
+            }
         }
     }
     *max_timestamp = max;
-    return kafka_records_end(&it, why);
+    e = e == ERR_OK ? kafka_records_end(&it, &inner) : e;
+    return e == ERR_OK ? e : err_set(why, e, "%s", err_text(e, &inner));
 }
 
 static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_max,
@@ -187,6 +221,10 @@ static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_m
     if (b->control) {
         return bad(why, "control batches are the server's own");
     }
+    if (b->log_append_time) {
+        return err_set(why, ERR_RECORD_TIMESTAMP,
+                       "record batch: only the server gives records the time of their append");
+    }
     if (b->n_records == 0 || b->n_records != b->last_offset_delta + 1) {
         return err_set(why, ERR_BAD_RECORD_BATCH,
                        "record batch: %d records but a last offset delta of %d", b->n_records,
@@ -195,36 +233,38 @@ static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_m
     return ERR_OK;
 }
 
-enum err kafka_run_validate(char *run, size_t n, size_t batch_bytes_max, struct compress *c,
-                            struct buf *scratch, struct kafka_run *out, struct err_detail *why)
+enum err kafka_run_validate(char *run, size_t n, const struct kafka_run_rules *rules,
+                            struct compress *c, struct buf *scratch, struct kafka_run *out,
+                            struct err_detail *why)
 {
-    *out = (struct kafka_run){.max_timestamp = INT64_MIN};
+    enum err refused = ERR_OK;
     size_t at = 0;
+    out->n_batches = 0;
+    out->n_records = 0;
+    out->max_timestamp = INT64_MIN;
+    out->largest_bytes = 0;
+    out->n_errors = 0;
     while (at < n) {
         struct kafka_batch batch;
         TRY(kafka_batch_validate((struct str){run + at, n - at}, &batch, why));
-        TRY(check_produced(&batch, batch_bytes_max, why));
-        if (scratch != NULL) {
-            int64_t max = 0;
-            struct str bytes = {run + at, batch.bytes};
-            TRY(check_records(bytes, c, scratch, &max, why));
-            if (max != batch.max_timestamp) {
-                set_max_timestamp(run + at, max);
-                set_crc(run + at);
-                batch.max_timestamp = max;
-            }
+        TRY(check_produced(&batch, rules->batch_bytes_max, why));
+        int64_t max = 0;
+        struct str bytes = {run + at, batch.bytes};
+        TRY(check_records(bytes, rules, c, scratch, out, &max, &refused, why));
+        if (max != batch.max_timestamp) {
+            set_max_timestamp(run + at, max);
+            set_crc(run + at);
         }
         out->n_batches++;
         out->n_records += batch.n_records;
-        if (batch.max_timestamp > out->max_timestamp) {
-            out->max_timestamp = batch.max_timestamp;
-        }
-        if (batch.bytes > out->largest_bytes) {
-            out->largest_bytes = batch.bytes;
-        }
+        out->max_timestamp = max > out->max_timestamp ? max : out->max_timestamp;
+        out->largest_bytes = batch.bytes > out->largest_bytes ? batch.bytes : out->largest_bytes;
         at += batch.bytes;
     }
-    return n > 0 ? ERR_OK : bad(why, "there is none");
+    if (n == 0) {
+        return bad(why, "there is none");
+    }
+    return refused;
 }
 
 /* ---- records ---- */

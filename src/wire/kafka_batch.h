@@ -70,20 +70,36 @@ enum err kafka_batch_validate(struct str in, struct kafka_batch *out,
 bool kafka_batch_next(struct str *run, struct kafka_batch *out, struct str *bytes, enum err *result,
                       struct err_detail *why);
 
+/* What a topic asks of what is produced to it. */
+struct kafka_run_rules {
+    size_t batch_bytes_max;
+    /* Records with timestamps outside are refused, ms; a record without one (-1) is not. */
+    int64_t timestamp_min, timestamp_max;
+    bool keys; /* records without a key are refused */
+};
+enum { KAFKA_RUN_ERRORS_MAX = 64 }; /* bad records that are named one by one */
+
 /* What a producer sent. */
 struct kafka_run {
     uint32_t n_batches;
     int64_t n_records;
     int64_t max_timestamp;
     size_t largest_bytes; /* of the batches */
+    /* The records that the rules refuse: their numbers in the run, from 0; a constant says why. */
+    uint32_t n_errors;
+    struct kafka_run_error {
+        int32_t record;
+        const char *text;
+    } errors[KAFKA_RUN_ERRORS_MAX];
 };
 /* Checks a run of batches from a producer: every batch is valid, has last offset delta ==
- * records - 1, at least one record, is no control batch, and is at most batch_bytes_max
- * (ERR_TOO_LARGE). With `c` and `scratch` the records are checked as well, by iterating over them
- * (decompressed into `scratch`): a maximum timestamp that is not that of the records is then
- * corrected in place, with the CRC. Without them (NULL) only headers and CRCs are looked at. */
-enum err kafka_run_validate(char *run, size_t n, size_t batch_bytes_max, struct compress *c,
-                            struct buf *scratch, struct kafka_run *out,
+ * records - 1, at least one record, create time, is no control batch, and is at most
+ * batch_bytes_max (ERR_TOO_LARGE). The records are checked as well, by iterating over them
+ * (decompressed into `scratch`): a maximum timestamp that is not that of the records is corrected
+ * in place, with the CRC. ERR_RECORD_TIMESTAMP or ERR_RECORD_KEY, that of the first one, when the
+ * rules refuse records: out->errors names them. */
+enum err kafka_run_validate(char *run, size_t n, const struct kafka_run_rules *rules,
+                            struct compress *c, struct buf *scratch, struct kafka_run *out,
                             struct err_detail *why) MUST_CHECK;
 
 /* ---- fields that the log assigns; `batch` points to a valid batch ---- */

@@ -2,6 +2,8 @@
 import json
 import subprocess
 import threading
+import time
+import urllib.request
 import uuid
 
 import kafka
@@ -118,6 +120,34 @@ def test_offsets_by_time(server, topic):
     assert consumer.offsets_for_times({part: 4500})[part].offset == 4
     assert consumer.offsets_for_times({part: 4000})[part].offset == 3
     assert consumer.offsets_for_times({part: 99999})[part] is None
+    consumer.close()
+
+
+def http_sql(server, statement):
+    body = json.dumps({"sql": statement}).encode()
+    url = f"http://127.0.0.1:{server.port('http')}/v1/query"
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_timestamps_ahead_of_the_clock_are_refused(server, topic):
+    """A producer with a wrong clock cannot move a table's watermark for ever."""
+    table = topic.replace("-", "_")
+    http_sql(server, f"CREATE TABLE {table} (v int8, ts timestamptz NOT NULL)"
+                     " WITH (event_time = 'ts')")
+    producer = kafka.KafkaProducer(bootstrap_servers=[server.kafka], acks="all", retries=0)
+    now = int(time.time() * 1000)
+    row = b'{"v": 1, "ts": "%d-01-01T00:00:00Z"}'
+    for ahead, year in ((2 * 3600_000, 2100), (100 * 365 * 86400_000, 2200)):
+        with pytest.raises(kafka.errors.InvalidTimestampError):
+            producer.send(table, row % year, timestamp_ms=now + ahead).get(10)
+    # As far ahead as a clock may be off; and any time ago.
+    producer.send(table, row % 2020, timestamp_ms=now + 1800_000).get(10)
+    producer.send(table, row % 2021, timestamp_ms=1000 * 86400 * 365).get(10)
+    producer.close()
+    consumer = kafka.KafkaConsumer(bootstrap_servers=[server.kafka])
+    part = kafka.TopicPartition(table, 0)
+    assert consumer.end_offsets([part]) == {part: 2}
     consumer.close()
 
 

@@ -52,11 +52,17 @@ static void run(char *bytes, size_t n)
     struct kafka_batch b;
     enum err result;
     int64_t records = 0;
-    if (kafka_run_validate(bytes, n, BATCH_MAX, codecs, &scratch, &first, &why) != ERR_OK) {
+    const struct kafka_run_rules any = {BATCH_MAX, INT64_MIN, INT64_MAX, false};
+    const struct kafka_run_rules strict = {BATCH_MAX, 0, INT64_MAX / 2, true};
+    if (kafka_run_validate(bytes, n, &strict, codecs, &scratch, &first, &why) != ERR_OK) {
+        CHECK(why.text[0] != '\0');
+    }
+    if (kafka_run_validate(bytes, n, &any, codecs, &scratch, &first, &why) != ERR_OK) {
         CHECK(why.text[0] != '\0');
         return;
     }
-    CHECK(kafka_run_validate(bytes, n, BATCH_MAX, codecs, &scratch, &again, NULL) == ERR_OK);
+    CHECK(kafka_run_validate(bytes, n, &any, codecs, &scratch, &again, NULL) == ERR_OK);
+    CHECK(again.n_errors == 0);
     CHECK(first.n_records == again.n_records && first.max_timestamp == again.max_timestamp);
     while (kafka_batch_next(&rest, &b, &batch, &result, NULL)) {
         records += count_records(batch);

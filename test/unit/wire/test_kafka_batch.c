@@ -17,6 +17,7 @@
 
 /* The batch of the fixtures has 6 records. */
 enum { GOLDEN_RECORDS = 6, BATCH_BYTES_MAX = 1 << 20 };
+static const struct kafka_run_rules any = {BATCH_BYTES_MAX, INT64_MIN, INT64_MAX, false};
 
 struct fixture {
     struct compress *c;
@@ -123,8 +124,8 @@ static void batches_of_other_programs_are_read(void **state)
         assert_int_equal(b.max_timestamp, 1700000005000);
         assert_golden_records(f, buf_str(&f->bytes));
         uint32_t crc = b.crc;
-        assert_int_equal(kafka_run_validate(f->bytes.ptr, f->bytes.len, BATCH_BYTES_MAX, f->c,
-                                            &f->scratch, &run, &f->why),
+        assert_int_equal(kafka_run_validate(f->bytes.ptr, f->bytes.len, &any, f->c, &f->scratch,
+                                            &run, &f->why),
                          ERR_OK);
         assert_int_equal(run.n_records, GOLDEN_RECORDS);
         assert_int_equal(kafka_batch_validate(buf_str(&f->bytes), &b, NULL), ERR_OK);
@@ -207,8 +208,9 @@ static void reseal(char *batch, size_t n)
 static enum err validate_produced(struct fixture *f, size_t bytes_max)
 {
     struct kafka_run run;
-    return kafka_run_validate(f->bytes.ptr, f->bytes.len, bytes_max, f->c, &f->scratch, &run,
-                              &f->why);
+    struct kafka_run_rules rules = any;
+    rules.batch_bytes_max = bytes_max;
+    return kafka_run_validate(f->bytes.ptr, f->bytes.len, &rules, f->c, &f->scratch, &run, &f->why);
 }
 
 static void producers_mistakes_are_told(void **state)
@@ -270,12 +272,82 @@ static void a_wrong_greatest_timestamp_is_corrected(void **state)
     assert_int_equal(kafka_batch_validate(buf_str(&f->bytes), &b, NULL), ERR_OK);
     assert_int_equal(b.max_timestamp, 1700000005000);
     kafka_batch_set_append_time(f->bytes.ptr, 42);
-    assert_int_equal(validate_produced(f, BATCH_BYTES_MAX), ERR_OK);
+    assert_int_equal(kafka_batch_validate(buf_str(&f->bytes), &b, NULL), ERR_OK);
+    assert_int_equal(validate_produced(f, BATCH_BYTES_MAX), ERR_RECORD_TIMESTAMP);
     struct kafka_records it;
     struct kafka_record r;
     assert_int_equal(kafka_records_open(&it, buf_str(&f->bytes), f->c, &f->scratch, NULL), ERR_OK);
     assert_true(kafka_records_next(&it, &r));
     assert_int_equal(r.timestamp, 42);
+}
+
+/* Timestamps from 1000 on, one a second, in two batches of three; the second record has no key. */
+static void write_pair(struct fixture *f, uint32_t codec, int64_t odd)
+{
+    struct kafka_batch_writer w;
+    for (int batch = 0; batch < 2; batch++) {
+        kafka_batch_begin(&w, &f->bytes, 1000);
+        for (int i = 0; i < 3; i++) {
+            int n = batch * 3 + i;
+            kafka_batch_add(&w, n == 1 ? (struct str){NULL, 0} : STR("k"), STR("v"),
+                            n == 4 ? odd : 1000 + n * 1000, NULL, 0);
+        }
+        assert_int_equal(kafka_batch_finish(&w, codec, f->c, &f->scratch, &f->why), ERR_OK);
+    }
+}
+
+static void rules_refuse_single_records(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        struct kafka_run_rules rules;
+        int64_t odd; /* timestamp of record 4 */
+        enum err result;
+        uint32_t n;
+        int32_t first;
+    } cases[] = {
+        {{BATCH_BYTES_MAX, 1000, 6000, false}, 5000, ERR_OK, 0, 0},
+        {{BATCH_BYTES_MAX, 1000, 6000, false}, -1, ERR_OK, 0, 0}, /* no time of its own */
+        {{BATCH_BYTES_MAX, 1000, 5999, false}, 5000, ERR_RECORD_TIMESTAMP, 1, 5},
+        {{BATCH_BYTES_MAX, 1000, 6000, false}, INT64_MAX, ERR_RECORD_TIMESTAMP, 1, 4},
+        {{BATCH_BYTES_MAX, 3000, INT64_MAX, false}, -2, ERR_RECORD_TIMESTAMP, 3, 0},
+        {{BATCH_BYTES_MAX, INT64_MIN, INT64_MAX, true}, 5000, ERR_RECORD_KEY, 1, 1},
+    };
+    struct kafka_run run;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (uint32_t codec = 0; codec < COMPRESS_CODECS; codec++) {
+            buf_clear(&f->bytes);
+            write_pair(f, codec, cases[i].odd);
+            assert_int_equal(kafka_run_validate(f->bytes.ptr, f->bytes.len, &cases[i].rules, f->c,
+                                                &f->scratch, &run, &f->why),
+                             cases[i].result);
+            assert_int_equal(run.n_errors, cases[i].n);
+            assert_int_equal(run.n_records, 6);
+            if (cases[i].n > 0) {
+                assert_int_equal(run.errors[0].record, cases[i].first);
+                assert_non_null(strstr(f->why.text, run.errors[0].text));
+            }
+        }
+    }
+}
+
+static void the_list_of_refused_records_has_a_bound(void **state)
+{
+    struct fixture *f = *state;
+    struct kafka_batch_writer w;
+    struct kafka_run run;
+    struct kafka_run_rules rules = any;
+    rules.keys = true;
+    kafka_batch_begin(&w, &f->bytes, 0);
+    for (int i = 0; i < KAFKA_RUN_ERRORS_MAX + 10; i++) {
+        kafka_batch_add(&w, (struct str){NULL, 0}, STR("v"), 0, NULL, 0);
+    }
+    assert_int_equal(kafka_batch_finish(&w, COMPRESS_NONE, NULL, NULL, &f->why), ERR_OK);
+    assert_int_equal(kafka_run_validate(f->bytes.ptr, f->bytes.len, &rules, f->c, &f->scratch, &run,
+                                        &f->why),
+                     ERR_RECORD_KEY);
+    assert_int_equal(run.n_errors, KAFKA_RUN_ERRORS_MAX);
+    assert_int_equal(run.errors[KAFKA_RUN_ERRORS_MAX - 1].record, KAFKA_RUN_ERRORS_MAX - 1);
 }
 
 static void the_assigned_fields_leave_the_crc_alone(void **state)
@@ -391,6 +463,8 @@ int main(void)
         TEST(runs_are_walked_batch_by_batch),
         TEST(producers_mistakes_are_told),
         TEST(a_wrong_greatest_timestamp_is_corrected),
+        TEST(rules_refuse_single_records),
+        TEST(the_list_of_refused_records_has_a_bound),
         TEST(the_assigned_fields_leave_the_crc_alone),
         TEST(hostile_records_never_overrun),
         TEST(extreme_values_survive),
