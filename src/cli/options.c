@@ -5,7 +5,14 @@
 #include <stdlib.h>
 
 /* Every option of every command, once: parsing and --help read this table. */
-enum option_kind { OPTION_TEXT, OPTION_NUMBER, OPTION_FLAG, OPTION_FSYNC, OPTION_SPEED };
+enum option_kind {
+    OPTION_TEXT,
+    OPTION_NUMBER,
+    OPTION_FLAG,
+    OPTION_FSYNC,
+    OPTION_SPEED,
+    OPTION_HOST_PORT,
+};
 struct option {
     const char *name, *value, *help;
     enum option_kind kind;
@@ -17,12 +24,16 @@ struct option {
 static const struct option options[] = {
     {"--data", "DIR", "data directory (made when missing)", OPTION_TEXT, false,
      FIELD(engine.data_dir), 0},
-    {"--http", "A:P", "HTTP listener (127.0.0.1:3000); off = none", OPTION_TEXT, false,
+    {"--http", "A:P", "HTTP listener (localhost:3000); off = none", OPTION_TEXT, false,
      FIELD(serve.http), 0},
-    {"--kafka", "A:P", "Kafka listener (127.0.0.1:9092); off = none", OPTION_TEXT, false,
+    {"--kafka", "A:P", "Kafka listener (localhost:9092); off = none", OPTION_TEXT, false,
      FIELD(serve.kafka), 0},
-    {"--pg", "A:P", "PostgreSQL listener (127.0.0.1:5433); off = none", OPTION_TEXT, false,
+    {"--pg", "A:P", "PostgreSQL listener (localhost:5433); off = none", OPTION_TEXT, false,
      FIELD(serve.pg), 0},
+    {"--kafka-advertise", "H:P", "address told to Kafka clients (the one that they came to)",
+     OPTION_HOST_PORT, false, FIELD(serve.kafka_advertise), 0},
+    {"--connections", "N", "most connections of each listener (16384)", OPTION_NUMBER, false,
+     FIELD(serve.connections_max), CONN_COUNT_MAX},
     {"--threads", "N", "shard threads (number of processors)", OPTION_NUMBER, false,
      FIELD(engine.n_shards), SHARDS_MAX},
     {"--partitions", "N", "partitions of topics made by producing to them (1)", OPTION_NUMBER,
@@ -70,6 +81,20 @@ static bool set_number(const struct option *o, const char *text, uint32_t *out)
     return false;
 }
 
+/* A name or address and a port, as clients are told; nothing is looked up. */
+static bool set_host_port(const struct option *o, const char *text, const char **out)
+{
+    const char *colon = strrchr(text, ':');
+    int64_t port = 0;
+    bool valid = colon != NULL && colon != text && colon - text <= 255 &&
+                 str_to_i64(str_of(colon + 1), &port) == ERR_OK && port >= 1 && port <= 65535;
+    *out = text;
+    if (!valid)
+        fprintf(stderr, "tidemill: %s needs a host and a port, e.g. broker.example.org:9092, not "
+                        "\"%s\"\n", o->name, text);
+    return valid;
+}
+
 static bool set_option(const struct option *o, const char *text, struct cli_options *out)
 {
     void *field = (char *)out + o->offset;
@@ -82,6 +107,8 @@ static bool set_option(const struct option *o, const char *text, struct cli_opti
         return true;
     case OPTION_NUMBER:
         return set_number(o, text, field);
+    case OPTION_HOST_PORT:
+        return set_host_port(o, text, field);
     case OPTION_FSYNC:
         *(enum fsync_policy *)field = strcmp(text, "os") == 0 ? FSYNC_OS : FSYNC_GROUP;
         if (strcmp(text, "os") == 0 || strcmp(text, "group") == 0)
@@ -122,7 +149,7 @@ bool cli_parse(int argc, char **argv, const char *command, struct cli_options *o
     bool demo = strcmp(command, "demo") == 0;
     *out = (struct cli_options){.speed = 86400};
     out->serve = (struct serve_options){
-        .http = "127.0.0.1:3000", .kafka = "127.0.0.1:9092", .pg = "127.0.0.1:5433"};
+        .http = "localhost:3000", .kafka = "localhost:9092", .pg = "localhost:5433"};
     out->engine.auto_create_topics = true;
     for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -340,6 +341,16 @@ static void real_close(struct host *base)
     mem_free(h);
 }
 
+/* A connection is a descriptor: take as many as the system allows this process. */
+static void descriptors_raise(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* else with fewer: accept says when it is short */
+    }
+}
+
 struct host *host_real_open(void)
 {
     struct real_host *h = mem_zalloc(1, sizeof *h);
@@ -356,6 +367,7 @@ struct host *host_real_open(void)
         return NULL;
     }
     signal(SIGPIPE, SIG_IGN);
+    descriptors_raise();
     atomic_store(&signal_host, h);
     signals_set(on_stop_signal);
     return &h->base;

@@ -254,9 +254,11 @@ static void service_turn(struct shard_service *service, struct shard *s)
     struct conn_server *sv = sh->server;
     if (shard_index(s) == 0 && !sv->listening && !sh->stopped) {
         sv->listening = true;
-        if (shard_watch(s, sv->listener, HOST_READABLE, &sv->accept_io) != ERR_OK)
-            engine_note(sv->engine, "error", "%s: cannot watch the listening socket",
-                        sv->protocol->name);
+        for (uint32_t i = 0; i < sv->n_listeners; i++)
+            if (shard_watch(s, sv->listeners[i].sock, HOST_READABLE, &sv->listeners[i].io) !=
+                ERR_OK)
+                engine_note(sv->engine, "error", "%s: cannot watch the listening socket",
+                            sv->protocol->name);
     }
     sh->served_ns = shard_mono_ns(s);
     sh->serving = true;
@@ -287,10 +289,10 @@ static void service_stop(struct shard_service *service, struct shard *s)
     struct conn_shard *sh = CONTAINER_OF(service, struct conn_shard, service);
     struct conn_server *sv = sh->server;
     sh->stopped = true;
-    if (shard_index(s) == 0) {
-        shard_timer_cancel(s, &sv->accept_timer);
-        shard_unwatch(s, &sv->accept_io);
-        host_socket_close(sv->listener);
+    for (uint32_t i = 0; i < sv->n_listeners && shard_index(s) == 0; i++) {
+        shard_timer_cancel(s, &sv->listeners[i].timer);
+        shard_unwatch(s, &sv->listeners[i].io);
+        host_socket_close(sv->listeners[i].sock);
     }
     while (!list_empty(&sh->conns)) {
         struct conn *c = LIST_ENTRY(sh->conns.next, struct conn, link);
@@ -412,11 +414,12 @@ static void admit(struct conn_server *sv, const struct handover *found)
 static void accept_ready(struct shard_io *io, uint32_t ready)
 {
     (void)ready;
-    struct conn_server *sv = CONTAINER_OF(io, struct conn_server, accept_io);
+    struct conn_listener *l = CONTAINER_OF(io, struct conn_listener, io);
+    struct conn_server *sv = l->server;
     struct shard *zero = engine_shard(sv->engine, 0);
     for (uint32_t i = 0; i < CONN_ACCEPTS_PER_TURN; i++) {
         struct handover found = {.server = sv};
-        enum err e = host_accept(sv->listener, &found.sock, found.peer, found.local);
+        enum err e = host_accept(l->sock, &found.sock, found.peer, found.local);
         if (e == ERR_BUSY)
             return;
         if (e == ERR_OK) {
@@ -425,8 +428,8 @@ static void accept_ready(struct shard_io *io, uint32_t ready)
         }
         engine_note(sv->engine, "warning", "%s: cannot accept a connection: %s", sv->protocol->name,
                     err_text(e, NULL));
-        if (shard_watch(zero, sv->listener, 0, io) != ERR_OK ||
-            shard_timer_set(zero, &sv->accept_timer,
+        if (shard_watch(zero, l->sock, 0, io) != ERR_OK ||
+            shard_timer_set(zero, &l->timer,
                             shard_mono_ns(zero) + CONN_ACCEPT_RETRY_MS * NS_PER_MS) != ERR_OK)
             engine_note(sv->engine, "error", "%s: listening has stopped", sv->protocol->name);
         return;
@@ -435,9 +438,10 @@ static void accept_ready(struct shard_io *io, uint32_t ready)
 
 static void accept_again(struct shard_timer *t)
 {
-    struct conn_server *sv = CONTAINER_OF(t, struct conn_server, accept_timer);
+    struct conn_listener *l = CONTAINER_OF(t, struct conn_listener, timer);
+    struct conn_server *sv = l->server;
     struct shard *zero = engine_shard(sv->engine, 0);
-    if (shard_watch(zero, sv->listener, HOST_READABLE, &sv->accept_io) != ERR_OK)
+    if (shard_watch(zero, l->sock, HOST_READABLE, &l->io) != ERR_OK)
         engine_note(sv->engine, "error", "%s: listening has stopped", sv->protocol->name);
 }
 
@@ -457,6 +461,51 @@ static void metrics_add(struct conn_server *sv)
                       &sv->bytes_out);
 }
 
+static enum err listen_at(struct conn_server *sv, const char *address, uint16_t *port,
+                          struct err_detail *why)
+{
+    struct conn_listener *l = &sv->listeners[sv->n_listeners];
+    TRY(host_listen(engine_host(sv->engine), address, &l->sock, port, why));
+    l->server = sv;
+    l->io.ready = accept_ready;
+    l->timer.fire = accept_again;
+    sv->n_listeners++;
+    return ERR_OK;
+}
+
+static void listeners_close(struct conn_server *sv)
+{
+    while (sv->n_listeners > 0)
+        host_socket_close(sv->listeners[--sv->n_listeners].sock);
+}
+
+/* Listens at one address; at "localhost:PORT" at 127.0.0.1 and ::1, since clients try one or the
+ * other first. A machine without IPv6 is fine; another program at ::1 is not, because half of the
+ * clients would reach it. Port 0 becomes a port that is free at both. */
+static enum err listen_all(struct conn_server *sv, const char *address, uint16_t *port,
+                           struct err_detail *why)
+{
+    if (!str_starts(str_of(address), STR("localhost:")))
+        return listen_at(sv, address, port, why);
+    bool any_port = strcmp(strrchr(address, ':'), ":0") == 0;
+    enum err e = ERR_IN_USE;
+    for (int i = 0; i < (any_port ? CONN_LISTEN_TRIES : 1) && e == ERR_IN_USE; i++) {
+        char second[HOST_ADDRESS_MAX];
+        uint16_t same;
+        struct err_detail no_v6 = {0};
+        TRY(listen_at(sv, address, port, why));
+        snprintf(second, sizeof second, "[::1]:%u", *port);
+        e = listen_at(sv, second, &same, &no_v6);
+        if (e == ERR_IN_USE || e == ERR_NO_MEMORY) {
+            *why = no_v6;
+            listeners_close(sv);
+        } else {
+            e = ERR_OK;
+        }
+    }
+    return e;
+}
+
 enum err conn_server_start(struct engine *e, const struct conn_protocol *protocol,
                            const char *address, const struct serve_options *options, void *arg,
                            uint16_t *port_out, struct err_detail *why)
@@ -465,20 +514,18 @@ enum err conn_server_start(struct engine *e, const struct conn_protocol *protoco
     struct conn_server *sv = mem_zalloc(1, sizeof *sv + n * sizeof(struct conn_shard));
     if (sv == NULL)
         return err_set(why, ERR_NO_MEMORY, "no memory to listen at %s", address);
-    enum err failed = host_listen(engine_host(e), address, &sv->listener, port_out, why);
+    sv->protocol = protocol;
+    sv->engine = e;
+    enum err failed = listen_all(sv, address, port_out, why);
     if (failed != ERR_OK) {
         mem_free(sv);
         return failed;
     }
     engine_listener_add(e, protocol->name, address, *port_out);
-    sv->protocol = protocol;
-    sv->engine = e;
     sv->arg = arg;
     sv->insecure = options->insecure;
     sv->connections_max =
         options->connections_max != 0 ? options->connections_max : CONN_COUNT_DEFAULT;
-    sv->accept_io.ready = accept_ready;
-    sv->accept_timer.fire = accept_again;
     sv->n_shards = n;
     atomic_init(&sv->refs, n);
     metrics_add(sv);

@@ -25,7 +25,8 @@ struct conn_server;
 
 /* Named limits; all per server and shard unless said otherwise. */
 enum {
-    CONN_COUNT_DEFAULT = 4096,   /* connections of one server, all shards */
+    CONN_COUNT_DEFAULT = 16384,  /* connections of one server, all shards */
+    CONN_COUNT_MAX = 1000000,
     CONN_BLOCK_BYTES = 64 << 10, /* first input block; an idle connection has none */
     CONN_SHARD_INPUT_BYTES_MAX =
         256 << 20, /* received and not yet released; above it only one large message grows */
@@ -34,11 +35,14 @@ enum {
     CONN_LINGER_MS = 5000, /* conn_close_flushed: how long the peer may take to read the rest */
 };
 
-/* What main knows and each server reads. Borrowed during the start calls. */
+/* What main knows and each server reads. Strings must live as long as the servers. */
 struct serve_options {
-    const char *kafka, *pg, *http; /* addresses to listen at, as host_listen takes; NULL = do not */
-    bool insecure;                 /* accept peers other than loopback */
-    uint32_t connections_max;      /* per server; 0 = CONN_COUNT_DEFAULT */
+    /* Addresses to listen at, as host_listen takes, "localhost:PORT" being both 127.0.0.1 and ::1;
+     * NULL = do not. */
+    const char *kafka, *pg, *http;
+    bool insecure;               /* accept peers other than loopback */
+    uint32_t connections_max;    /* per server; 0 = CONN_COUNT_DEFAULT */
+    const char *kafka_advertise; /* HOST:PORT told to Kafka clients; NULL = where they came to */
 };
 
 struct conn_protocol {
@@ -74,7 +78,8 @@ struct conn_protocol {
     void (*server_free)(void *arg);
 };
 
-/* Listens at `address` and registers the services that do the rest. Main thread, before host_run.
+/* Listens at `address` (see struct serve_options) and registers the services that do the rest.
+ * Main thread, before host_run.
  * `protocol` is borrowed for ever (static); `arg` belongs to the caller until it succeeded. The
  * server frees itself after shutdown, when every shard has stopped it and the last hold is
  * released. ERR_IN_USE names the address. */

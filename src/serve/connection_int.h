@@ -18,6 +18,8 @@ enum {
     CONN_ACCEPT_RETRY_MS = 100, /* out of file descriptors: listen again after this */
     CONN_PASSES_PER_TURN = 8,   /* rounds of resumed input in one turn */
     CONN_REFUSAL_BYTES_MAX = 512,
+    CONN_LISTENERS_MAX = 2, /* localhost is 127.0.0.1 and ::1 */
+    CONN_LISTEN_TRIES = 16, /* ports tried until one is free at both */
 };
 
 struct conn_shard;
@@ -96,15 +98,22 @@ struct conn_shard {
     bool retry_starved, stopped, serving;
 };
 
+/* One listening socket; shard 0's. */
+struct conn_listener {
+    struct conn_server *server;
+    struct host_socket *sock;
+    struct shard_io io;
+    struct shard_timer timer;
+};
+
 struct conn_server {
     const struct conn_protocol *protocol;
     struct engine *engine;
     void *arg;
     bool insecure;
     uint32_t connections_max, next_shard;
-    struct host_socket *listener; /* shard 0 */
-    struct shard_io accept_io;
-    struct shard_timer accept_timer;
+    struct conn_listener listeners[CONN_LISTENERS_MAX];
+    uint32_t n_listeners;
     bool listening;
     _Atomic uint32_t refs; /* shards not stopped, connections, hand-overs */
     _Atomic uint64_t n_open, n_accepted, n_refused, bytes_in, bytes_out;

@@ -137,7 +137,8 @@ struct str kafka_error_text(struct kafka_request *r, enum err e, const struct er
 
 struct str kafka_broker_host(const struct kafka_request *r, int32_t *port)
 {
-    struct str local = str_of(conn_local(r->conn));
+    const char *told = r->server->options.kafka_advertise;
+    struct str local = str_of(told != NULL ? told : conn_local(r->conn));
     size_t colon = local.len;
     while (colon > 0 && local.ptr[colon - 1] != ':')
         colon--;
@@ -436,6 +437,7 @@ enum err kafka_server_start(struct engine *e, const struct serve_options *o, uin
     if (sv == NULL)
         return err_set(why, ERR_NO_MEMORY, "no memory for the Kafka server");
     sv->engine = e;
+    sv->options = *o;
     sv->n_shards = n;
     bool complete = true;
     for (uint32_t i = 0; i < n; i++) {

@@ -86,6 +86,7 @@ struct kafka_shard {
 
 struct kafka_server {
     struct engine *engine;
+    struct serve_options options;
     struct kafka_coordinator *coordinator; /* shard 0's */
     char cluster_id[24];
     _Atomic uint64_t n_requests, n_produced_bytes, n_fetched_bytes;
@@ -144,7 +145,7 @@ struct kafka_conn *kafka_request_conn(const struct kafka_request *r);
 int16_t kafka_error_of(enum err e);
 /* A copy of the error's text in the arena (ptr NULL when out of memory). */
 struct str kafka_error_text(struct kafka_request *r, enum err e, const struct err_detail *why);
-/* Host and port of this broker as the client reached it. */
+/* Host and port of this broker as the client reached it, or as --kafka-advertise says. */
 struct str kafka_broker_host(const struct kafka_request *r, int32_t *port);
 
 /* Kafka's rule for names of topics. */
