@@ -9,6 +9,7 @@ enum option_kind {
     OPTION_TEXT,
     OPTION_NUMBER,
     OPTION_FLAG,
+    OPTION_SWITCH,
     OPTION_FSYNC,
     OPTION_SPEED,
     OPTION_HOST_PORT,
@@ -38,6 +39,9 @@ static const struct option options[] = {
      FIELD(engine.n_shards), SHARDS_MAX},
     {"--partitions", "N", "partitions of topics made by producing to them (1)", OPTION_NUMBER,
      false, FIELD(engine.default_partitions), PARTITIONS_MAX},
+    {"--auto-create-topics", "on|off",
+     "whether Kafka clients make a topic by asking for it (on); off = CreateTopics and SQL only",
+     OPTION_SWITCH, false, FIELD(engine.auto_create_topics), 0},
     {"--fsync", "group|os",
      "group: acknowledge after a flush that many requests share; os: leave it to the kernel",
      OPTION_FSYNC, false, FIELD(engine.fsync), 0},
@@ -109,6 +113,12 @@ static bool set_option(const struct option *o, const char *text, struct cli_opti
         return set_number(o, text, field);
     case OPTION_HOST_PORT:
         return set_host_port(o, text, field);
+    case OPTION_SWITCH:
+        *(bool *)field = strcmp(text, "on") == 0;
+        if (strcmp(text, "on") == 0 || strcmp(text, "off") == 0)
+            return true;
+        fprintf(stderr, "tidemill: %s is on or off, not \"%s\"\n", o->name, text);
+        return false;
     case OPTION_FSYNC:
         *(enum fsync_policy *)field = strcmp(text, "os") == 0 ? FSYNC_OS : FSYNC_GROUP;
         if (strcmp(text, "os") == 0 || strcmp(text, "group") == 0)

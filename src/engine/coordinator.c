@@ -275,8 +275,7 @@ static void keep_tell_all(struct coordinator *co)
     co->keep_at_ns = co->shard->mono_ns + (int64_t)KEEP_TELL_MS * 1000000;
     LIST_FOR (it, &co->readers) {
         const struct topic *t = LIST_ENTRY(it, struct co_reader, link)->rel->topic;
-        if (t->retention_bytes >= 0 || t->retention_ms >= 0)
-            keep_tell(co, t);
+        keep_tell(co, t);
     }
 }
 

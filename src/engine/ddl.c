@@ -82,14 +82,6 @@ static void fill_topic(struct shard *s, const struct catalog *c, struct topic *t
     t->placement = placement == UINT32_MAX ? t->number : placement;
     if (t->n_partitions == 0)
         t->n_partitions = s->engine->options.default_partitions;
-    if (t->retention_ms == 0)
-        t->retention_ms = -1;
-    if (t->retention_bytes == 0)
-        t->retention_bytes = -1;
-    if (t->segment_bytes == 0)
-        t->segment_bytes = (int64_t)log_config_default.segment_bytes;
-    if (t->batch_bytes_max == 0)
-        t->batch_bytes_max = (int32_t)log_config_default.batch_bytes_max;
     host_random(s->engine->host, t->id, sizeof(t->id));
 }
 
@@ -219,6 +211,20 @@ static enum err try_view(struct shard *s, const struct catalog *next,
     return ERR_OK;
 }
 
+/* What the topic of an alteration is to become. */
+static enum err amend(struct shard *s, struct ddl_request *r)
+{
+    if (r->change.verb != CHANGE_ALTER_TOPIC)
+        return ERR_OK;
+    const struct topic *now = catalog_topic(s->catalog, r->change.name);
+    if (now == NULL)
+        return err_set(&r->why, ERR_UNDEFINED_TABLE, "topic \"%.*s\" does not exist",
+                       STR_ARG(r->change.name));
+    r->change.topic = *now;
+    r->change.topic.name = r->change.name; /* lives as long as the request */
+    return r->amend(r, now);
+}
+
 /* Starts the request at the head; an error ends it at once. */
 static enum err start(struct ddl *d, struct ddl_request *r)
 {
@@ -237,7 +243,9 @@ static enum err start(struct ddl *d, struct ddl_request *r)
         return ERR_OK;
     const struct relation *source;
     TRY(change_source(s, &r->change, &source, &r->why));
-    fill_change(s, &r->change, source);
+    if (r->change.verb != CHANGE_ALTER_TOPIC)
+        fill_change(s, &r->change, source);
+    TRY(amend(s, r));
     const struct catalog *next;
     TRY(catalog_apply(s->catalog, &r->change, &next, &r->why));
     enum err e = r->validate_only ? ERR_OK : stats_for(s->engine, next);
@@ -339,11 +347,10 @@ static enum err bootstrap_topic(const struct catalog **c, const char *name, uint
                                   .number = number,
                                   .n_partitions = 1,
                                   .kind = kind,
-                                  .placement = 0,
-                                  .retention_ms = -1,
-                                  .retention_bytes = retention_bytes,
-                                  .segment_bytes = segment_bytes,
-                                  .batch_bytes_max = 64 << 20};
+                                  .placement = 0};
+    topic_config_set(&change.topic.config, TOPIC_RETENTION_BYTES, retention_bytes);
+    topic_config_set(&change.topic.config, TOPIC_SEGMENT_BYTES, segment_bytes);
+    topic_config_set(&change.topic.config, TOPIC_MAX_MESSAGE_BYTES, 64 << 20);
     change.topic.id[15] = (uint8_t)number;
     const struct catalog *next;
     TRY(catalog_apply(*c, &change, &next, why));

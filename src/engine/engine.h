@@ -118,6 +118,7 @@ struct append_request {
     enum err err;
     struct err_detail why;
     int64_t base_offset, log_start_offset;
+    int64_t append_time_ms; /* what the records' timestamps became; -1 = they are the producer's */
     struct shard *origin; /* set by shard_append */
     struct list link;     /* private */
 };
@@ -183,6 +184,9 @@ struct ddl_request {
     struct catalog_change change; /* borrowed memory stays the caller's until done */
     bool if_exists, if_not_exists;
     bool validate_only;
+    /* CHANGE_ALTER_TOPIC: makes change.topic (a copy of `now`) what it shall be. Called on shard 0,
+     * so that two alterations do not undo each other. An error ends the request. */
+    enum err (*amend)(struct ddl_request *r, const struct topic *now);
     void (*done)(struct ddl_request *r);
     void *arg;
     enum err err;

@@ -868,6 +868,22 @@ static enum err open_new_parts(struct epochs *ep, const struct catalog *c, struc
     return ERR_OK;
 }
 
+/* Partitions take over the settings of topics that another version of the catalog has altered. */
+static void configure_parts(struct epochs *ep, const struct catalog *c)
+{
+    const struct catalog *old = ep->shard->catalog; /* NULL at the start: all were just opened */
+    for (uint32_t t = 0; old != NULL && t < c->n_topics; t++) {
+        const struct topic *topic = c->topics[t];
+        if (catalog_topic_by_id(old, topic->id) == topic)
+            continue;
+        for (uint32_t p = 0; p < topic->n_partitions; p++) {
+            struct part *part = part_find(ep->shard, topic->number, p);
+            if (part != NULL)
+                part_configure(part, topic);
+        }
+    }
+}
+
 enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct epoch_record *record,
                       struct err_detail *why)
 {
@@ -887,6 +903,7 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
         else if (rel->kind == REL_VIEW)
             TRY(view_new(ep, rel, record_view_reader(record, rel->number), why));
     }
+    configure_parts(ep, c);
     const struct catalog *old = ep->shard->catalog;
     ep->shard->catalog = catalog_ref(c);
     catalog_unref(old);

@@ -98,9 +98,16 @@ static enum err add_row(struct ingest *in, struct str json, struct str key, stru
         return err_set(why, ERR_TOO_LARGE,
                        "more than %d rows or %d bytes at once: send them in several requests",
                        INGEST_ROWS_MAX, INGEST_BYTES_MAX);
-    if (json.len + key.len + 128 > (size_t)in->table->topic->batch_bytes_max)
-        return err_set(why, ERR_TOO_LARGE, "the row has %zu bytes, the topic takes %d", json.len,
-                       in->table->topic->batch_bytes_max);
+    const struct topic_config *config = &in->table->topic->config;
+    if (key.ptr == NULL && (topic_config_get(config, TOPIC_CLEANUP_POLICY) & CLEANUP_COMPACT) != 0)
+        return err_set(why, ERR_RECORD_KEY,
+                       "topic \"%.*s\" is compacted: rows need a key (WITH (key = 'column'))",
+                       STR_ARG(in->table->topic->name));
+    int64_t batch_bytes_max =
+        topic_config_get(config, TOPIC_MAX_MESSAGE_BYTES);
+    if (json.len + key.len + 128 > (size_t)batch_bytes_max)
+        return err_set(why, ERR_TOO_LARGE, "the row has %zu bytes, the topic takes %lld", json.len,
+                       (long long)batch_bytes_max);
     records_add(r, key, json, in->shard->wall_us / 1000, NULL, 0);
     if (r->bytes.failed)
         return ERR_NO_MEMORY;

@@ -49,17 +49,32 @@ struct part *part_find(struct shard *s, uint32_t topic_number, uint32_t partitio
 
 static void topic_config(const struct topic *t, struct log_config *c)
 {
+    const struct topic_config *tc = &t->config;
     *c = log_config_default;
-    if (t->segment_bytes > 0)
-        c->segment_bytes = (uint64_t)t->segment_bytes;
-    if (t->batch_bytes_max > 0)
-        c->batch_bytes_max = (uint32_t)t->batch_bytes_max;
-    c->retention_bytes = t->retention_bytes;
-    c->retention_ms = t->retention_ms;
+    c->segment_bytes = (uint64_t)topic_config_get(tc, TOPIC_SEGMENT_BYTES);
+    c->segment_ms = topic_config_get(tc, TOPIC_SEGMENT_MS);
+    c->batch_bytes_max = (uint32_t)topic_config_get(tc, TOPIC_MAX_MESSAGE_BYTES);
+    c->index_interval_bytes = (uint32_t)topic_config_get(tc, TOPIC_INDEX_INTERVAL_BYTES);
+    c->retention_bytes = topic_config_get(tc, TOPIC_RETENTION_BYTES);
+    c->retention_ms = topic_config_get(tc, TOPIC_RETENTION_MS);
     if (t->kind != TOPIC_USER) /* rows of views: those may be longer than any of their source */
         c->batch_bytes_max = KAFKA_BATCH_BYTES_MAX;
     c->manual_watermark =
         t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE || t->kind == TOPIC_DEAD_LETTERS;
+}
+
+static bool has_append_time(const struct topic *t)
+{
+    return t->kind == TOPIC_USER &&
+           topic_config_get(&t->config, TOPIC_TIMESTAMP_TYPE) == TIMESTAMP_LOG_APPEND;
+}
+
+void part_configure(struct part *p, const struct topic *t)
+{
+    struct log_config config;
+    topic_config(t, &config);
+    log_configure(p->log, &config);
+    p->append_time = has_append_time(t);
 }
 
 /* The topic's folder, with a durable name; its partitions' logs make their own below it. */
@@ -94,6 +109,7 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
                        .topic_number = t->number,
                        .partition = partition,
                        .kind = t->kind,
+                       .append_time = has_append_time(t),
                        .stats = &engine_topic_stats(s->engine, t->number)->parts[partition],
                        .keep_from = INT64_MAX,
                        .advance_told = -1};
@@ -266,8 +282,9 @@ static enum err append_once(struct part *p, struct append_request *r)
     case PRODUCER_FENCED:
         return ERR_PRODUCER_FENCED;
     }
-    int64_t append_ms = lacks_time(r) ? p->shard->wall_us / 1000 : -1;
+    int64_t append_ms = p->append_time || lacks_time(r) ? p->shard->wall_us / 1000 : -1;
     TRY(append(p, r->batches, r->n_bytes, r->n_records, append_ms, &r->base_offset, &r->why));
+    r->append_time_ms = p->append_time ? append_ms : -1;
     if (producers_appended(&p->producers, &batch, r->base_offset) != ERR_OK)
         engine_note(p->shard->engine, "warning",
                     "no memory to remember producer %lld: a repeated batch would be kept twice",
@@ -313,7 +330,7 @@ void shard_append(struct shard *s, struct append_request *r)
     CHECK(r->partition < r->topic->n_partitions);
     r->origin = s;
     r->err = ERR_OK;
-    r->base_offset = -1;
+    r->base_offset = r->append_time_ms = -1;
     r->call = (struct shard_call){.run = append_run, .done = append_done};
     list_init(&r->link);
     shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);

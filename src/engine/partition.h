@@ -20,6 +20,7 @@ struct part {
     struct log_partition *log;
     uint32_t topic_number, partition;
     enum topic_kind kind;
+    bool append_time; /* records get the time of their append */
     struct part_stats *stats;
     struct list dirty_link;
     struct list appends; /* append_request: written, waiting for the flush; ascending */
@@ -47,6 +48,8 @@ struct part *part_find(struct shard *s, uint32_t topic_number, uint32_t partitio
 /* Opens the partition's log and adds it to its shard. Blocks on the disk: start-up and DDL. */
 enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, struct part **out,
                    struct err_detail *why) MUST_CHECK;
+/* Takes over the topic's settings. */
+void part_configure(struct part *p, const struct topic *t);
 /* Forgets the partition, deletes its files and fails what waits for it. */
 void part_drop(struct part *p);
 /* Appends an epoch's output or a record of the engine's own; flushed like everything else. */

@@ -329,7 +329,7 @@ static enum err topic_valid(const struct catalog *c, const struct topic *t, stru
     if (catalog_topic_by_id(c, t->id) != NULL)
         return err_set(why, ERR_DUPLICATE_TABLE, "topic \"%.*s\": its id is taken",
                        STR_ARG(t->name));
-    return ERR_OK;
+    return topic_config_check(&t->config, why);
 }
 
 /* Adds the topic alone, without a relation. */
@@ -434,6 +434,95 @@ static enum err drop_topic(struct version *v, struct str name, struct err_detail
     }
     remove_topic_and_raw(v, t);
     return ERR_OK;
+}
+
+/* ---- altering a topic ---- */
+
+/* A relation over other versions of its topics and source, in the place of number `i`. It lives on
+ * the plan and the texts of the first one of its kind. */
+static enum err relation_renew(struct version *v, uint32_t i, const struct relation *source,
+                               struct err_detail *why)
+{
+    const struct relation *old = v->memory.relations[i];
+    struct object *from = relation_object(old);
+    struct object *o = object_new(false);
+    if (o == NULL)
+        return no_memory(why);
+    o->origin = from->origin != NULL ? from->origin : from;
+    object_hold(o, o->origin);
+    o->owns_topic = from->owns_topic;
+    o->relation = *old;
+    o->relation.topic = catalog_topic(&v->pub, old->topic->name);
+    object_hold(o, topic_object(o->relation.topic));
+    if (old->kind == REL_VIEW) {
+        o->view = *old->view;
+        o->relation.view = &o->view;
+        o->view.source = source;
+        object_hold(o, relation_object(source));
+        if (old->view->late != NULL) {
+            o->view.late = catalog_topic(&v->pub, old->view->late->name);
+            object_hold(o, topic_object(o->view.late));
+        }
+    }
+    v->memory.relations[i] = &o->relation;
+    object_unref(from);
+    return ERR_OK;
+}
+
+/* Brings relations up to date with the version's topics, and views with their sources, until all
+ * are. */
+static enum err relations_follow(struct version *v, struct err_detail *why)
+{
+    const struct catalog *c = &v->pub;
+    bool changed = true;
+    while (changed) {
+        changed = false;
+        for (uint32_t i = 0; i < c->n_relations; i++) {
+            const struct relation *r = c->relations[i];
+            const struct view *w = r->kind == REL_VIEW ? r->view : NULL;
+            const struct relation *source =
+                w != NULL ? catalog_relation(c, w->source->name) : NULL;
+            bool old = r->topic != NULL && r->topic != catalog_topic(c, r->topic->name);
+            old |= w != NULL && w->source != source;
+            old |= w != NULL && w->late != NULL && w->late != catalog_topic(c, w->late->name);
+            if (!old)
+                continue;
+            TRY(relation_renew(v, i, source, why));
+            changed = true;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err alter_topic(struct version *v, const struct topic *t, struct err_detail *why)
+{
+    struct catalog *c = &v->pub;
+    const struct topic *old = catalog_topic(c, t->name);
+    if (old == NULL)
+        return err_set(why, ERR_UNDEFINED_TABLE, "topic \"%.*s\" does not exist",
+                       STR_ARG(t->name));
+    if (memcmp(old->id, t->id, sizeof t->id) != 0 || old->number != t->number ||
+        old->kind != t->kind || old->placement != t->placement)
+        return err_set(why, ERR_INVALID_ARGUMENT, "topic \"%.*s\" was made again meanwhile",
+                       STR_ARG(t->name));
+    if (t->n_partitions < old->n_partitions || t->n_partitions > PARTITIONS_MAX)
+        return err_set(why, ERR_INVALID_ARGUMENT,
+                       "topic \"%.*s\" has %u partitions: it can have more, up to %d, not %u",
+                       STR_ARG(t->name), old->n_partitions, PARTITIONS_MAX, t->n_partitions);
+    TRY(topic_config_check(&t->config, why));
+    struct object *o = object_new(true);
+    if (o == NULL)
+        return no_memory(why);
+    o->topic = *t;
+    o->topic.name = arena_str(&o->arena, t->name);
+    if (o->topic.name.ptr == NULL) {
+        object_unref(o);
+        return no_memory(why);
+    }
+    v->memory.topics[topic_place(c, t->name)] = &o->topic;
+    v->memory.topics_by_id[id_place(c, t->id)] = &o->topic;
+    object_unref(topic_object(old));
+    return relations_follow(v, why);
 }
 
 /* ---- relations made by SQL ---- */
@@ -598,6 +687,7 @@ enum err catalog_apply(const struct catalog *c, const struct catalog_change *cha
     switch (change->verb) {
     case CHANGE_CREATE_TOPIC: e = create_topic(v, &change->topic, why); break;
     case CHANGE_DROP_TOPIC: e = drop_topic(v, change->name, why); break;
+    case CHANGE_ALTER_TOPIC: e = alter_topic(v, &change->topic, why); break;
     case CHANGE_CREATE_TABLE: e = create_table(v, change, why); break;
     case CHANGE_CREATE_VIEW: e = create_view(v, change, why); break;
     case CHANGE_DROP_RELATION: e = drop_relation(v, change->name, why); break;

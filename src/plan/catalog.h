@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/str.h"
+#include "plan/topic_config.h"
 #include "type/type.h"
 
 #include <stdbool.h>
@@ -19,10 +20,6 @@ enum {
     PARTITIONS_MAX = 1024,       /* per topic */
     TOPICS_MAX = 10000,
     TABLE_COLUMNS_MAX = 1000,
-    /* Of topics that say nothing else. */
-    TOPIC_SEGMENT_BYTES_DEFAULT = 64 << 20,
-    TOPIC_BATCH_BYTES_DEFAULT = 1048588,   /* Kafka's message.max.bytes */
-    TOPIC_TIMESTAMP_AFTER_MS_DEFAULT = 3600000, /* message.timestamp.after.max.ms */
 };
 
 enum topic_kind {
@@ -43,9 +40,7 @@ struct topic {
     enum topic_kind kind;
     /* partition p lives on shard (placement + p) % n_shards; derived topics share their source's */
     uint32_t placement;
-    int64_t retention_ms, retention_bytes;   /* -1 = unlimited */
-    int64_t segment_bytes;
-    int32_t batch_bytes_max;
+    struct topic_config config;
 };
 
 enum table_format {
@@ -138,6 +133,8 @@ struct catalog_change {
     enum catalog_verb {
         CHANGE_CREATE_TOPIC,    /* topic */
         CHANGE_DROP_TOPIC,      /* name; refused when a relation depends on it */
+        /* topic: the one of this name and id, with other settings or more partitions */
+        CHANGE_ALTER_TOPIC,
         CHANGE_CREATE_TABLE,    /* sql, and topic when it does not exist yet */
         CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topic */
         /* name (+ its derived topics; the table's own topic too when the table made it) */
@@ -146,7 +143,7 @@ struct catalog_change {
     struct str name;
     struct str sql;
     uint32_t number;            /* relation number */
-    struct topic topic;         /* CREATE_*: the (changelog) topic, if name.len > 0 */
+    struct topic topic;         /* CREATE_*, ALTER_*: the (changelog) topic, if name.len > 0 */
     struct topic late;          /* CREATE_VIEW: if name.len > 0 */
 };
 

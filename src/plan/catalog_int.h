@@ -7,15 +7,16 @@
 
 #include <stdatomic.h>
 
-enum { OBJECT_DEPS_MAX = 3 };
+enum { OBJECT_DEPS_MAX = 4 };
 
 /* A topic or a relation with everything it points to. Shared by all versions that contain it;
  * freed with the last. */
 struct object {
     atomic_uint refs;
     struct arena arena;
-    struct object *deps[OBJECT_DEPS_MAX];   /* held: topic, late topic, source */
+    struct object *deps[OBJECT_DEPS_MAX];   /* held: topic, late topic, source, origin */
     uint32_t n_deps;
+    struct object *origin;           /* whose plan and texts this one uses, after an alteration */
     struct plan *plan;               /* relations made by SQL: columns and plan live in it */
     bool is_topic;
     bool owns_topic;                 /* DROP takes the topic as well */

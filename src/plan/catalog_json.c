@@ -3,10 +3,10 @@
  *   {"verb":"create_view","name":"avg_temp","number":2,"sql":"CREATE ...",
  *    "topic":{...},"late":{...}}
  *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog",
- *           "placement":0,"retention_ms":-1,"retention_bytes":-1,"segment_bytes":67108864,
- *           "batch_bytes_max":1048588}
+ *           "placement":0,"config":{"retention.ms":"86400000"}}
  *
- * The reader is strict: unknown names, missing values and trailing bytes are damage. */
+ * "config" has the settings that were given. The reader is strict: unknown names, missing values
+ * and trailing bytes are damage. */
 #include "plan/catalog.h"
 #include "plan/plan_int.h"
 
@@ -14,6 +14,7 @@
 
 static const char *const verbs[] = {
     [CHANGE_CREATE_TOPIC] = "create_topic", [CHANGE_DROP_TOPIC] = "drop_topic",
+    [CHANGE_ALTER_TOPIC] = "alter_topic",
     [CHANGE_CREATE_TABLE] = "create_table", [CHANGE_CREATE_VIEW] = "create_view",
     [CHANGE_DROP_RELATION] = "drop_relation",
 };
@@ -50,10 +51,17 @@ static void put_topic(struct buf *out, const char *name, const struct topic *t)
         buf_printf(out, "%02x", t->id[i]);
     buf_printf(out, "\",\"number\":%u,\"partitions\":%u,\"kind\":\"%s\",\"placement\":%u",
                t->number, t->n_partitions, kinds[t->kind], t->placement);
-    buf_printf(out, ",\"retention_ms\":%" PRId64 ",\"retention_bytes\":%" PRId64, t->retention_ms,
-               t->retention_bytes);
-    buf_printf(out, ",\"segment_bytes\":%" PRId64 ",\"batch_bytes_max\":%" PRId32 "}",
-               t->segment_bytes, t->batch_bytes_max);
+    buf_printf(out, ",\"config\":{");
+    const char *comma = "";
+    for (int k = 0; k < TOPIC_CONFIGS; k++) {
+        char text[TOPIC_CONFIG_TEXT_MAX];
+        if (!topic_config_given(&t->config, k))
+            continue;
+        topic_config_print(k, t->config.values[k], text);
+        buf_printf(out, "%s\"%s\":\"%s\"", comma, topic_config_def(k)->name, text);
+        comma = ",";
+    }
+    buf_printf(out, "}}");
 }
 
 enum err catalog_change_encode(const struct catalog_change *change, struct buf *out)
@@ -241,6 +249,8 @@ static bool read_object(struct reader *r, uint32_t (*field)(struct reader *r, vo
     *seen = 0;
     if (!expect(r, '{', "an object is missing"))
         return false;
+    if (take(r, '}'))
+        return true;
     do {
         struct str name;
         if (!read_string(r, &name) || !expect(r, ':', "':' is missing"))
@@ -255,17 +265,29 @@ static bool read_object(struct reader *r, uint32_t (*field)(struct reader *r, vo
     return expect(r, '}', "'}' is missing");
 }
 
-enum { TF_NAME, TF_ID, TF_NUMBER, TF_PARTITIONS, TF_KIND, TF_PLACEMENT, TF_RETENTION_MS,
-       TF_RETENTION_BYTES, TF_SEGMENT_BYTES, TF_BATCH_BYTES_MAX, TF_COUNT };
+static uint32_t config_field(struct reader *r, void *arg, struct str name)
+{
+    struct topic_config *c = arg;
+    struct str text;
+    int64_t value;
+    int k = topic_config_find(name);
+    if (k < 0 || !read_string(r, &text))
+        return 0;
+    if (topic_config_parse(k, text, &value, NULL) != ERR_OK)
+        return damage(r, "a bad setting");
+    topic_config_set(c, k, value);
+    return 1u << k;
+}
+
+enum { TF_NAME, TF_ID, TF_NUMBER, TF_PARTITIONS, TF_KIND, TF_PLACEMENT, TF_CONFIG, TF_COUNT };
 
 /* dispatch table */
 static uint32_t topic_field(struct reader *r, void *arg, struct str name)
 {
     static const char *const names[TF_COUNT] = {
-        "name", "id", "number", "partitions", "kind", "placement", "retention_ms",
-        "retention_bytes", "segment_bytes", "batch_bytes_max"};
+        "name", "id", "number", "partitions", "kind", "placement", "config"};
     struct topic *t = arg;
-    int64_t n = 0;
+    uint32_t seen;
     int kind = 0;
     int f = 0;
     while (f < TF_COUNT && !str_eq(name, str_of(names[f])))
@@ -280,13 +302,7 @@ static uint32_t topic_field(struct reader *r, void *arg, struct str name)
             t->kind = (enum topic_kind)kind;
         break;
     case TF_PLACEMENT: (void)read_u32(r, &t->placement); break;
-    case TF_RETENTION_MS: (void)read_number(r, -1, INT64_MAX, &t->retention_ms); break;
-    case TF_RETENTION_BYTES: (void)read_number(r, -1, INT64_MAX, &t->retention_bytes); break;
-    case TF_SEGMENT_BYTES: (void)read_number(r, 1, INT64_MAX, &t->segment_bytes); break;
-    case TF_BATCH_BYTES_MAX:
-        if (read_number(r, 1, INT32_MAX, &n))
-            t->batch_bytes_max = (int32_t)n;
-        break;
+    case TF_CONFIG: (void)read_object(r, config_field, &t->config, &seen); break;
     default: return 0;
     }
     return 1u << f;
@@ -340,7 +356,8 @@ enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_
     if ((seen & (CF_VERB | CF_NAME | CF_NUMBER)) != (CF_VERB | CF_NAME | CF_NUMBER))
         (void)damage(&r, "verb, name or number is missing");
     bool needs_sql = out->verb == CHANGE_CREATE_TABLE || out->verb == CHANGE_CREATE_VIEW;
-    bool needs_topic = out->verb == CHANGE_CREATE_TOPIC || out->verb == CHANGE_CREATE_VIEW;
+    bool needs_topic = out->verb == CHANGE_CREATE_TOPIC || out->verb == CHANGE_CREATE_VIEW ||
+                       out->verb == CHANGE_ALTER_TOPIC;
     if (r.err == ERR_OK && ((needs_sql && (seen & CF_SQL) == 0) ||
                             (needs_topic && (seen & CF_TOPIC) == 0)))
         (void)damage(&r, "sql or topic is missing");

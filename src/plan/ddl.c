@@ -223,12 +223,7 @@ static bool partitions_ok(struct binder *b, const struct option_value *v)
 
 static struct topic topic_defaults(enum topic_kind kind, struct str name, uint32_t n_partitions)
 {
-    return (struct topic){
-        .name = name, .n_partitions = n_partitions, .kind = kind,
-        .retention_ms = -1, .retention_bytes = -1,
-        .segment_bytes = TOPIC_SEGMENT_BYTES_DEFAULT,
-        .batch_bytes_max = TOPIC_BATCH_BYTES_DEFAULT,
-    };
+    return (struct topic){.name = name, .n_partitions = n_partitions, .kind = kind};
 }
 
 static bool retention_options(struct binder *b, struct topic *t, const struct option_value *v)
@@ -240,13 +235,16 @@ static bool retention_options(struct binder *b, struct topic *t, const struct op
         return false;
     }
     if (v[T_RETENTION].given)
-        t->retention_ms = v[T_RETENTION].number / 1000;
+        topic_config_set(&t->config, TOPIC_RETENTION_MS, v[T_RETENTION].number / 1000);
     if (v[T_RETENTION_MS].given)
-        t->retention_ms = v[T_RETENTION_MS].number;
+        topic_config_set(&t->config, TOPIC_RETENTION_MS, v[T_RETENTION_MS].number);
     if (v[T_RETENTION_BYTES].given)
-        t->retention_bytes = v[T_RETENTION_BYTES].number;
-    t->segment_bytes = v[T_SEGMENT_BYTES].number;
-    if (t->segment_bytes < SEGMENT_BYTES_MIN || t->segment_bytes > SEGMENT_BYTES_MAX) {
+        topic_config_set(&t->config, TOPIC_RETENTION_BYTES, v[T_RETENTION_BYTES].number);
+    if (!v[T_SEGMENT_BYTES].given)
+        return true;
+    int64_t segment_bytes = v[T_SEGMENT_BYTES].number;
+    topic_config_set(&t->config, TOPIC_SEGMENT_BYTES, segment_bytes);
+    if (segment_bytes < SEGMENT_BYTES_MIN || segment_bytes > SEGMENT_BYTES_MAX) {
         bind_fail(b, v[T_SEGMENT_BYTES].position, ERR_INVALID_ARGUMENT,
                   "segment_bytes must be between 1MB and 1GB");
         return false;

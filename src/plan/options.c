@@ -20,7 +20,7 @@ static const struct option table_option_list[] = {
     {"retention", OPTION_INTERVAL, NULL, NULL, "age at which rows are dropped; default: never"},
     {"retention_ms", OPTION_INT, NULL, NULL, "retention in milliseconds"},
     {"retention_bytes", OPTION_BYTES, NULL, NULL, "bytes kept per partition; default: unlimited"},
-    {"segment_bytes", OPTION_BYTES, "64MB", NULL, "size of a segment file"},
+    {"segment_bytes", OPTION_BYTES, NULL, NULL, "size of a segment file; default: 64MB"},
 };
 
 static const struct option view_option_list[] = {

@@ -176,11 +176,7 @@ void http_handle_data(struct http_conn *h, const struct http_call *call)
     }
     struct topic topic = {.name = STR(DATA_TABLE),
                           .n_partitions = 1,
-                          .kind = TOPIC_USER,
-                          .segment_bytes = TOPIC_SEGMENT_BYTES_DEFAULT,
-                          .batch_bytes_max = TOPIC_BATCH_BYTES_DEFAULT,
-                          .retention_ms = -1,
-                          .retention_bytes = -1};
+                          .kind = TOPIC_USER};
     t->ddl = (struct ddl_request){
         .change = {.verb = CHANGE_CREATE_TOPIC, .name = topic.name, .topic = topic},
         .if_not_exists = true,

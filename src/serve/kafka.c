@@ -35,7 +35,9 @@ static const struct kafka_route routes[] = {
     {KAFKA_DELETE_TOPICS, 0, 6, kafka_handle_delete_topics},
     {KAFKA_INIT_PRODUCER_ID, 0, 4, kafka_handle_init_producer_id},
     {KAFKA_DESCRIBE_CONFIGS, 0, 4, kafka_handle_describe_configs},
+    {KAFKA_ALTER_CONFIGS, 0, 2, kafka_handle_alter_configs},
     {KAFKA_DELETE_GROUPS, 0, 2, kafka_handle_group},
+    {KAFKA_INCREMENTAL_ALTER_CONFIGS, 0, 1, kafka_handle_incremental_alter_configs},
     {KAFKA_DESCRIBE_CLUSTER, 0, 0, kafka_handle_describe_cluster},
 };
 _Static_assert(ARRAY_LEN(routes) == KAFKA_APIS, "every API with a codec is served");

@@ -600,7 +600,7 @@ static void *refusal(struct kafka_request *r, int16_t error)
     void *res = arena_zalloc(&r->arena, 1, r->codec->response.size);
     if (res == NULL)
         return NULL;
-    switch ((enum kafka_key)r->header.api_key) {
+    switch (r->header.api_key) {
     case KAFKA_JOIN_GROUP:
         ((struct kafka_join_group_res *)res)->error_code = error;
         ((struct kafka_join_group_res *)res)->generation_id = -1;
@@ -617,21 +617,7 @@ static void *refusal(struct kafka_request *r, int16_t error)
     case KAFKA_LIST_GROUPS:
         ((struct kafka_list_groups_res *)res)->error_code = error;
         break;
-    case KAFKA_OFFSET_COMMIT:
-    case KAFKA_OFFSET_FETCH:
-    case KAFKA_DESCRIBE_GROUPS:
-    case KAFKA_DELETE_GROUPS:
-    case KAFKA_PRODUCE:
-    case KAFKA_FETCH:
-    case KAFKA_LIST_OFFSETS:
-    case KAFKA_METADATA:
-    case KAFKA_FIND_COORDINATOR:
-    case KAFKA_API_VERSIONS:
-    case KAFKA_CREATE_TOPICS:
-    case KAFKA_DELETE_TOPICS:
-    case KAFKA_INIT_PRODUCER_ID:
-    case KAFKA_DESCRIBE_CONFIGS:
-    case KAFKA_DESCRIBE_CLUSTER:
+    default:
         return NULL; /* errors stand with each item: the connection ends, the client comes again */
     }
     return res;

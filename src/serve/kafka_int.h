@@ -5,7 +5,8 @@
  *   kafka_fetch.c      Fetch, with its long poll
  *   kafka_list.c       ListOffsets
  *   kafka_metadata.c   Metadata, DescribeCluster, FindCoordinator
- *   kafka_topics.c     CreateTopics, DeleteTopics, DescribeConfigs
+ *   kafka_topics.c     CreateTopics, DeleteTopics
+ *   kafka_configs.c    DescribeConfigs, AlterConfigs, IncrementalAlterConfigs
  *   kafka_coordinator.c  group requests, carried to shard 0, where group.c decides (kafka_group.h)
  *
  * Requests of a connection are begun in the order they came, several may be under way, and answers
@@ -154,6 +155,23 @@ bool kafka_topic_name_valid(struct str name);
 const struct topic *kafka_topic_find(struct kafka_request *r, struct str name, struct kafka_uuid id,
                                      bool by_id);
 
+/* A request that changes the catalog, one item after the other. In the request's arena, as its
+ * state. */
+struct kafka_changes {
+    struct ddl_request ddl;
+    struct kafka_request *request;
+    void *res, *arg;
+    uint32_t next, n; /* which item is being worked on, of how many */
+    bool running, waiting;
+    /* Works on item `next`; sets waiting when it went to the engine. */
+    void (*step)(struct kafka_request *r);
+};
+/* Begins; the request is finished with `res` after the last item. */
+void kafka_changes_begin(struct kafka_request *r, void *res, uint32_t n,
+                         void (*step)(struct kafka_request *r), void *arg);
+/* The item that was waited for is done: from the ddl's `done`. */
+void kafka_change_done(struct kafka_changes *st);
+
 /* Handlers: each finishes or fails the request, now or later. */
 void kafka_handle_produce(struct kafka_request *r);
 void kafka_handle_init_producer_id(struct kafka_request *r);
@@ -165,6 +183,8 @@ void kafka_handle_find_coordinator(struct kafka_request *r);
 void kafka_handle_create_topics(struct kafka_request *r);
 void kafka_handle_delete_topics(struct kafka_request *r);
 void kafka_handle_describe_configs(struct kafka_request *r);
+void kafka_handle_alter_configs(struct kafka_request *r);
+void kafka_handle_incremental_alter_configs(struct kafka_request *r);
 void kafka_handle_group(struct kafka_request *r);
 
 /* kafka_coordinator.c: the coordinator's life; it registers its service on shard 0. */

@@ -119,7 +119,7 @@ static void topic_create(struct kafka_request *r, struct str name)
     st->ddl.change.verb = CHANGE_CREATE_TOPIC;
     st->ddl.change.name = name;
     st->ddl.change.topic =
-        (struct topic){.name = name, .kind = TOPIC_USER, .retention_ms = -1, .retention_bytes = -1};
+        (struct topic){.name = name, .kind = TOPIC_USER};
     st->waiting = true;
     shard_ddl(r->shard, &st->ddl);
 }

@@ -450,10 +450,10 @@ static void topic_create(struct offsets_log *log)
         .name = topic_name,
         .kind = TOPIC_INTERNAL,
         .n_partitions = 1,
-        .retention_ms = -1,
-        .retention_bytes = OFFSETS_RETENTION_BYTES,
-        .segment_bytes = OFFSETS_SEGMENT_BYTES,
     };
+    struct topic_config *c = &log->ddl.change.topic.config;
+    topic_config_set(c, TOPIC_RETENTION_BYTES, OFFSETS_RETENTION_BYTES);
+    topic_config_set(c, TOPIC_SEGMENT_BYTES, OFFSETS_SEGMENT_BYTES);
     shard_ddl(zero(log), &log->ddl);
 }
 

@@ -53,6 +53,7 @@ static void append_done(struct append_request *a)
     if (a->err == ERR_OK) {
         part->res->base_offset = a->base_offset;
         part->res->log_start_offset = a->log_start_offset;
+        part->res->log_append_time_ms = a->append_time_ms;
         atomic_fetch_add_explicit(&r->server->n_produced_bytes, a->n_bytes, memory_order_relaxed);
     } else {
         part_error(part->res, kafka_error_of(a->err), kafka_error_text(r, a->err, &a->why));
@@ -93,12 +94,17 @@ static void record_errors(struct kafka_request *r, const struct kafka_run *run,
  * never depends on a clock again. */
 static struct kafka_run_rules topic_rules(const struct kafka_request *r, const struct topic *t)
 {
+    const struct topic_config *c = &t->config;
     int64_t now_ms = shard_wall_us(r->shard) / 1000;
+    int64_t before = topic_config_get(c, TOPIC_TIMESTAMP_BEFORE_MAX_MS);
+    int64_t after = topic_config_get(c, TOPIC_TIMESTAMP_AFTER_MAX_MS);
+    /* With the time of their append it does not matter what timestamps they come with. */
+    bool any = topic_config_get(c, TOPIC_TIMESTAMP_TYPE) == TIMESTAMP_LOG_APPEND;
     return (struct kafka_run_rules){
-        .batch_bytes_max =
-            t->batch_bytes_max > 0 ? (size_t)t->batch_bytes_max : KAFKA_BATCH_BYTES_MAX,
-        .timestamp_min = INT64_MIN,
-        .timestamp_max = now_ms + TOPIC_TIMESTAMP_AFTER_MS_DEFAULT};
+        .batch_bytes_max = (size_t)topic_config_get(c, TOPIC_MAX_MESSAGE_BYTES),
+        .timestamp_min = any || before > INT64_MAX - now_ms ? INT64_MIN : now_ms - before,
+        .timestamp_max = any || after > INT64_MAX - now_ms ? INT64_MAX : now_ms + after,
+        .keys = (topic_config_get(c, TOPIC_CLEANUP_POLICY) & CLEANUP_COMPACT) != 0};
 }
 
 /* Checks the batches; false with the answer's error set. */

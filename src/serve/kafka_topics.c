@@ -1,26 +1,10 @@
 #include "serve/kafka_int.h"
 
-#include <inttypes.h>
-
-/* CreateTopics and DeleteTopics: one change of the catalog after the other. DescribeConfigs: what a
- * topic's settings are. */
-
-enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, SOURCE_TOPIC = 1, SOURCE_DEFAULT = 5 };
-enum { CONFIG_STRING = 2, CONFIG_INT = 3, CONFIG_LONG = 5, CONFIG_LIST = 7 };
-
-struct change_state {
-    struct ddl_request ddl;
-    struct kafka_request *request;
-    void *res;
-    uint32_t next, n; /* which item is being worked on, of how many */
-    bool running, waiting;
-    void (*step)(struct kafka_request
-                     *r); /* works on item `next`; sets waiting when it went to the engine */
-};
+/* CreateTopics and DeleteTopics: one change of the catalog after the other. */
 
 static void changes_run(struct kafka_request *r)
 {
-    struct change_state *st = r->state;
+    struct kafka_changes *st = r->state;
     if (st->running)
         return;
     st->running = true;
@@ -35,23 +19,24 @@ static void changes_run(struct kafka_request *r)
         kafka_request_finish(r, st->res);
 }
 
-static void change_done(struct change_state *st)
+void kafka_change_done(struct kafka_changes *st)
 {
     st->next++;
     st->waiting = false;
     changes_run(st->request);
 }
 
-static void changes_begin(struct kafka_request *r, void *res, uint32_t n,
-                          void (*step)(struct kafka_request *r))
+void kafka_changes_begin(struct kafka_request *r, void *res, uint32_t n,
+                         void (*step)(struct kafka_request *r), void *arg)
 {
-    struct change_state *st = kafka_request_alloc(r, 1, sizeof *st);
+    struct kafka_changes *st = kafka_request_alloc(r, 1, sizeof *st);
     if (st == NULL)
         return;
     st->request = r;
     st->res = res;
     st->n = n;
     st->step = step;
+    st->arg = arg;
     r->state = st;
     changes_run(r);
 }
@@ -66,36 +51,42 @@ static void create_error(struct kafka_create_topics_res_topic *out, int16_t code
     out->replication_factor = -1;
 }
 
-static bool config_number(struct str value, int64_t min, int64_t max, int64_t *out)
+/* The settings of a new topic. */
+static enum err configs_parse(const struct kafka_create_topics_req_topic *in,
+                              struct topic_config *out, struct err_detail *why)
 {
-    return value.ptr != NULL && str_to_i64(value, out) == ERR_OK && *out >= min && *out <= max;
+    for (uint32_t i = 0; i < in->n_configs; i++) {
+        int64_t value;
+        int key = topic_config_find(in->configs[i].name);
+        if (key < 0)
+            return topic_config_unknown(in->configs[i].name, why);
+        TRY(topic_config_parse(key, in->configs[i].value, &value, why));
+        topic_config_set(out, key, value);
+    }
+    return topic_config_check(out, why);
 }
 
-/* Applies one setting; false when it is unknown or has a wrong value. */
-static bool config_apply(struct topic *t, const struct kafka_create_topics_req_config *c)
+/* What is in force for the topic, as the answer has it. */
+static void configs_answer(struct kafka_request *r, const struct topic_config *c,
+                           struct kafka_create_topics_res_topic *out)
 {
-    int64_t v;
-    if (str_eq(c->name, STR("retention.ms")) && config_number(c->value, -1, INT64_MAX, &v))
-        t->retention_ms = v == 0 ? 1 : v; /* 0 stands for the default inside */
-    else if (str_eq(c->name, STR("retention.bytes")) && config_number(c->value, -1, INT64_MAX, &v))
-        t->retention_bytes = v == 0 ? 1 : v;
-    else if (str_eq(c->name, STR("segment.bytes")) && config_number(c->value, 1 << 14, 1 << 30, &v))
-        t->segment_bytes = v;
-    else if (str_eq(c->name, STR("max.message.bytes")) &&
-             config_number(c->value, 1, KAFKA_REQUEST_BYTES_MAX, &v))
-        t->batch_bytes_max = (int32_t)v;
-    else
-        return (str_eq(c->name, STR("cleanup.policy")) && str_eq(c->value, STR("delete"))) ||
-               (str_eq(c->name, STR("compression.type")) && str_eq(c->value, STR("producer"))) ||
-               (str_eq(c->name, STR("message.timestamp.type")) &&
-                str_eq(c->value, STR("CreateTime"))) ||
-               (str_eq(c->name, STR("min.insync.replicas")) && str_eq(c->value, STR("1")));
-    return true;
+    enum { SOURCE_TOPIC = 1, SOURCE_DEFAULT = 5 };
+    struct kafka_create_topics_res_config *configs =
+        arena_zalloc(&r->arena, TOPIC_CONFIGS, sizeof *configs);
+    for (int k = 0; configs != NULL && k < TOPIC_CONFIGS; k++) {
+        char text[TOPIC_CONFIG_TEXT_MAX];
+        topic_config_print(k, topic_config_get(c, k), text);
+        configs[k].name = str_of(topic_config_def(k)->name);
+        configs[k].value = arena_str(&r->arena, str_of(text));
+        configs[k].config_source = topic_config_given(c, k) ? SOURCE_TOPIC : SOURCE_DEFAULT;
+    }
+    out->configs = configs;
+    out->n_configs = configs != NULL ? TOPIC_CONFIGS : 0;
 }
 
 static void create_done(struct ddl_request *d)
 {
-    struct change_state *st = CONTAINER_OF(d, struct change_state, ddl);
+    struct kafka_changes *st = CONTAINER_OF(d, struct kafka_changes, ddl);
     struct kafka_request *r = st->request;
     struct kafka_create_topics_res *res = st->res;
     struct kafka_create_topics_res_topic *out = &res->topics[st->next];
@@ -107,8 +98,9 @@ static void create_done(struct ddl_request *d)
             memcpy(out->topic_id.bytes, t->id, sizeof out->topic_id.bytes);
             out->num_partitions = (int32_t)t->n_partitions;
         }
+        configs_answer(r, &d->change.topic.config, out);
     }
-    change_done(st);
+    kafka_change_done(st);
 }
 
 /* The partitions asked for: -1 = the default, given as 0. False with the error set. */
@@ -148,12 +140,12 @@ static bool create_partitions(struct kafka_request *r,
 static void create_step(struct kafka_request *r)
 {
     const struct kafka_create_topics_req *req = r->request;
-    struct change_state *st = r->state;
+    struct kafka_changes *st = r->state;
     struct kafka_create_topics_res *res = st->res;
     const struct kafka_create_topics_req_topic *in = &req->topics[st->next];
     struct kafka_create_topics_res_topic *out = &res->topics[st->next];
-    struct topic t = {
-        .name = in->name, .kind = TOPIC_USER, .retention_ms = -1, .retention_bytes = -1};
+    struct topic t = {.name = in->name, .kind = TOPIC_USER};
+    struct err_detail why = {0};
     out->name = in->name;
     out->replication_factor = 1;
     if (!kafka_topic_name_valid(in->name)) {
@@ -164,15 +156,11 @@ static void create_step(struct kafka_request *r)
     if (!create_partitions(r, in, &t, out))
         return;
     out->num_partitions = (int32_t)t.n_partitions;
-    for (uint32_t i = 0; i < in->n_configs; i++)
-        if (!config_apply(&t, &in->configs[i])) {
-            create_error(out, KAFKA_E_INVALID_CONFIG,
-                         arena_printf(&r->arena,
-                                      "setting \"%.*s\" is unknown or \"%.*s\" is no "
-                                      "value for it",
-                                      STR_ARG(in->configs[i].name), STR_ARG(in->configs[i].value)));
-            return;
-        }
+    if (configs_parse(in, &t.config, &why) != ERR_OK) {
+        create_error(out, KAFKA_E_INVALID_CONFIG,
+                     kafka_error_text(r, ERR_INVALID_ARGUMENT, &why));
+        return;
+    }
     st->ddl = (struct ddl_request){.validate_only = req->validate_only, .done = create_done};
     st->ddl.change.verb = CHANGE_CREATE_TOPIC;
     st->ddl.change.name = in->name;
@@ -195,14 +183,14 @@ void kafka_handle_create_topics(struct kafka_request *r)
     if (res->topics == NULL)
         return;
     res->n_topics = req->n_topics;
-    changes_begin(r, res, req->n_topics, create_step);
+    kafka_changes_begin(r, res, req->n_topics, create_step, NULL);
 }
 
 /* ---- DeleteTopics ---- */
 
 static void delete_done(struct ddl_request *d)
 {
-    struct change_state *st = CONTAINER_OF(d, struct change_state, ddl);
+    struct kafka_changes *st = CONTAINER_OF(d, struct kafka_changes, ddl);
     struct kafka_delete_topics_res *res = st->res;
     struct kafka_delete_topics_res_response *out = &res->responses[st->next];
     if (d->err != ERR_OK) {
@@ -210,13 +198,13 @@ static void delete_done(struct ddl_request *d)
                                                           : kafka_error_of(d->err);
         out->error_message = kafka_error_text(st->request, d->err, &d->why);
     }
-    change_done(st);
+    kafka_change_done(st);
 }
 
 static void delete_step(struct kafka_request *r)
 {
     const struct kafka_delete_topics_req *req = r->request;
-    struct change_state *st = r->state;
+    struct kafka_changes *st = r->state;
     struct kafka_delete_topics_res *res = st->res;
     struct kafka_delete_topics_res_response *out = &res->responses[st->next];
     bool by_name = r->header.api_version < 6;
@@ -261,101 +249,5 @@ void kafka_handle_delete_topics(struct kafka_request *r)
     if (res->responses == NULL)
         return;
     res->n_responses = n;
-    changes_begin(r, res, n, delete_step);
-}
-
-/* ---- DescribeConfigs ---- */
-
-enum { CONFIGS_MAX = 8 };
-
-struct config_list {
-    struct kafka_request *request;
-    const struct kafka_describe_configs_req_resource *resource;
-    struct kafka_describe_configs_res_config *items;
-    uint32_t n;
-};
-
-static void config_add(struct config_list *l, const char *name, int8_t type, bool by_default,
-                       struct str value)
-{
-    const struct kafka_describe_configs_req_resource *in = l->resource;
-    bool wanted = in->configuration_keys == NULL || in->n_configuration_keys == 0;
-    for (uint32_t i = 0; i < in->n_configuration_keys && !wanted; i++)
-        wanted = str_eq(in->configuration_keys[i], str_of(name));
-    if (!wanted || l->n == CONFIGS_MAX)
-        return;
-    l->items[l->n++] = (struct kafka_describe_configs_res_config){
-        .name = str_of(name),
-        .value = value,
-        .read_only = true,
-        .is_default = by_default,
-        .config_source = by_default ? SOURCE_DEFAULT : SOURCE_TOPIC,
-        .config_type = type,
-    };
-}
-
-static void config_add_number(struct config_list *l, const char *name, int8_t type, int64_t value,
-                              int64_t by_default)
-{
-    config_add(l, name, type, value == by_default,
-               arena_printf(&l->request->arena, "%" PRId64, value));
-}
-
-static void topic_configs(struct config_list *l, const struct topic *t)
-{
-    const struct log_config *d = &log_config_default;
-    int64_t segment = t->segment_bytes > 0 ? t->segment_bytes : (int64_t)d->segment_bytes;
-    int64_t batch = t->batch_bytes_max > 0 ? t->batch_bytes_max : (int64_t)d->batch_bytes_max;
-    config_add(l, "cleanup.policy", CONFIG_LIST, true, STR("delete"));
-    config_add(l, "compression.type", CONFIG_STRING, true, STR("producer"));
-    config_add(l, "message.timestamp.type", CONFIG_STRING, true, STR("CreateTime"));
-    config_add_number(l, "retention.ms", CONFIG_LONG, t->retention_ms, -1);
-    config_add_number(l, "retention.bytes", CONFIG_LONG, t->retention_bytes, -1);
-    config_add_number(l, "segment.bytes", CONFIG_INT, segment, (int64_t)d->segment_bytes);
-    config_add_number(l, "max.message.bytes", CONFIG_INT, batch, (int64_t)d->batch_bytes_max);
-    config_add_number(l, "min.insync.replicas", CONFIG_INT, 1, 1);
-}
-
-static void resource_describe(struct kafka_request *r,
-                              const struct kafka_describe_configs_req_resource *in,
-                              struct kafka_describe_configs_res_result *out)
-{
-    out->resource_type = in->resource_type;
-    out->resource_name = in->resource_name;
-    struct config_list list = {r, in, arena_zalloc(&r->arena, CONFIGS_MAX, sizeof *list.items), 0};
-    if (list.items == NULL) {
-        out->error_code = kafka_error_of(ERR_NO_MEMORY);
-        return;
-    }
-    if (in->resource_type == RESOURCE_TOPIC) {
-        const struct topic *t = catalog_topic(kafka_request_catalog(r), in->resource_name);
-        if (t == NULL)
-            out->error_code = KAFKA_E_UNKNOWN_TOPIC;
-        else
-            topic_configs(&list, t);
-    } else if (in->resource_type == RESOURCE_BROKER) {
-        config_add_number(&list, "message.max.bytes", CONFIG_INT, KAFKA_REQUEST_BYTES_MAX,
-                          KAFKA_REQUEST_BYTES_MAX);
-        config_add_number(&list, "default.replication.factor", CONFIG_INT, 1, 1);
-    } else {
-        out->error_code = KAFKA_E_INVALID_REQUEST;
-        out->error_message = STR("only topics (2) and the broker (4) have settings");
-    }
-    out->configs = list.items;
-    out->n_configs = list.n;
-}
-
-void kafka_handle_describe_configs(struct kafka_request *r)
-{
-    const struct kafka_describe_configs_req *req = r->request;
-    struct kafka_describe_configs_res *res = kafka_request_alloc(r, 1, sizeof *res);
-    if (res == NULL)
-        return;
-    res->results = kafka_request_alloc(r, req->n_resources, sizeof *res->results);
-    if (res->results == NULL)
-        return;
-    res->n_results = req->n_resources;
-    for (uint32_t i = 0; i < req->n_resources; i++)
-        resource_describe(r, &req->resources[i], &res->results[i]);
-    kafka_request_finish(r, res);
+    kafka_changes_begin(r, res, n, delete_step, NULL);
 }

@@ -23,8 +23,7 @@ static const struct catalog *small_catalog(void)
 {
     const struct catalog *c = catalog_new();
     CHECK(c != NULL);
-    struct topic t = {.name = STR("my_topic"), .id = {1}, .number = 1, .n_partitions = 2,
-                      .segment_bytes = 1 << 26, .batch_bytes_max = 1 << 20};
+    struct topic t = {.name = STR("my_topic"), .id = {1}, .number = 1, .n_partitions = 2};
     c = apply(c, &(struct catalog_change){.verb = CHANGE_CREATE_TOPIC, .topic = t});
     t.name = STR("sensors");
     t.id[0] = 2;

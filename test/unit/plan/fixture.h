@@ -13,9 +13,7 @@
 
 static inline struct topic fixture_topic(const char *name, enum topic_kind kind, uint32_t number)
 {
-    struct topic t = {.name = str_of(name), .number = number, .n_partitions = 2, .kind = kind,
-                      .retention_ms = -1, .retention_bytes = -1, .segment_bytes = 1 << 26,
-                      .batch_bytes_max = 1 << 20};
+    struct topic t = {.name = str_of(name), .number = number, .n_partitions = 2, .kind = kind};
     t.id[0] = (uint8_t)number;
     t.id[1] = (uint8_t)(number >> 8);
     t.id[15] = 7;
@@ -95,10 +93,12 @@ static inline void describe_topic(const char *what, const struct topic *t, struc
     if (t->name.len == 0)
         return;
     buf_printf(out, "%s %.*s: %u partitions", what, STR_ARG(t->name), t->n_partitions);
-    if (t->retention_ms >= 0)
-        buf_printf(out, ", retention %lld ms", (long long)t->retention_ms);
-    if (t->retention_bytes >= 0)
-        buf_printf(out, ", retention %lld bytes", (long long)t->retention_bytes);
+    int64_t ms = topic_config_get(&t->config, TOPIC_RETENTION_MS);
+    int64_t bytes = topic_config_get(&t->config, TOPIC_RETENTION_BYTES);
+    if (ms >= 0)
+        buf_printf(out, ", retention %lld ms", (long long)ms);
+    if (bytes >= 0)
+        buf_printf(out, ", retention %lld bytes", (long long)bytes);
     buf_printf(out, "\n");
 }
 

@@ -130,10 +130,7 @@ static void assert_same_topic(const struct topic *a, const struct topic *b)
     assert_int_equal(a->n_partitions, b->n_partitions);
     assert_int_equal(a->kind, b->kind);
     assert_int_equal(a->placement, b->placement);
-    assert_int_equal(a->retention_ms, b->retention_ms);
-    assert_int_equal(a->retention_bytes, b->retention_bytes);
-    assert_int_equal(a->segment_bytes, b->segment_bytes);
-    assert_int_equal(a->batch_bytes_max, b->batch_bytes_max);
+    assert_memory_equal(&a->config, &b->config, sizeof a->config);
 }
 
 static void test_json_round_trip(void **state)
@@ -144,8 +141,11 @@ static void test_json_round_trip(void **state)
                                 .sql = STR("CREATE ...\n\t'x'"),
                                 .topic = fixture_topic("v", TOPIC_CHANGELOG, 7),
                                 .late = fixture_topic("l", TOPIC_LATE, 8)};
-    in.topic.retention_ms = INT64_MAX;
-    in.late.retention_bytes = 123;
+    for (int k = 0; k < TOPIC_CONFIGS; k++) {
+        const struct topic_config_def *d = topic_config_def(k);
+        topic_config_set(&in.topic.config, k, d->words != NULL ? d->fallback : d->max);
+    }
+    topic_config_set(&in.late.config, TOPIC_RETENTION_BYTES, 123);
     struct buf out;
     struct arena a;
     struct catalog_change back;
@@ -290,6 +290,105 @@ static void test_thousand_tables(void **state)
 }
 
 /* Whichever allocation fails, the old version is untouched and nothing leaks. */
+/* A topic of the version, altered. */
+static struct catalog_change altered(const struct catalog *c, const char *name, uint32_t more,
+                                     int64_t retention_ms)
+{
+    struct catalog_change change = {.verb = CHANGE_ALTER_TOPIC, .name = str_of(name)};
+    change.topic = *catalog_topic(c, str_of(name));
+    change.topic.n_partitions += more;
+    topic_config_set(&change.topic.config, TOPIC_RETENTION_MS, retention_ms);
+    return change;
+}
+
+/* Everything that stands on the topic is on the new one: its table, the view, its late rows. */
+static void test_altered_topics_are_followed(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"my_topic", "sensors", "avg_temp", "avg_temp_late"};
+    struct err_detail why = {0};
+    size_t before = mem_used();
+    const struct catalog *c = fixture_catalog();
+    const struct catalog *old = catalog_ref(c);
+    const struct plan *plan = catalog_relation(c, STR("avg_temp"))->view->plan;
+    for (uint32_t round = 1; round <= 3; round++) {
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+            struct catalog_change change = altered(c, names[i], 1, round * 1000);
+            assert_int_equal(fixture_apply(&c, &change, &why), ERR_OK);
+            const struct topic *t = catalog_topic(c, str_of(names[i]));
+            assert_int_equal(t->n_partitions, 2 + round);
+            assert_int_equal(topic_config_get(&t->config, TOPIC_RETENTION_MS), round * 1000);
+            assert_ptr_equal(catalog_topic_by_id(c, t->id), t);
+            assert_ptr_equal(catalog_relation(c, str_of(names[i]))->topic, t);
+            const struct relation *view = catalog_relation(c, STR("avg_temp"));
+            assert_ptr_equal(view->view->source, catalog_relation(c, STR("sensors")));
+            assert_ptr_equal(view->view->source->topic, catalog_topic(c, STR("sensors")));
+            assert_ptr_equal(view->view->late, catalog_topic(c, STR("avg_temp_late")));
+            assert_ptr_equal(view->view->plan, plan); /* views are not planned again */
+        }
+    }
+    assert_int_equal(catalog_topic(old, STR("sensors"))->n_partitions, 2);
+    assert_int_equal(catalog_relation(old, STR("sensors"))->topic->n_partitions, 2);
+    catalog_unref(old);
+    assert_true(str_eq(catalog_relation(c, STR("sensors"))->columns[1].name, STR("temp")));
+    assert_int_equal(fixture_sql(&c, "SELECT * FROM avg_temp", &why), ERR_OK);
+    assert_int_equal(fixture_sql(&c, "DROP TABLE sensors CASCADE", &why), ERR_OK);
+    assert_null(catalog_topic(c, STR("sensors")));
+    assert_null(catalog_topic(c, STR("avg_temp")));
+    catalog_unref(c);
+    assert_int_equal(mem_used(), before);
+}
+
+static void test_alterations_that_are_refused(void **state)
+{
+    (void)state;
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    struct catalog_change change = altered(c, "sensors", 0, 1);
+    change.topic.name = STR("nope");
+    assert_int_equal(fixture_apply(&c, &change, &why), ERR_UNDEFINED_TABLE);
+    change = altered(c, "sensors", 0, 1);
+    change.topic.id[3] ^= 1;
+    assert_int_equal(fixture_apply(&c, &change, &why), ERR_INVALID_ARGUMENT);
+    change = altered(c, "sensors", 0, 1);
+    change.topic.n_partitions = 1;
+    assert_int_equal(fixture_apply(&c, &change, &why), ERR_INVALID_ARGUMENT);
+    change = altered(c, "sensors", PARTITIONS_MAX, 1);
+    assert_int_equal(fixture_apply(&c, &change, &why), ERR_INVALID_ARGUMENT);
+    change = altered(c, "sensors", 0, 1);
+    topic_config_set(&change.topic.config, TOPIC_MAX_COMPACTION_LAG_MS, 1);
+    topic_config_set(&change.topic.config, TOPIC_MIN_COMPACTION_LAG_MS, 2);
+    assert_int_equal(fixture_apply(&c, &change, &why), ERR_INVALID_ARGUMENT);
+    assert_int_equal(catalog_topic(c, STR("sensors"))->n_partitions, 2);
+    catalog_unref(c);
+}
+
+static void test_altering_without_memory(void **state)
+{
+    (void)state;
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    struct catalog_change change = altered(c, "sensors", 1, 5);
+    size_t before = mem_used();
+    for (uint64_t n = 1;; n++) {
+        const struct catalog *next = NULL;
+        mem_fail_at(n, 1);
+        enum err e = catalog_apply(c, &change, &next, &why);
+        uint64_t asked = mem_fail_count();
+        mem_fail_at(0, 0);
+        if (e == ERR_OK)
+            catalog_unref(next);
+        else
+            assert_int_equal(e, ERR_NO_MEMORY);
+        assert_int_equal(mem_used(), before);
+        if (asked < n) {
+            assert_int_equal(e, ERR_OK);
+            break;
+        }
+    }
+    catalog_unref(c);
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -333,6 +432,9 @@ int main(void)
         cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_json_strict),
         cmocka_unit_test(test_replay), cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_thousand_tables), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_altered_topics_are_followed),
+        cmocka_unit_test(test_alterations_that_are_refused),
+        cmocka_unit_test(test_altering_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,392 @@
+#include "serve/kafka_int.h"
+
+#include <inttypes.h>
+
+/* DescribeConfigs, AlterConfigs, IncrementalAlterConfigs: the settings of topics (the table in
+ * plan/topic_config.h), and those of the broker, which can be read only. */
+
+enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4 };
+enum { SOURCE_TOPIC = 1, SOURCE_STATIC_BROKER = 4, SOURCE_DEFAULT = 5 };
+enum { OPERATION_SET, OPERATION_DELETE, OPERATION_APPEND, OPERATION_SUBTRACT };
+
+/* ---- what the broker has ---- */
+
+enum { BROKER_CONFIGS_MAX = 8 };
+
+struct broker_config {
+    const char *name;
+    enum config_type type;
+    struct str value;
+    bool given; /* on the command line */
+    const char *help;
+};
+
+static uint32_t broker_configs(struct kafka_request *r, struct broker_config *out)
+{
+    const struct engine_options *o = engine_opened_with(r->server->engine);
+    struct str partitions = arena_printf(&r->arena, "%u", o->default_partitions);
+    struct str node = arena_printf(&r->arena, "%d", KAFKA_NODE_ID);
+    const struct broker_config all[] = {
+        {"auto.create.topics.enable", CONFIG_BOOLEAN,
+         o->auto_create_topics ? STR("true") : STR("false"), !o->auto_create_topics,
+         "whether topics are made when a client asks for them (--auto-create-topics)"},
+        {"broker.id", CONFIG_INT, node, false, "there is one broker"},
+        {"default.replication.factor", CONFIG_INT, STR("1"), false, "there is one broker"},
+        {"delete.topic.enable", CONFIG_BOOLEAN, STR("true"), false, "topics can be deleted"},
+        {"node.id", CONFIG_INT, node, false, "there is one broker"},
+        {"num.partitions", CONFIG_INT, partitions, o->default_partitions != 1,
+         "partitions of topics that say nothing else (--partitions)"},
+    };
+    _Static_assert(sizeof all / sizeof *all <= BROKER_CONFIGS_MAX, "room for all");
+    memcpy(out, all, sizeof all);
+    return sizeof all / sizeof *all;
+}
+
+/* ---- DescribeConfigs ---- */
+
+enum { CONFIGS_MAX = TOPIC_CONFIGS + BROKER_CONFIGS_MAX };
+
+struct config_list {
+    struct kafka_request *request;
+    const struct kafka_describe_configs_req_resource *resource;
+    struct kafka_describe_configs_res_config *items;
+    uint32_t n;
+};
+
+/* The next entry to fill, or NULL when nobody asked for the setting. */
+static struct kafka_describe_configs_res_config *config_next(struct config_list *l,
+                                                             const char *name)
+{
+    const struct kafka_describe_configs_req_resource *in = l->resource;
+    bool wanted = in->configuration_keys == NULL || in->n_configuration_keys == 0;
+    for (uint32_t i = 0; i < in->n_configuration_keys && !wanted; i++)
+        wanted = str_eq(in->configuration_keys[i], str_of(name));
+    if (!wanted || l->n == CONFIGS_MAX)
+        return NULL;
+    struct kafka_describe_configs_res_config *c = &l->items[l->n++];
+    c->name = str_of(name);
+    return c;
+}
+
+static struct str value_text(struct kafka_request *r, enum topic_config_key k, int64_t value)
+{
+    char text[TOPIC_CONFIG_TEXT_MAX];
+    topic_config_print(k, value, text);
+    return arena_str(&r->arena, str_of(text));
+}
+
+/* Where the value comes from, the strongest source first. */
+static void synonyms_fill(struct config_list *l, enum topic_config_key k,
+                          const struct topic_config *given,
+                          struct kafka_describe_configs_res_config *c)
+{
+    const struct kafka_describe_configs_req *req = l->request->request;
+    const struct topic_config_def *d = topic_config_def(k);
+    c->synonyms = req->include_synonyms ? arena_zalloc(&l->request->arena, 2, sizeof *c->synonyms)
+                                        : NULL;
+    if (c->synonyms == NULL)
+        return;
+    if (given != NULL && topic_config_given(given, k))
+        c->synonyms[c->n_synonyms++] = (struct kafka_describe_configs_res_synonym){
+            .name = str_of(d->name), .value = c->value, .source = SOURCE_TOPIC};
+    c->synonyms[c->n_synonyms++] = (struct kafka_describe_configs_res_synonym){
+        .name = str_of(d->broker_name),
+        .value = value_text(l->request, k, d->fallback),
+        .source = SOURCE_DEFAULT};
+}
+
+/* A topic's settings; with `t` NULL the defaults, as the broker's. */
+static void topic_configs(struct config_list *l, const struct topic *t)
+{
+    static const struct topic_config none;
+    const struct kafka_describe_configs_req *req = l->request->request;
+    const struct topic_config *given = t != NULL ? &t->config : &none;
+    for (int k = 0; k < TOPIC_CONFIGS; k++) {
+        const struct topic_config_def *d = topic_config_def(k);
+        struct kafka_describe_configs_res_config *c =
+            config_next(l, t != NULL ? d->name : d->broker_name);
+        if (c == NULL)
+            continue;
+        bool by_default = !topic_config_given(given, k);
+        c->value = value_text(l->request, k, topic_config_get(given, k));
+        c->read_only = t == NULL || t->kind != TOPIC_USER;
+        c->is_default = by_default;
+        c->config_source = by_default ? SOURCE_DEFAULT : SOURCE_TOPIC;
+        c->config_type = (int8_t)d->type;
+        if (req->include_documentation)
+            c->documentation = str_of(d->help);
+        synonyms_fill(l, k, given, c);
+    }
+}
+
+static void broker_describe(struct config_list *l)
+{
+    const struct kafka_describe_configs_req *req = l->request->request;
+    struct broker_config all[BROKER_CONFIGS_MAX];
+    uint32_t n = broker_configs(l->request, all);
+    for (uint32_t i = 0; i < n; i++) {
+        struct kafka_describe_configs_res_config *c = config_next(l, all[i].name);
+        if (c == NULL)
+            continue;
+        c->value = all[i].value;
+        c->read_only = true;
+        c->is_default = !all[i].given;
+        c->config_source = all[i].given ? SOURCE_STATIC_BROKER : SOURCE_DEFAULT;
+        c->config_type = (int8_t)all[i].type;
+        if (req->include_documentation)
+            c->documentation = str_of(all[i].help);
+    }
+    topic_configs(l, NULL);
+}
+
+/* Whether the name is this broker's, or stands for all brokers. */
+static bool is_this_broker(struct str name)
+{
+    int64_t id;
+    return name.len == 0 || (str_to_i64(name, &id) == ERR_OK && id == KAFKA_NODE_ID);
+}
+
+static void resource_describe(struct kafka_request *r,
+                              const struct kafka_describe_configs_req_resource *in,
+                              struct kafka_describe_configs_res_result *out)
+{
+    out->resource_type = in->resource_type;
+    out->resource_name = in->resource_name;
+    struct config_list list = {r, in, arena_zalloc(&r->arena, CONFIGS_MAX, sizeof *list.items), 0};
+    if (list.items == NULL) {
+        out->error_code = kafka_error_of(ERR_NO_MEMORY);
+        return;
+    }
+    if (in->resource_type == RESOURCE_TOPIC) {
+        const struct topic *t = catalog_topic(kafka_request_catalog(r), in->resource_name);
+        if (t == NULL)
+            out->error_code = KAFKA_E_UNKNOWN_TOPIC;
+        else
+            topic_configs(&list, t);
+    } else if (in->resource_type == RESOURCE_BROKER && is_this_broker(in->resource_name)) {
+        broker_describe(&list);
+    } else {
+        out->error_code = KAFKA_E_INVALID_REQUEST;
+        out->error_message = STR("only topics (2) and broker 1 (4) have settings");
+    }
+    out->configs = list.items;
+    out->n_configs = list.n;
+}
+
+void kafka_handle_describe_configs(struct kafka_request *r)
+{
+    const struct kafka_describe_configs_req *req = r->request;
+    struct kafka_describe_configs_res *res = kafka_request_alloc(r, 1, sizeof *res);
+    if (res == NULL)
+        return;
+    res->results = kafka_request_alloc(r, req->n_resources, sizeof *res->results);
+    if (res->results == NULL)
+        return;
+    res->n_results = req->n_resources;
+    for (uint32_t i = 0; i < req->n_resources; i++)
+        resource_describe(r, &req->resources[i], &res->results[i]);
+    kafka_request_finish(r, res);
+}
+
+/* ---- the two ways to alter ---- */
+
+/* One resource of either request. */
+struct alteration {
+    int8_t type;
+    struct str name;
+    uint32_t n;
+    struct alteration_item {
+        struct str name, value;
+        int8_t operation;
+    } *items;
+};
+
+struct alter_state {
+    struct alteration *resources;
+    bool validate_only, replace; /* replace: what is not named goes back to its default */
+};
+
+/* Applies one operation; the value of a list is a set of words. */
+static enum err item_apply(struct topic_config *c, const struct alteration_item *it,
+                           struct err_detail *why)
+{
+    int key = topic_config_find(it->name);
+    int64_t value = 0;
+    if (key < 0)
+        return topic_config_unknown(it->name, why);
+    const struct topic_config_def *d = topic_config_def(key);
+    if (it->operation == OPERATION_DELETE) {
+        topic_config_reset(c, key);
+        return ERR_OK;
+    }
+    TRY(topic_config_parse(key, it->value, &value, why));
+    if (it->operation == OPERATION_SET) {
+        topic_config_set(c, key, value);
+        return ERR_OK;
+    }
+    if (d->type != CONFIG_LIST)
+        return err_set(why, ERR_INVALID_ARGUMENT,
+                       "setting \"%s\" is no list: it cannot be appended to or subtracted from",
+                       d->name);
+    int64_t now = topic_config_get(c, key);
+    now = it->operation == OPERATION_APPEND ? now | value : now & ~value;
+    if (now == 0)
+        return err_set(why, ERR_INVALID_ARGUMENT, "setting \"%s\" would be empty", d->name);
+    topic_config_set(c, key, now);
+    return ERR_OK;
+}
+
+/* On shard 0; reads what the request's shard wrote before it sent the call. */
+static enum err alter_amend(struct ddl_request *d, const struct topic *now)
+{
+    const struct alter_state *as = d->arg;
+    const struct kafka_changes *st = CONTAINER_OF(d, struct kafka_changes, ddl);
+    const struct alteration *a = &as->resources[st->next];
+    struct topic_config *c = &d->change.topic.config;
+    (void)now;
+    if (as->replace)
+        *c = (struct topic_config){0};
+    for (uint32_t i = 0; i < a->n; i++)
+        TRY(item_apply(c, &a->items[i], &d->why));
+    return topic_config_check(c, &d->why);
+}
+
+static void alter_result(struct kafka_request *r, uint32_t i, int16_t code, struct str text)
+{
+    struct kafka_changes *st = r->state;
+    if (r->header.api_key == KAFKA_ALTER_CONFIGS) {
+        struct kafka_alter_configs_res *res = st->res;
+        res->responses[i].error_code = code;
+        res->responses[i].error_message = text;
+    } else {
+        struct kafka_incremental_alter_configs_res *res = st->res;
+        res->responses[i].error_code = code;
+        res->responses[i].error_message = text;
+    }
+}
+
+static void alter_done(struct ddl_request *d)
+{
+    struct kafka_changes *st = CONTAINER_OF(d, struct kafka_changes, ddl);
+    if (d->err != ERR_OK)
+        alter_result(st->request, st->next,
+                     d->err == ERR_UNDEFINED_TABLE ? (int16_t)KAFKA_E_UNKNOWN_TOPIC
+                                                   : kafka_error_of(d->err),
+                     kafka_error_text(st->request, d->err, &d->why));
+    kafka_change_done(st);
+}
+
+static bool named_twice(const struct alteration *a)
+{
+    for (uint32_t i = 0; i < a->n; i++)
+        for (uint32_t k = 0; k < i; k++)
+            if (str_eq(a->items[i].name, a->items[k].name))
+                return true;
+    return false;
+}
+
+static void alter_step(struct kafka_request *r)
+{
+    struct kafka_changes *st = r->state;
+    struct alter_state *as = st->arg;
+    const struct alteration *a = &as->resources[st->next];
+    uint32_t at = st->next;
+    if (a->type == RESOURCE_BROKER) {
+        alter_result(r, at, KAFKA_E_INVALID_REQUEST,
+                     STR("no setting of the broker changes while it runs: start it with other "
+                         "options (tidemill serve --help)"));
+        return;
+    }
+    const struct topic *t = catalog_topic(shard_catalog(r->shard), a->name);
+    if (a->type != RESOURCE_TOPIC) {
+        alter_result(r, at, KAFKA_E_INVALID_REQUEST, STR("only topics (2) have settings"));
+    } else if (t == NULL) {
+        alter_result(r, at, KAFKA_E_UNKNOWN_TOPIC, STR("there is no topic of this name"));
+    } else if (t->kind != TOPIC_USER) {
+        alter_result(r, at, KAFKA_E_TOPIC_AUTHORIZATION,
+                     STR("the topic belongs to a view or to the server"));
+    } else if (a->n > TOPIC_CONFIGS || named_twice(a)) {
+        alter_result(r, at, KAFKA_E_INVALID_REQUEST, STR("a setting is named twice"));
+    } else {
+        st->ddl = (struct ddl_request){.validate_only = as->validate_only,
+                                       .amend = alter_amend,
+                                       .done = alter_done,
+                                       .arg = as};
+        st->ddl.change.verb = CHANGE_ALTER_TOPIC;
+        st->ddl.change.name = a->name;
+        st->waiting = true;
+        shard_ddl(r->shard, &st->ddl);
+    }
+}
+
+/* The resources of a request in `as`, whose arrays have room; false after failing the request. */
+static bool alter_alloc(struct kafka_request *r, uint32_t n, struct alter_state **as)
+{
+    if (n > KAFKA_TOPICS_PER_REQUEST_MAX) {
+        kafka_request_fail(r, "names too many topics");
+        return false;
+    }
+    *as = kafka_request_alloc(r, 1, sizeof **as);
+    if (*as == NULL)
+        return false;
+    (*as)->resources = kafka_request_alloc(r, n, sizeof *(*as)->resources);
+    return (*as)->resources != NULL;
+}
+
+void kafka_handle_alter_configs(struct kafka_request *r)
+{
+    const struct kafka_alter_configs_req *req = r->request;
+    struct kafka_alter_configs_res *res = kafka_request_alloc(r, 1, sizeof *res);
+    struct alter_state *as;
+    if (res == NULL || !alter_alloc(r, req->n_resources, &as))
+        return;
+    as->validate_only = req->validate_only;
+    as->replace = true;
+    res->responses = kafka_request_alloc(r, req->n_resources, sizeof *res->responses);
+    if (res->responses == NULL)
+        return;
+    res->n_responses = req->n_resources;
+    for (uint32_t i = 0; i < req->n_resources; i++) {
+        const struct kafka_alter_configs_req_resource *in = &req->resources[i];
+        struct alteration *a = &as->resources[i];
+        *a = (struct alteration){.type = in->resource_type, .name = in->resource_name};
+        res->responses[i].resource_type = in->resource_type;
+        res->responses[i].resource_name = in->resource_name;
+        a->items = kafka_request_alloc(r, in->n_configs, sizeof *a->items);
+        if (a->items == NULL)
+            return;
+        for (; a->n < in->n_configs; a->n++)
+            a->items[a->n] = (struct alteration_item){in->configs[a->n].name,
+                                                      in->configs[a->n].value, OPERATION_SET};
+    }
+    kafka_changes_begin(r, res, req->n_resources, alter_step, as);
+}
+
+void kafka_handle_incremental_alter_configs(struct kafka_request *r)
+{
+    const struct kafka_incremental_alter_configs_req *req = r->request;
+    struct kafka_incremental_alter_configs_res *res = kafka_request_alloc(r, 1, sizeof *res);
+    struct alter_state *as;
+    if (res == NULL || !alter_alloc(r, req->n_resources, &as))
+        return;
+    as->validate_only = req->validate_only;
+    res->responses = kafka_request_alloc(r, req->n_resources, sizeof *res->responses);
+    if (res->responses == NULL)
+        return;
+    res->n_responses = req->n_resources;
+    for (uint32_t i = 0; i < req->n_resources; i++) {
+        const struct kafka_incremental_alter_configs_req_resource *in = &req->resources[i];
+        struct alteration *a = &as->resources[i];
+        *a = (struct alteration){.type = in->resource_type, .name = in->resource_name};
+        res->responses[i].resource_type = in->resource_type;
+        res->responses[i].resource_name = in->resource_name;
+        a->items = kafka_request_alloc(r, in->n_configs, sizeof *a->items);
+        if (a->items == NULL)
+            return;
+        for (; a->n < in->n_configs; a->n++)
+            a->items[a->n] =
+                (struct alteration_item){in->configs[a->n].name, in->configs[a->n].value,
+                                         in->configs[a->n].config_operation};
+    }
+    kafka_changes_begin(r, res, req->n_resources, alter_step, as);
+}
