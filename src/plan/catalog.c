@@ -1,4 +1,4 @@
-/* Catalog versions. A version is three sorted arrays of pointers to shared objects; making the
+/* Catalog versions. A version is five sorted arrays of pointers to shared objects; making the
  * next one copies the arrays and touches only the objects that change, so that views are never
  * planned again. */
 #include "plan/catalog.h"
@@ -64,6 +64,11 @@ static struct object *relation_object(const struct relation *r)
     return (struct object *)(void *)(p.out - offsetof(struct object, relation));
 }
 
+bool catalog_owns_topic(const struct relation *r)
+{
+    return relation_object(r)->owns_topic;
+}
+
 /* ---- versions ---- */
 
 static struct version *version_of(const struct catalog *c)
@@ -91,7 +96,9 @@ void catalog_unref(const struct catalog *c)
         object_unref(topic_object(v->memory.topics[i]));
     mem_free(v->memory.topics);
     mem_free(v->memory.topics_by_id);
+    mem_free(v->memory.topics_by_number);
     mem_free(v->memory.relations);
+    mem_free(v->memory.relations_by_number);
     mem_free(v);
 }
 
@@ -106,13 +113,16 @@ static struct version *version_new(uint32_t topics_cap, uint32_t relations_cap)
     m->relations_cap = relations_cap;
     m->topics = mem_zalloc(topics_cap, sizeof(*m->topics));
     m->topics_by_id = mem_zalloc(topics_cap, sizeof(*m->topics_by_id));
+    m->topics_by_number = mem_zalloc(topics_cap, sizeof(*m->topics_by_number));
     m->relations = mem_zalloc(relations_cap, sizeof(*m->relations));
+    m->relations_by_number = mem_zalloc(relations_cap, sizeof(*m->relations_by_number));
     v->pub.topics = m->topics;
     v->pub.relations = m->relations;
     v->pub.memory = m;
     v->pub.next_topic = 1;
     v->pub.next_relation = 1;
-    if (m->topics == NULL || m->topics_by_id == NULL || m->relations == NULL) {
+    if (m->topics == NULL || m->topics_by_id == NULL || m->topics_by_number == NULL ||
+        m->relations == NULL || m->relations_by_number == NULL) {
         catalog_unref(&v->pub);
         return NULL;
     }
@@ -129,10 +139,12 @@ static struct version *version_copy(const struct catalog *c)
         object_ref(topic_object(c->topics[i]));
         v->memory.topics[i] = c->topics[i];
         v->memory.topics_by_id[i] = c->memory->topics_by_id[i];
+        v->memory.topics_by_number[i] = c->memory->topics_by_number[i];
     }
     for (uint32_t i = 0; i < c->n_relations; i++) {
         object_ref(relation_object(c->relations[i]));
         v->memory.relations[i] = c->relations[i];
+        v->memory.relations_by_number[i] = c->memory->relations_by_number[i];
     }
     v->pub.n_topics = c->n_topics;
     v->pub.n_relations = c->n_relations;
@@ -140,6 +152,48 @@ static struct version *version_copy(const struct catalog *c)
     v->pub.next_topic = c->next_topic;
     v->pub.next_relation = c->next_relation;
     return v;
+}
+
+static bool grow_topics(const struct topic ***array, uint32_t cap)
+{
+    const struct topic **grown = mem_realloc(*array, cap * sizeof(*grown));
+    if (grown != NULL)
+        *array = grown;
+    return grown != NULL;
+}
+
+static bool grow_relations(const struct relation ***array, uint32_t cap)
+{
+    const struct relation **grown = mem_realloc(*array, cap * sizeof(*grown));
+    if (grown != NULL)
+        *array = grown;
+    return grown != NULL;
+}
+
+/* Makes room for one change. */
+static bool version_reserve(struct version *v)
+{
+    struct catalog_memory *m = &v->memory;
+    struct catalog *c = &v->pub;
+    if (c->n_topics + VERSION_SLACK > m->topics_cap) {
+        uint32_t cap = 2 * (c->n_topics + VERSION_SLACK);
+        bool all = grow_topics(&m->topics, cap) && grow_topics(&m->topics_by_id, cap) &&
+                   grow_topics(&m->topics_by_number, cap);
+        c->topics = m->topics;
+        if (!all)
+            return false;
+        m->topics_cap = cap;
+    }
+    if (c->n_relations + VERSION_SLACK > m->relations_cap) {
+        uint32_t cap = 2 * (c->n_relations + VERSION_SLACK);
+        bool all =
+            grow_relations(&m->relations, cap) && grow_relations(&m->relations_by_number, cap);
+        c->relations = m->relations;
+        if (!all)
+            return false;
+        m->relations_cap = cap;
+    }
+    return true;
 }
 
 /* ---- lookup ---- */
@@ -187,6 +241,35 @@ static uint32_t id_place(const struct catalog *c, const uint8_t id[16])
     return low;
 }
 
+/* New objects have the greatest number so far, but for those that follow from older topics. */
+static uint32_t topic_number_place(const struct catalog *c, uint32_t number)
+{
+    uint32_t low = 0;
+    uint32_t high = c->n_topics;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (c->memory->topics_by_number[mid]->number < number)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static uint32_t relation_number_place(const struct catalog *c, uint32_t number)
+{
+    uint32_t low = 0;
+    uint32_t high = c->n_relations;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (c->memory->relations_by_number[mid]->number < number)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
 const struct topic *catalog_topic(const struct catalog *c, struct str name)
 {
     uint32_t i = topic_place(c, name);
@@ -198,6 +281,20 @@ const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t i
     uint32_t i = id_place(c, id);
     bool found = i < c->n_topics && memcmp(c->memory->topics_by_id[i]->id, id, 16) == 0;
     return found ? c->memory->topics_by_id[i] : NULL;
+}
+
+const struct topic *catalog_topic_by_number(const struct catalog *c, uint32_t number)
+{
+    uint32_t i = topic_number_place(c, number);
+    bool found = i < c->n_topics && c->memory->topics_by_number[i]->number == number;
+    return found ? c->memory->topics_by_number[i] : NULL;
+}
+
+const struct relation *catalog_relation_by_number(const struct catalog *c, uint32_t number)
+{
+    uint32_t i = relation_number_place(c, number);
+    bool found = i < c->n_relations && c->memory->relations_by_number[i]->number == number;
+    return found ? c->memory->relations_by_number[i] : NULL;
 }
 
 const struct relation *catalog_relation(const struct catalog *c, struct str name)
@@ -251,11 +348,15 @@ static void add_topic(struct version *v, struct object *o)
     CHECK(c->n_topics < m->topics_cap);
     uint32_t i = topic_place(c, o->topic.name);
     uint32_t k = id_place(c, o->topic.id);
+    uint32_t n = topic_number_place(c, o->topic.number);
     memmove(&m->topics[i + 1], &m->topics[i], (c->n_topics - i) * sizeof(*m->topics));
+    memmove(&m->topics_by_number[n + 1], &m->topics_by_number[n],
+            (c->n_topics - n) * sizeof(*m->topics_by_number));
     memmove(&m->topics_by_id[k + 1], &m->topics_by_id[k],
             (c->n_topics - k) * sizeof(*m->topics_by_id));
     m->topics[i] = &o->topic;
     m->topics_by_id[k] = &o->topic;
+    m->topics_by_number[n] = &o->topic;
     c->n_topics++;
     if (o->topic.number >= c->next_topic)
         c->next_topic = o->topic.number + 1;
@@ -269,7 +370,11 @@ static void add_relation(struct version *v, struct object *o)
     uint32_t i = relation_place(c, o->relation.name);
     memmove(&m->relations[i + 1], &m->relations[i],
             (c->n_relations - i) * sizeof(*m->relations));
+    uint32_t n = relation_number_place(c, o->relation.number);
+    memmove(&m->relations_by_number[n + 1], &m->relations_by_number[n],
+            (c->n_relations - n) * sizeof(*m->relations_by_number));
     m->relations[i] = &o->relation;
+    m->relations_by_number[n] = &o->relation;
     c->n_relations++;
     if (o->relation.number < RELATION_OF_TOPIC && o->relation.number >= c->next_relation)
         c->next_relation = o->relation.number + 1;
@@ -283,8 +388,13 @@ static void remove_topic(struct version *v, const struct topic *t)
     uint32_t k = id_place(c, t->id);
     while (k < c->n_topics && m->topics_by_id[k] != t)
         k++;
-    CHECK(i < c->n_topics && m->topics[i] == t && k < c->n_topics);
+    uint32_t n = topic_number_place(c, t->number);
+    while (n < c->n_topics && m->topics_by_number[n] != t)
+        n++;
+    CHECK(i < c->n_topics && m->topics[i] == t && k < c->n_topics && n < c->n_topics);
     c->n_topics--;
+    memmove(&m->topics_by_number[n], &m->topics_by_number[n + 1],
+            (c->n_topics - n) * sizeof(*m->topics_by_number));
     memmove(&m->topics[i], &m->topics[i + 1], (c->n_topics - i) * sizeof(*m->topics));
     memmove(&m->topics_by_id[k], &m->topics_by_id[k + 1],
             (c->n_topics - k) * sizeof(*m->topics_by_id));
@@ -296,8 +406,13 @@ static void remove_relation(struct version *v, const struct relation *r)
     struct catalog_memory *m = &v->memory;
     struct catalog *c = &v->pub;
     uint32_t i = relation_place(c, r->name);
-    CHECK(i < c->n_relations && m->relations[i] == r);
+    uint32_t n = relation_number_place(c, r->number);
+    while (n < c->n_relations && m->relations_by_number[n] != r)
+        n++;
+    CHECK(i < c->n_relations && m->relations[i] == r && n < c->n_relations);
     c->n_relations--;
+    memmove(&m->relations_by_number[n], &m->relations_by_number[n + 1],
+            (c->n_relations - n) * sizeof(*m->relations_by_number));
     memmove(&m->relations[i], &m->relations[i + 1],
             (c->n_relations - i) * sizeof(*m->relations));
     object_unref(relation_object(r));
@@ -464,6 +579,7 @@ static enum err relation_renew(struct version *v, uint32_t i, const struct relat
             object_hold(o, topic_object(o->view.late));
         }
     }
+    v->memory.relations_by_number[relation_number_place(&v->pub, old->number)] = &o->relation;
     v->memory.relations[i] = &o->relation;
     object_unref(from);
     return ERR_OK;
@@ -521,6 +637,7 @@ static enum err alter_topic(struct version *v, const struct topic *t, struct err
     }
     v->memory.topics[topic_place(c, t->name)] = &o->topic;
     v->memory.topics_by_id[id_place(c, t->id)] = &o->topic;
+    v->memory.topics_by_number[topic_number_place(c, t->number)] = &o->topic;
     object_unref(topic_object(old));
     return relations_follow(v, why);
 }
@@ -662,9 +779,14 @@ static enum err drop_relation(struct version *v, struct str name, struct err_det
     const struct topic *topic = r->topic;
     const struct topic *late = r->kind == REL_VIEW ? r->view->late : NULL;
     bool takes_topic = r->kind == REL_VIEW || relation_object(r)->owns_topic;
+    const struct topic *hidden = catalog_topic(&v->pub, name);
     remove_relation(v, r);
     if (late != NULL)
         remove_topic_and_raw(v, late);
+    /* A topic whose name the relation had taken can be seen again. */
+    if (hidden != NULL && hidden != topic && hidden->kind == TOPIC_USER)
+        TRY(create_topic_relation(v, topic_object(hidden), catalog_raw_columns, RAW_COLUMNS,
+                                  RAW_TIMESTAMP, why));
     if (takes_topic && user_of_topic(&v->pub, topic) == NULL) {
         remove_topic_and_raw(v, topic);
         return ERR_OK;
@@ -677,21 +799,48 @@ static enum err drop_relation(struct version *v, struct str name, struct err_det
 
 /* ---- the whole ---- */
 
+static enum err take_numbers(struct version *v, const struct catalog_change *change)
+{
+    if (change->next_topic > v->pub.next_topic)
+        v->pub.next_topic = change->next_topic;
+    if (change->number > v->pub.next_relation)
+        v->pub.next_relation = change->number;
+    return ERR_OK;
+}
+
+static enum err apply(struct version *v, const struct catalog_change *change,
+                      struct err_detail *why)
+{
+    switch (change->verb) {
+    case CHANGE_CREATE_TOPIC: return create_topic(v, &change->topic, why);
+    case CHANGE_DROP_TOPIC: return drop_topic(v, change->name, why);
+    case CHANGE_ALTER_TOPIC: return alter_topic(v, &change->topic, why);
+    case CHANGE_CREATE_TABLE: return create_table(v, change, why);
+    case CHANGE_CREATE_VIEW: return create_view(v, change, why);
+    case CHANGE_DROP_RELATION: return drop_relation(v, change->name, why);
+    case CHANGE_NUMBERS: return take_numbers(v, change);
+    }
+    return ERR_INTERNAL;
+}
+
+enum err catalog_extend(const struct catalog *c, const struct catalog_change *change,
+                        struct err_detail *why)
+{
+    struct version *v = version_of(c);
+    CHECK(atomic_load(&v->memory.refs) == 1);
+    if (!version_reserve(v))
+        return no_memory(why);
+    v->pub.version++;
+    return apply(v, change, why);
+}
+
 enum err catalog_apply(const struct catalog *c, const struct catalog_change *change,
                        const struct catalog **out, struct err_detail *why)
 {
     struct version *v = version_copy(c);
     if (v == NULL)
         return no_memory(why);
-    enum err e = ERR_INTERNAL;
-    switch (change->verb) {
-    case CHANGE_CREATE_TOPIC: e = create_topic(v, &change->topic, why); break;
-    case CHANGE_DROP_TOPIC: e = drop_topic(v, change->name, why); break;
-    case CHANGE_ALTER_TOPIC: e = alter_topic(v, &change->topic, why); break;
-    case CHANGE_CREATE_TABLE: e = create_table(v, change, why); break;
-    case CHANGE_CREATE_VIEW: e = create_view(v, change, why); break;
-    case CHANGE_DROP_RELATION: e = drop_relation(v, change->name, why); break;
-    }
+    enum err e = apply(v, change, why);
     if (e != ERR_OK) {
         catalog_unref(&v->pub);
         return e;

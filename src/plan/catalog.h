@@ -114,7 +114,9 @@ struct catalog {
 /* NULL when there is none. SQL names are matched exactly (the parser has folded case). */
 const struct topic *catalog_topic(const struct catalog *c, struct str name);
 const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16]);
+const struct topic *catalog_topic_by_number(const struct catalog *c, uint32_t number);
 const struct relation *catalog_relation(const struct catalog *c, struct str name);
+const struct relation *catalog_relation_by_number(const struct catalog *c, uint32_t number);
 /* "table", "view", "late", "raw" or "internal": what users are told about one of its topics. A
  * table may read a topic of another name: the topic is its table's all the same. */
 const char *catalog_topic_kind_name(const struct catalog *c, const struct topic *t);
@@ -139,10 +141,12 @@ struct catalog_change {
         CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topic */
         /* name (+ its derived topics; the table's own topic too when the table made it) */
         CHANGE_DROP_RELATION,
+        CHANGE_NUMBERS,         /* numbers below number and next_topic are taken: of a snapshot */
     } verb;
     struct str name;
     struct str sql;
     uint32_t number;            /* relation number */
+    uint32_t next_topic;        /* CHANGE_NUMBERS */
     struct topic topic;         /* CREATE_*, ALTER_*: the (changelog) topic, if name.len > 0 */
     struct topic late;          /* CREATE_VIEW: if name.len > 0 */
 };
@@ -153,6 +157,15 @@ const struct catalog *catalog_new(void);
  * PostgreSQL's codes. */
 enum err catalog_apply(const struct catalog *c, const struct catalog_change *change,
                        const struct catalog **out, struct err_detail *why) MUST_CHECK;
+/* The same, but `c` itself becomes the new version: nobody else may hold it, and its arrays are not
+ * copied. After an error it is only good for catalog_unref. */
+enum err catalog_extend(const struct catalog *c, const struct catalog_change *change,
+                        struct err_detail *why) MUST_CHECK;
+/* The changes that make a catalog like `c` out of catalog_new(), in an order in which they apply:
+ * calls each(arg, change) until it fails. What a change points to belongs to `c`. */
+enum err catalog_snapshot(const struct catalog *c,
+                          enum err (*each)(void *arg, const struct catalog_change *change),
+                          void *arg) MUST_CHECK;
 enum err catalog_change_encode(const struct catalog_change *change, struct buf *out) MUST_CHECK;
 enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_change *out,
                                struct err_detail *why) MUST_CHECK;

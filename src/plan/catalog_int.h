@@ -30,13 +30,18 @@ struct catalog_memory {
     uint32_t topics_cap, relations_cap;
     const struct topic **topics;
     const struct topic **topics_by_id;
+    const struct topic **topics_by_number;
     const struct relation **relations;
+    const struct relation **relations_by_number;
 };
 
 struct version {
     struct catalog pub;
     struct catalog_memory memory;
 };
+
+/* Whether DROP of the relation takes its topic too, unless another one reads it. */
+bool catalog_owns_topic(const struct relation *r);
 
 /* A system relation: its name and columns. */
 struct system_relation {

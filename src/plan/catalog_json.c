@@ -4,6 +4,7 @@
  *    "topic":{...},"late":{...}}
  *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog",
  *           "placement":0,"config":{"retention.ms":"86400000"}}
+ *   {"verb":"numbers","name":"","number":17,"next_topic":20}
  *
  * "config" has the settings that were given. The reader is strict: unknown names, missing values
  * and trailing bytes are damage. */
@@ -16,7 +17,7 @@ static const char *const verbs[] = {
     [CHANGE_CREATE_TOPIC] = "create_topic", [CHANGE_DROP_TOPIC] = "drop_topic",
     [CHANGE_ALTER_TOPIC] = "alter_topic",
     [CHANGE_CREATE_TABLE] = "create_table", [CHANGE_CREATE_VIEW] = "create_view",
-    [CHANGE_DROP_RELATION] = "drop_relation",
+    [CHANGE_DROP_RELATION] = "drop_relation", [CHANGE_NUMBERS] = "numbers",
 };
 static const char *const kinds[] = {
     [TOPIC_USER] = "user", [TOPIC_CHANGELOG] = "changelog", [TOPIC_LATE] = "late",
@@ -69,6 +70,8 @@ enum err catalog_change_encode(const struct catalog_change *change, struct buf *
     buf_printf(out, "{\"verb\":\"%s\",\"name\":", verbs[change->verb]);
     put_string(out, change->name);
     buf_printf(out, ",\"number\":%u", change->number);
+    if (change->verb == CHANGE_NUMBERS)
+        buf_printf(out, ",\"next_topic\":%u", change->next_topic);
     if (change->sql.len > 0) {
         buf_printf(out, ",\"sql\":");
         put_string(out, change->sql);
@@ -318,7 +321,8 @@ static bool read_topic(struct reader *r, struct topic *t)
     return t->name.len > 0 || damage(r, "a topic without a name");
 }
 
-enum { CF_VERB = 1, CF_NAME = 2, CF_NUMBER = 4, CF_SQL = 8, CF_TOPIC = 16, CF_LATE = 32 };
+enum { CF_VERB = 1, CF_NAME = 2, CF_NUMBER = 4, CF_SQL = 8, CF_TOPIC = 16, CF_LATE = 32,
+       CF_NEXT_TOPIC = 64 };
 
 static uint32_t change_field(struct reader *r, void *arg, struct str name)
 {
@@ -333,6 +337,8 @@ static uint32_t change_field(struct reader *r, void *arg, struct str name)
         return read_string(r, &c->name) ? CF_NAME : 0;
     if (str_eq(name, STR("number")))
         return read_u32(r, &c->number) ? CF_NUMBER : 0;
+    if (str_eq(name, STR("next_topic")))
+        return read_u32(r, &c->next_topic) ? CF_NEXT_TOPIC : 0;
     if (str_eq(name, STR("sql")))
         return read_string(r, &c->sql) ? CF_SQL : 0;
     if (str_eq(name, STR("topic")))

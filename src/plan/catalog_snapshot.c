@@ -1,0 +1,72 @@
+/* A catalog as the changes that make it: topics that belong to no relation first, then tables and
+ * views in the order of their numbers, which is the order in which they were made. A relation reads
+ * only what was there before it, so every change finds what it needs. */
+#include "base/check.h"
+#include "base/mem.h"
+#include "plan/catalog_int.h"
+
+#include <stdlib.h>
+
+typedef enum err (*change_fn)(void *arg, const struct catalog_change *change);
+
+static int compare_topics(const void *a, const void *b)
+{
+    const struct topic *const *x = a;
+    const struct topic *const *y = b;
+    return (*x)->number < (*y)->number ? -1 : (*x)->number > (*y)->number;
+}
+
+/* Topics that a relation makes come with it. */
+static enum err standing_topics(const struct catalog *c, change_fn each, void *arg)
+{
+    const struct topic **made = mem_zalloc((size_t)c->n_relations + 1, sizeof(*made));
+    uint32_t n = 0;
+    enum err e = ERR_OK;
+    if (made == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < c->n_relations; i++)
+        if (catalog_owns_topic(c->relations[i]))
+            made[n++] = c->relations[i]->topic;
+    qsort(made, n, sizeof(*made), compare_topics);
+    for (uint32_t i = 0; i < c->n_topics && e == ERR_OK; i++) {
+        const struct topic *t = c->memory->topics_by_number[i];
+        bool of_view = t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE;
+        if (of_view || bsearch(&t, made, n, sizeof(*made), compare_topics) != NULL)
+            continue;
+        struct catalog_change change = {
+            .verb = CHANGE_CREATE_TOPIC, .name = t->name, .topic = *t};
+        e = each(arg, &change);
+    }
+    mem_free(made);
+    return e;
+}
+
+static enum err made_relation(const struct relation *r, change_fn each, void *arg)
+{
+    struct catalog_change change = {.name = r->name, .sql = r->sql, .number = r->number};
+    if (r->kind == REL_VIEW) {
+        change.verb = CHANGE_CREATE_VIEW;
+        change.topic = *r->topic;
+        if (r->view->late != NULL)
+            change.late = *r->view->late;
+        return each(arg, &change);
+    }
+    change.verb = CHANGE_CREATE_TABLE;
+    if (catalog_owns_topic(r))
+        change.topic = *r->topic;
+    return each(arg, &change);
+}
+
+enum err catalog_snapshot(const struct catalog *c, change_fn each, void *arg)
+{
+    const struct catalog_change numbers = {
+        .verb = CHANGE_NUMBERS, .number = c->next_relation, .next_topic = c->next_topic};
+    TRY(each(arg, &numbers));
+    TRY(standing_topics(c, each, arg));
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *r = c->memory->relations_by_number[i];
+        if (r->number < RELATION_OF_TOPIC) /* the others follow from their topics */
+            TRY(made_relation(r, each, arg));
+    }
+    return ERR_OK;
+}
