@@ -64,6 +64,8 @@ struct floor {
 
 /* A partition's floors, ascending by offset. */
 struct floor_list {
+    struct list link;
+    uint32_t reader, partition;
     struct floor *floors;
     size_t n, cap;
 };
@@ -75,6 +77,7 @@ struct coordinator {
     struct map by_id;   /* reader id -> co_reader */
     struct map outputs; /* part_key -> co_output */
     struct map floors;  /* part_key(reader id, partition) -> floor_list */
+    struct list floor_lists;
     const struct catalog *catalog; /* the readers' relations are of it */
 
     bool running;
@@ -160,10 +163,13 @@ static struct floor_list *floor_list(struct coordinator *co, uint32_t reader, ui
     if (l != NULL)
         return l;
     l = mem_zalloc(1, sizeof(*l));
-    if (l != NULL && map_put(&co->floors, part_key(reader, partition), l) != ERR_OK) {
+    if (l == NULL || map_put(&co->floors, part_key(reader, partition), l) != ERR_OK) {
         mem_free(l);
         return NULL;
     }
+    l->reader = reader;
+    l->partition = partition;
+    list_add(&co->floor_lists, &l->link);
     return l;
 }
 
@@ -192,6 +198,50 @@ enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t
     }
     memmove(&l->floors[at + 1], &l->floors[at], (l->n++ - at) * sizeof(*l->floors));
     l->floors[at] = (struct floor){offset, watermark_us};
+    return ERR_OK;
+}
+
+static void floors_free(struct coordinator *co, struct floor_list *l)
+{
+    map_remove(&co->floors, part_key(l->reader, l->partition));
+    list_remove(&l->link);
+    mem_free(l->floors);
+    mem_free(l);
+}
+
+/* Where a reader would begin with the partition after a restart; INT64_MAX when there is no such
+ * reader. */
+static int64_t floors_needed_from(const struct coordinator *co, const struct floor_list *l)
+{
+    const struct relation *rel = catalog_relation_by_number(co->catalog, l->reader);
+    const struct topic *t = rel == NULL             ? NULL
+                            : rel->kind == REL_VIEW ? rel->view->source->topic
+                                                    : rel->topic;
+    if (t == NULL || l->partition >= t->n_partitions)
+        return INT64_MAX;
+    return stat_get(&engine_topic_stats(co->engine, t->number)->parts[l->partition].kept);
+}
+
+enum err coordinator_floors(struct coordinator *co,
+                            enum err (*each)(void *arg, uint32_t reader, uint32_t partition,
+                                             int64_t offset, int64_t watermark_us),
+                            void *arg)
+{
+    LIST_FOR_SAFE (it, next, &co->floor_lists) {
+        struct floor_list *l = LIST_ENTRY(it, struct floor_list, link);
+        int64_t from = floors_needed_from(co, l);
+        size_t gone = 0;
+        while (gone < l->n && l->floors[gone].offset < from)
+            gone++;
+        l->n -= gone;
+        if (gone > 0)
+            memmove(l->floors, l->floors + gone, l->n * sizeof(*l->floors));
+        for (size_t i = 0; i < l->n; i++)
+            TRY(each(arg, l->reader, l->partition, l->floors[i].offset,
+                     l->floors[i].watermark_us));
+        if (l->n == 0)
+            floors_free(co, l);
+    }
     return ERR_OK;
 }
 
@@ -969,37 +1019,26 @@ static struct co_view *view_find(const struct coordinator *co, uint32_t number)
     return NULL;
 }
 
-static const struct relation *relation_by_number(const struct catalog *c, uint32_t number)
-{
-    for (uint32_t i = 0; i < c->n_relations; i++)
-        if (c->relations[i]->number == number && c->relations[i]->kind != REL_SYSTEM)
-            return c->relations[i];
-    return NULL;
-}
-
 static void remove_gone(struct coordinator *co, const struct catalog *catalog)
 {
     LIST_FOR_SAFE (it, next, &co->views) {
         struct co_view *v = LIST_ENTRY(it, struct co_view, link);
-        if (relation_by_number(catalog, v->number) == NULL) {
+        if (catalog_relation_by_number(catalog, v->number) == NULL) {
             list_remove(it);
             mem_free(v);
         }
     }
     LIST_FOR_SAFE (it, next, &co->readers) {
         struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
-        const struct relation *rel = relation_by_number(catalog, r->rel_number);
-        if (rel == NULL || relation_by_number(catalog, r->id) == NULL)
+        const struct relation *rel = catalog_relation_by_number(catalog, r->rel_number);
+        if (rel == NULL || catalog_relation_by_number(catalog, r->id) == NULL)
             reader_end(co, r);
         else
             r->rel = rel;
     }
     struct co_output *o;
-    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
-        o->dropped = true;
-        for (uint32_t i = 0; i < catalog->n_topics && o->dropped; i++)
-            o->dropped = catalog->topics[i]->number != o->at.topic_number;
-    }
+    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;)
+        o->dropped = catalog_topic_by_number(catalog, o->at.topic_number) == NULL;
 }
 
 uint32_t record_view_reader(const struct epoch_record *record, uint32_t view)
@@ -1032,12 +1071,12 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
             TRY(reader_add(co, reader, rel->view->source, false, recorded(record, reader)));
         TRY(view_add(co, rel->number, reader));
     }
-    for (uint32_t i = 0; record != NULL && i < record->n_outputs; i++)
-        for (uint32_t t = 0; t < catalog->n_topics; t++)
-            if (catalog->topics[t]->number == record->outputs[i].topic_number)
-                TRY(output_note(
-                    co, &record->outputs[i],
-                    topic_shard(co->engine, catalog->topics[t], record->outputs[i].partition)));
+    for (uint32_t i = 0; record != NULL && i < record->n_outputs; i++) {
+        const struct output_end *o = &record->outputs[i];
+        const struct topic *t = catalog_topic_by_number(catalog, o->topic_number);
+        if (t != NULL)
+            TRY(output_note(co, o, topic_shard(co->engine, t, o->partition)));
+    }
     if (record != NULL) {
         outputs_settle(co);
         co->epoch = co->finished = record->epoch;
@@ -1056,6 +1095,7 @@ enum err coordinator_new(struct shard *s, struct coordinator **out)
     list_init(&co->readers);
     list_init(&co->active);
     list_init(&co->views);
+    list_init(&co->floor_lists);
     co->actions_tail = &co->actions;
     arena_init(&co->plan_arena, RECORD_BYTES_MAX);
     buf_init(&co->record, RECORD_BYTES_MAX);
@@ -1082,11 +1122,8 @@ void coordinator_free(struct coordinator *co)
         mem_free(o);
     map_deinit(&co->outputs);
     map_deinit(&co->by_id);
-    struct floor_list *l;
-    for (size_t at = 0; (l = map_next(&co->floors, &at)) != NULL;) {
-        mem_free(l->floors);
-        mem_free(l);
-    }
+    LIST_FOR_SAFE (it, next, &co->floor_lists)
+        floors_free(co, LIST_ENTRY(it, struct floor_list, link));
     map_deinit(&co->floors);
     catalog_unref(co->catalog);
     arena_deinit(&co->plan_arena);

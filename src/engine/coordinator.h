@@ -61,6 +61,12 @@ void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a);
  * `offset` on, the partition's watermark is at least `watermark_us` for that reader. */
 enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition,
                                int64_t offset, int64_t watermark_us) MUST_CHECK;
+/* Forgets floors that no reader can come to any more (of relations that are gone, below what
+ * retention has dropped) and calls each(arg, ...) for the others, until it fails. */
+enum err coordinator_floors(struct coordinator *co,
+                            enum err (*each)(void *arg, uint32_t reader, uint32_t partition,
+                                             int64_t offset, int64_t watermark_us),
+                            void *arg) MUST_CHECK;
 /* A shard finished the epoch (run on shard 0). */
 void coordinator_on_done(struct shard *s, struct shard_call *c);
 

@@ -1,19 +1,13 @@
 #include "engine/ddl.h"
 
-#include "base/bytes.h"
 #include "base/check.h"
 #include "base/mem.h"
+#include "engine/catalog_log.h"
 #include "engine/epochs.h"
 #include "engine/partition.h"
-#include "engine/records.h"
-#include "engine/source.h"
 #include "engine/view_run.h"
 
-enum { DDL_QUEUE_MAX = 1024, CHANGE_BYTES_MAX = 4 << 20, REPLAY_ARENA_BYTES_MAX = 256 << 20 };
-
-/* Keys of records in sys.catalog. */
-#define KEY_CHANGE STR("change")
-#define KEY_FLOOR  STR("floor")
+enum { DDL_QUEUE_MAX = 1024 };
 
 struct prepare_call {
     struct shard_call call;
@@ -24,12 +18,15 @@ struct prepare_call {
 
 struct ddl {
     struct shard *shard;
+    struct catalog_log log;
     struct ddl_request *queue[DDL_QUEUE_MAX];
     uint32_t head, n;
     const struct catalog *next; /* made, waiting to be durable and handed out */
     int64_t end;                /* of its record */
     bool logged;                /* the record is written */
     bool working;
+    /* The least numbers for the next change: those of one that failed may still name folders. */
+    uint32_t next_topic, next_relation;
     struct prepare_call prepare[SHARDS_MAX];
     uint32_t prepare_acks;
     enum err prepare_err; /* why the change is being taken back */
@@ -59,10 +56,9 @@ static void handed_out(void *arg)
     finish(arg, ERR_OK);
 }
 
-static void change_durable(struct part *p, void *arg)
+static void change_durable(struct ddl *d)
 {
-    struct ddl *d = arg;
-    if (d->next == NULL || !d->logged || log_durable_offset(p->log) < d->end)
+    if (d->next == NULL || !d->logged || log_durable_offset(d->log.part->log) < d->end)
         return;
     const struct catalog *next = d->next;
     d->next = NULL;
@@ -70,12 +66,21 @@ static void change_durable(struct part *p, void *arg)
     coordinator_set_catalog(d->shard->coordinator, next, handed_out, d);
 }
 
+/* Between changes the catalog is what was logged. */
+static void flushed(struct part *p, void *arg)
+{
+    struct ddl *d = arg;
+    (void)p;
+    change_durable(d);
+    catalog_log_durable(&d->log);
+    if (!d->working)
+        catalog_log_compact(&d->log, d->shard->catalog, d->shard->coordinator);
+}
+
 /* ---- a change complete: numbers, ids, placements ---- */
 
-static void fill_topic(struct shard *s, const struct catalog *c, struct topic *t, uint32_t *number,
-                       uint32_t placement)
+static void fill_topic(struct shard *s, struct topic *t, uint32_t *number, uint32_t placement)
 {
-    (void)c;
     if (t->name.len == 0)
         return;
     t->number = (*number)++;
@@ -85,15 +90,36 @@ static void fill_topic(struct shard *s, const struct catalog *c, struct topic *t
     host_random(s->engine->host, t->id, sizeof(t->id));
 }
 
+static uint32_t greater(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
 static void fill_change(struct shard *s, struct catalog_change *change,
                         const struct relation *source)
 {
-    const struct catalog *c = s->catalog;
-    uint32_t topic_number = c->next_topic < NUMBER_FIRST_FREE ? NUMBER_FIRST_FREE : c->next_topic;
+    const struct ddl *d = ddl_of(s);
+    uint32_t topic_number = greater(s->catalog->next_topic, d->next_topic);
     uint32_t placement = source == NULL ? UINT32_MAX : source->topic->placement;
-    fill_topic(s, c, &change->topic, &topic_number, placement);
-    fill_topic(s, c, &change->late, &topic_number, placement);
-    change->number = c->next_relation < NUMBER_FIRST_FREE ? NUMBER_FIRST_FREE : c->next_relation;
+    fill_topic(s, &change->topic, &topic_number, placement);
+    fill_topic(s, &change->late, &topic_number, placement);
+    change->number = greater(s->catalog->next_relation, d->next_relation);
+}
+
+/* A number is given once: it names a folder, and stands in the records of epochs. */
+static enum err reserve_numbers(struct ddl *d, const struct catalog *next, struct err_detail *why)
+{
+    if (next->next_topic > NUMBERS_MAX || next->next_relation > NUMBERS_MAX) {
+        enum err e = err_set(why, ERR_LIMIT,
+                             "%d topics and relations have been created in this data directory, "
+                             "dropped ones included: there is no number for another",
+                             NUMBERS_MAX);
+        err_hint(why, "Copy what is needed to a new data directory.");
+        return e;
+    }
+    d->next_topic = next->next_topic;
+    d->next_relation = next->next_relation;
+    return ERR_OK;
 }
 
 /* The source of a view that is being made; NULL for everything else. */
@@ -128,15 +154,7 @@ static enum err stats_for(struct engine *e, const struct catalog *c)
 static enum err log_change(struct ddl *d, const struct catalog_change *change,
                            struct err_detail *why)
 {
-    struct buf json;
-    buf_init(&json, CHANGE_BYTES_MAX);
-    enum err e = catalog_change_encode(change, &json);
-    struct part *p = part_find(d->shard, NUMBER_CATALOG, 0);
-    p->durable = change_durable;
-    p->durable_arg = d;
-    if (e == ERR_OK)
-        e = record_append(d->shard, p, KEY_CHANGE, buf_str(&json), &d->end, why);
-    buf_deinit(&json);
+    enum err e = catalog_log_change(&d->log, change, &d->end, why);
     d->logged = e == ERR_OK;
     return e;
 }
@@ -152,7 +170,8 @@ static void prepare_run(struct shard *s, struct shard_call *c)
 
 static void undo_run(struct shard *s, struct shard_call *c)
 {
-    epochs_unprepare(s->epochs);
+    const struct prepare_call *pc = CONTAINER_OF(c, struct prepare_call, call);
+    epochs_unprepare(s->epochs, pc->ddl->next);
     shard_call_reply(s, c);
 }
 
@@ -248,7 +267,9 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     TRY(amend(s, r));
     const struct catalog *next;
     TRY(catalog_apply(s->catalog, &r->change, &next, &r->why));
-    enum err e = r->validate_only ? ERR_OK : stats_for(s->engine, next);
+    enum err e = r->validate_only ? ERR_OK : reserve_numbers(d, next, &r->why);
+    if (e == ERR_OK && !r->validate_only)
+        e = stats_for(s->engine, next);
     if (e == ERR_OK && !r->validate_only)
         e = try_view(s, next, &r->change, &r->why);
     if (e == ERR_OK && !r->validate_only && !is_create(r->change.verb))
@@ -266,6 +287,7 @@ static enum err start(struct ddl *d, struct ddl_request *r)
 static void work(struct ddl *d)
 {
     while (!d->working && d->n > 0) {
+        catalog_log_compact(&d->log, d->shard->catalog, d->shard->coordinator);
         struct ddl_request *r = d->queue[d->head];
         d->working = true;
         enum err e = start(d, r);
@@ -309,6 +331,7 @@ enum err ddl_new(struct shard *s, struct ddl **out)
     if (*out == NULL)
         return ERR_NO_MEMORY;
     (*out)->shard = s;
+    (*out)->next_topic = (*out)->next_relation = NUMBER_FIRST_FREE;
     return ERR_OK;
 }
 
@@ -321,19 +344,10 @@ void ddl_free(struct ddl *d)
 
 /* ---- floors ---- */
 
-enum { FLOOR_BYTES = 24 };
-
 enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int64_t offset,
                        int64_t watermark_us, int64_t *end)
 {
-    char value[FLOOR_BYTES];
-    be32_put(value, reader);
-    be32_put(value + 4, partition);
-    be64_put(value + 8, (uint64_t)offset);
-    be64_put(value + 16, (uint64_t)watermark_us);
-    struct err_detail why;
-    return record_append(s, part_find(s, NUMBER_CATALOG, 0), KEY_FLOOR,
-                         (struct str){value, sizeof(value)}, end, &why);
+    return catalog_log_floor(&s->ddl->log, reader, partition, offset, watermark_us, end);
 }
 
 /* ---- start-up ---- */
@@ -364,7 +378,9 @@ enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog, struct 
     *catalog = catalog_new();
     if (*catalog == NULL)
         return ERR_NO_MEMORY;
-    TRY(bootstrap_topic(catalog, "sys.catalog", NUMBER_CATALOG, TOPIC_INTERNAL, 1 << 20, -1, why));
+    /* It shrinks by whole segments, when a snapshot has been written behind them. */
+    TRY(bootstrap_topic(catalog, "sys.catalog", NUMBER_CATALOG, TOPIC_INTERNAL,
+                        e->options.catalog_snapshot_bytes, -1, why));
     TRY(bootstrap_topic(catalog, "sys.epochs", NUMBER_EPOCHS, TOPIC_INTERNAL, 1 << 20, 2 << 20,
                         why));
     TRY(bootstrap_topic(catalog, "sys.dead_letters", NUMBER_DEAD_LETTERS, TOPIC_DEAD_LETTERS,
@@ -372,53 +388,18 @@ enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog, struct 
     return stats_for(e, *catalog);
 }
 
-static enum err replay_record(struct shard *s, struct coordinator *co,
-                              const struct kafka_record *rec, struct arena *a,
-                              const struct catalog **catalog, struct err_detail *why)
-{
-    if (str_eq(rec->key, KEY_FLOOR)) {
-        if (rec->value.len != FLOOR_BYTES)
-            return err_set(why, ERR_CORRUPT, "sys.catalog offset %lld: a floor of %zu bytes",
-                           (long long)rec->offset, rec->value.len);
-        const char *v = rec->value.ptr;
-        return coordinator_add_floor(co, be32_get(v), be32_get(v + 4), (int64_t)be64_get(v + 8),
-                                     (int64_t)be64_get(v + 16));
-    }
-    struct catalog_change change;
-    TRY(catalog_change_decode(rec->value, a, &change, why));
-    const struct catalog *next;
-    TRY(catalog_apply(*catalog, &change, &next, why));
-    catalog_unref(*catalog);
-    *catalog = next;
-    return stats_for(s->engine, *catalog);
-}
-
-enum err ddl_replay(struct shard *s, struct coordinator *co, const struct catalog **catalog,
+enum err ddl_replay(struct shard *s, struct coordinator *co, const struct catalog *catalog,
                     struct err_detail *why)
 {
-    struct part *p = part_find(s, NUMBER_CATALOG, 0);
-    struct record_reader_state reading = {0};
-    int64_t offset = log_start_offset(p->log), end = log_end_offset(p->log);
-    struct arena a;
-    arena_init(&a, REPLAY_ARENA_BYTES_MAX);
-    enum err e = ERR_OK;
-    while (e == ERR_OK && offset < end) {
-        struct log_range range;
-        e = log_read(p->log, offset, end, READ_BYTES_MAX, &range, why);
-        if (e != ERR_OK || range.len == 0)
-            break;
-        e = record_reader_load(&reading, &range, &a);
-        offset = range.next_offset;
-        log_range_release(&range);
-        struct kafka_record rec;
-        size_t n = 1;
-        while (e == ERR_OK && n > 0) {
-            e = record_reader_next(&reading, 0, end, NULL, NULL, &rec, 1, &n, why);
-            if (e == ERR_OK && n > 0)
-                e = replay_record(s, co, &rec, &a, catalog, why);
-        }
-        arena_reset(&a, 1 << 20);
-    }
-    arena_deinit(&a);
-    return e;
+    TRY(catalog_log_open(&s->ddl->log, s, co, catalog, why));
+    return stats_for(s->engine, catalog);
+}
+
+void ddl_settle(struct shard *s)
+{
+    struct ddl *d = s->ddl;
+    d->log.part->durable = flushed;
+    d->log.part->durable_arg = d;
+    catalog_log_durable(&d->log);
+    catalog_log_compact(&d->log, s->catalog, s->coordinator);
 }

@@ -6,6 +6,7 @@
 #include "engine/ddl.h"
 #include "engine/epochs.h"
 #include "engine/partition.h"
+#include "engine/remover.h"
 #include "engine/source.h"
 
 #include <stdarg.h>
@@ -16,6 +17,7 @@ enum {
     NOTES_PER_SECOND_MAX = 50,
     RECORD_ARENA_BYTES_MAX = 256 << 20,
     VERSION_BYTES = 64,
+    CATALOG_SNAPSHOT_BYTES_DEFAULT = 1 << 20,
 };
 static const uint64_t DEFAULT_MEMORY_BYTES = 4ULL << 30;
 
@@ -209,7 +211,8 @@ static enum err check_version(struct engine *e, struct err_detail *why)
         return err_set(why, ERR_UNSUPPORTED,
                        "%s has format %d, this program reads up to %d: use a newer tidemill",
                        e->data_dir, version, DATA_FORMAT_VERSION);
-    return ERR_OK;
+    /* What is written from now on an older program could not read. */
+    return version < DATA_FORMAT_VERSION ? write_version(e, path, why) : ERR_OK;
 }
 
 static enum err open_data_dir(struct engine *e, struct err_detail *why)
@@ -317,7 +320,7 @@ static enum err recover(struct engine *e, struct err_detail *why)
     if (err == ERR_OK)
         err = part_open(first, catalog_topic(catalog, STR("sys.epochs")), 0, &p, why);
     if (err == ERR_OK)
-        err = ddl_replay(first, first->coordinator, &catalog, why);
+        err = ddl_replay(first, first->coordinator, catalog, why);
     struct arena a;
     struct epoch_record record = {0};
     arena_init(&a, RECORD_ARENA_BYTES_MAX);
@@ -330,6 +333,8 @@ static enum err recover(struct engine *e, struct err_detail *why)
     }
     if (err == ERR_OK)
         err = coordinator_adopt(first->coordinator, catalog, &record);
+    if (err == ERR_OK)
+        ddl_settle(first);
     arena_deinit(&a);
     catalog_unref(catalog);
     return err;
@@ -358,6 +363,10 @@ static enum err make_shards(struct engine *e)
 
 static enum err start_workers(struct engine *e)
 {
+    /* A catalog that has lost changes does not know what may go. */
+    const struct part *changes = part_find(&e->shards[0], NUMBER_CATALOG, 0);
+    TRY(remover_new(e, e->shards[0].catalog, !log_quarantined(changes->log), &e->remover));
+    TRY(remover_start(e->remover));
     for (uint32_t i = 0; i < e->n_shards; i++) {
         char name[24];
         snprintf(name, sizeof(name), "shard-%u", i);
@@ -404,6 +413,8 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
     CHECK(e->n_shards <= SHARDS_MAX);
     if (e->options.default_partitions == 0)
         e->options.default_partitions = 1;
+    if (e->options.catalog_snapshot_bytes == 0)
+        e->options.catalog_snapshot_bytes = CATALOG_SNAPSHOT_BYTES_DEFAULT;
     if (e->options.memory_bytes_max == 0)
         e->options.memory_bytes_max = DEFAULT_MEMORY_BYTES;
     e->started_ns = host_mono_ns(h);
@@ -420,6 +431,7 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
 
 void engine_close(struct engine *e)
 {
+    remover_free(e->remover);
     for (uint32_t i = 0; e->shards != NULL && i < e->n_shards; i++) {
         struct shard *s = &e->shards[i];
         epochs_free(s->epochs);

@@ -10,7 +10,7 @@
 
 enum {
     NUMBERS_MAX = 1 << 20, /* topics and relations ever made in one data directory */
-    DATA_FORMAT_VERSION = 1,
+    DATA_FORMAT_VERSION = 2, /* 1: sys.catalog without snapshots, whole epoch records */
 };
 
 /* Names of the internal topics; their numbers are fixed. */
@@ -19,6 +19,7 @@ enum { NUMBER_CATALOG = 1, NUMBER_EPOCHS = 2, NUMBER_DEAD_LETTERS = 3, NUMBER_FI
 /* What anybody may read of a partition at any time; written by its owner with relaxed stores. */
 struct part_stats {
     _Atomic int64_t start, high_watermark, durable, end;
+    _Atomic int64_t kept; /* start as a restart would find it */
     _Atomic uint64_t bytes;
     _Atomic uint64_t appended_records, appended_bytes;
     _Atomic int64_t watermark_us; /* INT64_MIN = none */
@@ -54,6 +55,8 @@ struct metric {
     const _Atomic uint64_t *value;
 };
 
+struct remover;
+
 struct engine {
     struct host *host;
     struct engine_options options;
@@ -62,6 +65,7 @@ struct engine {
     uint32_t n_shards;
     struct shard *shards;
     struct ring *rings; /* [from * n_shards + to] */
+    struct remover *remover;
     _Atomic uint32_t shards_arrived;
     _Atomic bool ready;
     _Atomic uint32_t outputs_waiting; /* shards whose outputs wait for room on the disk */

@@ -760,22 +760,6 @@ void epochs_turn(struct epochs *ep)
 
 /* ---- the catalog ---- */
 
-static const struct relation *relation_by_number(const struct catalog *c, uint32_t number)
-{
-    for (uint32_t i = 0; i < c->n_relations; i++)
-        if (c->relations[i]->number == number)
-            return c->relations[i];
-    return NULL;
-}
-
-static const struct topic *topic_by_number(const struct catalog *c, uint32_t number)
-{
-    for (uint32_t i = 0; i < c->n_topics; i++)
-        if (c->topics[i]->number == number)
-            return c->topics[i];
-    return NULL;
-}
-
 static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation *rel, bool main,
                            struct reader **out)
 {
@@ -819,14 +803,17 @@ static enum err view_new(struct epochs *ep, const struct relation *rel, uint32_t
     return ERR_OK;
 }
 
-static void drop_parts(struct epochs *ep, const struct catalog *c)
+/* Drops the partitions that `from` has and `to` has not. */
+static void drop_parts(struct epochs *ep, const struct catalog *from, const struct catalog *to)
 {
-    struct part *p;
-    for (size_t at = 0; (p = map_next(&ep->shard->parts, &at)) != NULL;) {
-        if (topic_by_number(c, p->topic_number) != NULL)
-            continue;
-        part_drop(p);
-        at = 0;
+    for (uint32_t i = 0; from != NULL && i < from->n_topics; i++) {
+        const struct topic *t = from->topics[i];
+        const struct topic *now = catalog_topic_by_number(to, t->number);
+        for (uint32_t p = now == NULL ? 0 : now->n_partitions; p < t->n_partitions; p++) {
+            struct part *part = part_find(ep->shard, t->number, p);
+            if (part != NULL)
+                part_drop(part);
+        }
     }
 }
 
@@ -834,16 +821,16 @@ static void drop_gone(struct epochs *ep, const struct catalog *c)
 {
     struct view_run *v;
     for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;) {
-        if (relation_by_number(c, v->number) != NULL)
+        if (catalog_relation_by_number(c, v->number) != NULL)
             continue;
         map_remove(&ep->views, v->number);
-        view_run_free(v);
+        view_run_give_up(ep->shard, v);
         at = 0;
     }
     struct reader *r;
     for (size_t at = 0; (r = map_next(&ep->readers, &at)) != NULL;) {
-        const struct relation *rel = relation_by_number(c, r->rel_number);
-        if (rel != NULL && relation_by_number(c, r->id) != NULL) {
+        const struct relation *rel = catalog_relation_by_number(c, r->rel_number);
+        if (rel != NULL && catalog_relation_by_number(c, r->id) != NULL) {
             r->decoder.rel = rel;
             continue;
         }
@@ -851,13 +838,16 @@ static void drop_gone(struct epochs *ep, const struct catalog *c)
         reader_free(r);
         at = 0;
     }
-    drop_parts(ep, c);
+    drop_parts(ep, ep->shard->catalog, c);
 }
 
 static enum err open_new_parts(struct epochs *ep, const struct catalog *c, struct err_detail *why)
 {
+    const struct catalog *old = ep->shard->catalog;
     for (uint32_t t = 0; t < c->n_topics; t++) {
         const struct topic *topic = c->topics[t];
+        if (old != NULL && catalog_topic_by_number(old, topic->number) == topic)
+            continue; /* versions share what did not change */
         for (uint32_t p = 0; p < topic->n_partitions; p++) {
             struct part *part;
             if (topic_shard(ep->shard->engine, topic, p) == ep->shard->index &&
@@ -915,9 +905,9 @@ enum err epochs_prepare(struct epochs *ep, const struct catalog *c, struct err_d
     return open_new_parts(ep, c, why);
 }
 
-void epochs_unprepare(struct epochs *ep)
+void epochs_unprepare(struct epochs *ep, const struct catalog *c)
 {
-    drop_parts(ep, ep->shard->catalog);
+    drop_parts(ep, c, ep->shard->catalog);
 }
 
 void epochs_set_catalog(struct epochs *ep, const struct catalog *c)

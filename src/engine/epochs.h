@@ -38,7 +38,7 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *catalog,
  * needs the disk. epochs_unprepare drops them again when the change does not come. */
 enum err epochs_prepare(struct epochs *ep, const struct catalog *catalog,
                         struct err_detail *why) MUST_CHECK;
-void epochs_unprepare(struct epochs *ep);
+void epochs_unprepare(struct epochs *ep, const struct catalog *catalog);
 /* The same while running; a failure ends the process, since shards would disagree. */
 void epochs_set_catalog(struct epochs *ep, const struct catalog *catalog);
 /* Appends dead letters that came with a DONE (shard 0) and returns the end of their partition. When

@@ -156,20 +156,28 @@ static void advance_tell(struct part *p)
     shard_call(p->shard, 0, &p->advance);
 }
 
-static void part_free(struct part *p)
+static void part_remove(struct removal *r, struct engine *e, bool files)
 {
-    if (log_delete(p->log) != ERR_OK)
-        engine_note(p->shard->engine, "warning",
-                    "files of dropped topic %u partition %u could not be removed", p->topic_number,
-                    p->partition);
+    struct part *p = CONTAINER_OF(r, struct part, removal);
+    if (!files)
+        log_close(p->log);
+    else if (log_delete(p->log) != ERR_OK)
+        engine_note(e, "warning",
+                    "files of dropped topic %u partition %u could not be removed: they are tried "
+                    "again at the next start",
+                    p->topic_number, p->partition);
+    if (files)
+        remover_topic_dir(e, p->topic_number);
     producers_deinit(&p->producers);
     mem_free(p);
 }
 
 static void part_free_if_unused(struct part *p)
 {
-    if (p->dropped && !p->syncing && !p->advance_in_flight)
-        part_free(p);
+    if (!p->dropped || p->syncing || p->advance_in_flight)
+        return;
+    p->removal.run = part_remove;
+    removal_hand(p->shard, &p->removal);
 }
 
 static void advance_done(struct shard *s, struct shard_call *c)
@@ -194,6 +202,7 @@ void part_publish(struct part *p)
 {
     int64_t hwm = log_high_watermark(p->log);
     stat_set(&p->stats->start, log_start_offset(p->log));
+    stat_set(&p->stats->kept, log_kept_offset(p->log));
     stat_set(&p->stats->high_watermark, hwm);
     stat_set(&p->stats->durable, log_durable_offset(p->log));
     stat_set(&p->stats->end, log_end_offset(p->log));
@@ -220,6 +229,14 @@ static void mark_dirty(struct part *p)
 {
     if (list_empty(&p->dirty_link))
         list_add(&p->shard->dirty, &p->dirty_link);
+}
+
+void part_drop_before(struct part *p, int64_t offset)
+{
+    if (log_drop_before(p->log, offset) == 0)
+        return;
+    part_publish(p);
+    mark_dirty(p); /* the flush removes the files, also when nothing is appended any more */
 }
 
 static enum err append(struct part *p, char *batches, size_t n, uint32_t n_records,
@@ -582,7 +599,7 @@ static void retention_fire(struct shard_timer *t)
         keep = keep < p->keep_from ? keep : p->keep_from;
         if (log_retain(p->log, s->wall_us / 1000, keep) > 0) {
             part_publish(p);
-            mark_dirty(p); /* the flush removes the files, also when nothing is appended any more */
+            mark_dirty(p);
         }
         appended += stat_getu(&p->stats->appended_bytes);
     }

@@ -3,7 +3,7 @@
 #ifndef TIDEMILL_ENGINE_PARTITION_H
 #define TIDEMILL_ENGINE_PARTITION_H
 
-#include "engine/engine_int.h"
+#include "engine/remover.h"
 #include "log/log.h"
 #include "log/producers.h"
 
@@ -28,7 +28,8 @@ struct part {
     struct producers producers;
     struct flush_job job;
     bool syncing;
-    bool dropped;      /* freed when the flush under way has ended */
+    bool dropped;      /* given up when the flush under way has ended */
+    struct removal removal;
     int64_t keep_from; /* retention stays below: of sys.epochs the last record */
     struct shard_call
         advance; /* tells the coordinator of new durable offsets; at most one under way */
@@ -50,11 +51,13 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
                    struct err_detail *why) MUST_CHECK;
 /* Takes over the topic's settings. */
 void part_configure(struct part *p, const struct topic *t);
-/* Forgets the partition, deletes its files and fails what waits for it. */
+/* Forgets the partition and fails what waits for it; its files go with time (remover.h). */
 void part_drop(struct part *p);
 /* Appends an epoch's output or a record of the engine's own; flushed like everything else. */
 enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base,
                      struct err_detail *why) MUST_CHECK;
+/* Drops whole segments below `offset`; their files go with the next flush. */
+void part_drop_before(struct part *p, int64_t offset);
 /* Publishes offsets to stats and wakes waits, after a watermark moved. */
 void part_publish(struct part *p);
 /* Raises an epoch-written partition's high watermark. */

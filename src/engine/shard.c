@@ -325,6 +325,7 @@ bool shard_turn(void *arg)
         coordinator_turn(s->coordinator);
     epochs_turn(s->epochs);
     parts_turn(s);
+    removals_turn(s);
     services_turn(s);   /* last, so that what the steps before have answered is sent in this turn */
     if (s->local.head != NULL)
         s->busy = true;
@@ -340,6 +341,7 @@ enum err shard_init(struct shard *s, struct engine *e, uint32_t index)
     s->index = index;
     list_init(&s->services);
     list_init(&s->dirty);
+    list_init(&s->removals);
     queue_init(&s->local);
     for (uint32_t i = 0; i < SHARDS_MAX; i++)
         queue_init(&s->outbox[i]);

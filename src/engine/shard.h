@@ -49,6 +49,7 @@ struct shard {
     struct map parts;  /* part_key(topic number, partition) -> struct part */
     struct list dirty; /* parts with bytes to flush */
     struct flush_worker *flush;
+    struct list removals; /* wait for room on their way to the remover */
 
     struct epochs *epochs;           /* readers, views, the epoch in work */
     struct coordinator *coordinator; /* shard 0 only */

@@ -164,6 +164,20 @@ void view_run_free(struct view_run *v)
     mem_free(v);
 }
 
+static void view_remove(struct removal *r, struct engine *e, bool files)
+{
+    (void)e;
+    (void)files;
+    view_run_free(CONTAINER_OF(r, struct view_run, removal));
+}
+
+void view_run_give_up(struct shard *s, struct view_run *v)
+{
+    list_remove(&v->reader_link);
+    v->removal.run = view_remove;
+    removal_hand(s, &v->removal);
+}
+
 bool view_run_failed(struct view_run *v)
 {
     v->failed |= atomic_load_explicit(&v->stats->status, memory_order_acquire) == VIEW_FAILED;

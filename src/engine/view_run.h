@@ -12,6 +12,7 @@
 
 #include "engine/epoch.h"
 #include "engine/records.h"
+#include "engine/remover.h"
 #include "run/aggregate.h"
 #include "run/chain.h"
 #include "state/group_table.h"
@@ -67,12 +68,15 @@ struct view_run {
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
     struct records *late; /* per source partition that lives here */
     bool failed; /* on this shard: see view_run_failed */
+    struct removal removal;
 };
 
 /* Compiles the view and makes its local state. */
 enum err view_run_new(struct shard *s, const struct relation *rel, struct view_run **out,
                       struct err_detail *why) MUST_CHECK;
 void view_run_free(struct view_run *v);
+/* The same of a dropped view, on the remover's thread: its groups may be many. */
+void view_run_give_up(struct shard *s, struct view_run *v);
 
 /* ---- source side ---- */
 

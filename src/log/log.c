@@ -228,6 +228,11 @@ int64_t log_start_offset(const struct log_partition *p)
     return p->start_offset;
 }
 
+int64_t log_kept_offset(const struct log_partition *p)
+{
+    return p->kept_offset;
+}
+
 int64_t log_high_watermark(const struct log_partition *p)
 {
     return p->high_watermark;

@@ -70,6 +70,9 @@ void log_configure(struct log_partition *p, const struct log_config *config);
 
 /* Positions in the order of the drawing above, and the bytes of all batches. */
 int64_t log_start_offset(const struct log_partition *p);
+/* The start that a restart would come back with: behind log_start_offset while what was dropped
+ * last waits for its flush. */
+int64_t log_kept_offset(const struct log_partition *p);
 int64_t log_high_watermark(const struct log_partition *p);
 int64_t log_durable_offset(const struct log_partition *p);
 int64_t log_end_offset(const struct log_partition *p);
@@ -100,6 +103,7 @@ struct log_sync {
     bool sync_dir, sync_parent, sync_meta;
     bool os_only;    /* set after begin for fsync = os: see log_sync_run */
     bool ran;        /* log_sync_run was called */
+    bool start_kept; /* start_offset is on the disk */
     const char *dir; /* borrowed from the partition */
     struct host_file *meta;
     struct log_segment *retired;

@@ -37,6 +37,7 @@ struct log_partition {
     struct log_segment **segments; /* oldest first; the last one takes appends */
     uint32_t n_segments, cap_segments;
     int64_t start_offset, end_offset;
+    int64_t kept_offset; /* start_offset as of the last flushed checkpoint that was about it */
     int64_t durable_offset, high_watermark;
     int64_t flushed_offset; /* for the checkpoint; durable_offset unless fsync = os */
     uint64_t size_bytes;

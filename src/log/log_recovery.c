@@ -521,6 +521,7 @@ enum err log_recover(struct log_partition *p, struct log_recovery *out, struct e
     }
     r.buffer = mem_alloc(LOG_RECOVERY_READ_BYTES);
     enum err e = r.buffer != NULL ? recover(&r, why) : ERR_NO_MEMORY;
+    p->kept_offset = p->start_offset;
     mem_free(r.buffer);
     mem_free(r.bases);
     if (e != ERR_OK && why != NULL && why->text[0] == '\0') {

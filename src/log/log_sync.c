@@ -161,6 +161,7 @@ void log_sync_run(struct host *h, struct log_sync *sync)
     }
     if (sync->result == ERR_OK) {
         write_indexes(h, sync);
+        sync->start_kept = written && sync->retired != NULL;
         if (written) {
             remove_retired(h, sync);
         }
@@ -203,6 +204,9 @@ enum err log_sync_end(struct log_partition *p, const struct log_sync *sync)
     }
     if (sync->result == ERR_OK) {
         raise_durable(p, sync);
+    }
+    if (sync->start_kept) {
+        p->kept_offset = sync->start_offset;
     }
     for (uint32_t i = 0; i < sync->n_segments; i++) {
         log_segment_release(sync->segments[i]);

@@ -1,0 +1,435 @@
+/* What must not grow: folders of dropped topics, the catalog's log, the epochs' log. In simulation,
+ * with deaths at every file call. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "support/script.h"
+#include "wire/kafka_batch.h"
+
+enum { TEXT_MAX = 4 << 20, WAIT_MS = 20000, SMALL_SNAPSHOT_BYTES = 2048, NAMES = 3 };
+
+static const int64_t RUN_NS_MAX = (int64_t)600 * 1000000000;
+static uint64_t rng_state;
+
+static uint32_t rng(uint32_t below)
+{
+    rng_state = rng_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(rng_state >> 33) % below;
+}
+
+static struct host *sim_new(uint64_t seed)
+{
+    const struct sim_options options = {.seed = seed,
+                                        .wall_us = 1767225600000000,
+                                        .sync_delay_us_max = 500,
+                                        .run_ns_max = RUN_NS_MAX};
+    struct host *h = host_sim_open(&options);
+    assert_non_null(h);
+    rng_state = seed;
+    return h;
+}
+
+/* Runs a script as a server of its own; false when the host was halted in it. */
+static bool run_one(struct host *h, uint32_t n_shards, void (*run)(struct script *s, void *arg),
+                    void *arg)
+{
+    const struct engine_options options = {.data_dir = "/data",
+                                           .n_shards = n_shards,
+                                           .catalog_snapshot_bytes = SMALL_SNAPSHOT_BYTES};
+    const struct script_part part = {.run = run, .arg = arg, .shard = 1};
+    struct err_detail why = {0};
+    enum err e = scripts_run(h, &options, &part, 1, &why);
+    if (host_sim_halted(h))
+        return false;
+    if (e != ERR_OK)
+        fail_msg("%s", err_text(e, &why));
+    assert_int_equal(host_sim_workers_left(h), 0);
+    return true;
+}
+
+static void run_sql(struct script *s, const char *sql)
+{
+    enum err e = script_sql(s, sql, NULL);
+    if (e != ERR_OK)
+        FAIL("%s: %s", sql, script_error(s));
+}
+
+static void expect(struct script *s, const char *sql, const char *expected)
+{
+    struct buf rows;
+    buf_init(&rows, TEXT_MAX);
+    enum err e = script_until(s, sql, expected, WAIT_MS, &rows);
+    if (e != ERR_OK)
+        FAIL("%s (%s) gives\n%.*sinstead of\n%s", sql, e == ERR_BUSY ? "ok" : script_error(s),
+             (int)rows.len, rows.ptr, expected);
+    buf_deinit(&rows);
+}
+
+/* ---- folders ---- */
+
+static bool count_entry(void *arg, const char *name)
+{
+    (void)name;
+    ++*(uint32_t *)arg;
+    return true;
+}
+
+static uint32_t entries(struct host *h, const char *dir)
+{
+    uint32_t n = 0;
+    enum err e = host_dir_list(h, dir, count_entry, &n);
+    return e == ERR_OK ? n : 0;
+}
+
+/* Waits for the remover. */
+static void expect_entries(struct script *s, const char *dir, uint32_t n)
+{
+    for (int i = 0; i < 100 && entries(script_host(s), dir) != n; i++)
+        REQUIRE(script_sleep(s, 10) == ERR_OK);
+    if (entries(script_host(s), dir) != n)
+        FAIL("%s has %u entries instead of %u", dir, entries(script_host(s), dir), n);
+}
+
+enum { SYSTEM_FOLDERS = 3 }; /* sys.catalog, sys.epochs, sys.dead_letters */
+
+static void make_and_drop(struct script *s, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 5; i++) {
+        run_sql(s, "CREATE TABLE t (k text, ts timestamptz NOT NULL) WITH (event_time = 'ts', "
+                   "partitions = 3)");
+        run_sql(s, "CREATE MATERIALIZED VIEW v WITH (late_to = 'v_late') AS SELECT k, "
+                   "window_start, max(k) AS m FROM tumble(t, ts, INTERVAL '1 s') "
+                   "GROUP BY k, window_start");
+        run_sql(s, "INSERT INTO t VALUES ('a', '2026-01-01T00:00:01Z')");
+        expect(s, "SELECT k, m FROM v", "a|a\n");
+        expect_entries(s, "/data/topics", SYSTEM_FOLDERS + 3);
+        run_sql(s, "DROP TABLE t CASCADE");
+    }
+    expect_entries(s, "/data/topics", SYSTEM_FOLDERS);
+}
+
+static void nothing_is_left(struct script *s, void *arg)
+{
+    (void)arg;
+    expect_entries(s, "/data/topics", SYSTEM_FOLDERS);
+    run_sql(s, "CREATE TABLE t (k text)");
+    expect(s, "SELECT count(*) FROM t", "0\n");
+    run_sql(s, "DROP TABLE t");
+}
+
+static void dropped_topics_leave_no_folders(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        struct host *h = sim_new(seed);
+        assert_true(run_one(h, 1 + (uint32_t)seed % 3, make_and_drop, NULL));
+        h = host_sim_crash(h);
+        assert_true(run_one(h, 2, nothing_is_left, NULL));
+        host_close(h);
+    }
+}
+
+/* ---- a catalog that changes all the time ---- */
+
+/* What was acknowledged: which tables there are, and how many rows each has. A change under way
+ * when the server died may have happened or not. */
+struct model {
+    int rows[NAMES]; /* -1: no table */
+    int unsure;      /* table of the change under way; -1 = none */
+    int unsure_rows; /* what it has if that happened */
+    uint32_t steps;
+};
+
+static bool step(struct script *s, struct model *m, const char *sql, int table, int rows)
+{
+    m->unsure = table;
+    m->unsure_rows = rows;
+    enum err e = script_sql(s, sql, NULL);
+    if (e != ERR_OK) {
+        if (e != ERR_SHUTDOWN)
+            FAIL("%s: %s", sql, script_error(s));
+        return false;
+    }
+    m->rows[table] = rows;
+    m->unsure = -1;
+    return true;
+}
+
+static bool count_rows(struct script *s, int table, int *out)
+{
+    char sql[64];
+    struct buf rows;
+    buf_init(&rows, 1024);
+    snprintf(sql, sizeof(sql), "SELECT count(*) FROM t%d", table);
+    enum err e = script_sql(s, sql, &rows);
+    int64_t n = -1;
+    if (e == ERR_OK)
+        REQUIRE(rows.len > 1 && str_to_i64((struct str){rows.ptr, rows.len - 1}, &n) == ERR_OK);
+    *out = (int)n;
+    buf_deinit(&rows);
+    return e == ERR_OK || e == ERR_UNDEFINED_TABLE;
+}
+
+static void change_for_ever(struct script *s, void *arg)
+{
+    struct model *m = arg;
+    for (int t = 0; t < NAMES; t++) {
+        int rows;
+        if (!count_rows(s, t, &rows))
+            return;
+        bool expected = rows == m->rows[t] || (t == m->unsure && rows == m->unsure_rows);
+        if (!expected)
+            FAIL("t%d has %d rows instead of %d", t, rows, m->rows[t]);
+        m->rows[t] = rows;
+    }
+    m->unsure = -1;
+    for (uint32_t i = 0; i < m->steps; i++) {
+        int t = (int)rng(NAMES);
+        char sql[200];
+        bool ok;
+        if (m->rows[t] < 0) {
+            snprintf(sql, sizeof(sql), "CREATE TABLE t%d (k text) WITH (partitions = %u)", t,
+                     1 + rng(3));
+            ok = step(s, m, sql, t, 0);
+        } else if (rng(3) == 0) {
+            snprintf(sql, sizeof(sql), "INSERT INTO t%d VALUES ('x')", t);
+            ok = step(s, m, sql, t, m->rows[t] + 1);
+        } else {
+            snprintf(sql, sizeof(sql), "DROP TABLE t%d", t);
+            ok = step(s, m, sql, t, -1);
+        }
+        if (!ok)
+            return;
+    }
+}
+
+static void no_leftovers(struct script *s, void *arg)
+{
+    const struct model *m = arg;
+    uint32_t n = SYSTEM_FOLDERS;
+    for (int t = 0; t < NAMES; t++)
+        n += m->rows[t] >= 0;
+    /* A create that died before its record leaves empty folders, whose number the next one uses. */
+    run_sql(s, "CREATE TABLE last (k text)");
+    expect_entries(s, "/data/topics", n + 1);
+    run_sql(s, "DROP TABLE last");
+    expect_entries(s, "/data/topics", n);
+    REQUIRE(entries(script_host(s), "/data/topics/1/0") < 24);
+}
+
+static void one_death(uint64_t seed, uint64_t call)
+{
+    struct model m = {.rows = {-1, -1, -1}, .unsure = -1, .steps = 60};
+    struct host *h = sim_new(seed);
+    assert_true(run_one(h, 1 + (uint32_t)(seed % 2), change_for_ever, &m));
+    h = host_sim_crash(h);
+    m.steps = 30;
+    host_sim_fault_at(h, call, SIM_FAULT_STOP, false);
+    bool lived = run_one(h, 1 + (uint32_t)(seed % 3), change_for_ever, &m);
+    h = lived || seed % 2 ? host_sim_crash(h) : host_sim_power_cut(h, seed * 7 + call);
+    assert_true(run_one(h, 2, change_for_ever, &m));
+    h = host_sim_crash(h);
+    assert_true(run_one(h, 1, no_leftovers, &m));
+    host_close(h);
+}
+
+static void a_catalog_survives_death_at_any_file_call(void **state)
+{
+    (void)state;
+    const char *one = getenv("SEED");
+    for (uint64_t seed = 1; seed <= 120; seed++)
+        if (one == NULL || strtoull(one, NULL, 10) == seed)
+            one_death(seed, 1 + seed * 5);
+}
+
+/* ---- the catalog's log ---- */
+
+static void many_changes(struct script *s, void *arg)
+{
+    (void)arg;
+    run_sql(s, "CREATE TABLE stays (k text, ts timestamptz NOT NULL) WITH (event_time = 'ts')");
+    run_sql(s, "CREATE MATERIALIZED VIEW counts AS SELECT k, count(*) AS n FROM stays GROUP BY k");
+    run_sql(s, "INSERT INTO stays VALUES ('a', '2026-01-01T00:00:01Z')");
+    uint32_t most = 0;
+    for (int i = 0; i < 300; i++) {
+        run_sql(s, "CREATE TABLE t (k text)");
+        run_sql(s, "DROP TABLE t");
+        uint32_t n = entries(script_host(s), "/data/topics/1/0");
+        most = n > most ? n : most;
+    }
+    if (most > 16)
+        FAIL("sys.catalog came to %u files", most);
+}
+
+static void still_there(struct script *s, void *arg)
+{
+    (void)arg;
+    expect(s, "SELECT k, n FROM counts", "a|1\n");
+    run_sql(s, "INSERT INTO stays VALUES ('a', '2026-01-01T00:00:01Z')");
+    expect(s, "SELECT k, n FROM counts", "a|2\n");
+    REQUIRE(entries(script_host(s), "/data/topics/1/0") < 16);
+}
+
+static void the_catalogs_log_is_bounded(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(5);
+    assert_true(run_one(h, 2, many_changes, NULL));
+    h = host_sim_power_cut(h, 9);
+    assert_true(run_one(h, 2, still_there, NULL));
+    host_close(h);
+}
+
+/* ---- floors ---- */
+
+#define AT(k, second) "{\"k\":\"" k "\",\"ts\":\"2026-01-01T00:00:" second "Z\"}"
+
+static void must_produce(struct script *s, const char *topic, uint32_t partition, const char *row)
+{
+    enum err e = script_produce(s, topic, partition, &row, 1);
+    if (e != ERR_OK)
+        FAIL("producing to %s/%u: %s", topic, partition, script_error(s));
+}
+
+static void churn(struct script *s, int n)
+{
+    for (int i = 0; i < n; i++) {
+        run_sql(s, "CREATE TABLE churn (k text)");
+        run_sql(s, "DROP TABLE churn");
+    }
+}
+
+static void wake_late(struct script *s, void *arg)
+{
+    (void)arg;
+    run_sql(s, "CREATE TABLE t (k text, ts timestamptz NOT NULL) WITH (event_time = 'ts', lateness "
+               "= '0 s', partitions = 2, idle_timeout = '300 ms')");
+    run_sql(s, "CREATE MATERIALIZED VIEW w WITH (emit = 'final', late_to = 'w_late') AS SELECT k, "
+               "window_start, count(*) AS n FROM tumble(t, ts, INTERVAL '10 s') GROUP BY k, "
+               "window_start");
+    must_produce(s, "t", 1, AT("slow", "01"));
+    REQUIRE(script_sleep(s, 100) == ERR_OK);
+    must_produce(s, "t", 0, AT("quick", "02"));
+    for (int i = 0; i < 6; i++) { /* partition 1 falls silent */
+        must_produce(s, "t", 0, AT("quick", "25"));
+        REQUIRE(script_sleep(s, 100) == ERR_OK);
+    }
+    expect(s, "SELECT k, n FROM w ORDER BY k", "quick|1\nslow|1\n");
+    must_produce(s, "t", 1, AT("slow", "03"));
+    expect(s, "SELECT k FROM w_late", "slow\n");
+    churn(s, 40);
+}
+
+static void late_stays_late(struct script *s, void *arg)
+{
+    (void)arg;
+    expect(s, "SELECT k, n FROM w ORDER BY k", "quick|1\nslow|1\n");
+    churn(s, 40);
+    expect(s, "SELECT k FROM w_late", "slow\n");
+}
+
+static void floors_come_back_from_a_snapshot(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct host *h = sim_new(seed);
+        assert_true(run_one(h, 2, wake_late, NULL));
+        for (int life = 0; life < 2; life++) {
+            h = seed % 2 ? host_sim_crash(h) : host_sim_power_cut(h, seed);
+            assert_true(run_one(h, 1 + (uint32_t)life, late_stays_late, NULL));
+        }
+        host_close(h);
+    }
+}
+
+/* ---- what a crash, or an older program, has left ---- */
+
+static void add_record(struct host *h, const char *key, const char *value)
+{
+    struct log_partition *p;
+    struct err_detail why = {0};
+    struct kafka_batch_writer w;
+    struct buf batch;
+    int64_t base;
+    assert_int_equal(
+        log_open(h, "/data/topics/1/0", &log_config_default, &p, NULL, &why), ERR_OK);
+    buf_init(&batch, 1 << 20);
+    kafka_batch_begin(&w, &batch, 1);
+    kafka_batch_add(&w, str_of(key), str_of(value), 1, NULL, 0);
+    assert_int_equal(kafka_batch_finish(&w, COMPRESS_NONE, NULL, NULL, &why), ERR_OK);
+    assert_int_equal(log_append(p, batch.ptr, batch.len, -1, &base, &why), ERR_OK);
+    buf_deinit(&batch);
+    log_close(p);
+}
+
+static void a_cut_snapshot_is_not_there(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(3);
+    assert_true(run_one(h, 2, many_changes, NULL));
+    h = host_sim_crash(h);
+    add_record(h, "snapshot_begin", "");
+    add_record(h, "snapshot_change",
+               "{\"verb\":\"drop_relation\",\"name\":\"counts\",\"number\":0}");
+    h = host_sim_crash(h);
+    assert_true(run_one(h, 2, still_there, NULL));
+    h = host_sim_crash(h);
+    add_record(h, "snapshot_end", "1000000");
+    const struct engine_options options = {.data_dir = "/data", .n_shards = 1};
+    struct engine *e;
+    struct err_detail why = {0};
+    assert_int_equal(engine_open(h, &options, &e, &why), ERR_CORRUPT);
+    host_close(h);
+}
+
+static void write_file(struct host *h, const char *path, const char *text)
+{
+    struct host_file *f;
+    struct err_detail why = {0};
+    assert_int_equal(host_file_open(h, path, HOST_OPEN_WRITE, &f, &why), ERR_OK);
+    assert_int_equal(host_file_truncate(f, 0), ERR_OK);
+    assert_int_equal(host_file_write(f, 0, text, strlen(text)), ERR_OK);
+    host_file_close(f);
+}
+
+static void an_older_directory_is_taken_over(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(4);
+    struct host_file *f;
+    struct err_detail why = {0};
+    char text[26] = "";
+    assert_true(run_one(h, 2, many_changes, NULL));
+    h = host_sim_crash(h);
+    write_file(h, "/data/VERSION", "tidemill data, format 1\n");
+    assert_true(run_one(h, 2, still_there, NULL));
+    h = host_sim_crash(h);
+    assert_int_equal(host_file_open(h, "/data/VERSION", HOST_OPEN_READ, &f, &why), ERR_OK);
+    assert_int_equal(host_file_read(f, 0, text, 24), ERR_OK);
+    assert_string_equal(text, "tidemill data, format 2\n");
+    host_file_close(f);
+    write_file(h, "/data/VERSION", "tidemill data, format 3\n");
+    const struct engine_options options = {.data_dir = "/data", .n_shards = 1};
+    struct engine *e;
+    assert_int_equal(engine_open(h, &options, &e, &why), ERR_UNSUPPORTED);
+    host_close(h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dropped_topics_leave_no_folders),
+        cmocka_unit_test(the_catalogs_log_is_bounded),
+        cmocka_unit_test(floors_come_back_from_a_snapshot),
+        cmocka_unit_test(a_cut_snapshot_is_not_there),
+        cmocka_unit_test(an_older_directory_is_taken_over),
+        cmocka_unit_test(a_catalog_survives_death_at_any_file_call),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
