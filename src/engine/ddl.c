@@ -244,6 +244,27 @@ static enum err amend(struct shard *s, struct ddl_request *r)
     return r->amend(r, now);
 }
 
+/* A table takes over the name of a topic that was read as it is: not from under a view. */
+static enum err name_check(struct shard *s, struct ddl_request *r)
+{
+    const struct relation *raw = catalog_relation(s->catalog, r->change.name);
+    if (r->change.verb != CHANGE_CREATE_TABLE || raw == NULL || raw->kind != REL_RAW_TOPIC)
+        return ERR_OK;
+    for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
+        const struct relation *v = s->catalog->relations[i];
+        if (v->kind != REL_VIEW || v->view->source != raw)
+            continue;
+        enum err e = err_set(&r->why, ERR_DEPENDENT_OBJECTS,
+                             "cannot create table %.*s because materialized view %.*s reads the "
+                             "topic of that name",
+                             STR_ARG(r->change.name), STR_ARG(v->name));
+        err_hint(&r->why, "Give the table another name, and the topic's as topic = '%.*s'.",
+                 STR_ARG(r->change.name));
+        return e;
+    }
+    return ERR_OK;
+}
+
 /* Starts the request at the head; an error ends it at once. */
 static enum err start(struct ddl *d, struct ddl_request *r)
 {
@@ -260,6 +281,7 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     r->skipped = is_create(r->change.verb) ? r->if_not_exists && exists : r->if_exists && !exists;
     if (r->skipped)
         return ERR_OK;
+    TRY(name_check(s, r));
     const struct relation *source;
     TRY(change_source(s, &r->change, &source, &r->why));
     if (r->change.verb != CHANGE_ALTER_TOPIC)

@@ -117,6 +117,18 @@ static void alter_topic(const struct catalog **c, const char *name)
     (void)!fixture_apply(c, &change, &why);
 }
 
+/* Shard 0 refuses a table of such a name. */
+static bool view_reads_topic(const struct catalog *c, const char *name)
+{
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *r = c->relations[i];
+        if (r->kind == REL_VIEW && r->view->source->kind == REL_RAW_TOPIC &&
+            str_eq(r->view->source->name, str_of(name)))
+            return true;
+    }
+    return false;
+}
+
 /* Most of these are refused now and then, which is fine. */
 static void step(const struct catalog **c)
 {
@@ -130,10 +142,14 @@ static void step(const struct catalog **c)
     case 0: create_topic(c, x); return;
     case 1: drop_topic(c, x); return;
     case 2:
+        if (view_reads_topic(*c, x))
+            return;
         snprintf(sql, sizeof sql, "CREATE TABLE %s (k text, ts timestamptz NOT NULL) "
                  "WITH (event_time = 'ts')", x);
         break;
     case 3:
+        if (view_reads_topic(*c, x))
+            return;
         snprintf(sql, sizeof sql, "CREATE TABLE %s (k text, ts timestamptz NOT NULL) "
                  "WITH (event_time = 'ts', topic = '%s')", x, y);
         break;
