@@ -533,6 +533,8 @@ static void offsets_run(struct shard *s, struct shard_call *c)
             r->offset = r->high_watermark;
         else if (r->timestamp_ms == -2)
             r->offset = r->log_start_offset;
+        else if (r->timestamp_ms == -3)
+            r->err = log_offset_for_max_time(p->log, &r->offset, &r->found_ms);
         else
             r->err = log_offset_for_time(p->log, r->timestamp_ms, &r->offset, &r->found_ms);
         if (r->timestamp_ms >= 0 && r->offset >= r->high_watermark)

@@ -158,6 +158,10 @@ void log_range_release(struct log_range *r);
  * timestamp; offset -1 when there is none. Reads the file. */
 enum err log_offset_for_time(struct log_partition *p, int64_t timestamp_ms, int64_t *offset,
                              int64_t *found_ms) MUST_CHECK;
+/* The first offset with the greatest timestamp below the high watermark, and that timestamp; both
+ * -1 when there is none. Reads the file. */
+enum err log_offset_for_max_time(struct log_partition *p, int64_t *offset,
+                                 int64_t *found_ms) MUST_CHECK;
 
 /* Drops whole old segments by size or age; only durable ones, never the active one, never at or
  * above `keep_from`. An active segment past segment_ms is closed to appends. Returns the number

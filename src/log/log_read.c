@@ -414,3 +414,45 @@ enum err log_offset_for_time(struct log_partition *p, int64_t timestamp_ms, int6
     *found_ms = t.found_ms;
     return e;
 }
+
+/* The greatest timestamp of a segment below limit_offset: of what the index knows, and of the
+ * batches behind its last entry below the limit. */
+static enum err max_timestamp_below(struct log_partition *p, struct log_segment *s,
+                                    int64_t limit_offset, int64_t *ms)
+{
+    char buffer[LOG_SCAN_BYTES];
+    if (s->end_offset <= limit_offset) {
+        *ms = s->max_timestamp;
+        return ERR_OK;
+    }
+    TRY(log_warm(p, s, NULL));
+    const struct log_index_entry *e =
+        log_index_by_offset(&s->index, (uint64_t)(limit_offset - s->base_offset));
+    uint64_t at = e != NULL ? e->position : 0;
+    int64_t offset = s->base_offset + (e != NULL ? (int64_t)e->offset_delta : 0);
+    struct log_scan scan = scan_of(s, buffer, sizeof buffer);
+    *ms = e != NULL ? e->max_before : INT64_MIN;
+    while (at < s->bytes && offset < limit_offset) {
+        struct kafka_batch b;
+        TRY(log_scan_header(&scan, at, offset, &b, NULL));
+        *ms = b.max_timestamp > *ms ? b.max_timestamp : *ms;
+        at += b.bytes;
+        offset += (int64_t)b.last_offset_delta + 1;
+    }
+    return ERR_OK;
+}
+
+enum err log_offset_for_max_time(struct log_partition *p, int64_t *offset, int64_t *found_ms)
+{
+    int64_t greatest = -1;
+    for (uint32_t i = 0; i < p->n_segments; i++) {
+        struct log_segment *s = p->segments[i];
+        int64_t ms;
+        if (s->base_offset < p->high_watermark) {
+            TRY(max_timestamp_below(p, s, p->high_watermark, &ms));
+            greatest = ms > greatest ? ms : greatest;
+        }
+    }
+    *offset = *found_ms = -1;
+    return greatest < 0 ? ERR_OK : log_offset_for_time(p, greatest, offset, found_ms);
+}

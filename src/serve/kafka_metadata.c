@@ -131,7 +131,9 @@ static void named_topic(struct kafka_request *r)
     struct metadata_state *st = r->state;
     const struct kafka_metadata_req_topic *in = &req->topics[st->next];
     struct kafka_metadata_res_topic *out = &st->res->topics[st->next];
-    bool by_id = in->name.ptr == NULL;
+    /* The Java client leaves the name empty, not null, when it asks by id. */
+    static const struct kafka_uuid no_id;
+    bool by_id = memcmp(in->topic_id.bytes, no_id.bytes, sizeof no_id.bytes) != 0;
     const struct topic *t = kafka_topic_find(r, in->name, in->topic_id, by_id);
     out->name = in->name;
     out->topic_id = in->topic_id;

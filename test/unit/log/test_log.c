@@ -335,6 +335,43 @@ static void times_are_found(void **state)
     host_close(h);
 }
 
+/* One batch of one record at `ms`. */
+static enum err append_at(struct log_partition *p, int64_t ms)
+{
+    struct buf b;
+    int64_t base;
+    buf_init(&b, BUFFER_MAX);
+    add_batch(&b, 0, 1, 0);
+    enum err e = log_append(p, b.ptr, b.len, ms, &base, NULL);
+    buf_deinit(&b);
+    return e;
+}
+
+static void the_greatest_time_is_found(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(12);
+    struct log_config c = small_config(2000);
+    struct log_partition *p = open_with(h, &c, NULL);
+    int64_t offset, ms;
+    assert_int_equal(log_offset_for_max_time(p, &offset, &ms), ERR_OK);
+    assert_int_equal(offset, -1);
+    assert_int_equal(ms, -1);
+    for (int i = 0; i < 200; i++) { /* up to 9000 at 70 and again at 130, in several segments */
+        assert_int_equal(append_at(p, i == 70 || i == 130 ? 9000 : 1000 + i), ERR_OK);
+        assert_int_equal(sync_all(h, p), ERR_OK);
+        assert_int_equal(log_offset_for_max_time(p, &offset, &ms), ERR_OK);
+        assert_int_equal(offset, i < 70 ? i : 70);
+        assert_int_equal(ms, i < 70 ? 1000 + i : 9000);
+    }
+    /* What is not below the high watermark does not count. */
+    assert_int_equal(append_at(p, 20000), ERR_OK);
+    assert_int_equal(log_offset_for_max_time(p, &offset, &ms), ERR_OK);
+    assert_int_equal(offset, 70);
+    log_close(p);
+    host_close(h);
+}
+
 static void log_append_time_replaces_timestamps(void **state)
 {
     (void)state;
@@ -531,6 +568,7 @@ int main(void)
         cmocka_unit_test(old_segments_are_dropped),
         cmocka_unit_test(segments_roll_by_age),
         cmocka_unit_test(times_are_found),
+        cmocka_unit_test(the_greatest_time_is_found),
         cmocka_unit_test(log_append_time_replaces_timestamps),
         cmocka_unit_test(bad_appends_are_refused),
         cmocka_unit_test(the_uncommitted_tail_is_cut),
