@@ -8,7 +8,7 @@ TIDEMILL_WERROR ?= OFF
 CONFIGURE = cmake -DTIDEMILL_WERROR=$(TIDEMILL_WERROR) --log-level=WARNING --preset
 BUILD = cmake --build --preset
 
-.PHONY: all setup setup-test web demo test test-quick bench fuzz asan tsan tidy format clean help
+.PHONY: all setup setup-test setup-clients web demo test test-quick test-clients bench fuzz asan tsan tidy format clean help
 
 all: setup web ## build build/tidemill (installs missing Debian packages first)
 	@$(CONFIGURE) release >/dev/null
@@ -19,6 +19,9 @@ setup: ## install the Debian packages that the build needs
 
 setup-test: ## install the Debian packages that the tests need
 	@tools/setup test
+
+setup-clients: ## install the Debian packages that the tests with Kafka clients need
+	@tools/setup clients
 
 web: setup ## build the dashboard (web/dist) when its sources changed
 	@tools/web-build
@@ -31,6 +34,9 @@ test: setup-test web ## every test suite; ends with "N passed, N failed"
 
 test-quick: setup-test web ## tidy, unit and SQL tests of the release build only
 	@TIDEMILL_WERROR=$(TIDEMILL_WERROR) tools/test --quick
+
+test-clients: setup-clients web ## Kafka clients in Java, Go, JavaScript and Python; needs package registries
+	@TIDEMILL_WERROR=$(TIDEMILL_WERROR) tools/test clients
 
 bench: setup web ## build and run every benchmark of bench/
 	@$(CONFIGURE) release >/dev/null
@@ -58,4 +64,4 @@ clean: ## remove what was built, but not the downloaded npm packages
 	rm -rf build web/dist
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile

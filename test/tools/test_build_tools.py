@@ -100,10 +100,10 @@ def test_packages_are_listed_once_and_in_order():
             names = sections.setdefault(words[0], [])
         else:
             names.append(words[-1])
-    assert list(sections) == ["[build]", "[test]"]
+    assert list(sections) == ["[build]", "[test]", "[clients]"]
     for names in sections.values():
         assert names == sorted(names)
-    together = sections["[build]"] + sections["[test]"]
+    together = sum(sections.values(), [])
     assert len(together) == len(set(together))
 
 
@@ -112,7 +112,8 @@ def fixture_fake(tmp_path):
     """A copy of setup whose dpkg-query, id, apt-get and sudo are ours. The value runs it."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "packages.txt").write_text(
-        "[build]\n# text\naaa\n?sh not-needed\n?no-such-cmd extra\n[test]\nbbb\n")
+        "[build]\n# text\naaa\n?sh not-needed\n?no-such-cmd extra\n[test]\nbbb\n"
+        "[clients]\nccc\n")
     with open(TOOLS + "/setup", encoding="utf-8") as source:
         (tmp_path / "setup").write_text(source.read())
 
@@ -141,6 +142,11 @@ def test_setup_installs_only_what_is_missing(fake):
     _, calls = fake("test")
     assert len(calls) == 2 and " update" in calls[0]
     assert calls[1].endswith("install -y --no-install-recommends extra bbb")
+
+
+def test_setup_of_the_clients_installs_every_section(fake):
+    _, calls = fake("clients")
+    assert calls[1].endswith("install -y --no-install-recommends extra bbb ccc")
 
 
 def test_setup_of_the_build_leaves_the_test_packages_out(fake):

@@ -1,0 +1,204 @@
+// Cases of kafkajs. usage: node kafkajs.mjs BOOTSTRAP
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import kafkajs from "kafkajs";
+
+const { Kafka, CompressionTypes, logLevel } = kafkajs;
+const CASE_MS_MAX = 60_000;
+
+const kafka = new Kafka({
+  brokers: [process.argv[2]],
+  logLevel: logLevel.NOTHING,
+  retry: { initialRetryTime: 50, retries: 5 },
+});
+const fresh = (what) => `${what}-${randomBytes(6).toString("hex")}`;
+const numbers = (n) => Array.from({ length: n }, (_, i) => String(i));
+const ascending = (values) => [...values].sort((a, b) => Number(a) - Number(b));
+
+async function eventually(what, condition) {
+  const end = Date.now() + 30_000;
+  while (!(await condition())) {
+    assert.ok(Date.now() < end, `${what}: not within 30 s`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+// Runs `use` with a connected client, which is disconnected afterwards.
+async function connected(client, use) {
+  await client.connect();
+  try {
+    return await use(client);
+  } finally {
+    await client.disconnect();
+  }
+}
+
+async function topicOf(numPartitions, configEntries = []) {
+  const topic = fresh("kafkajs");
+  await connected(kafka.admin(), (admin) =>
+    admin.createTopics({ topics: [{ topic, numPartitions, configEntries }] }));
+  return topic;
+}
+
+async function fill(topic, n, { compression = CompressionTypes.None, ...options } = {}) {
+  await connected(kafka.producer(options), (producer) =>
+    producer.send({
+      topic,
+      compression,
+      messages: numbers(n).map((value) => ({ key: `k${value}`, value, headers: { h: value } })),
+    }));
+}
+
+// A running consumer in a group; `got` grows.
+async function consumer(topic, options) {
+  const client = kafka.consumer({
+    heartbeatInterval: 300, maxWaitTimeInMs: 200, rebalanceTimeout: 5000, ...options });
+  const member = { client, got: [], partitions: 0 };
+  client.on(client.events.GROUP_JOIN, ({ payload }) => {
+    member.partitions = (payload.memberAssignment[topic] ?? []).length;
+  });
+  await client.connect();
+  await client.subscribe({ topic, fromBeginning: true });
+  await client.run({
+    autoCommitThreshold: 1,
+    eachMessage: async ({ message, partition }) => {
+      member.got.push({ ...message, partition });
+    },
+  });
+  return member;
+}
+
+async function read(topic, n, options = {}) {
+  const member = await consumer(topic, { groupId: fresh("g"), ...options });
+  try {
+    await eventually(`${n} messages`, () => member.got.length >= n);
+    return member.got;
+  } finally {
+    await member.client.disconnect();
+  }
+}
+
+async function roundTrip(compression, options) {
+  const topic = await topicOf(2);
+  await fill(topic, 1000, { compression, ...options });
+  const got = await read(topic, 1000);
+  for (const { key, value, headers } of got) {
+    assert.equal(key.toString(), `k${value}`);
+    assert.equal(headers.h.toString(), value.toString());
+  }
+  assert.deepEqual(ascending(got.map((m) => m.value.toString())), numbers(1000));
+}
+
+async function group() {
+  const topic = await topicOf(4);
+  const groupId = fresh("g");
+  const a = await consumer(topic, { groupId });
+  const b = await consumer(topic, { groupId });
+  try {
+    await eventually("2 partitions for each", () => a.partitions === 2 && b.partitions === 2);
+    await fill(topic, 400);
+    await eventually("every message", () =>
+      new Set([...a.got, ...b.got].map((m) => m.value.toString())).size === 400);
+  } finally {
+    await b.client.disconnect();
+  }
+  await eventually("4 for the one that stays", () => a.partitions === 4);
+  await a.client.disconnect();
+}
+
+async function seek() {
+  const topic = await topicOf(1);
+  await fill(topic, 100);
+  const member = await consumer(topic, { groupId: fresh("g") });
+  await eventually("100 messages", () => member.got.length === 100);
+  member.client.seek({ topic, partition: 0, offset: "90" });
+  await eventually("10 again", () => member.got.length === 110);
+  await member.client.disconnect();
+  assert.equal(member.got[100].value.toString(), "90");
+}
+
+async function adminTopics(admin) {
+  const topic = fresh("kafkajs");
+  const configEntries = [{ name: "retention.ms", value: "3600000" }];
+  const made = { topic, numPartitions: 3, configEntries };
+  assert.equal(await admin.createTopics({ topics: [made] }), true);
+  assert.equal(await admin.createTopics({ topics: [made] }), false);
+  assert.ok((await admin.listTopics()).includes(topic));
+  const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
+  assert.equal(topics[0].partitions.length, 3);
+  const { resources } = await admin.describeConfigs({
+    includeSynonyms: false, resources: [{ type: 2, name: topic, configNames: ["retention.ms"] }] });
+  assert.equal(resources[0].configEntries[0].configValue, "3600000");
+  const cluster = await admin.describeCluster();
+  assert.equal(cluster.brokers.length, 1);
+  await admin.deleteTopics({ topics: [topic] });
+  assert.ok(!(await admin.listTopics()).includes(topic));
+}
+
+async function adminOffsets(admin) {
+  const topic = await topicOf(1);
+  await connected(kafka.producer(), async (producer) => {
+    for (const timestamp of ["1000", "3000", "9000"])
+      await producer.send({ topic, messages: [{ value: timestamp, timestamp }] });
+  });
+  assert.deepEqual(await admin.fetchTopicOffsets(topic),
+    [{ partition: 0, offset: "3", high: "3", low: "0" }]);
+  assert.deepEqual(await admin.fetchTopicOffsetsByTimestamp(topic, 2000),
+    [{ partition: 0, offset: "1" }]);
+}
+
+async function adminGroups(admin) {
+  const topic = await topicOf(1);
+  const groupId = fresh("g");
+  await fill(topic, 10);
+  await admin.setOffsets({ groupId, topic, partitions: [{ partition: 0, offset: "4" }] });
+  const member = await consumer(topic, { groupId });
+  await eventually("the 6 that follow", () => member.got.length === 6);
+  const { groups } = await admin.describeGroups([groupId]);
+  assert.equal(groups[0].state, "Stable");
+  assert.equal(groups[0].members.length, 1);
+  await eventually("the commit", async () =>
+    (await admin.fetchOffsets({ groupId, topics: [topic] }))[0].partitions[0].offset === "10");
+  await member.client.disconnect();
+  assert.ok((await admin.listGroups()).groups.some((g) => g.groupId === groupId));
+  await admin.deleteGroups([groupId]);
+  assert.ok(!(await admin.listGroups()).groups.some((g) => g.groupId === groupId));
+}
+
+const withAdmin = (use) => () => connected(kafka.admin(), use);
+const cases = {
+  "produce.none": () => roundTrip(CompressionTypes.None),
+  "produce.gzip": () => roundTrip(CompressionTypes.GZIP),
+  "produce.idempotent": () =>
+    roundTrip(CompressionTypes.None, { idempotent: true, maxInFlightRequests: 1 }),
+  group,
+  seek,
+  "admin.topics": withAdmin(adminTopics),
+  "admin.offsets": withAdmin(adminOffsets),
+  "admin.groups": withAdmin(adminGroups),
+};
+
+function bounded(promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done after ${CASE_MS_MAX} ms`)), CASE_MS_MAX);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+const { version } = JSON.parse(
+  readFileSync(new URL("node_modules/kafkajs/package.json", import.meta.url)));
+console.log(`client kafkajs ${version}`);
+let failed = 0;
+for (const [name, run] of Object.entries(cases)) {
+  const start = Date.now();
+  try {
+    await bounded(run());
+    console.log(`ok kafkajs.${name} (${Date.now() - start} ms)`);
+  } catch (error) {
+    failed++;
+    console.log(`FAILED kafkajs.${name}: ${String(error.message).replaceAll("\n", " ")}`);
+  }
+}
+process.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,176 @@
+"""Cases of confluent-kafka (librdkafka). usage: confluent.py BOOTSTRAP"""
+import sys
+import time
+from functools import partial
+
+import confluent_kafka
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import (AdminClient, ConfigResource, NewTopic, OffsetSpec,
+                                   ResourceType)
+
+from cases import equal, eventually, fresh, numbers, run
+
+BOOTSTRAP = sys.argv[1]
+SECONDS = 20
+
+
+def settings(**more):
+    return {"bootstrap.servers": BOOTSTRAP, **{k.replace("_", "."): v for k, v in more.items()}}
+
+
+ADMIN = AdminClient(settings())  # answers come only while it lives
+
+
+def topic_of(partitions, **config):
+    name = fresh("rdkafka")
+    config = {k.replace("_", "."): v for k, v in config.items()}
+    made = ADMIN.create_topics([NewTopic(name, partitions, 1, config=config)])
+    made[name].result(SECONDS)
+    return name
+
+
+def fill(topic, values, **more):
+    errors = []
+    producer = Producer(settings(linger_ms=5, **more))
+    for value in values:
+        producer.produce(topic, value, key=f"k{value}", headers={"h": value},
+                         on_delivery=lambda e, m: errors.append(e) if e else None)
+    equal(0, producer.flush(SECONDS), "messages not delivered in time")
+    equal([], errors, "errors")
+
+
+def poll(consumer, n):
+    got = []
+    end = time.monotonic() + SECONDS
+    while len(got) < n and time.monotonic() < end:
+        for message in consumer.consume(1000, timeout=0.2):
+            assert message.error() is None, message.error()
+            got.append(message)
+    equal(n, len(got), "messages read")
+    return got
+
+
+def group_consumer(topic, group, **more):
+    consumer = Consumer(settings(group_id=group, auto_offset_reset="earliest",
+                                 fetch_wait_max_ms=100, **more))
+    consumer.subscribe([topic])
+    return consumer
+
+
+def read(topic, n, **more):
+    consumer = group_consumer(topic, fresh("g"), **more)
+    got = poll(consumer, n)
+    consumer.close()
+    return got
+
+
+def round_trip(codec):
+    topic = topic_of(2)
+    fill(topic, numbers(2000), compression_type=codec, enable_idempotence=True)
+    got = read(topic, 2000)
+    for message in got:
+        equal(b"k" + message.value(), message.key(), "key")
+        equal([("h", message.value())], message.headers(), "headers")
+    equal(sorted(numbers(2000)), sorted(m.value().decode() for m in got), "values")
+
+
+def large():
+    topic = topic_of(1, max_message_bytes="9000000")
+    value = "x" * 8_000_000 + "end"
+    producer = Producer(settings(message_max_bytes=9_000_000))
+    producer.produce(topic, value)
+    equal(0, producer.flush(SECONDS), "messages not delivered in time")
+    got = read(topic, 1, fetch_message_max_bytes=1000)
+    assert got[0].value().decode() == value, "the large value is not what was sent"
+
+
+def groups(strategy):
+    topic, group = topic_of(4), fresh("g")
+    more = {"partition_assignment_strategy": strategy, "heartbeat_interval_ms": 300}
+    a = group_consumer(topic, group, **more)
+
+    def owned(consumers, counts):
+        for consumer in consumers:
+            consumer.poll(0.05)
+        return [len(c.assignment()) for c in consumers] == counts
+
+    eventually("4 for one", lambda: owned([a], [4]))
+    b = group_consumer(topic, group, **more)
+    eventually("2 for each", lambda: owned([a, b], [2, 2]))
+    b.close()
+    eventually("4 for the one that stays", lambda: owned([a], [4]))
+    a.close()
+
+
+def seek_and_commit():
+    topic, group = topic_of(1), fresh("g")
+    fill(topic, numbers(100))
+    consumer = group_consumer(topic, group, enable_auto_commit=False)
+    poll(consumer, 100)
+    consumer.seek(TopicPartition(topic, 0, 90))
+    equal(b"90", poll(consumer, 10)[0].value(), "first after seek")
+    consumer.commit(offsets=[TopicPartition(topic, 0, 42)], asynchronous=False)
+    equal(42, consumer.committed([TopicPartition(topic, 0)], SECONDS)[0].offset, "committed")
+    equal((0, 100), consumer.get_watermark_offsets(TopicPartition(topic, 0), SECONDS), "watermarks")
+    consumer.close()
+
+
+def admin_topics():
+    topic = topic_of(3, retention_ms="3600000")
+    found = ADMIN.list_topics(topic, SECONDS).topics[topic]
+    equal(3, len(found.partitions), "partitions")
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    entries = ADMIN.describe_configs([resource])[resource].result(SECONDS)
+    equal("3600000", entries["retention.ms"].value, "retention.ms")
+    described = ADMIN.describe_topics(confluent_kafka.TopicCollection([topic]))
+    equal(3, len(described[topic].result(SECONDS).partitions), "partitions described")
+    ADMIN.delete_topics([topic])[topic].result(SECONDS)
+    equal(None, ADMIN.list_topics(timeout=SECONDS).topics.get(topic), "after deletion")
+    equal(1, len(ADMIN.describe_cluster().result(SECONDS).nodes), "nodes")
+
+
+def admin_offsets():
+    topic = topic_of(1)
+    producer = Producer(settings())
+    for ms in (1000, 9000, 3000):
+        producer.produce(topic, "v", timestamp=ms)
+        producer.flush(SECONDS)
+    part = TopicPartition(topic, 0)
+    for spec, expected in ((OffsetSpec.earliest(), 0), (OffsetSpec.latest(), 3),
+                           (OffsetSpec.max_timestamp(), 1), (OffsetSpec.for_timestamp(2000), 1)):
+        found = ADMIN.list_offsets({part: spec})[part].result(SECONDS)
+        equal(expected, found.offset, str(spec))
+
+
+def admin_groups():
+    topic, group = topic_of(1), fresh("g")
+    fill(topic, numbers(10))
+    consumer = group_consumer(topic, group)
+    poll(consumer, 10)
+    found = ADMIN.describe_consumer_groups([group])[group].result(SECONDS)
+    equal("STABLE", found.state.name, "state")
+    equal(1, len(found.members), "members")
+    consumer.close()
+    listed = ADMIN.list_consumer_groups().result(SECONDS).valid
+    assert group in [g.group_id for g in listed], "not in the list"
+    altered = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 3)])
+    ADMIN.alter_consumer_group_offsets([altered])[group].result(SECONDS)
+    asked = ConsumerGroupTopicPartitions(group)
+    offsets = ADMIN.list_consumer_group_offsets([asked])[group].result(SECONDS)
+    equal(3, offsets.topic_partitions[0].offset, "altered offset")
+    ADMIN.delete_consumer_groups([group])[group].result(SECONDS)
+
+
+if __name__ == "__main__":
+    LIBRARY = confluent_kafka.libversion()[0]
+    run("confluent-kafka", f"{confluent_kafka.version()} (librdkafka {LIBRARY})", [
+        *((f"idempotent.{c}", partial(round_trip, c)) for c in
+          ("none", "gzip", "snappy", "lz4", "zstd")),
+        ("large-record", large),
+        *((f"group.{s}", partial(groups, s)) for s in
+          ("range", "roundrobin", "cooperative-sticky")),
+        ("seek-and-commit", seek_and_commit),
+        ("admin.topics", admin_topics),
+        ("admin.offsets", admin_offsets),
+        ("admin.groups", admin_groups),
+    ])

@@ -1,0 +1,114 @@
+"""Cases of kafka-python's newest version. usage: kafka_python.py BOOTSTRAP"""
+import sys
+from functools import partial
+
+import kafka
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+from kafka.structs import OffsetAndMetadata
+
+from cases import equal, eventually, fresh, numbers, run
+
+BOOTSTRAP = sys.argv[1]
+SECONDS = 20
+
+
+def topic_of(partitions, **config):
+    name = fresh("python")
+    config = {k.replace("_", "."): v for k, v in config.items()}
+    admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+    admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
+    admin.close()
+    return name
+
+
+def fill(topic, values, **more):
+    producer = KafkaProducer(bootstrap_servers=BOOTSTRAP, acks="all", **more)
+    sent = [producer.send(topic, v.encode(), key=b"k" + v.encode(), headers=[("h", v.encode())])
+            for v in values]
+    producer.flush(SECONDS)
+    for future in sent:
+        future.get(SECONDS)
+    producer.close()
+
+
+def consumer_of(*topics, **more):
+    return KafkaConsumer(*topics, bootstrap_servers=BOOTSTRAP, auto_offset_reset="earliest",
+                         fetch_max_wait_ms=100, heartbeat_interval_ms=300, **more)
+
+
+def poll(consumer, n):
+    got = []
+
+    def step():
+        for messages in consumer.poll(200).values():
+            got.extend(messages)
+        return len(got) >= n
+
+    eventually(f"{n} messages", step)
+    equal(n, len(got), "messages read")
+    return got
+
+
+def round_trip(codec):
+    topic = topic_of(2)
+    fill(topic, numbers(1000), compression_type=codec, enable_idempotence=True)
+    consumer = consumer_of(topic)
+    got = poll(consumer, 1000)
+    consumer.close()
+    for message in got:
+        equal(b"k" + message.value, message.key, "key")
+        equal([("h", message.value)], [tuple(h) for h in message.headers], "headers")
+    equal(sorted(numbers(1000)), sorted(m.value.decode() for m in got), "values")
+
+
+def group():
+    topic, name = topic_of(4), fresh("g")
+    a = consumer_of(topic, group_id=name)
+
+    def owned(consumers, counts):
+        for consumer in consumers:
+            consumer.poll(20)
+        return [len(c.assignment()) for c in consumers] == counts
+
+    eventually("4 for one", lambda: owned([a], [4]))
+    b = consumer_of(topic, group_id=name)
+    # Each has a rebalance to answer while the other one waits: poll them in turns.
+    eventually("2 for each", lambda: owned([a, b], [2, 2]))
+    b.close()
+    eventually("4 for the one that stays", lambda: owned([a], [4]))
+    a.close()
+
+
+def commit_and_seek():
+    topic, name = topic_of(1), fresh("g")
+    fill(topic, numbers(50))
+    part = TopicPartition(topic, 0)
+    consumer = consumer_of(topic, group_id=name, enable_auto_commit=False)
+    poll(consumer, 50)
+    consumer.seek(part, 40)
+    equal(b"40", poll(consumer, 10)[0].value, "first after seek")
+    consumer.commit({part: OffsetAndMetadata(42, "note", -1)})
+    equal(42, consumer.committed(part), "committed")
+    equal({part: 50}, consumer.end_offsets([part]), "end")
+    equal(0, consumer.beginning_offsets([part])[part], "beginning")
+    consumer.close()
+
+
+def admin_topics():
+    topic = topic_of(3, retention_ms="3600000")
+    admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+    equal(3, len(admin.describe_topics([topic])[0]["partitions"]), "partitions")
+    assert topic in admin.list_topics(), "not in the list"
+    admin.delete_topics([topic])
+    assert topic not in admin.list_topics(), "still in the list"
+    admin.close()
+
+
+if __name__ == "__main__":
+    run("kafka-python", kafka.__version__, [
+        *((f"idempotent.{c}", partial(round_trip, c)) for c in (None, "gzip")),
+        ("group", group),
+        ("commit-and-seek", commit_and_seek),
+        ("admin.topics", admin_topics),
+    ])
