@@ -11,7 +11,6 @@
 enum {
     CHANGE_BYTES_MAX = 4 << 20,
     REPLAY_ARENA_BYTES_MAX = 256 << 20,
-    REPLAY_ARENA_KEEP_BYTES = 1 << 20,
     FLOOR_BYTES = 24,
     FLOORS_PER_RECORD = 2048,
 };
@@ -121,7 +120,7 @@ static enum err snapshot_make(struct snapshot *s, const struct catalog *catalog,
 
 static bool snapshot_due(const struct catalog_log *cl)
 {
-    return cl->since_bytes >= cl->shard->engine->options.catalog_snapshot_bytes &&
+    return cl->since_bytes >= cl->shard->engine->options.internal_segment_bytes &&
            cl->since_bytes >= 2 * cl->snapshot_bytes;
 }
 
@@ -170,39 +169,9 @@ struct reading {
     struct arena *arena;
 };
 
-typedef enum err (*record_fn)(struct reading *r, const struct kafka_record *rec,
-                              struct err_detail *why);
-
-/* Calls fn for each record from `from` on. */
-static enum err records_each(struct reading *r, int64_t from, record_fn fn, struct err_detail *why)
+static enum err find_snapshot(void *arg, const struct kafka_record *rec, struct err_detail *why)
 {
-    const struct catalog_log *cl = r->log;
-    struct record_reader_state state = {0};
-    int64_t offset = from, end = log_end_offset(cl->part->log);
-    enum err e = ERR_OK;
-    while (e == ERR_OK && offset < end) {
-        struct log_range range;
-        e = log_read(cl->part->log, offset, end, READ_BYTES_MAX, &range, why);
-        if (e != ERR_OK || range.len == 0)
-            break;
-        e = record_reader_load(&state, &range, r->arena);
-        offset = range.next_offset;
-        log_range_release(&range);
-        struct kafka_record rec;
-        size_t n = 1;
-        while (e == ERR_OK && n > 0) {
-            e = record_reader_next(&state, from, end, NULL, NULL, &rec, 1, &n, why);
-            if (e == ERR_OK && n > 0)
-                e = fn(r, &rec, why);
-        }
-        arena_reset(r->arena, REPLAY_ARENA_KEEP_BYTES);
-    }
-    return e;
-}
-
-static enum err find_snapshot(struct reading *r, const struct kafka_record *rec,
-                              struct err_detail *why)
-{
+    const struct reading *r = arg;
     int64_t n;
     if (!str_eq(rec->key, KEY_SNAPSHOT_END))
         return ERR_OK;
@@ -239,9 +208,9 @@ static enum err read_change(const struct reading *r, const struct kafka_record *
     return catalog_extend(r->catalog, &change, why);
 }
 
-static enum err read_record(struct reading *r, const struct kafka_record *rec,
-                            struct err_detail *why)
+static enum err read_record(void *arg, const struct kafka_record *rec, struct err_detail *why)
 {
+    const struct reading *r = arg;
     struct catalog_log *cl = r->log;
     bool of_snapshot = rec->offset < cl->snapshot_end;
     *(of_snapshot ? &cl->snapshot_bytes : &cl->since_bytes) += rec->key.len + rec->value.len;
@@ -272,14 +241,15 @@ enum err catalog_log_open(struct catalog_log *cl, struct shard *s, struct coordi
     struct reading r = {.log = cl, .coordinator = co, .catalog = catalog, .arena = &a};
     arena_init(&a, REPLAY_ARENA_BYTES_MAX);
     int64_t start = log_start_offset(cl->part->log);
-    enum err e = records_each(&r, start, find_snapshot, why);
+    enum err e = records_each(cl->part, start, &a, find_snapshot, &r, why);
     if (e == ERR_OK && cl->snapshot_end == 0 && start > 0)
         e = err_set(why, ERR_CORRUPT,
                     "sys.catalog begins at offset %" PRId64 ", but has no snapshot of what was "
                     "before",
                     start);
     if (e == ERR_OK)
-        e = records_each(&r, cl->snapshot_end > 0 ? cl->snapshot_base : start, read_record, why);
+        e = records_each(cl->part, cl->snapshot_end > 0 ? cl->snapshot_base : start, &a,
+                         read_record, &r, why);
     arena_deinit(&a);
     return e;
 }

@@ -16,7 +16,7 @@
  *
  * A snapshot is one append, but a crash can cut it anywhere: without its end it is not there, and a
  * start goes back to the one before, whose segments are only dropped when the newer one is durable.
- * One is due when as much was written since the last as engine_options says, or twice its size. */
+ * One is due when a segment's worth was written since the last, or twice its size. */
 #ifndef TIDEMILL_ENGINE_CATALOG_LOG_H
 #define TIDEMILL_ENGINE_CATALOG_LOG_H
 

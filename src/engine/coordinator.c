@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/ddl.h"
+#include "engine/epoch_record.h"
 #include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/records.h"
@@ -20,12 +21,14 @@ struct co_part {
     int64_t replay_to; /* committed before the start; pos stops here until all partitions have come
                           this far */
     int64_t active_ns; /* when it last had work */
+    int64_t told;      /* in the record that was made last; POSITION_UNCHANGED = not in one */
     bool idle;
 };
 
 struct co_reader {
     struct list link;        /* of the coordinator */
     struct list active_link; /* may have work */
+    struct list changed_link; /* has gone on since the record that was made last */
     uint32_t id;
     const struct relation *rel;
     uint32_t rel_number;
@@ -39,6 +42,7 @@ struct co_reader {
     bool stalled; /* has rows, but the disk has no room for what must be written before */
     int64_t watermark_us;
     int64_t recorded_us; /* watermark at the last commit before the start */
+    int64_t told_us;     /* ... and in the record that was made last */
     uint32_t n_parts;
     struct co_part *parts;
 };
@@ -46,6 +50,7 @@ struct co_reader {
 struct co_view {
     struct list link;
     uint32_t number, reader;
+    uint32_t told; /* reader in the record that was made last; 0 = not in one */
 };
 
 /* A derived partition: how far epochs have written it, how far they are committed. */
@@ -54,6 +59,9 @@ struct co_output {
     int64_t next_end;     /* ... with the epoch under way, as far as its shards are done */
     uint32_t owner;       /* shard */
     int64_t committing;   /* end in the record that is being made durable */
+    /* written by the epoch under way; by ended ones that no record tells of; in the record that is
+     * being made durable */
+    struct list written_link, untold_link, committing_link;
     bool telling, dropped;
     struct shard_call call; /* COMMIT to the owner */
 };
@@ -102,6 +110,13 @@ struct coordinator {
     enum { COMMIT_IDLE, COMMIT_FLUSHING, COMMIT_RECORDING, COMMIT_TELLING } commit;
     bool commit_wanted; /* outputs since the commit under way began */
     struct buf record;
+    bool record_full; /* else it is a delta */
+    bool full_due;    /* the next one has to be full, whatever it costs */
+    int64_t full_offset; /* of the full record written last */
+    uint64_t full_bytes, delta_bytes; /* its size, and that of the deltas behind it */
+    struct list changed; /* readers */
+    struct list written, untold, committing; /* outputs */
+    bool views_changed; /* some view's reader, since the record that was made last */
     int64_t record_end, floors_end;
     uint32_t commit_tells;
     struct shard_timer idle_timer;
@@ -385,6 +400,7 @@ static void reader_end(struct coordinator *co, struct co_reader *r)
     map_remove(&co->by_id, r->id);
     list_remove(&r->link);
     list_remove(&r->active_link);
+    list_remove(&r->changed_link);
     keep_tell(co, r->rel->topic);
     mem_free(r->parts);
     mem_free(r);
@@ -508,6 +524,9 @@ static enum err output_note(struct coordinator *co, const struct output_end *end
             return ERR_NO_MEMORY;
         *o = (struct co_output){.at = *end, .owner = owner};
         o->at.end = -1;
+        list_init(&o->written_link);
+        list_init(&o->untold_link);
+        list_init(&o->committing_link);
         enum err e = map_put(&co->outputs, key, o);
         if (e != ERR_OK) {
             mem_free(o);
@@ -515,6 +534,8 @@ static enum err output_note(struct coordinator *co, const struct output_end *end
         }
     }
     o->next_end = end->end;
+    list_remove(&o->written_link);
+    list_add(&co->written, &o->written_link);
     return ERR_OK;
 }
 
@@ -522,9 +543,13 @@ static enum err output_note(struct coordinator *co, const struct output_end *end
  * are done tells of the epoch before. */
 static void outputs_settle(struct coordinator *co)
 {
-    struct co_output *o;
-    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;)
+    LIST_FOR_SAFE (it, next, &co->written) {
+        struct co_output *o = LIST_ENTRY(it, struct co_output, written_link);
+        list_remove(it);
         o->at.end = o->next_end;
+        list_remove(&o->untold_link);
+        list_add(&co->untold, &o->untold_link);
+    }
 }
 
 /* Views of topics without a reader of their own to join are live when nothing is left to read. */
@@ -549,6 +574,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     struct co_reader *r = co->plan_readers[i];
     const struct epoch_reader *er = &co->plan->readers[i];
     r->touched = false;
+    co->views_changed |= !r->ran || er->merge_into != 0;
     r->ran = true;
     if (er->merge_into != 0) {
         LIST_FOR (it, &co->views) {
@@ -559,6 +585,8 @@ static void reader_finish(struct coordinator *co, uint32_t i)
         reader_end(co, r);
         return;
     }
+    list_remove(&r->changed_link);
+    list_add(&co->changed, &r->changed_link);
     for (uint32_t p = 0; p < r->n_parts; p++) {
         r->parts[p].pos = co->results[i][p].reached;
         r->parts[p].watermark_us = co->results[i][p].watermark_us;
@@ -617,8 +645,8 @@ void coordinator_on_done(struct shard *s, struct shard_call *c)
 
 static bool outputs_durable(const struct coordinator *co)
 {
-    const struct co_output *o;
-    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
+    LIST_FOR (it, &co->committing) {
+        const struct co_output *o = LIST_ENTRY(it, struct co_output, committing_link);
         const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
         if (!o->dropped && stat_get(&t->parts[o->at.partition].durable) < o->committing)
             return false;
@@ -627,72 +655,171 @@ static bool outputs_durable(const struct coordinator *co)
     return log_durable_offset(catalog->log) >= co->floors_end;
 }
 
-/* What has not been in an epoch yet is new to the next start as well. */
+/* What a restart shall find. A reader in replay stands for what was committed, not for how far the
+ * replay has come. */
+static int64_t position_to_tell(const struct co_reader *r, uint32_t partition)
+{
+    const struct co_part *p = &r->parts[partition];
+    return r->silent && p->replay_to > p->pos ? p->replay_to : p->pos;
+}
+
+static int64_t watermark_to_tell(const struct co_reader *r)
+{
+    return r->silent && r->watermark_us < r->recorded_us ? r->recorded_us : r->watermark_us;
+}
+
+/* Adds the reader, or what has changed of it. What has not been in an epoch yet is new to the next
+ * start as well. */
+static enum err record_reader_add(const struct co_reader *cr, struct arena *a,
+                                  struct epoch_record *r)
+{
+    bool full = r->base < 0, changed = full || watermark_to_tell(cr) != cr->told_us;
+    int64_t *positions = cr->ran ? arena_alloc(a, (cr->n_parts + 1) * sizeof(int64_t)) : NULL;
+    if (positions == NULL)
+        return cr->ran ? ERR_NO_MEMORY : ERR_OK;
+    for (uint32_t p = 0; p < cr->n_parts; p++) {
+        positions[p] = position_to_tell(cr, p);
+        if (!full && positions[p] == cr->parts[p].told)
+            positions[p] = POSITION_UNCHANGED;
+        changed |= positions[p] != POSITION_UNCHANGED;
+    }
+    if (changed)
+        r->readers[r->n_readers++] = (struct record_reader){.id = cr->id,
+                                                            .watermark_us = watermark_to_tell(cr),
+                                                            .n_parts = cr->n_parts,
+                                                            .positions = positions};
+    return ERR_OK;
+}
+
 static enum err record_readers(const struct coordinator *co, struct arena *a,
                                struct epoch_record *r)
 {
-    LIST_FOR (it, &co->readers) {
-        const struct co_reader *cr = LIST_ENTRY(it, struct co_reader, link);
-        if (!cr->ran)
-            continue;
-        struct record_reader *rr = &r->readers[r->n_readers++];
-        *rr = (struct record_reader){
-            .id = cr->id, .watermark_us = cr->watermark_us, .n_parts = cr->n_parts};
-        rr->positions = arena_alloc(a, (cr->n_parts + 1) * sizeof(int64_t));
-        if (rr->positions == NULL)
-            return ERR_NO_MEMORY;
-        /* A reader in replay stands for what was committed, not for how far the replay has come. */
-        if (cr->silent && rr->watermark_us < cr->recorded_us)
-            rr->watermark_us = cr->recorded_us;
-        for (uint32_t p = 0; p < cr->n_parts; p++)
-            rr->positions[p] = cr->silent && cr->parts[p].replay_to > cr->parts[p].pos
-                                   ? cr->parts[p].replay_to
-                                   : cr->parts[p].pos;
-    }
+    uint32_t n = 0;
+    if (r->base < 0)
+        LIST_FOR (it, &co->readers)
+            n++;
+    else
+        LIST_FOR (it, &co->changed)
+            n++;
+    r->readers = arena_zalloc(a, n + 1, sizeof(*r->readers));
+    if (r->readers == NULL)
+        return ERR_NO_MEMORY;
+    if (r->base < 0)
+        LIST_FOR (it, &co->readers)
+            TRY(record_reader_add(LIST_ENTRY(it, struct co_reader, link), a, r));
+    else
+        LIST_FOR (it, &co->changed)
+            TRY(record_reader_add(LIST_ENTRY(it, struct co_reader, changed_link), a, r));
+    return ERR_OK;
+}
+
+static enum err record_views(const struct coordinator *co, struct arena *a, struct epoch_record *r)
+{
+    uint32_t n = 0;
+    bool full = r->base < 0;
+    if (!full && !co->views_changed)
+        return ERR_OK;
+    LIST_FOR (it, &co->views)
+        n++;
+    r->views = arena_zalloc(a, n + 1, sizeof(*r->views));
+    if (r->views == NULL)
+        return ERR_NO_MEMORY;
     LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         const struct co_reader *cr = reader_find(co, v->reader);
-        if (cr != NULL && cr->ran)
+        if (cr != NULL && cr->ran && (full || v->told != v->reader))
             r->views[r->n_views++] = (struct record_view){v->number, v->reader};
     }
     return ERR_OK;
 }
 
-static enum err record_make(struct coordinator *co, struct arena *a)
+static enum err record_outputs(const struct coordinator *co, struct arena *a,
+                               struct epoch_record *r)
+{
+    uint32_t n = 0;
+    LIST_FOR (it, &co->untold)
+        n++;
+    r->outputs =
+        arena_zalloc(a, (r->base < 0 ? co->outputs.count : n) + 1, sizeof(*r->outputs));
+    if (r->outputs == NULL)
+        return ERR_NO_MEMORY;
+    const struct co_output *o;
+    for (size_t at = 0; r->base < 0 && (o = map_next(&co->outputs, &at)) != NULL;)
+        if (!o->dropped && o->at.end >= 0)
+            r->outputs[r->n_outputs++] = o->at;
+    LIST_FOR (it, &co->untold) {
+        o = LIST_ENTRY(it, struct co_output, untold_link);
+        if (r->base >= 0 && !o->dropped)
+            r->outputs[r->n_outputs++] = o->at;
+    }
+    return ERR_OK;
+}
+
+static enum err record_make(struct coordinator *co, bool full)
 {
     struct epoch_record r = {.epoch = co->finished, .wall_us = co->shard->wall_us};
-    uint32_t n_readers = 0, n_views = 0;
-    LIST_FOR (it, &co->readers)
-        n_readers++;
-    LIST_FOR (it, &co->views)
-        n_views++;
-    r.readers = arena_zalloc(a, n_readers + 1, sizeof(*r.readers));
-    r.views = arena_zalloc(a, n_views + 1, sizeof(*r.views));
-    r.outputs = arena_zalloc(a, co->outputs.count + 1, sizeof(*r.outputs));
-    if (r.readers == NULL || r.views == NULL || r.outputs == NULL)
-        return ERR_NO_MEMORY;
-    TRY(record_readers(co, a, &r));
-    struct co_output *o;
-    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
-        o->committing = o->at.end;
-        if (!o->dropped && o->at.end >= 0)
-            r.outputs[r.n_outputs++] = o->at;
-    }
+    r.base = full ? -1 : co->full_offset;
+    struct arena a;
+    arena_init(&a, RECORD_BYTES_MAX);
+    enum err e = record_readers(co, &a, &r);
+    if (e == ERR_OK)
+        e = record_views(co, &a, &r);
+    if (e == ERR_OK)
+        e = record_outputs(co, &a, &r);
     buf_clear(&co->record);
-    return epoch_record_encode(&r, &co->record);
+    if (e == ERR_OK)
+        e = epoch_record_encode(&r, &co->record);
+    arena_deinit(&a);
+    return e;
+}
+
+static void reader_told(struct co_reader *r)
+{
+    list_remove(&r->changed_link);
+    if (!r->ran)
+        return;
+    r->told_us = watermark_to_tell(r);
+    for (uint32_t p = 0; p < r->n_parts; p++)
+        r->parts[p].told = position_to_tell(r, p);
+}
+
+/* The record is made, and will be written sooner or later: the next one builds on it. */
+static void record_told(struct coordinator *co, bool full)
+{
+    if (full)
+        LIST_FOR (it, &co->readers)
+            reader_told(LIST_ENTRY(it, struct co_reader, link));
+    LIST_FOR_SAFE (it, next, &co->changed)
+        reader_told(LIST_ENTRY(it, struct co_reader, changed_link));
+    if (full || co->views_changed)
+        LIST_FOR (it, &co->views) {
+            struct co_view *v = LIST_ENTRY(it, struct co_view, link);
+            const struct co_reader *cr = reader_find(co, v->reader);
+            v->told = cr != NULL && cr->ran ? v->reader : 0;
+        }
+    co->views_changed = false;
+    LIST_FOR_SAFE (it, next, &co->committing)
+        list_remove(it);
+    LIST_FOR_SAFE (it, next, &co->untold) {
+        struct co_output *o = LIST_ENTRY(it, struct co_output, untold_link);
+        list_remove(it);
+        o->committing = o->at.end;
+        list_add(&co->committing, &o->committing_link);
+    }
+    co->record_full = full;
 }
 
 static void commit_start(struct coordinator *co)
 {
-    struct arena a;
-    arena_init(&a, RECORD_BYTES_MAX);
-    enum err e = record_make(co, &a);
-    arena_deinit(&a);
+    bool full = co->full_due || (co->delta_bytes >= EPOCH_DELTAS_BYTES &&
+                                 co->delta_bytes >= 2 * co->full_bytes);
+    enum err e = record_make(co, full);
     if (e != ERR_OK) {
         engine_note(co->engine, "error", "the epoch record cannot be made: %s; outputs wait",
                     err_text(e, NULL));
         return;
     }
+    record_told(co, full);
     co->commit_wanted = false;
     co->recorded = co->finished;
     co->commit = COMMIT_FLUSHING;
@@ -727,7 +854,7 @@ static void record_durable(struct part *p, void *arg)
     struct coordinator *co = arg;
     if (co->commit != COMMIT_RECORDING || log_durable_offset(p->log) < co->record_end)
         return;
-    p->keep_from = co->record_end - 1;
+    p->keep_from = co->full_offset;
     co->commit = COMMIT_TELLING;
     co->commit_tells = 1; /* held until all are sent */
     struct co_output *o;
@@ -750,6 +877,9 @@ static void outputs_prune(struct coordinator *co)
         if (!o->dropped || o->telling)
             continue;
         map_remove(&co->outputs, part_key(o->at.topic_number, o->at.partition));
+        list_remove(&o->written_link);
+        list_remove(&o->untold_link);
+        list_remove(&o->committing_link);
         mem_free(o);
         at = 0;
     }
@@ -773,6 +903,14 @@ static void commit_turn(struct coordinator *co)
         return;
     }
     co->commit = COMMIT_RECORDING;
+    if (!co->record_full) {
+        co->delta_bytes += co->record.len;
+        return;
+    }
+    co->full_due = false;
+    co->full_offset = co->record_end - 1;
+    co->full_bytes = co->record.len;
+    co->delta_bytes = 0;
 }
 
 /* ---- idleness ---- */
@@ -941,14 +1079,6 @@ void coordinator_on_advance(struct shard *s, struct shard_call *c)
 
 /* ---- readers come and go with the catalog ---- */
 
-static const struct record_reader *recorded(const struct epoch_record *record, uint32_t id)
-{
-    for (uint32_t i = 0; record != NULL && i < record->n_readers; i++)
-        if (record->readers[i].id == id)
-            return &record->readers[i];
-    return NULL;
-}
-
 /* Up to where a partition was processed before the start. Without flushes a power cut may have
  * taken rows that had been: others come in their places, which nobody has seen, and the record has
  * to know. */
@@ -977,6 +1107,7 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
                             .recorded_us = INT64_MIN,
                             .n_parts = rel->topic->n_partitions};
     list_init(&r->active_link);
+    list_init(&r->changed_link);
     r->parts = mem_zalloc(r->n_parts, sizeof(*r->parts));
     if (r->parts == NULL || map_put(&co->by_id, id, r) != ERR_OK) {
         mem_free(r->parts);
@@ -984,7 +1115,9 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
         return ERR_NO_MEMORY;
     }
     for (uint32_t i = 0; i < r->n_parts; i++) {
-        r->parts[i] = (struct co_part){.watermark_us = INT64_MIN, .active_ns = co->shard->mono_ns};
+        r->parts[i] = (struct co_part){.watermark_us = INT64_MIN,
+                                       .active_ns = co->shard->mono_ns,
+                                       .told = POSITION_UNCHANGED};
         r->parts[i].pos = part_start(co, r, i);
         if (at != NULL && i < at->n_parts)
             r->parts[i].replay_to = replay_end(co, r, i, at->positions[i]);
@@ -1041,14 +1174,6 @@ static void remove_gone(struct coordinator *co, const struct catalog *catalog)
         o->dropped = catalog_topic_by_number(catalog, o->at.topic_number) == NULL;
 }
 
-uint32_t record_view_reader(const struct epoch_record *record, uint32_t view)
-{
-    for (uint32_t i = 0; record != NULL && i < record->n_views; i++)
-        if (record->views[i].view == view)
-            return record->views[i].reader;
-    return view;
-}
-
 bool relation_has_reader(const struct relation *rel)
 {
     return rel->kind == REL_TABLE && rel->topic->kind == TOPIC_USER && rel->format == FORMAT_JSON;
@@ -1063,12 +1188,14 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
     for (uint32_t i = 0; i < catalog->n_relations; i++) {
         const struct relation *rel = catalog->relations[i];
         if (relation_has_reader(rel) && reader_find(co, rel->number) == NULL)
-            TRY(reader_add(co, rel->number, rel, true, recorded(record, rel->number)));
+            TRY(reader_add(co, rel->number, rel, true,
+                           record_reader_find(record, rel->number)));
         if (rel->kind != REL_VIEW || view_find(co, rel->number) != NULL)
             continue;
         uint32_t reader = record_view_reader(record, rel->number);
         if (reader == rel->number)
-            TRY(reader_add(co, reader, rel->view->source, false, recorded(record, reader)));
+            TRY(reader_add(co, reader, rel->view->source, false,
+                           record_reader_find(record, reader)));
         TRY(view_add(co, rel->number, reader));
     }
     for (uint32_t i = 0; record != NULL && i < record->n_outputs; i++) {
@@ -1096,6 +1223,11 @@ enum err coordinator_new(struct shard *s, struct coordinator **out)
     list_init(&co->active);
     list_init(&co->views);
     list_init(&co->floor_lists);
+    list_init(&co->changed);
+    list_init(&co->written);
+    list_init(&co->untold);
+    list_init(&co->committing);
+    co->full_due = true; /* the first record after a start */
     co->actions_tail = &co->actions;
     arena_init(&co->plan_arena, RECORD_BYTES_MAX);
     buf_init(&co->record, RECORD_BYTES_MAX);

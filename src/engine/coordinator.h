@@ -70,36 +70,7 @@ enum err coordinator_floors(struct coordinator *co,
 /* A shard finished the epoch (run on shard 0). */
 void coordinator_on_done(struct shard *s, struct shard_call *c);
 
-/* ---- the epoch record: what a restart needs to know ---- */
-
-struct record_reader {
-    uint32_t id;
-    int64_t watermark_us;
-    uint32_t n_parts;
-    int64_t *positions;
-};
-struct record_view {
-    uint32_t view, reader; /* which reader the view was on */
-};
-struct epoch_record {
-    uint64_t epoch;
-    int64_t wall_us;
-    uint32_t n_readers;
-    struct record_reader *readers;
-    uint32_t n_views;
-    struct record_view *views;
-    uint32_t n_outputs;
-    struct output_end *outputs;
-};
-/* The reader a view was on when it was last recorded; its own when it is new. */
-uint32_t record_view_reader(const struct epoch_record *record, uint32_t view);
 /* Whether a relation has a reader of its own, views or not: its rows are checked as they come. */
 bool relation_has_reader(const struct relation *rel);
-
-/* Appends the record to `out`, and reads it back (arrays live in `a`). ERR_CORRUPT, or
- * ERR_UNSUPPORTED for a record of a newer format. Pure. */
-enum err epoch_record_encode(const struct epoch_record *r, struct buf *out) MUST_CHECK;
-enum err epoch_record_decode(struct str bytes, struct arena *a,
-                             struct epoch_record *out) MUST_CHECK;
 
 #endif

@@ -402,9 +402,10 @@ enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog, struct 
         return ERR_NO_MEMORY;
     /* It shrinks by whole segments, when a snapshot has been written behind them. */
     TRY(bootstrap_topic(catalog, "sys.catalog", NUMBER_CATALOG, TOPIC_INTERNAL,
-                        e->options.catalog_snapshot_bytes, -1, why));
-    TRY(bootstrap_topic(catalog, "sys.epochs", NUMBER_EPOCHS, TOPIC_INTERNAL, 1 << 20, 2 << 20,
-                        why));
+                        e->options.internal_segment_bytes, -1, why));
+    TRY(bootstrap_topic(catalog, "sys.epochs", NUMBER_EPOCHS, TOPIC_INTERNAL,
+                        e->options.internal_segment_bytes,
+                        2 * (int64_t)e->options.internal_segment_bytes, why));
     TRY(bootstrap_topic(catalog, "sys.dead_letters", NUMBER_DEAD_LETTERS, TOPIC_DEAD_LETTERS,
                         16 << 20, 256 << 20, why));
     return stats_for(e, *catalog);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "engine/coordinator.h"
 #include "engine/ddl.h"
+#include "engine/epoch_record.h"
 #include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/remover.h"
@@ -17,7 +18,7 @@ enum {
     NOTES_PER_SECOND_MAX = 50,
     RECORD_ARENA_BYTES_MAX = 256 << 20,
     VERSION_BYTES = 64,
-    CATALOG_SNAPSHOT_BYTES_DEFAULT = 1 << 20,
+    INTERNAL_SEGMENT_BYTES_DEFAULT = 1 << 20,
 };
 static const uint64_t DEFAULT_MEMORY_BYTES = 4ULL << 30;
 
@@ -243,41 +244,61 @@ static enum err open_data_dir(struct engine *e, struct err_detail *why)
 
 /* ---- recovery ---- */
 
-/* The last whole epoch record, or epoch 0 when there is none. */
-static enum err read_epoch_record(struct shard *s, struct arena *a, struct epoch_record *out,
-                                  struct err_detail *why)
+/* Reading sys.epochs: the last record says where to begin. */
+struct epochs_reading {
+    struct record_sum sum;
+    struct arena *scratch;
+    int64_t last; /* offset of the last record */
+    int64_t base; /* ... and of the full one that it builds on */
+};
+
+static enum err read_last(void *arg, const struct kafka_record *rec, struct err_detail *why)
 {
-    *out = (struct epoch_record){0};
-    struct part *p = part_find(s, NUMBER_EPOCHS, 0);
-    int64_t offset = log_end_offset(p->log) - 1;
-    if (offset < log_start_offset(p->log))
-        return ERR_OK;
-    struct log_range range;
-    struct record_reader_state reading = {0};
-    struct kafka_record rec;
-    size_t n;
-    TRY(log_read(p->log, offset, log_end_offset(p->log), READ_BYTES_MAX, &range, why));
-    enum err e = record_reader_load(&reading, &range, a);
-    log_range_release(&range);
-    if (e == ERR_OK)
-        e = record_reader_next(&reading, offset, offset + 1, NULL, NULL, &rec, 1, &n, why);
-    if (e == ERR_OK && n != 1)
-        e = ERR_CORRUPT;
-    if (e == ERR_OK)
-        e = epoch_record_decode(rec.value, a, out);
-    if (e != ERR_OK)
-        return err_set(why, e, "the last epoch record (sys.epochs offset %lld) cannot be read",
-                       (long long)offset);
-    p->keep_from = offset;
+    struct epochs_reading *r = arg;
+    struct epoch_record last;
+    (void)why;
+    TRY(epoch_record_decode(rec->value, r->scratch, &last));
+    r->last = rec->offset;
+    r->base = last.base < 0 ? rec->offset : last.base;
     return ERR_OK;
 }
 
-static int64_t committed_end(const struct epoch_record *r, uint32_t topic, uint32_t partition)
+static enum err add_record(void *arg, const struct kafka_record *rec, struct err_detail *why)
 {
-    for (uint32_t i = 0; i < r->n_outputs; i++)
-        if (r->outputs[i].topic_number == topic && r->outputs[i].partition == partition)
-            return r->outputs[i].end;
-    return 0;
+    struct epochs_reading *r = arg;
+    struct epoch_record record;
+    (void)why;
+    TRY(epoch_record_decode(rec->value, r->scratch, &record));
+    return record_sum_add(&r->sum, &record);
+}
+
+/* What the last whole epoch record tells, or epoch 0 when there is none. */
+static enum err read_epoch_record(struct shard *s, struct arena *a, struct epoch_record *out,
+                                  struct err_detail *why)
+{
+    *out = (struct epoch_record){.base = -1};
+    struct part *p = part_find(s, NUMBER_EPOCHS, 0);
+    int64_t end = log_end_offset(p->log), start = log_start_offset(p->log);
+    if (end == start)
+        return ERR_OK;
+    struct arena scratch;
+    struct epochs_reading r = {.scratch = &scratch, .last = -1};
+    arena_init(&scratch, RECORD_ARENA_BYTES_MAX);
+    record_sum_init(&r.sum, a);
+    enum err e = records_each(p, end - 1, &scratch, read_last, &r, why);
+    if (e == ERR_OK && (r.last != end - 1 || r.base < start || r.base > r.last))
+        e = ERR_CORRUPT;
+    if (e == ERR_OK)
+        e = records_each(p, r.base, &scratch, add_record, &r, why);
+    if (e == ERR_OK)
+        e = record_sum_take(&r.sum, out);
+    record_sum_deinit(&r.sum);
+    arena_deinit(&scratch);
+    if (e != ERR_OK)
+        return err_set(why, e, "the epoch records (sys.epochs up to offset %lld) cannot be read",
+                       (long long)end - 1);
+    p->keep_from = r.base;
+    return ERR_OK;
 }
 
 /* Outputs of an epoch that did not happen are cut; the rest is visible again. */
@@ -288,7 +309,7 @@ static enum err settle_outputs(struct shard *s, const struct epoch_record *r,
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
         if (p->kind != TOPIC_CHANGELOG && p->kind != TOPIC_LATE && p->kind != TOPIC_DEAD_LETTERS)
             continue;
-        int64_t end = committed_end(r, p->topic_number, p->partition);
+        int64_t end = record_output_end(r, p->topic_number, p->partition);
         if (end < log_start_offset(p->log))
             end = log_start_offset(p->log);
         if (log_quarantined(p->log)) { /* told at its opening; its view fails when it writes */
@@ -413,8 +434,8 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
     CHECK(e->n_shards <= SHARDS_MAX);
     if (e->options.default_partitions == 0)
         e->options.default_partitions = 1;
-    if (e->options.catalog_snapshot_bytes == 0)
-        e->options.catalog_snapshot_bytes = CATALOG_SNAPSHOT_BYTES_DEFAULT;
+    if (e->options.internal_segment_bytes == 0)
+        e->options.internal_segment_bytes = INTERNAL_SEGMENT_BYTES_DEFAULT;
     if (e->options.memory_bytes_max == 0)
         e->options.memory_bytes_max = DEFAULT_MEMORY_BYTES;
     e->started_ns = host_mono_ns(h);

@@ -26,7 +26,8 @@ struct engine_options {
     uint32_t default_partitions; /* of topics created on produce */
     bool auto_create_topics;     /* create-on-produce (metadata request); default true */
     uint64_t memory_bytes_max;   /* per view state, per query result: see engine_limits.h */
-    uint32_t catalog_snapshot_bytes; /* of changes, then sys.catalog is written anew; 0 = 1 MB */
+    /* Of sys.catalog and sys.epochs, which hold a few of them; 0 = 1 MB. */
+    uint32_t internal_segment_bytes;
 };
 enum { SHARDS_MAX = 64 };
 

@@ -1,19 +1,50 @@
-/* The epoch record on disk, version 1, big-endian:
+/* The epoch record on disk, big-endian. Version 2:
  *
- *   u8 version | u64 epoch | i64 wall_us
- *   u32 n | n x { u32 reader | i64 watermark_us | u32 m | m x i64 position }
+ *   u8 version | u8 kind (0 full, 1 delta) | i64 base (offset of the full record; full: -1)
+ *   u64 epoch | i64 wall_us
+ *   u32 n | n x { u32 reader | i64 watermark_us | u32 m | positions }
+ *       positions of a full record: m x i64
+ *       of a delta: u32 k | k x { u32 partition | i64 position }
  *   u32 n | n x { u32 view | u32 reader }
  *   u32 n | n x { u32 topic | u32 partition | i64 end }
  *
- * It is the value of a record in the topic sys.epochs. The last one that is whole counts. */
-#include "base/bytes.h"
-#include "engine/coordinator.h"
+ * Version 1 is a full record without kind and base. It is the value of a record in the topic
+ * sys.epochs; the last one that is whole counts. */
+#include "engine/epoch_record.h"
 
-enum { RECORD_VERSION = 1, RECORD_ITEMS_MAX = 1 << 22 };
+#include "base/bytes.h"
+#include "engine/partition.h"
+
+#include <stdlib.h>
+
+enum { RECORD_VERSION = 2, RECORD_ITEMS_MAX = 1 << 22 };
+enum { KIND_FULL, KIND_DELTA };
+
+/* ---- writing ---- */
+
+static void put_positions(struct buf *out, const struct record_reader *rr, bool delta)
+{
+    if (delta) {
+        uint32_t n = 0;
+        for (uint32_t p = 0; p < rr->n_parts; p++)
+            n += rr->positions[p] != POSITION_UNCHANGED;
+        buf_put_be32(out, n);
+    }
+    for (uint32_t p = 0; p < rr->n_parts; p++) {
+        if (delta && rr->positions[p] == POSITION_UNCHANGED)
+            continue;
+        if (delta)
+            buf_put_be32(out, p);
+        buf_put_be64(out, (uint64_t)rr->positions[p]);
+    }
+}
 
 enum err epoch_record_encode(const struct epoch_record *r, struct buf *out)
 {
+    bool delta = r->base >= 0;
     buf_put_u8(out, RECORD_VERSION);
+    buf_put_u8(out, delta ? KIND_DELTA : KIND_FULL);
+    buf_put_be64(out, (uint64_t)r->base);
     buf_put_be64(out, r->epoch);
     buf_put_be64(out, (uint64_t)r->wall_us);
     buf_put_be32(out, r->n_readers);
@@ -22,8 +53,7 @@ enum err epoch_record_encode(const struct epoch_record *r, struct buf *out)
         buf_put_be32(out, rr->id);
         buf_put_be64(out, (uint64_t)rr->watermark_us);
         buf_put_be32(out, rr->n_parts);
-        for (uint32_t p = 0; p < rr->n_parts; p++)
-            buf_put_be64(out, (uint64_t)rr->positions[p]);
+        put_positions(out, rr, delta);
     }
     buf_put_be32(out, r->n_views);
     for (uint32_t i = 0; i < r->n_views; i++) {
@@ -38,6 +68,8 @@ enum err epoch_record_encode(const struct epoch_record *r, struct buf *out)
     }
     return buf_err(out);
 }
+
+/* ---- reading ---- */
 
 /* What is left to decode; reading past the end sets `bad` and gives zeros. */
 struct cursor {
@@ -67,6 +99,33 @@ static uint32_t take_count(struct cursor *c, size_t item_bytes)
     return c->bad ? 0 : n;
 }
 
+static enum err decode_positions(struct cursor *c, struct arena *a, bool delta,
+                                 struct record_reader *rr)
+{
+    if (delta) {
+        rr->n_parts = (uint32_t)take(c, 4);
+        c->bad |= rr->n_parts > PARTITIONS_MAX;
+        rr->n_parts = c->bad ? 0 : rr->n_parts;
+    } else {
+        rr->n_parts = take_count(c, 8);
+    }
+    rr->positions = arena_zalloc(a, rr->n_parts + 1, sizeof(int64_t));
+    if (rr->positions == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t p = 0; p < rr->n_parts; p++)
+        rr->positions[p] = delta ? POSITION_UNCHANGED : (int64_t)take(c, 8);
+    uint32_t n = delta ? take_count(c, 12) : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t p = (uint32_t)take(c, 4);
+        int64_t position = (int64_t)take(c, 8);
+        if (p < rr->n_parts)
+            rr->positions[p] = position;
+        else
+            c->bad = true;
+    }
+    return ERR_OK;
+}
+
 static enum err decode_readers(struct cursor *c, struct arena *a, struct epoch_record *out)
 {
     out->n_readers = take_count(c, 16);
@@ -77,14 +136,19 @@ static enum err decode_readers(struct cursor *c, struct arena *a, struct epoch_r
         struct record_reader *rr = &out->readers[i];
         rr->id = (uint32_t)take(c, 4);
         rr->watermark_us = (int64_t)take(c, 8);
-        rr->n_parts = take_count(c, 8);
-        rr->positions = arena_zalloc(a, rr->n_parts + 1, sizeof(int64_t));
-        if (rr->positions == NULL)
-            return ERR_NO_MEMORY;
-        for (uint32_t p = 0; p < rr->n_parts; p++)
-            rr->positions[p] = (int64_t)take(c, 8);
+        TRY(decode_positions(c, a, out->base >= 0, rr));
     }
     return ERR_OK;
+}
+
+static void decode_head(struct cursor *c, uint64_t version, struct epoch_record *out)
+{
+    out->base = -1;
+    if (version < 2)
+        return;
+    uint64_t kind = take(c, 1);
+    out->base = (int64_t)take(c, 8);
+    c->bad |= kind > KIND_DELTA || (kind == KIND_DELTA) != (out->base >= 0);
 }
 
 enum err epoch_record_decode(struct str bytes, struct arena *a, struct epoch_record *out)
@@ -94,6 +158,7 @@ enum err epoch_record_decode(struct str bytes, struct arena *a, struct epoch_rec
     uint64_t version = take(&c, 1);
     if (version > RECORD_VERSION)
         return ERR_UNSUPPORTED;
+    decode_head(&c, version, out);
     out->epoch = take(&c, 8);
     out->wall_us = (int64_t)take(&c, 8);
     TRY(decode_readers(&c, a, out));
@@ -115,4 +180,154 @@ enum err epoch_record_decode(struct str bytes, struct arena *a, struct epoch_rec
         out->outputs[i].end = (int64_t)take(&c, 8);
     }
     return c.bad || c.left != 0 || version == 0 ? ERR_CORRUPT : ERR_OK;
+}
+
+/* ---- adding up ---- */
+
+void record_sum_init(struct record_sum *s, struct arena *a)
+{
+    *s = (struct record_sum){.arena = a};
+}
+
+void record_sum_deinit(struct record_sum *s)
+{
+    map_deinit(&s->readers);
+    map_deinit(&s->views);
+    map_deinit(&s->outputs);
+}
+
+static enum err sum_reader(struct record_sum *s, const struct record_reader *rr)
+{
+    struct record_reader *to = map_get(&s->readers, rr->id);
+    if (to == NULL || to->n_parts < rr->n_parts) {
+        struct record_reader *made = arena_zalloc(s->arena, 1, sizeof(*made));
+        int64_t *positions = arena_zalloc(s->arena, rr->n_parts + 1, sizeof(int64_t));
+        if (made == NULL || positions == NULL)
+            return ERR_NO_MEMORY;
+        if (to != NULL)
+            memcpy(positions, to->positions, to->n_parts * sizeof(int64_t));
+        *made = (struct record_reader){
+            .id = rr->id, .n_parts = rr->n_parts, .positions = positions};
+        TRY(map_put(&s->readers, rr->id, made));
+        to = made;
+    }
+    to->watermark_us = rr->watermark_us;
+    for (uint32_t p = 0; p < rr->n_parts; p++)
+        if (rr->positions[p] != POSITION_UNCHANGED)
+            to->positions[p] = rr->positions[p];
+    return ERR_OK;
+}
+
+/* The entry of `key`, made with `size` bytes when missing. */
+static void *sum_entry(struct record_sum *s, struct map *m, uint64_t key, size_t size)
+{
+    void *entry = map_get(m, key);
+    if (entry != NULL)
+        return entry;
+    entry = arena_zalloc(s->arena, 1, size);
+    return entry != NULL && map_put(m, key, entry) == ERR_OK ? entry : NULL;
+}
+
+enum err record_sum_add(struct record_sum *s, const struct epoch_record *r)
+{
+    if ((s->records++ == 0) != (r->base < 0))
+        return ERR_CORRUPT;
+    s->epoch = r->epoch;
+    s->wall_us = r->wall_us;
+    for (uint32_t i = 0; i < r->n_readers; i++)
+        TRY(sum_reader(s, &r->readers[i]));
+    for (uint32_t i = 0; i < r->n_views; i++) {
+        struct record_view *v = sum_entry(s, &s->views, r->views[i].view, sizeof(*v));
+        if (v == NULL)
+            return ERR_NO_MEMORY;
+        *v = r->views[i];
+    }
+    for (uint32_t i = 0; i < r->n_outputs; i++) {
+        const struct output_end *from = &r->outputs[i];
+        struct output_end *o = sum_entry(
+            s, &s->outputs, part_key(from->topic_number, from->partition), sizeof(*o));
+        if (o == NULL)
+            return ERR_NO_MEMORY;
+        *o = *from;
+    }
+    return ERR_OK;
+}
+
+static int compare_keys(uint64_t x, uint64_t y)
+{
+    return x < y ? -1 : x > y;
+}
+
+static int compare_readers(const void *a, const void *b)
+{
+    const struct record_reader *x = a, *y = b;
+    return compare_keys(x->id, y->id);
+}
+
+static int compare_views(const void *a, const void *b)
+{
+    const struct record_view *x = a, *y = b;
+    return compare_keys(x->view, y->view);
+}
+
+static int compare_outputs(const void *a, const void *b)
+{
+    const struct output_end *x = a, *y = b;
+    return compare_keys(part_key(x->topic_number, x->partition),
+                        part_key(y->topic_number, y->partition));
+}
+
+enum err record_sum_take(struct record_sum *s, struct epoch_record *out)
+{
+    struct arena *a = s->arena;
+    *out = (struct epoch_record){.epoch = s->epoch, .wall_us = s->wall_us, .base = -1};
+    out->readers = arena_zalloc(a, s->readers.count + 1, sizeof(*out->readers));
+    out->views = arena_zalloc(a, s->views.count + 1, sizeof(*out->views));
+    out->outputs = arena_zalloc(a, s->outputs.count + 1, sizeof(*out->outputs));
+    if (out->readers == NULL || out->views == NULL || out->outputs == NULL)
+        return ERR_NO_MEMORY;
+    const struct record_reader *rr;
+    for (size_t at = 0; (rr = map_next(&s->readers, &at)) != NULL;)
+        out->readers[out->n_readers++] = *rr;
+    const struct record_view *v;
+    for (size_t at = 0; (v = map_next(&s->views, &at)) != NULL;)
+        out->views[out->n_views++] = *v;
+    const struct output_end *o;
+    for (size_t at = 0; (o = map_next(&s->outputs, &at)) != NULL;)
+        out->outputs[out->n_outputs++] = *o;
+    qsort(out->readers, out->n_readers, sizeof(*out->readers), compare_readers);
+    qsort(out->views, out->n_views, sizeof(*out->views), compare_views);
+    qsort(out->outputs, out->n_outputs, sizeof(*out->outputs), compare_outputs);
+    return ERR_OK;
+}
+
+/* ---- look-ups ---- */
+
+const struct record_reader *record_reader_find(const struct epoch_record *record, uint32_t id)
+{
+    const struct record_reader key = {.id = id};
+    return record == NULL || record->n_readers == 0
+               ? NULL
+               : bsearch(&key, record->readers, record->n_readers, sizeof(key), compare_readers);
+}
+
+uint32_t record_view_reader(const struct epoch_record *record, uint32_t view)
+{
+    const struct record_view key = {.view = view};
+    const struct record_view *found =
+        record == NULL || record->n_views == 0
+            ? NULL
+            : bsearch(&key, record->views, record->n_views, sizeof(key), compare_views);
+    return found == NULL ? view : found->reader;
+}
+
+int64_t record_output_end(const struct epoch_record *record, uint32_t topic_number,
+                          uint32_t partition)
+{
+    const struct output_end key = {.topic_number = topic_number, .partition = partition};
+    const struct output_end *found =
+        record == NULL || record->n_outputs == 0
+            ? NULL
+            : bsearch(&key, record->outputs, record->n_outputs, sizeof(key), compare_outputs);
+    return found == NULL ? 0 : found->end;
 }

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/coordinator.h"
+#include "engine/epoch_record.h"
 #include "engine/source.h"
 #include "engine/view_run.h"
 

@@ -262,3 +262,32 @@ enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t
     }
     return ERR_OK;
 }
+
+enum err records_each(struct part *p, int64_t from, struct arena *a,
+                      enum err (*fn)(void *arg, const struct kafka_record *rec,
+                                     struct err_detail *why),
+                      void *arg, struct err_detail *why)
+{
+    enum { KEEP_BYTES = 1 << 20 };
+    struct record_reader_state state = {0};
+    int64_t offset = from, end = log_end_offset(p->log);
+    enum err e = ERR_OK;
+    while (e == ERR_OK && offset < end) {
+        struct log_range range;
+        e = log_read(p->log, offset, end, READ_BYTES_MAX, &range, why);
+        if (e != ERR_OK || range.len == 0)
+            break;
+        e = record_reader_load(&state, &range, a);
+        offset = range.next_offset;
+        log_range_release(&range);
+        struct kafka_record rec;
+        size_t n = 1;
+        while (e == ERR_OK && n > 0) {
+            e = record_reader_next(&state, from, end, NULL, NULL, &rec, 1, &n, why);
+            if (e == ERR_OK && n > 0)
+                e = fn(arg, &rec, why);
+        }
+        arena_reset(a, KEEP_BYTES);
+    }
+    return e;
+}

@@ -58,4 +58,13 @@ enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t
                             struct compress *c, struct scratch_pool *pool, struct kafka_record *out,
                             size_t max, size_t *n, struct err_detail *why) MUST_CHECK;
 
+
+/* Calls fn(arg, ...) for every record of one of the system's own partitions (no compression) from
+ * offset `from` on, until it fails. What the record points to is in `a`, which is emptied now and
+ * then. Blocks on the disk: start-up. */
+enum err records_each(struct part *p, int64_t from, struct arena *a,
+                      enum err (*fn)(void *arg, const struct kafka_record *rec,
+                                     struct err_detail *why),
+                      void *arg, struct err_detail *why) MUST_CHECK;
+
 #endif

@@ -11,7 +11,7 @@
 #include "support/script.h"
 #include "wire/kafka_batch.h"
 
-enum { TEXT_MAX = 4 << 20, WAIT_MS = 20000, SMALL_SNAPSHOT_BYTES = 2048, NAMES = 3 };
+enum { TEXT_MAX = 4 << 20, WAIT_MS = 20000, SMALL_SEGMENT_BYTES = 2048, NAMES = 3 };
 
 static const int64_t RUN_NS_MAX = (int64_t)600 * 1000000000;
 static uint64_t rng_state;
@@ -40,7 +40,7 @@ static bool run_one(struct host *h, uint32_t n_shards, void (*run)(struct script
 {
     const struct engine_options options = {.data_dir = "/data",
                                            .n_shards = n_shards,
-                                           .catalog_snapshot_bytes = SMALL_SNAPSHOT_BYTES};
+                                           .internal_segment_bytes = SMALL_SEGMENT_BYTES};
     const struct script_part part = {.run = run, .arg = arg, .shard = 1};
     struct err_detail why = {0};
     enum err e = scripts_run(h, &options, &part, 1, &why);
@@ -286,6 +286,88 @@ static void the_catalogs_log_is_bounded(void **state)
     host_close(h);
 }
 
+/* ---- the epochs' log ---- */
+
+enum { TABLES = 20, COMMITS = 300, EPOCHS_BYTES_MAX = 80 << 10,
+       BYTES_PER_COMMIT_MAX = 300 };
+
+static int64_t epochs_end(struct script *s)
+{
+    struct buf rows;
+    int64_t n = -1;
+    buf_init(&rows, 1024);
+    REQUIRE(script_sql(s, "SELECT end_offset FROM sys.topics WHERE name = 'sys.epochs'", &rows) ==
+            ERR_OK);
+    REQUIRE(rows.len > 1 && str_to_i64((struct str){rows.ptr, rows.len - 1}, &n) == ERR_OK);
+    buf_deinit(&rows);
+    return n;
+}
+
+static void commit_often(struct script *s, void *arg)
+{
+    (void)arg;
+    char sql[300];
+    for (int i = 0; i < TABLES; i++) {
+        snprintf(sql, sizeof(sql), "CREATE TABLE t%d (k text) WITH (partitions = 8)", i);
+        run_sql(s, sql);
+        snprintf(sql, sizeof(sql),
+                 "CREATE MATERIALIZED VIEW v%d AS SELECT k, count(*) AS n FROM t%d GROUP BY k", i,
+                 i);
+        run_sql(s, sql);
+        snprintf(sql, sizeof(sql), "INSERT INTO t%d VALUES ('a')", i);
+        run_sql(s, sql);
+        snprintf(sql, sizeof(sql), "SELECT k, n FROM v%d", i);
+        expect(s, sql, "a|1\n");
+    }
+    for (int i = 0; i < COMMITS; i++) {
+        run_sql(s, "INSERT INTO t0 VALUES ('b')");
+        snprintf(sql, sizeof(sql), "b|%d\n", i + 1);
+        expect(s, "SELECT k, n FROM v0 WHERE k = 'b'", sql);
+    }
+    REQUIRE(epochs_end(s) > COMMITS / 2);
+    /* Retention runs every 10 s, and the flush after it removes the files. */
+    REQUIRE(script_sleep(s, 11000) == ERR_OK);
+    run_sql(s, "INSERT INTO t1 VALUES ('a')");
+    expect(s, "SELECT n FROM v1", "2\n");
+}
+
+static void all_is_back(struct script *s, void *arg)
+{
+    (void)arg;
+    char sql[100], expected[32];
+    for (int i = 0; i < TABLES; i++) {
+        snprintf(sql, sizeof(sql), "SELECT n FROM v%d ORDER BY k", i);
+        snprintf(expected, sizeof(expected), i == 0   ? "1\n%d\n"
+                                             : i == 1 ? "2\n"
+                                                      : "1\n",
+                 COMMITS);
+        expect(s, sql, expected);
+    }
+}
+
+/* A record of all 20 tables, views and outputs is 5 KB. */
+static void records_of_epochs_are_small_and_go(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(6);
+    assert_true(run_one(h, 2, commit_often, NULL));
+    uint32_t files = entries(h, "/data/topics/2/0");
+    /* What a start needs: a full record, and deltas up to 64 KB. */
+    assert_true(files <= 2 + 2 * (EPOCHS_BYTES_MAX / SMALL_SEGMENT_BYTES));
+    struct log_partition *p;
+    struct err_detail why = {0};
+    h = host_sim_crash(h);
+    assert_int_equal(log_open(h, "/data/topics/2/0", &log_config_default, &p, NULL, &why), ERR_OK);
+    int64_t records = log_end_offset(p) - log_start_offset(p);
+    assert_in_range(log_size_bytes(p), 1, (uint64_t)records * BYTES_PER_COMMIT_MAX);
+    log_close(p);
+    for (int life = 0; life < 2; life++) {
+        h = life == 0 ? host_sim_power_cut(h, 3) : host_sim_crash(h);
+        assert_true(run_one(h, 1 + (uint32_t)life, all_is_back, NULL));
+    }
+    host_close(h);
+}
+
 /* ---- floors ---- */
 
 #define AT(k, second) "{\"k\":\"" k "\",\"ts\":\"2026-01-01T00:00:" second "Z\"}"
@@ -426,6 +508,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dropped_topics_leave_no_folders),
         cmocka_unit_test(the_catalogs_log_is_bounded),
+        cmocka_unit_test(records_of_epochs_are_small_and_go),
         cmocka_unit_test(floors_come_back_from_a_snapshot),
         cmocka_unit_test(a_cut_snapshot_is_not_there),
         cmocka_unit_test(an_older_directory_is_taken_over),
