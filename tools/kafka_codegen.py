@@ -15,7 +15,8 @@ MAX_VERSION = 32767
 INTS = {"int8": (1, "int8_t"), "int16": (2, "int16_t"), "uint16": (2, "uint16_t"),
         "int32": (4, "int32_t"), "int64": (8, "int64_t"), "bool": (1, "bool")}
 COUNTED = {"string": "struct str", "bytes": "struct str", "records": "struct kafka_payload"}
-C_TYPES = {**{k: v[1] for k, v in INTS.items()}, **COUNTED, "uuid": "struct kafka_uuid"}
+C_TYPES = {**{k: v[1] for k, v in INTS.items()}, **COUNTED, "uuid": "struct kafka_uuid",
+           "float64": "double"}
 
 
 class SchemaError(Exception):
@@ -141,6 +142,8 @@ def least_value(field, message, version):
         return INTS[field.type][0]
     if field.type == "uuid":
         return 16
+    if field.type == "float64":
+        return 8
     if flexible:
         return 1
     return 2 if field.type == "string" else 4
@@ -374,9 +377,10 @@ def header_text(apis, messages):
         out.put(0, f"void {message.name}_write(struct kafka_writer *w, int16_t v, "
                    f"const struct {message.name} *in);")
         out.put(0, "")
-    out.put(0, "/* A message whose type is only known at run time: tests and fuzzing. */")
+    out.put(0, "/* A message whose type is only known at run time. */")
     out.put(0, "struct kafka_codec {")
     out.put(1, "size_t size;")
+    out.put(1, "const struct kafka_shape *shape;")
     out.put(1, "void (*read)(struct kafka_reader *r, int16_t v, void *out);")
     out.put(1, "void (*write)(struct kafka_writer *w, int16_t v, const void *in);")
     out.put(0, "};")
@@ -394,8 +398,28 @@ def header_text(apis, messages):
     return out.text()
 
 
+def shape_text(out, name, fields):
+    """The fields of a structure as data."""
+    for field in fields:
+        if field.fields is not None:
+            shape_text(out, field.struct, field.fields)
+    out.put(0, f"static const struct kafka_field {name}_fields[] = {{")
+    for field in fields:
+        count = f"offsetof(struct {name}, n_{field.name})" if field.array else "0"
+        shape = f"&{field.struct}_shape" if field.struct else "NULL"
+        kind = "STRUCT" if field.struct else field.type.upper()
+        out.put(1, f'{{"{field.name}", KAFKA_FIELD_{kind}, {b(field.array)}, '
+                   f"offsetof(struct {name}, {field.name}), {count}, "
+                   f"{default_text(field.default or 0)}, {shape}}},")
+    if not fields:
+        out.put(1, '{"", KAFKA_FIELD_BOOL, false, 0, 0, 0, NULL},')
+    out.put(0, "};")
+    out.put(0, f"static const struct kafka_shape {name}_shape = {{")
+    out.put(1, f"sizeof(struct {name}), {len(fields)}, {name}_fields}};")
+
+
 def codec_literal(message):
-    return (f"{{sizeof(struct {message.name}), {message.name}_read_any, "
+    return (f"{{sizeof(struct {message.name}), &{message.name}_shape, {message.name}_read_any, "
             f"{message.name}_write_any}}")
 
 
@@ -411,6 +435,7 @@ def source_text(apis, messages):
     for api in keyed:
         for part in ("req", "res"):
             name = api.parts[part].name
+            shape_text(out, name, api.parts[part].fields)
             out.put(0, f"static void {name}_read_any(struct kafka_reader *r, int16_t v, void *out)")
             out.put(0, "{")
             out.put(1, f"{name}_read(r, v, out);")

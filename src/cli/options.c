@@ -13,6 +13,7 @@ enum option_kind {
     OPTION_FSYNC,
     OPTION_SPEED,
     OPTION_HOST_PORT,
+    OPTION_AUTH,
 };
 struct option {
     const char *name, *value, *help;
@@ -33,6 +34,9 @@ static const struct option options[] = {
      FIELD(serve.pg), 0},
     {"--kafka-advertise", "H:P", "address told to Kafka clients (the one that they came to)",
      OPTION_HOST_PORT, false, FIELD(serve.kafka_advertise), 0},
+    {"--kafka-auth", "optional|required",
+     "required: Kafka clients must log in (optional)", OPTION_AUTH, false,
+     FIELD(serve.kafka_auth), 0},
     {"--connections", "N", "most connections of each listener (16384)", OPTION_NUMBER, false,
      FIELD(serve.connections_max), CONN_COUNT_MAX},
     {"--threads", "N", "shard threads (number of processors)", OPTION_NUMBER, false,
@@ -111,6 +115,12 @@ static bool set_option(const struct option *o, const char *text, struct cli_opti
         return true;
     case OPTION_NUMBER:
         return set_number(o, text, field);
+    case OPTION_AUTH:
+        *(bool *)field = strcmp(text, "required") == 0;
+        if (*(bool *)field || strcmp(text, "optional") == 0)
+            return true;
+        fprintf(stderr, "tidemill: --kafka-auth is optional or required, not \"%s\"\n", text);
+        return false;
     case OPTION_HOST_PORT:
         return set_host_port(o, text, field);
     case OPTION_SWITCH:

@@ -94,6 +94,7 @@ void catalog_unref(const struct catalog *c)
         object_unref(relation_object(v->memory.relations[i]));
     for (uint32_t i = 0; i < c->n_topics; i++)
         object_unref(topic_object(v->memory.topics[i]));
+    security_unref(c->security);
     mem_free(v->memory.topics);
     mem_free(v->memory.topics_by_id);
     mem_free(v->memory.topics_by_number);
@@ -119,6 +120,7 @@ static struct version *version_new(uint32_t topics_cap, uint32_t relations_cap)
     v->pub.topics = m->topics;
     v->pub.relations = m->relations;
     v->pub.memory = m;
+    v->pub.security = &security_none;
     v->pub.next_topic = 1;
     v->pub.next_relation = 1;
     if (m->topics == NULL || m->topics_by_id == NULL || m->topics_by_number == NULL ||
@@ -149,6 +151,7 @@ static struct version *version_copy(const struct catalog *c)
     v->pub.n_topics = c->n_topics;
     v->pub.n_relations = c->n_relations;
     v->pub.version = c->version + 1;
+    v->pub.security = security_ref(c->security);
     v->pub.next_topic = c->next_topic;
     v->pub.next_relation = c->next_relation;
     return v;
@@ -797,6 +800,16 @@ static enum err drop_relation(struct version *v, struct str name, struct err_det
                                  RAW_TIMESTAMP, why);
 }
 
+static enum err change_security(struct version *v, const struct catalog_change *change,
+                                struct err_detail *why)
+{
+    const struct security *next;
+    TRY(security_apply(v->pub.security, change->security, change->n_security, &next, why));
+    security_unref(v->pub.security);
+    v->pub.security = next;
+    return ERR_OK;
+}
+
 /* ---- the whole ---- */
 
 static enum err take_numbers(struct version *v, const struct catalog_change *change)
@@ -819,6 +832,7 @@ static enum err apply(struct version *v, const struct catalog_change *change,
     case CHANGE_CREATE_VIEW: return create_view(v, change, why);
     case CHANGE_DROP_RELATION: return drop_relation(v, change->name, why);
     case CHANGE_NUMBERS: return take_numbers(v, change);
+    case CHANGE_SECURITY: return change_security(v, change, why);
     }
     return ERR_INTERNAL;
 }

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/str.h"
 #include "plan/topic_config.h"
+#include "plan/security.h"
 #include "type/type.h"
 
 #include <stdbool.h>
@@ -107,6 +108,7 @@ struct catalog {
     uint32_t n_topics, n_relations;
     const struct topic *const *topics;         /* sorted by name */
     const struct relation *const *relations;   /* sorted by name; includes raw topics and sys.* */
+    const struct security *security;           /* users, ACLs, quotas; never NULL */
     /* private: reference count, memory */
     struct catalog_memory *memory;
 };
@@ -142,6 +144,7 @@ struct catalog_change {
         /* name (+ its derived topics; the table's own topic too when the table made it) */
         CHANGE_DROP_RELATION,
         CHANGE_NUMBERS,         /* numbers below number and next_topic are taken: of a snapshot */
+        CHANGE_SECURITY,        /* security: items set and removed, all or none; name is empty */
     } verb;
     struct str name;
     struct str sql;
@@ -149,6 +152,8 @@ struct catalog_change {
     uint32_t next_topic;        /* CHANGE_NUMBERS */
     struct topic topic;         /* CREATE_*, ALTER_*: the (changelog) topic, if name.len > 0 */
     struct topic late;          /* CREATE_VIEW: if name.len > 0 */
+    uint32_t n_security;
+    const struct security_item *security;
 };
 
 /* The empty catalog (version 0) with the sys.* relations. NULL when out of memory. */

@@ -6,18 +6,26 @@
  *           "placement":0,"config":{"retention.ms":"86400000"}}
  *   {"verb":"numbers","name":"","number":17,"next_topic":20}
  *
- * "config" has the settings that were given. The reader is strict: unknown names, missing values
- * and trailing bytes are damage. */
+ * "config" has the settings that were given. Users, ACLs and quotas are rows of words
+ * (security_rows.c):
+ *
+ *   {"verb":"security","name":"","number":0,"security":[["acl","set",...],["scram",...]]}
+ *
+ * The reader is strict: unknown names, missing values and trailing bytes are damage. */
 #include "plan/catalog.h"
 #include "plan/plan_int.h"
 
 #include <inttypes.h>
+
+/* Texts of one change's rows; one record of the catalog topic has at most 4 MiB. */
+enum { SECURITY_ROWS_ARENA_BYTES_MAX = 16 << 20 };
 
 static const char *const verbs[] = {
     [CHANGE_CREATE_TOPIC] = "create_topic", [CHANGE_DROP_TOPIC] = "drop_topic",
     [CHANGE_ALTER_TOPIC] = "alter_topic",
     [CHANGE_CREATE_TABLE] = "create_table", [CHANGE_CREATE_VIEW] = "create_view",
     [CHANGE_DROP_RELATION] = "drop_relation", [CHANGE_NUMBERS] = "numbers",
+    [CHANGE_SECURITY] = "security",
 };
 static const char *const kinds[] = {
     [TOPIC_USER] = "user", [TOPIC_CHANGELOG] = "changelog", [TOPIC_LATE] = "late",
@@ -65,6 +73,25 @@ static void put_topic(struct buf *out, const char *name, const struct topic *t)
     buf_printf(out, "}}");
 }
 
+/* One row an item; a failure is the buffer's. */
+static void put_security(struct buf *out, const struct catalog_change *change)
+{
+    struct arena a;
+    arena_init(&a, SECURITY_ROWS_ARENA_BYTES_MAX);
+    buf_printf(out, ",\"security\":[");
+    for (uint32_t i = 0; i < change->n_security && !out->failed; i++) {
+        struct security_row row;
+        out->failed = security_item_write(&change->security[i], &a, &row) != ERR_OK;
+        for (uint32_t k = 0; k < row.n && !out->failed; k++) {
+            buf_printf(out, k > 0 ? "," : i > 0 ? ",[" : "[");
+            put_string(out, row.cells[k]);
+        }
+        buf_put_u8(out, ']');
+    }
+    buf_put_u8(out, ']');
+    arena_deinit(&a);
+}
+
 enum err catalog_change_encode(const struct catalog_change *change, struct buf *out)
 {
     buf_printf(out, "{\"verb\":\"%s\",\"name\":", verbs[change->verb]);
@@ -80,6 +107,8 @@ enum err catalog_change_encode(const struct catalog_change *change, struct buf *
         put_topic(out, "topic", &change->topic);
     if (change->late.name.len > 0)
         put_topic(out, "late", &change->late);
+    if (change->n_security > 0)
+        put_security(out, change);
     buf_put_u8(out, '}');
     return buf_err(out);
 }
@@ -321,8 +350,61 @@ static bool read_topic(struct reader *r, struct topic *t)
     return t->name.len > 0 || damage(r, "a topic without a name");
 }
 
+static bool read_row(struct reader *r, struct security_row *row)
+{
+    row->n = 0;
+    if (!expect(r, '[', "a row is missing"))
+        return false;
+    do {
+        if (row->n == SECURITY_ROW_CELLS_MAX)
+            return damage(r, "a row with too many words");
+        if (!read_string(r, &row->cells[row->n++]))
+            return false;
+    } while (take(r, ','));
+    return expect(r, ']', "']' is missing");
+}
+
+/* Room for one more item, in an array that doubles; NULL with the error set. */
+static struct security_item *item_room(struct reader *r, struct security_item **items, uint32_t n)
+{
+    if (n >= SECURITY_ITEMS_PER_CHANGE_MAX) {
+        (void)damage(r, "too many rows");
+        return NULL;
+    }
+    if ((n & (n - 1)) == 0) {
+        struct security_item *more = arena_zalloc(r->a, n == 0 ? 1 : 2 * (size_t)n, sizeof *more);
+        if (more == NULL) {
+            r->err = err_set(r->why, ERR_NO_MEMORY, "out of memory while reading the catalog");
+            return NULL;
+        }
+        if (n > 0)
+            memcpy(more, *items, n * sizeof *more);
+        *items = more;
+    }
+    return &(*items)[n];
+}
+
+static bool read_security(struct reader *r, struct catalog_change *c)
+{
+    struct security_item *items = NULL;
+    if (!expect(r, '[', "a list of rows is missing"))
+        return false;
+    do {
+        struct security_row row;
+        struct security_item *item = item_room(r, &items, c->n_security);
+        if (item == NULL || !read_row(r, &row))
+            return false;
+        r->err = security_item_read(&row, item, r->why);
+        if (r->err != ERR_OK)
+            return false;
+        c->n_security++;
+    } while (take(r, ','));
+    c->security = items;
+    return expect(r, ']', "']' is missing");
+}
+
 enum { CF_VERB = 1, CF_NAME = 2, CF_NUMBER = 4, CF_SQL = 8, CF_TOPIC = 16, CF_LATE = 32,
-       CF_NEXT_TOPIC = 64 };
+       CF_NEXT_TOPIC = 64, CF_SECURITY = 128 };
 
 static uint32_t change_field(struct reader *r, void *arg, struct str name)
 {
@@ -345,6 +427,8 @@ static uint32_t change_field(struct reader *r, void *arg, struct str name)
         return read_topic(r, &c->topic) ? CF_TOPIC : 0;
     if (str_eq(name, STR("late")))
         return read_topic(r, &c->late) ? CF_LATE : 0;
+    if (str_eq(name, STR("security")))
+        return read_security(r, c) ? CF_SECURITY : 0;
     return 0;
 }
 
@@ -367,5 +451,7 @@ enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_
     if (r.err == ERR_OK && ((needs_sql && (seen & CF_SQL) == 0) ||
                             (needs_topic && (seen & CF_TOPIC) == 0)))
         (void)damage(&r, "sql or topic is missing");
+    if (r.err == ERR_OK && (out->verb == CHANGE_SECURITY) != (out->n_security > 0))
+        (void)damage(&r, "security is missing, or there without its verb");
     return r.err;
 }

@@ -1,11 +1,14 @@
 /* A catalog as the changes that make it: topics that belong to no relation first, then tables and
  * views in the order of their numbers, which is the order in which they were made. A relation reads
- * only what was there before it, so every change finds what it needs. */
+ * only what was there before it, so every change finds what it needs. Users, ACLs and quotas come
+ * last, so many to a change that its record stays small. */
 #include "base/check.h"
 #include "base/mem.h"
 #include "plan/catalog_int.h"
 
 #include <stdlib.h>
+
+enum { SECURITY_ITEMS_PER_SNAPSHOT_CHANGE = 500 };
 
 typedef enum err (*change_fn)(void *arg, const struct catalog_change *change);
 
@@ -57,6 +60,54 @@ static enum err made_relation(const struct relation *r, change_fn each, void *ar
     return each(arg, &change);
 }
 
+/* Items gathered into one change after the other; the first of each is the secret, if there is one.
+ */
+struct security_batch {
+    change_fn each;
+    void *arg;
+    struct security_item *items;
+    uint32_t first, n;
+};
+
+static enum err batch_end(struct security_batch *b)
+{
+    struct catalog_change change = {
+        .verb = CHANGE_SECURITY, .security = b->items, .n_security = b->n};
+    enum err e = b->n > b->first ? b->each(b->arg, &change) : ERR_OK;
+    b->n = b->first;
+    return e;
+}
+
+static enum err batch_add(struct security_batch *b, const struct security_list *l)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        if (b->n == SECURITY_ITEMS_PER_SNAPSHOT_CHANGE)
+            TRY(batch_end(b));
+        b->items[b->n++] = *l->items[i];
+    }
+    return ERR_OK;
+}
+
+static enum err security_items(const struct security *s, change_fn each, void *arg)
+{
+    uint32_t first = s->has_secret ? 1 : 0;
+    struct security_batch b = {.each = each, .arg = arg, .first = first, .n = first};
+    b.items = mem_zalloc(SECURITY_ITEMS_PER_SNAPSHOT_CHANGE, sizeof *b.items);
+    if (b.items == NULL)
+        return ERR_NO_MEMORY;
+    b.items[0].kind = SECURITY_SECRET;
+    memcpy(b.items[0].secret, s->secret, sizeof s->secret);
+    enum err e = batch_add(&b, &s->credentials);
+    if (e == ERR_OK)
+        e = batch_add(&b, &s->acls);
+    if (e == ERR_OK)
+        e = batch_add(&b, &s->quotas);
+    if (e == ERR_OK)
+        e = batch_end(&b);
+    mem_free(b.items);
+    return e;
+}
+
 enum err catalog_snapshot(const struct catalog *c, change_fn each, void *arg)
 {
     const struct catalog_change numbers = {
@@ -68,5 +119,5 @@ enum err catalog_snapshot(const struct catalog *c, change_fn each, void *arg)
         if (r->number < RELATION_OF_TOPIC) /* the others follow from their topics */
             TRY(made_relation(r, each, arg));
     }
-    return ERR_OK;
+    return security_items(c->security, each, arg);
 }

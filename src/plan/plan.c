@@ -83,8 +83,7 @@ static bool plan_unsupported(struct binder *b, node *n)
         {PG_QUERY__NODE__NODE_CREATE_TRIG_STMT, "CREATE TRIGGER", NULL},
         {PG_QUERY__NODE__NODE_CREATE_SEQ_STMT, "CREATE SEQUENCE", NULL},
         {PG_QUERY__NODE__NODE_CREATE_PUBLICATION_STMT, "CREATE PUBLICATION", NULL},
-        {PG_QUERY__NODE__NODE_CREATE_ROLE_STMT, "CREATE ROLE", NULL},
-        {PG_QUERY__NODE__NODE_GRANT_STMT, "GRANT", NULL},
+        {PG_QUERY__NODE__NODE_GRANT_STMT, "GRANT", "ACLs say what users may do over Kafka."},
         {PG_QUERY__NODE__NODE_PREPARE_STMT, "PREPARE",
          "Use your driver's prepared statements (the extended query protocol)."},
         {PG_QUERY__NODE__NODE_EXECUTE_STMT, "EXECUTE",
@@ -118,6 +117,9 @@ static bool dispatch(struct binder *b, node *n)
     case PG_QUERY__NODE__NODE_CREATE_TABLE_AS_STMT:
         return plan_create_view(b, n->create_table_as_stmt);
     case PG_QUERY__NODE__NODE_DROP_STMT: return plan_drop(b, n->drop_stmt);
+    case PG_QUERY__NODE__NODE_CREATE_ROLE_STMT: return plan_create_user(b, n->create_role_stmt);
+    case PG_QUERY__NODE__NODE_ALTER_ROLE_STMT: return plan_alter_user(b, n->alter_role_stmt);
+    case PG_QUERY__NODE__NODE_DROP_ROLE_STMT: return plan_drop_user(b, n->drop_role_stmt);
     case PG_QUERY__NODE__NODE_EXPLAIN_STMT: return plan_explain(b, n->explain_stmt);
     case PG_QUERY__NODE__NODE_VARIABLE_SET_STMT: return plan_set(b, n->variable_set_stmt);
     case PG_QUERY__NODE__NODE_VARIABLE_SHOW_STMT: return plan_show(b, n->variable_show_stmt);

@@ -81,10 +81,13 @@ enum statement_kind {
     STMT_SET,            /* accepted for drivers: name, text */
     STMT_SHOW,           /* name, text; root: constant rows (SHOW ALL has only them) */
     STMT_TRANSACTION,    /* BEGIN, COMMIT, ROLLBACK: accepted; text = the tag */
+    /* user_change: CREATE and ALTER with name and text (the password), DROP with drops */
+    STMT_USER,
     STMT_NOTHING,        /* empty, DISCARD, DEALLOCATE ALL ... : text = the tag */
 };
 
 enum copy_format { COPY_TEXT, COPY_CSV };
+enum user_change { USER_CREATE, USER_ALTER, USER_DROP };
 
 /* Everything a statement needs, in one arena, immutable after planning; holds a reference to its
  * catalog version. */
@@ -106,6 +109,7 @@ struct plan {
     bool if_exists, if_not_exists;
     /* CREATE_*: complete but for numbers and ids, which shard 0 fills */
     struct catalog_change change;
+    enum user_change user_change;
     uint32_t n_drops;
     const struct str *drops;
     struct str name, text;

@@ -196,6 +196,9 @@ const struct plan_node *plan_prune(struct binder *b, const struct plan_node *roo
 bool plan_query(struct binder *b, const PgQuery__SelectStmt *s);
 bool plan_create_table(struct binder *b, const PgQuery__CreateStmt *s);
 bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s);
+bool plan_create_user(struct binder *b, const PgQuery__CreateRoleStmt *s);
+bool plan_alter_user(struct binder *b, const PgQuery__AlterRoleStmt *s);
+bool plan_drop_user(struct binder *b, const PgQuery__DropRoleStmt *s);
 bool plan_drop(struct binder *b, const PgQuery__DropStmt *s);
 bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s);
 bool plan_copy(struct binder *b, const PgQuery__CopyStmt *s);

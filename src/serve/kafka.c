@@ -30,6 +30,7 @@ static const struct kafka_route routes[] = {
     {KAFKA_SYNC_GROUP, 0, 5, kafka_handle_group},
     {KAFKA_DESCRIBE_GROUPS, 0, 5, kafka_handle_group},
     {KAFKA_LIST_GROUPS, 0, 4, kafka_handle_group},
+    {KAFKA_SASL_HANDSHAKE, 0, 1, kafka_handle_sasl_handshake},
     {KAFKA_API_VERSIONS, 0, 4, handle_api_versions},
     {KAFKA_CREATE_TOPICS, 0, 7, kafka_handle_create_topics},
     {KAFKA_DELETE_TOPICS, 0, 6, kafka_handle_delete_topics},
@@ -38,6 +39,9 @@ static const struct kafka_route routes[] = {
     {KAFKA_ALTER_CONFIGS, 0, 2, kafka_handle_alter_configs},
     {KAFKA_DELETE_GROUPS, 0, 2, kafka_handle_group},
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, 0, 1, kafka_handle_incremental_alter_configs},
+    {KAFKA_SASL_AUTHENTICATE, 0, 2, kafka_handle_sasl_authenticate},
+    {KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS, 0, 0, kafka_handle_describe_users},
+    {KAFKA_ALTER_USER_SCRAM_CREDENTIALS, 0, 0, kafka_handle_alter_users},
     {KAFKA_DESCRIBE_CLUSTER, 0, 0, kafka_handle_describe_cluster},
 };
 _Static_assert(ARRAY_LEN(routes) == KAFKA_APIS, "every API with a codec is served");
@@ -177,8 +181,26 @@ static void response_put(struct kafka_request *r, const struct buf *out,
     conn_put(r->conn, out->ptr + at, out->len - at);
 }
 
+/* The oldest form of SASL has tokens without headers. */
+static void token_send(struct kafka_request *r)
+{
+    const struct kafka_sasl_authenticate_res *res = r->response;
+    char size[4];
+    if (res->error_code != KAFKA_OK) {
+        conn_close(r->conn);
+        return;
+    }
+    be32_put(size, (uint32_t)res->auth_bytes.len);
+    conn_put(r->conn, size, sizeof size);
+    conn_put_str(r->conn, res->auth_bytes);
+}
+
 static void response_send(struct kafka_request *r)
 {
+    if (r->token) {
+        token_send(r);
+        return;
+    }
     struct buf *out = &kafka_request_shard(r)->response;
     buf_clear(out);
     struct kafka_writer w = {.out = out, .splices_max = r->splices_max};
@@ -203,6 +225,15 @@ static void response_send(struct kafka_request *r)
     response_put(r, out, &w);
 }
 
+/* Whether no further request may be begun now. */
+static bool must_wait(struct conn *c)
+{
+    const struct kafka_conn *kc = conn_state(c);
+    return kc->n_requests >= KAFKA_PIPELINE_MAX ||
+           kc->request_bytes >= KAFKA_PIPELINE_BYTES_MAX || conn_output_full(c) ||
+           (kc->sasl_busy && kc->n_requests > 0);
+}
+
 /* Sends the answers that are due, in order, and reads on when there is room for more requests. */
 static void answers_flush(struct conn *c)
 {
@@ -215,13 +246,14 @@ static void answers_flush(struct conn *c)
             break;
         if (!r->silent && !conn_closed(c))
             response_send(r);
+        if (r->last)
+            conn_close_flushed(c);
         list_remove(&r->link);
         kc->n_requests--;
         kc->request_bytes -= r->bytes;
         request_free(r);
     }
-    if (kc->n_requests < KAFKA_PIPELINE_MAX && kc->request_bytes < KAFKA_PIPELINE_BYTES_MAX &&
-        !conn_closed(c) && !conn_output_full(c))
+    if (!conn_closed(c) && !must_wait(c))
         conn_resume(c);
 }
 
@@ -270,9 +302,27 @@ static void api_versions_answer(struct kafka_request *r, int16_t error)
     kafka_request_finish(r, res);
 }
 
+/* Kafka's rule for names and versions of client software: letters, digits, '-' and '.', the last
+ * two not at the ends. */
+static bool software_valid(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        bool inner = (c == '-' || c == '.') && i > 0 && i + 1 < s.len;
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!inner && !letter)
+            return false;
+    }
+    return s.len > 0;
+}
+
 static void handle_api_versions(struct kafka_request *r)
 {
-    api_versions_answer(r, KAFKA_OK);
+    const struct kafka_api_versions_req *req = r->request;
+    bool named = r->header.api_version >= 3;
+    bool valid = !named || (software_valid(req->client_software_name) &&
+                            software_valid(req->client_software_version));
+    api_versions_answer(r, valid ? KAFKA_OK : KAFKA_E_INVALID_REQUEST);
 }
 
 /* ---- framing and dispatch ---- */
@@ -295,8 +345,19 @@ static void request_decode(struct kafka_request *r, struct kafka_reader *in,
     route->handle(r);
 }
 
+/* What may be asked before the client has said who it is. */
+static bool allowed_before_login(int16_t key)
+{
+    return key == KAFKA_API_VERSIONS || key == KAFKA_SASL_HANDSHAKE ||
+           key == KAFKA_SASL_AUTHENTICATE;
+}
+
 static void request_begin(struct kafka_request *r, struct str message)
 {
+    if (kafka_request_conn(r)->sasl_tokens) {
+        kafka_sasl_token(r, message);
+        return;
+    }
     struct kafka_reader in;
     kafka_reader_init(&in, message, &r->arena);
     kafka_read_header(&in, &r->header);
@@ -306,6 +367,10 @@ static void request_begin(struct kafka_request *r, struct str message)
         return;
     }
     r->codec = codec_find(route->key);
+    if (kafka_login_missing(r->conn) && !allowed_before_login(route->key)) {
+        kafka_request_fail(r, "came before the client has authenticated, as --kafka-auth requires");
+        return;
+    }
     int16_t v = r->header.api_version;
     if (v >= route->version_min && v <= route->version_max) {
         request_decode(r, &in, route);
@@ -338,8 +403,7 @@ static bool request_take(struct conn *c, size_t size)
     conn_hold(c);
     conn_consume(c, size + 4);
     request_begin(r, (struct str){in.ptr + 4, size});
-    if (kc->n_requests >= KAFKA_PIPELINE_MAX || kc->request_bytes >= KAFKA_PIPELINE_BYTES_MAX ||
-        conn_output_full(c)) {
+    if (must_wait(c)) {
         conn_pause(c);
         return false;
     }
@@ -349,16 +413,21 @@ static bool request_take(struct conn *c, size_t size)
 static void kafka_input(struct conn *c)
 {
     struct kafka_server *sv = conn_server_arg(conn_get_server(c));
+    const struct kafka_conn *kc = conn_state(c);
     for (;;) {
         struct str in = conn_input(c);
         if (in.len < 4)
             return;
         uint32_t size = be32_get(in.ptr);
-        if (size < KAFKA_REQUEST_BYTES_MIN || size > KAFKA_REQUEST_BYTES_MAX) {
+        bool token = kc->sasl_tokens;
+        uint32_t least = token ? 0 : KAFKA_REQUEST_BYTES_MIN;
+        uint32_t most = token || kafka_login_missing(c) ? KAFKA_LOGIN_BYTES_MAX
+                                                        : KAFKA_REQUEST_BYTES_MAX;
+        if (size < least || size > most) {
             engine_note(sv->engine, "warning",
                         "kafka: connection from %s closed: not a Kafka request, or one of %u bytes "
-                        "(allowed are %d to %d)",
-                        conn_peer(c), size, KAFKA_REQUEST_BYTES_MIN, KAFKA_REQUEST_BYTES_MAX);
+                        "(allowed are %u to %u)",
+                        conn_peer(c), size, least, most);
             conn_close(c);
             return;
         }
@@ -375,6 +444,7 @@ static enum err kafka_open(struct conn *c)
 {
     struct kafka_conn *kc = conn_state(c);
     list_init(&kc->requests);
+    kc->user = STR("ANONYMOUS");
     kc->opened = true;
     return ERR_OK;
 }
@@ -392,6 +462,7 @@ static void kafka_close(struct conn *c)
             r->cancel(r);
     }
     kc->canceling = false;
+    kafka_sasl_end(kc);
     answers_flush(c);
 }
 
@@ -445,6 +516,7 @@ enum err kafka_server_start(struct engine *e, const struct serve_options *o, uin
     for (uint32_t i = 0; i < n; i++) {
         struct kafka_shard *ks = &sv->shards[i];
         list_init(&ks->free_requests);
+        kafka_sasl_shard_init(sv, ks);
         buf_init(&ks->scratch, KAFKA_DECODED_BYTES_MAX);
         buf_init(&ks->response, KAFKA_RESPONSE_BYTES_MAX);
         ks->compress = compress_new();

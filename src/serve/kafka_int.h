@@ -7,6 +7,7 @@
  *   kafka_metadata.c   Metadata, DescribeCluster, FindCoordinator
  *   kafka_topics.c     CreateTopics, DeleteTopics
  *   kafka_configs.c    DescribeConfigs, AlterConfigs, IncrementalAlterConfigs
+ *   kafka_sasl.c       who the client is; kafka_users.c: their credentials
  *   kafka_coordinator.c  group requests, carried to shard 0, where group.c decides (kafka_group.h)
  *
  * Requests of a connection are begun in the order they came, several may be under way, and answers
@@ -35,6 +36,10 @@ enum {
     KAFKA_TOPICS_PER_REQUEST_MAX = 10000,
     KAFKA_DECODED_BYTES_MAX = 256 << 20, /* of one compressed batch */
     KAFKA_NODE_ID = 1,
+    KAFKA_LOGIN_BYTES_MAX = 64 << 10, /* a message before the client has authenticated */
+    KAFKA_SECURITY_ITEM_FIRST = 1,
+    KAFKA_SECURITY_NAMES_MAX = 1000, /* users, ACLs or quotas in one request */
+    KAFKA_LOGIN_SHARE = 4, /* password checks take at most 1/(1 + this) of a shard's time */
     KAFKA_IDLE_MS = 600000,
     KAFKA_PARTIAL_MS = 60000,
     KAFKA_STALL_MS = 120000,
@@ -57,6 +62,10 @@ enum kafka_error {
     KAFKA_E_REBALANCE_IN_PROGRESS = 27,
     KAFKA_E_OFFSET_METADATA_TOO_LARGE = 12,
     KAFKA_E_TOPIC_AUTHORIZATION = 29,
+    KAFKA_E_GROUP_AUTHORIZATION = 30,
+    KAFKA_E_CLUSTER_AUTHORIZATION = 31,
+    KAFKA_E_UNSUPPORTED_SASL_MECHANISM = 33,
+    KAFKA_E_ILLEGAL_SASL_STATE = 34,
     KAFKA_E_UNSUPPORTED_VERSION = 35,
     KAFKA_E_TOPIC_EXISTS = 36,
     KAFKA_E_INVALID_PARTITIONS = 37,
@@ -65,12 +74,16 @@ enum kafka_error {
     KAFKA_E_INVALID_CONFIG = 40,
     KAFKA_E_INVALID_REQUEST = 42,
     KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION = 53,
+    KAFKA_E_SASL_AUTHENTICATION_FAILED = 58,
     KAFKA_E_NON_EMPTY_GROUP = 68,
     KAFKA_E_GROUP_ID_NOT_FOUND = 69,
     KAFKA_E_MEMBER_ID_REQUIRED = 79,
     KAFKA_E_GROUP_FULL = 81,
     KAFKA_E_FENCED_INSTANCE = 82,
     KAFKA_E_INVALID_RECORD = 87,
+    KAFKA_E_RESOURCE_NOT_FOUND = 91,
+    KAFKA_E_DUPLICATE_RESOURCE = 92,
+    KAFKA_E_UNACCEPTABLE_CREDENTIAL = 93,
     KAFKA_E_UNKNOWN_TOPIC_ID = 100,
 };
 
@@ -83,6 +96,9 @@ struct kafka_shard {
     struct compress *compress;
     struct buf scratch;  /* decompressed records of the batch being validated */
     struct buf response; /* the response being encoded */
+    struct list password_checks; /* requests that wait for theirs */
+    struct shard_timer password_timer;
+    int64_t password_at_ns; /* when the next one may begin */
 };
 
 struct kafka_server {
@@ -90,6 +106,7 @@ struct kafka_server {
     struct serve_options options;
     struct kafka_coordinator *coordinator; /* shard 0's */
     char cluster_id[24];
+    uint8_t sasl_secret[SECURITY_SECRET_BYTES]; /* until the catalog has one */
     _Atomic uint64_t n_requests, n_produced_bytes, n_fetched_bytes;
     uint32_t n_shards;
     struct kafka_shard shards[];
@@ -102,6 +119,13 @@ struct kafka_conn {
     size_t request_bytes;
     uint32_t fetch_turn; /* which partition of a fetch comes first, in turn */
     bool opened, canceling;
+    bool authenticated;
+    bool sasl_tokens; /* what comes is a token of SaslHandshake version 0, not a request */
+    bool sasl_busy;   /* the request under way decides who the client is */
+    enum sasl_mechanism mechanism;  /* asked for by SaslHandshake */
+    struct scram_exchange *exchange; /* SCRAM, between its two steps */
+    struct str user; /* authenticated: in user_bytes; else ANONYMOUS */
+    char user_bytes[SASL_USER_BYTES_MAX];
 };
 
 /* A request from its arrival until its answer is queued. */
@@ -118,6 +142,9 @@ struct kafka_request {
     const struct catalog *catalog; /* referenced by kafka_request_catalog */
     void *request, *response;      /* decoded structs in the arena */
     bool done, silent;             /* silent: no answer (acks=0) */
+    bool last;                     /* the connection ends behind the answer */
+    bool token;                    /* SASL token without header */
+    struct list check;             /* kafka_shard.password_checks */
     /* Ends what is still awaited, because the connection is closed; the request still finishes. May
      * be NULL. */
     void (*cancel)(struct kafka_request *r);
@@ -186,6 +213,27 @@ void kafka_handle_describe_configs(struct kafka_request *r);
 void kafka_handle_alter_configs(struct kafka_request *r);
 void kafka_handle_incremental_alter_configs(struct kafka_request *r);
 void kafka_handle_group(struct kafka_request *r);
+
+/* kafka_sasl.c */
+void kafka_sasl_shard_init(struct kafka_server *sv, struct kafka_shard *ks);
+/* Whether authentication is required and has not happened. */
+bool kafka_login_missing(struct conn *c);
+/* A token without a header, after SaslHandshake version 0. */
+void kafka_sasl_token(struct kafka_request *r, struct str token);
+/* Forgets an exchange under way. */
+void kafka_sasl_end(struct kafka_conn *kc);
+void kafka_handle_sasl_handshake(struct kafka_request *r);
+void kafka_handle_sasl_authenticate(struct kafka_request *r);
+
+/* kafka_security.c: makes the items one durable change of the catalog; `done` finishes the request.
+ * Items begin at KAFKA_SECURITY_ITEM_FIRST: those before it are the function's. Without any, `done`
+ * is called at once. */
+void kafka_security_change(struct kafka_request *r, struct security_item *items, uint32_t n,
+                           void (*done)(struct kafka_request *r, int16_t error, struct str text));
+
+/* kafka_users.c */
+void kafka_handle_describe_users(struct kafka_request *r);
+void kafka_handle_alter_users(struct kafka_request *r);
 
 /* kafka_coordinator.c: the coordinator's life; it registers its service on shard 0. */
 struct kafka_coordinator *kafka_coordinator_new(struct engine *e);

@@ -497,6 +497,7 @@ static void exec_plan(struct pg_session *s)
     case STMT_DROP:
     case STMT_INSERT:
     case STMT_SET:
+    case STMT_USER:
     case STMT_NOTHING:
         exec_statement(s);
         break;

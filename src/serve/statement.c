@@ -1,6 +1,8 @@
 #include "serve/statement.h"
 
 #include "base/check.h"
+#include "base/mem.h"
+#include "serve/user_change.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@ bool statement_runs(enum statement_kind kind)
     case STMT_SET:
     case STMT_SHOW:
     case STMT_TRANSACTION:
+    case STMT_USER:
     case STMT_NOTHING:
         return true;
     case STMT_QUERY:
@@ -36,6 +39,8 @@ static void statement_finish(struct statement *st, enum err e)
         ingest_close(st->ingest);
         st->ingest = NULL;
     }
+    mem_free(st->items);
+    st->items = NULL;
     st->err = e;
     st->running = false;
     st->done(st);
@@ -133,6 +138,30 @@ static void drop_run(struct statement *st)
     drop_next(st);
 }
 
+/* ---- CREATE, ALTER, DROP USER ---- */
+
+static void user_done(struct ddl_request *r)
+{
+    struct statement *st = r->arg;
+    st->why = r->why;
+    statement_finish(st, r->err);
+}
+
+static void user_run(struct statement *st)
+{
+    uint32_t n;
+    enum err e = user_change_items(st->shard, st->plan, &st->items, &n, &st->why);
+    if (e != ERR_OK || n == 0) {
+        statement_finish(st, e);
+        return;
+    }
+    st->ddl = (struct ddl_request){.done = user_done, .arg = st};
+    st->ddl.change.verb = CHANGE_SECURITY;
+    st->ddl.change.security = st->items;
+    st->ddl.change.n_security = n;
+    shard_ddl(st->shard, &st->ddl);
+}
+
 /* ---- INSERT ---- */
 
 static void insert_committed(void *arg, enum err e, const struct err_detail *why)
@@ -227,6 +256,7 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
     st->rows = 0;
     st->query = NULL;
     st->ingest = NULL;
+    st->items = NULL;
     st->canceled = false;
     st->pulling = false;
     st->running = true;
@@ -241,6 +271,9 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
         break;
     case STMT_INSERT:
         insert_run(st);
+        break;
+    case STMT_USER:
+        user_run(st);
         break;
     case STMT_SET:
     case STMT_SHOW:

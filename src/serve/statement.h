@@ -36,6 +36,7 @@ struct statement {
     struct query *query;
     struct ingest *ingest;
     struct ddl_request ddl;
+    struct security_item *items; /* users: of the change under way */
     uint32_t next_drop;
     enum statement_step {
         STATEMENT_STEP_WAIT, /* a pull is under way */

@@ -102,6 +102,13 @@ static inline int64_t kafka_read_int64(struct kafka_reader *r)
     const char *p = kafka_take(r, 8, "int64");
     return p != NULL ? (int64_t)be64_get(p) : 0;
 }
+static inline double kafka_read_float64(struct kafka_reader *r)
+{
+    uint64_t bits = (uint64_t)kafka_read_int64(r);
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
 static inline struct kafka_uuid kafka_read_uuid(struct kafka_reader *r)
 {
     struct kafka_uuid id = {{0}};
@@ -168,6 +175,12 @@ static inline void kafka_write_int64(struct kafka_writer *w, int64_t v)
     if (p != NULL)
         be64_put(p, (uint64_t)v);
 }
+static inline void kafka_write_float64(struct kafka_writer *w, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    kafka_write_int64(w, (int64_t)bits);
+}
 static inline void kafka_write_uuid(struct kafka_writer *w, struct kafka_uuid v)
 {
     buf_put(w->out, v.bytes, sizeof v.bytes);
@@ -196,6 +209,35 @@ struct kafka_request_header {
 /* Reads key, version, correlation id and client id; the caller skips the tags of flexible versions,
  * since only the API table says which are. */
 void kafka_read_header(struct kafka_reader *r, struct kafka_request_header *out);
+
+/* The fields of a message's struct as data, for what treats many messages alike. */
+enum kafka_field_kind {
+    KAFKA_FIELD_BOOL,
+    KAFKA_FIELD_INT8,
+    KAFKA_FIELD_INT16,
+    KAFKA_FIELD_UINT16,
+    KAFKA_FIELD_INT32,
+    KAFKA_FIELD_INT64,
+    KAFKA_FIELD_FLOAT64,
+    KAFKA_FIELD_UUID,
+    KAFKA_FIELD_STRING,  /* struct str */
+    KAFKA_FIELD_BYTES,   /* struct str */
+    KAFKA_FIELD_RECORDS, /* struct kafka_payload */
+    KAFKA_FIELD_STRUCT,
+};
+struct kafka_field {
+    const char *name;
+    enum kafka_field_kind kind; /* of one element, if it is an array */
+    bool array;                 /* a pointer at `offset` and a uint32_t count at `count_offset` */
+    size_t offset, count_offset;
+    int64_t value; /* the schema's default */
+    const struct kafka_shape *shape; /* KAFKA_FIELD_STRUCT */
+};
+struct kafka_shape {
+    size_t size; /* of the struct */
+    uint32_t n_fields;
+    const struct kafka_field *fields;
+};
 
 /* One API that has codecs. */
 struct kafka_api {
