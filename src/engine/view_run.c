@@ -123,6 +123,7 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
     v->rel = rel;
     v->number = rel->number;
     v->emit_final = rel->view->emit_final;
+    v->retention_us = rel->view->retention_us;
     v->stats = engine_relation_stats(s->engine, rel->number);
     list_init(&v->reader_link);
     arena_init(&v->arena, VIEW_PROGRAM_BYTES_MAX);
@@ -145,6 +146,7 @@ static void partition_free(struct view_run *v, struct state_partition *sp)
             agg_clear(&v->ops[i], group_cells(g));
     group_table_free(sp->groups);
     mem_free(sp->windows);
+    mem_free(sp->closed.windows);
     mem_free(sp->touched);
     records_deinit(&sp->out);
 }

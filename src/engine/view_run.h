@@ -24,6 +24,12 @@ struct window_bucket {
     uint32_t n;
 };
 
+/* Windows that are over, ascending by end. */
+struct window_queue {
+    struct window_bucket *windows;
+    uint32_t at, n, cap; /* the first one, how many, room */
+};
+
 /* A group changed in this epoch, with its cells as they were before. */
 struct touched {
     struct group *group;
@@ -35,6 +41,7 @@ struct state_partition {
     struct group_table *groups;
     struct window_bucket *windows; /* open ones, ascending by end */
     uint32_t n_windows, windows_cap;
+    struct window_queue closed;
     int64_t watermark_us; /* windows that end here or before are closed */
     uint64_t heap_bytes; /* that cells own outside of the groups */
     int64_t groups_told, bytes_told; /* what this partition has added to the view's statistics */
@@ -54,6 +61,7 @@ struct view_run {
     struct chain *source_chain; /* up to keys and arguments, or to the root */
     struct chain *result_chain; /* from the aggregate's output to the root */
     bool windowed, emit_final;
+    int64_t retention_us; /* of closed windows, behind the watermark; INT64_MAX = for ever */
     bool closes; /* groups are over with their window; else one has rows of many windows */
     uint32_t windows_per_row; /* 1 without a window */
     uint32_t n_keys, n_aggs;

@@ -3,7 +3,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
-#include "engine/view_run.h"
+#include "engine/view_retention.h"
 #include "run/key.h"
 
 #include <stdlib.h>
@@ -62,7 +62,8 @@ static enum err window_add(struct state_partition *sp, struct group *g, int64_t 
 static uint64_t partition_bytes(const struct state_partition *sp)
 {
     return group_table_bytes(sp->groups) + sp->heap_bytes +
-           sp->windows_cap * sizeof(*sp->windows) + sp->touched_cap * sizeof(*sp->touched);
+           (sp->windows_cap + sp->closed.cap) * sizeof(*sp->windows) +
+           sp->touched_cap * sizeof(*sp->touched);
 }
 
 static enum err touch(struct view_run *v, struct state_partition *sp, struct group *g, bool created,
@@ -101,6 +102,11 @@ static enum err find_groups(struct view_run *v, struct state_partition *sp, cons
             group_table_prefetch_row(sp->groups, p->hashes[i + AHEAD]);
         struct group *g;
         bool created;
+        if (p->window_end != NULL && view_window_expired(v, sp, p->window_end[i])) {
+            cells[i] = NULL;
+            stat_add(&v->stats->late_rows, 1);
+            continue;
+        }
         TRY(group_table_upsert(sp->groups, p->hashes[i], p->keys[i], &g, &created));
         if (created && p->window_end != NULL) {
             g->window_end = p->window_end[i];
@@ -358,6 +364,7 @@ static enum err close_windows(struct view_run *v, struct state_partition *sp, in
             ref = g->next_in_window;
         }
     }
+    TRY(view_windows_closed(v, sp, n_closed));
     sp->n_windows -= n_closed;
     memmove(sp->windows, sp->windows + n_closed, sp->n_windows * sizeof(*sp->windows));
     if (!v->emit_final || silent)
@@ -386,6 +393,7 @@ enum err view_run_finish(struct view_run *v, struct state_partition *sp, int64_t
     sp->n_touched = 0;
     if (v->windowed)
         TRY(close_windows(v, sp, watermark_us, now_us, silent, w));
+    view_windows_expire(v, sp);
     tell_size(v, sp);
     return ERR_OK;
 }
@@ -404,7 +412,8 @@ enum err view_run_scan(struct view_run *v, int64_t now_us, struct arena *a,
             uint32_t n = 0;
             struct group *g = NULL;
             while (n < BATCH_ROWS_MAX && (g = group_table_next(sp->groups, &at)) != NULL)
-                if (!v->emit_final || (g->flags & GROUP_CLOSED))
+                if ((!v->emit_final || (g->flags & GROUP_CLOSED)) &&
+                    !view_window_expired(v, sp, g->window_end))
                     picks[n++] = (struct pick){g, group_cells(g)};
             more = g != NULL;
             struct result_rows rows;

@@ -93,6 +93,9 @@ struct view {
     const struct relation *source;   /* the one input relation */
     const struct topic *late;        /* NULL: late rows are only counted */
     bool emit_final;                 /* emit = 'final' (else 'changes') */
+    /* Results of a window that ended this long before the watermark are forgotten; INT64_MAX =
+     * never, or groups that are not over with a window. */
+    int64_t retention_us;
     bool append_only;                /* no aggregate: rows are only ever added, and have no key */
     /* 0 without append_only: an aggregate without GROUP BY, one row */
     uint32_t n_key_columns;

@@ -7,7 +7,11 @@ enum { DROPS_MAX = 1000 };
 enum { T_EVENT_TIME, T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE, T_KEY, T_PARTITIONS, T_FORMAT,
        T_ON_ERROR, T_TOPIC, T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES, T_SEGMENT_BYTES,
        T_OPTIONS };
-enum { V_EMIT, V_LATE_TO, V_PARTITIONS, V_OPTIONS };
+enum { V_EMIT, V_LATE_TO, V_PARTITIONS, V_RETENTION, V_OPTIONS };
+
+static const int64_t VIEW_RETENTION_US = (int64_t)7 * 86400 * 1000000;
+static const int64_t LATE_RETENTION_BYTES = 1 << 30; /* per partition */
+enum { VIEW_RETENTION_WINDOWS = 1000 };
 
 /* ---- names ---- */
 
@@ -421,6 +425,7 @@ static bool view_late(struct binder *b, struct str view, const struct relation *
     }
     struct topic late = topic_defaults(TOPIC_LATE, v->text, source->topic->n_partitions);
     late.placement = source->topic->placement;
+    topic_config_set(&late.config, TOPIC_RETENTION_BYTES, LATE_RETENTION_BYTES);
     b->plan->change.late = late;
     return true;
 }
@@ -457,6 +462,34 @@ static bool view_topics(struct binder *b, struct str name, int32_t at,
                 ? true : view_late(b, name, source, &values[V_LATE_TO]));
 }
 
+/* How long closed windows stay. Without windows among the keys nothing is ever over. */
+static bool view_retention(struct binder *b, const struct option_value *v)
+{
+    const struct plan_node *agg = NULL, *window = NULL;
+    for (const struct plan_node *n = b->plan->root; n != NULL; n = n->input) {
+        agg = n->kind == PLAN_AGGREGATE ? n : agg;
+        window = n->kind == PLAN_WINDOW ? n : window;
+    }
+    int64_t *us = &b->plan->view.retention_us;
+    *us = INT64_MAX;
+    if (agg == NULL || window == NULL || !plan_groups_by_window(agg, window)) {
+        if (!v->given)
+            return true;
+        bind_fail(b, v->position, ERR_INVALID_ARGUMENT,
+                  "retention needs window_start or window_end among the GROUP BY keys");
+        bind_hint(b, "Only results of windows are over at some time; others are kept.");
+        return false;
+    }
+    if (v->given && v->number > 0)
+        *us = v->number;
+    if (v->given)
+        return true;
+    int64_t windows;
+    if (!__builtin_mul_overflow(window->window.size_us, (int64_t)VIEW_RETENTION_WINDOWS, &windows))
+        *us = windows > VIEW_RETENTION_US ? windows : VIEW_RETENTION_US;
+    return true;
+}
+
 bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
 {
     struct plan *p = b->plan;
@@ -485,6 +518,7 @@ bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
     if (b->n_params > 0)
         bind_fail(b, -1, ERR_UNSUPPORTED, "a materialized view cannot have parameters");
     if (b->err != ERR_OK || !view_check_plan(b, p->root) ||
+        !view_retention(b, &values[V_RETENTION]) ||
         !view_topics(b, r->name, s->into->rel->location, values))
         return false;
     *r = (struct relation){.name = r->name, .kind = REL_VIEW, .n_columns = p->root->n_columns,

@@ -416,6 +416,13 @@ enum err agg_result(const struct agg_op *op, const char *cells, struct value *ou
     UNREACHABLE();
 }
 
+uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells)
+{
+    return op->kind != AGGK_EXTREME_TEXT
+               ? 0
+               : ((const struct text_cell *)(const void *)(cells + op->cell_at))->cap;
+}
+
 void agg_clear(const struct agg_op *op, char *cells)
 {
     if (op->kind == AGGK_EXTREME_TEXT)

@@ -50,6 +50,8 @@ enum err agg_update(const struct agg_op *op, char *const *cells, const struct co
  * its type. */
 enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
                     struct err_detail *why) MUST_CHECK;
+/* What a cell owns outside of its bytes, in bytes. */
+uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells);
 /* Frees what the cell owns outside of its bytes, and zeroes it. */
 void agg_clear(const struct agg_op *op, char *cells);
 /* Copies a cell's state for a later comparison or result; owned memory is duplicated in `a`, so

@@ -11,6 +11,7 @@ enum {
     UNIT_BITS = 12,
     PAGES_MAX = 1 << (32 - UNIT_BITS),
     SLOTS_MIN = 64,
+    NO_PAGE = PAGES_MAX,
 };
 _Static_assert(UNITS_PER_PAGE == 1 << UNIT_BITS, "a ref holds page and unit");
 _Static_assert(sizeof(struct group) % UNIT_BYTES == 0, "cells start aligned");
@@ -22,7 +23,10 @@ struct slot {
 
 struct page {
     uint32_t units_used;
-    char *bytes;
+    uint32_t live; /* rows that are not removed */
+    uint32_t next; /* in the order of their use; of a page that was given back: the next such one */
+    uint32_t prev;
+    char *bytes; /* NULL: given back */
 };
 
 struct group_table {
@@ -30,6 +34,8 @@ struct group_table {
     uint64_t mask;
     struct page *pages;
     uint32_t n_pages, pages_cap;
+    uint32_t first, last; /* pages in use; the last one takes new rows */
+    uint32_t unused;      /* given back */
     uint32_t cells_bytes, tail_bytes;
     uint64_t count;
     uint64_t bytes, bytes_max;
@@ -47,6 +53,7 @@ enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max, struct group_
         return ERR_NO_MEMORY;
     }
     g->mask = SLOTS_MIN - 1;
+    g->first = g->last = g->unused = NO_PAGE;
     g->cells_bytes = cells_bytes;
     g->bytes_max = bytes_max;
     g->bytes = SLOTS_MIN * sizeof(struct slot);
@@ -160,9 +167,14 @@ static enum err slots_grow(struct group_table *g)
     return ERR_OK;
 }
 
-static enum err page_add(struct group_table *g)
+/* A number for a page, with room for it in the array. */
+static enum err page_number(struct group_table *g, uint32_t *out)
 {
-    if (g->n_pages == PAGES_MAX || g->bytes + GROUP_PAGE_BYTES > g->bytes_max)
+    if (g->unused != NO_PAGE) {
+        *out = g->unused;
+        return ERR_OK;
+    }
+    if (g->n_pages == PAGES_MAX)
         return ERR_LIMIT;
     if (g->n_pages == g->pages_cap) {
         uint32_t cap = g->pages_cap == 0 ? 16 : g->pages_cap * 2;
@@ -172,12 +184,43 @@ static enum err page_add(struct group_table *g)
         g->pages = pages;
         g->pages_cap = cap;
     }
+    *out = g->n_pages;
+    return ERR_OK;
+}
+
+/* Takes a page without rows out of the chain and gives its memory back. */
+static void page_give_back(struct group_table *g, uint32_t number)
+{
+    struct page *p = &g->pages[number];
+    *(p->prev == NO_PAGE ? &g->first : &g->pages[p->prev].next) = p->next;
+    *(p->next == NO_PAGE ? &g->last : &g->pages[p->next].prev) = p->prev;
+    mem_free(p->bytes);
+    *p = (struct page){.next = g->unused};
+    g->unused = number;
+    g->bytes -= GROUP_PAGE_BYTES;
+}
+
+static enum err page_add(struct group_table *g)
+{
+    uint32_t number;
+    if (g->bytes + GROUP_PAGE_BYTES > g->bytes_max)
+        return ERR_LIMIT;
+    TRY(page_number(g, &number));
     char *bytes = mem_alloc(GROUP_PAGE_BYTES);
     if (bytes == NULL)
         return ERR_NO_MEMORY;
-    g->pages[g->n_pages] = (struct page){.units_used = g->n_pages == 0, .bytes = bytes};
-    g->n_pages++;
+    if (number == g->unused)
+        g->unused = g->pages[number].next;
+    else
+        g->n_pages++;
+    uint32_t before = g->last;
+    g->pages[number] = (struct page){
+        .units_used = number == 0, .next = NO_PAGE, .prev = before, .bytes = bytes};
+    *(before == NO_PAGE ? &g->first : &g->pages[before].next) = number;
+    g->last = number;
     g->bytes += GROUP_PAGE_BYTES;
+    if (before != NO_PAGE && g->pages[before].live == 0)
+        page_give_back(g, before); /* it was kept for new rows */
     return ERR_OK;
 }
 
@@ -185,10 +228,10 @@ static enum err row_add(struct group_table *g, uint64_t hash, struct str key, ui
 {
     size_t bytes = sizeof(struct group) + g->cells_bytes + key.len + g->tail_bytes;
     uint32_t units = (uint32_t)((bytes + UNIT_BYTES - 1) / UNIT_BYTES);
-    if (g->n_pages == 0 || g->pages[g->n_pages - 1].units_used + units > UNITS_PER_PAGE)
+    if (g->last == NO_PAGE || g->pages[g->last].units_used + units > UNITS_PER_PAGE)
         TRY(page_add(g));
-    struct page *page = &g->pages[g->n_pages - 1];
-    *ref = (g->n_pages - 1) << UNIT_BITS | page->units_used;
+    struct page *page = &g->pages[g->last];
+    *ref = g->last << UNIT_BITS | page->units_used;
     struct group *row = group_at(g, *ref);
     *row = (struct group){.hash = hash,
                           .window_end = INT64_MAX,
@@ -199,6 +242,7 @@ static enum err row_add(struct group_table *g, uint64_t hash, struct str key, ui
     if (key.len + g->tail_bytes > 0)
         memcpy(cells + g->cells_bytes, key.ptr, key.len + g->tail_bytes);
     page->units_used += units;
+    page->live++;
     return ERR_OK;
 }
 
@@ -223,20 +267,52 @@ enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key
     return ERR_OK;
 }
 
+/* Empties a slot; those behind it that belong further ahead move up, so that no search ends early.
+ */
+static void slot_empty(struct group_table *g, uint64_t hole)
+{
+    for (uint64_t at = (hole + 1) & g->mask; g->slots[at].ref != 0; at = (at + 1) & g->mask) {
+        uint64_t home = group_at(g, g->slots[at].ref)->hash & g->mask;
+        if (((at - home) & g->mask) < ((at - hole) & g->mask))
+            continue;
+        g->slots[hole] = g->slots[at];
+        hole = at;
+    }
+    g->slots[hole] = (struct slot){0};
+}
+
+void group_table_remove(struct group_table *g, struct group *row)
+{
+    uint64_t at = row->hash & g->mask;
+    while (group_at(g, g->slots[at].ref) != row) {
+        at = (at + 1) & g->mask;
+        CHECK(g->slots[at].ref != 0);
+    }
+    uint32_t page = g->slots[at].ref >> UNIT_BITS;
+    slot_empty(g, at);
+    row->flags |= GROUP_GONE;
+    g->count--;
+    if (--g->pages[page].live == 0 && page != g->last)
+        page_give_back(g, page);
+}
+
 struct group *group_table_next(const struct group_table *g, struct group_table_cursor *c)
 {
-    while (c->page < g->n_pages) {
-        if (c->page == 0 && c->unit == 0)
-            c->unit = 1;
-        if (c->unit < g->pages[c->page].units_used) {
-            struct group *row = group_at(g, c->page << UNIT_BITS | c->unit);
-            c->unit += row->units;
-            return row;
-        }
-        if (c->page + 1 == g->n_pages)
+    if (c->page == 0) {
+        if (g->first == NO_PAGE)
             return NULL;
-        c->page++;
-        c->unit = 0;
+        *c = (struct group_table_cursor){.page = g->first + 1, .unit = g->first == 0};
     }
-    return NULL;
+    for (;;) {
+        const struct page *p = &g->pages[c->page - 1];
+        while (c->unit < p->units_used) {
+            struct group *row = group_at(g, (c->page - 1) << UNIT_BITS | c->unit);
+            c->unit += row->units;
+            if ((row->flags & GROUP_GONE) == 0)
+                return row;
+        }
+        if (p->next == NO_PAGE)
+            return NULL;
+        *c = (struct group_table_cursor){.page = p->next + 1, .unit = p->next == 0};
+    }
 }

@@ -3,8 +3,9 @@
  *   slots (power of two, load <= 0.7)          pages (GROUP_PAGE_BYTES each, rows never move)
  *   [tag32 | ref32] ---------------------->    | group | cells | key bytes | pad | group | ...
  *
- * A ref is a page number and a place in it, never a pointer. Rows are only added; iteration follows
- * insertion order, which depends on nothing but the order of the input. One thread. */
+ * A ref is a page number and a place in it, never a pointer. Iteration follows insertion order,
+ * which depends on nothing but the order of the input: pages are chained in the order of their use.
+ * A page whose rows are all removed is given back, and its number is used again. One thread. */
 #ifndef TIDEMILL_STATE_GROUP_TABLE_H
 #define TIDEMILL_STATE_GROUP_TABLE_H
 
@@ -22,6 +23,7 @@ enum {
 
 enum group_flag {
     GROUP_CLOSED = 1, /* its window is over: never changes again */
+    GROUP_GONE = 2,   /* removed; only the table sees such rows */
 };
 
 /* A row's head; cells and key follow. Written by the owner of the state only. */
@@ -51,6 +53,9 @@ void group_table_free(struct group_table *g);
  * state is full, ERR_TOO_LARGE for a key over GROUP_KEY_BYTES_MAX, ERR_NO_MEMORY. */
 enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key,
                             struct group **out, bool *created) MUST_CHECK;
+/* Removes a row that is in the table. Its memory is used again when all rows of its page are gone:
+ * rows that are removed together should have come together. */
+void group_table_remove(struct group_table *g, struct group *row);
 /* NULL when there is none. */
 struct group *group_table_find(struct group_table *g, uint64_t hash, struct str key);
 /* Brings the slot of `hash` into the cache. */
@@ -70,9 +75,9 @@ uint32_t group_ref(const struct group_table *g, const struct group *row);
 struct group *group_at(const struct group_table *g, uint32_t ref);
 
 /* Iteration in insertion order: start with a zeroed cursor; NULL at the end. Rows added meanwhile
- * are seen. */
+ * are seen; rows must not be removed meanwhile. */
 struct group_table_cursor {
-    uint32_t page;
+    uint32_t page; /* its number + 1; 0 = before the first */
     uint32_t unit;
 };
 struct group *group_table_next(const struct group_table *g, struct group_table_cursor *c);

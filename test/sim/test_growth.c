@@ -368,6 +368,86 @@ static void records_of_epochs_are_small_and_go(void **state)
     host_close(h);
 }
 
+/* ---- windows that are over ---- */
+
+enum { BATCHES = 60, BATCH_ROWS = 100 };
+
+/* Two keys a second, in windows that stay for a minute. */
+static bool produce_batch(struct script *s, int batch)
+{
+    char text[BATCH_ROWS][200];
+    const char *rows[BATCH_ROWS];
+    for (int i = 0; i < BATCH_ROWS; i++) {
+        int second = (batch * BATCH_ROWS + i) / 2;
+        snprintf(text[i], sizeof(text[i]),
+                 "{\"k\":\"%d\",\"ts\":\"2025-12-31T%02d:%02d:%02dZ\",\"x\":\"%080d\"}", i % 2,
+                 second / 3600, second / 60 % 60, second % 60, second);
+        rows[i] = text[i];
+    }
+    return script_produce(s, "t", 0, rows, BATCH_ROWS) == ERR_OK;
+}
+
+static void endless_windows(struct script *s, void *arg)
+{
+    (void)arg;
+    run_sql(s, "CREATE TABLE t (k text, ts timestamptz NOT NULL, x text) WITH (event_time = 'ts', "
+               "idle_timeout = '0')");
+    run_sql(s, "CREATE MATERIALIZED VIEW w WITH (emit = 'final', retention = '1 minute', late_to = "
+               "'w_late') AS SELECT k, window_start, count(*) AS n, max(x) AS m FROM tumble(t, ts, "
+               "INTERVAL '10 s') GROUP BY k, window_start");
+    run_sql(s, "CREATE MATERIALIZED VIEW c WITH (retention = '1 minute') AS SELECT k, "
+               "window_start, count(*) AS n FROM hop(t, ts, slide => INTERVAL '5 s', size => "
+               "INTERVAL '10 s') GROUP BY k, window_start");
+    run_sql(s, "CREATE MATERIALIZED VIEW d WITH (retention = '0') AS SELECT k, window_start, "
+               "count(*) AS n FROM tumble(t, ts, INTERVAL '10 s') GROUP BY k, window_start");
+    for (int i = 0; i < BATCHES; i++)
+        REQUIRE(produce_batch(s, i));
+}
+
+/* The last row is of second 2,999, which is the watermark: windows up to 2,990 are over, and those
+ * that ended by 2,939 are gone. */
+static void the_last_minute(struct script *s, void *arg)
+{
+    (void)arg;
+    expect(s, "SELECT count(*), sum(n), min(extract(epoch FROM window_start)::int8 - 1767139200) "
+              "FROM w", "12|120|2930\n");
+    expect(s, "SELECT count(*), min(extract(epoch FROM window_start)::int8 - 1767139200) FROM c",
+           "28|2930\n");
+    expect(s, "SELECT count(*) FROM d", "600\n");
+    expect(s, "SELECT name, groups <= 60, status, error FROM sys.views WHERE name <> 'd' ORDER BY "
+              "name", "c|t|live|NULL\nw|t|live|NULL\n");
+    int64_t end;
+    struct buf lines;
+    buf_init(&lines, TEXT_MAX);
+    REQUIRE(script_read(s, "w", 0, 0, &lines, &end) == ERR_OK);
+    if (end != 598)
+        FAIL("%lld results were told instead of 598", (long long)end);
+    buf_deinit(&lines);
+}
+
+static void too_late(struct script *s, void *arg)
+{
+    the_last_minute(s, arg);
+    const char *row = "{\"k\":\"0\",\"ts\":\"2025-12-31T00:00:01Z\",\"x\":\"late\"}";
+    REQUIRE(script_produce(s, "t", 0, &row, 1) == ERR_OK);
+    expect(s, "SELECT x FROM w_late", "late\n");
+    the_last_minute(s, arg);
+}
+
+static void windows_that_are_over_go(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct host *h = sim_new(seed);
+        assert_true(run_one(h, (uint32_t)seed, endless_windows, NULL));
+        for (int life = 0; life < 2; life++) {
+            h = life == 0 ? host_sim_power_cut(h, seed) : host_sim_crash(h);
+            assert_true(run_one(h, 2, life == 0 ? the_last_minute : too_late, NULL));
+        }
+        host_close(h);
+    }
+}
+
 /* ---- floors ---- */
 
 #define AT(k, second) "{\"k\":\"" k "\",\"ts\":\"2026-01-01T00:00:" second "Z\"}"
@@ -509,6 +589,7 @@ int main(void)
         cmocka_unit_test(dropped_topics_leave_no_folders),
         cmocka_unit_test(the_catalogs_log_is_bounded),
         cmocka_unit_test(records_of_epochs_are_small_and_go),
+        cmocka_unit_test(windows_that_are_over_go),
         cmocka_unit_test(floors_come_back_from_a_snapshot),
         cmocka_unit_test(a_cut_snapshot_is_not_there),
         cmocka_unit_test(an_older_directory_is_taken_over),

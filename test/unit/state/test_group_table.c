@@ -105,6 +105,79 @@ static void table_equals_a_list(void **state)
     }
 }
 
+static void reference_remove(struct reference *r, uint32_t at)
+{
+    r->n--;
+    memmove(r->len + at, r->len + at + 1, (r->n - at) * sizeof(r->len[0]));
+    memmove(r->key + at, r->key + at + 1, (r->n - at) * sizeof(r->key[0]));
+    memmove(r->sum + at, r->sum + at + 1, (r->n - at) * sizeof(r->sum[0]));
+}
+
+/* Rows come and go in any order; what is left is found, in the order in which it came. */
+static void removed_rows_are_gone(void **state)
+{
+    (void)state;
+    static struct reference r;
+    static const uint32_t bits[] = {64, 12, 4, 1};
+    for (uint32_t round = 0; round < ARRAY_LEN(bits); round++) {
+        struct group_table *g;
+        rng_state = 70 + round;
+        r.n = 0;
+        uint32_t most = bits[round] < 12 ? 100 : 1000;
+        assert_int_equal(group_table_new(2048, 64 << 20, &g), ERR_OK);
+        for (uint32_t step = 0; step < 10 * most; step++) {
+            struct str key = {(char *)&step, sizeof(step)};
+            struct group *row;
+            bool created;
+            uint64_t hash = weak_hash(key.ptr, sizeof(step), bits[round]);
+            assert_int_equal(group_table_upsert(g, hash, key, &row, &created), ERR_OK);
+            assert_true(created && row->flags == 0);
+            *(int64_t *)group_cells(row) = r.sum[r.n] = step;
+            memcpy(r.key[r.n], key.ptr, r.len[r.n] = sizeof(step));
+            r.n++;
+            /* mostly the oldest, now and then any, and all of them */
+            uint32_t n = r.n > most || rng(200) == 0 ? r.n / (1 + rng(4)) : rng(2);
+            for (; n > 0; n--) {
+                uint32_t at = rng(10) == 0 ? rng(r.n) : 0;
+                key = (struct str){r.key[at], r.len[at]};
+                hash = weak_hash(key.ptr, r.len[at], bits[round]);
+                group_table_remove(g, group_table_find(g, hash, key));
+                assert_null(group_table_find(g, hash, key));
+                reference_remove(&r, at);
+            }
+            if (rng(50) == 0)
+                check_all(g, &r, bits[round]);
+        }
+        check_all(g, &r, bits[round]);
+        group_table_free(g);
+    }
+}
+
+/* A table that forgets takes the memory of what it holds, for as many rows as one likes. */
+static void memory_of_removed_rows_is_used_again(void **state)
+{
+    (void)state;
+    enum { LIVE = 10000, ALL = 500000 };
+    struct group_table *g;
+    uint64_t most = 0;
+    assert_int_equal(group_table_new(16, 2 << 20, &g), ERR_OK);
+    for (uint64_t i = 0; i < ALL; i++) {
+        struct group *row;
+        bool created;
+        struct str key = {(char *)&i, sizeof(i)};
+        assert_int_equal(group_table_upsert(g, hash_u64(i), key, &row, &created), ERR_OK);
+        most = group_table_bytes(g) > most ? group_table_bytes(g) : most;
+        if (i < LIVE)
+            continue;
+        uint64_t old = i - LIVE;
+        key = (struct str){(char *)&old, sizeof(old)};
+        group_table_remove(g, group_table_find(g, hash_u64(old), key));
+    }
+    assert_int_equal(group_table_count(g), LIVE);
+    assert_in_range(most, LIVE * 80, LIVE * 80 + (16384 * 2) * 8 + 3 * GROUP_PAGE_BYTES);
+    group_table_free(g);
+}
+
 /* Rows of every size fill pages to the last unit and are all found again. */
 static void keys_up_to_the_maximum(void **state)
 {
@@ -202,6 +275,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_equals_a_list),
+        cmocka_unit_test(removed_rows_are_gone),
+        cmocka_unit_test(memory_of_removed_rows_is_used_again),
         cmocka_unit_test(keys_up_to_the_maximum),
         cmocka_unit_test(bound_is_kept),
         cmocka_unit_test(every_allocation_can_fail),
