@@ -43,6 +43,7 @@ struct serve_options {
     bool insecure;               /* accept peers other than loopback */
     uint32_t connections_max;    /* per server; 0 = CONN_COUNT_DEFAULT */
     bool kafka_auth;             /* Kafka clients must authenticate */
+    const char *kafka_super;     /* users that ACLs do not bind, separated by commas; or NULL */
     const char *kafka_advertise; /* HOST:PORT told to Kafka clients; NULL = where they came to */
 };
 

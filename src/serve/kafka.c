@@ -35,6 +35,9 @@ static const struct kafka_route routes[] = {
     {KAFKA_CREATE_TOPICS, 0, 7, kafka_handle_create_topics},
     {KAFKA_DELETE_TOPICS, 0, 6, kafka_handle_delete_topics},
     {KAFKA_INIT_PRODUCER_ID, 0, 4, kafka_handle_init_producer_id},
+    {KAFKA_DESCRIBE_ACLS, 0, 3, kafka_handle_describe_acls},
+    {KAFKA_CREATE_ACLS, 0, 3, kafka_handle_create_acls},
+    {KAFKA_DELETE_ACLS, 0, 3, kafka_handle_delete_acls},
     {KAFKA_DESCRIBE_CONFIGS, 0, 4, kafka_handle_describe_configs},
     {KAFKA_ALTER_CONFIGS, 0, 2, kafka_handle_alter_configs},
     {KAFKA_DELETE_GROUPS, 0, 2, kafka_handle_group},
@@ -261,6 +264,10 @@ void kafka_request_finish(struct kafka_request *r, void *response)
 {
     struct conn *c = r->conn;
     CHECK(!r->done);
+    if (response != NULL && !r->token && !kafka_authorize_answer(r, response)) {
+        r->silent = true;
+        conn_close(c);
+    }
     r->response = response;
     r->done = true;
     r->cancel = NULL;
@@ -342,7 +349,8 @@ static void request_decode(struct kafka_request *r, struct kafka_reader *in,
         return;
     }
     atomic_fetch_add_explicit(&r->server->n_requests, 1, memory_order_relaxed);
-    route->handle(r);
+    if (kafka_authorize(r))
+        route->handle(r);
 }
 
 /* What may be asked before the client has said who it is. */
@@ -440,11 +448,24 @@ static void kafka_input(struct conn *c)
     }
 }
 
+/* "[::1]:9092" without port and brackets. */
+static struct str peer_host(struct str peer)
+{
+    while (peer.len > 0 && peer.ptr[peer.len - 1] != ':')
+        peer.len--;
+    if (peer.len > 0)
+        peer.len--;
+    if (peer.len > 2 && peer.ptr[0] == '[')
+        peer = (struct str){peer.ptr + 1, peer.len - 2};
+    return peer;
+}
+
 static enum err kafka_open(struct conn *c)
 {
     struct kafka_conn *kc = conn_state(c);
     list_init(&kc->requests);
     kc->user = STR("ANONYMOUS");
+    kc->host = peer_host(str_of(conn_peer(c)));
     kc->opened = true;
     return ERR_OK;
 }
@@ -509,6 +530,7 @@ enum err kafka_server_start(struct engine *e, const struct serve_options *o, uin
     struct kafka_server *sv = mem_zalloc(1, sizeof *sv + n * sizeof(struct kafka_shard));
     if (sv == NULL)
         return err_set(why, ERR_NO_MEMORY, "no memory for the Kafka server");
+    kafka_authorize_check();
     sv->engine = e;
     sv->options = *o;
     sv->n_shards = n;

@@ -8,6 +8,7 @@
  *   kafka_topics.c     CreateTopics, DeleteTopics
  *   kafka_configs.c    DescribeConfigs, AlterConfigs, IncrementalAlterConfigs
  *   kafka_sasl.c       who the client is; kafka_users.c: their credentials
+ *   kafka_authorize.c  what a client may do, for all APIs; kafka_acls.c: the lists that say so
  *   kafka_coordinator.c  group requests, carried to shard 0, where group.c decides (kafka_group.h)
  *
  * Requests of a connection are begun in the order they came, several may be under way, and answers
@@ -38,6 +39,7 @@ enum {
     KAFKA_NODE_ID = 1,
     KAFKA_LOGIN_BYTES_MAX = 64 << 10, /* a message before the client has authenticated */
     KAFKA_SECURITY_ITEM_FIRST = 1,
+    KAFKA_ACL_FILTERS_MAX = 100,
     KAFKA_SECURITY_NAMES_MAX = 1000, /* users, ACLs or quotas in one request */
     KAFKA_LOGIN_SHARE = 4, /* password checks take at most 1/(1 + this) of a shard's time */
     KAFKA_IDLE_MS = 600000,
@@ -124,6 +126,8 @@ struct kafka_conn {
     bool sasl_busy;   /* the request under way decides who the client is */
     enum sasl_mechanism mechanism;  /* asked for by SaslHandshake */
     struct scram_exchange *exchange; /* SCRAM, between its two steps */
+    bool super;      /* ACLs do not bind the user */
+    struct str host; /* of the peer, without the port */
     struct str user; /* authenticated: in user_bytes; else ANONYMOUS */
     char user_bytes[SASL_USER_BYTES_MAX];
 };
@@ -145,6 +149,8 @@ struct kafka_request {
     bool last;                     /* the connection ends behind the answer */
     bool token;                    /* SASL token without header */
     struct list check;             /* kafka_shard.password_checks */
+    struct kafka_denial *denials;  /* answers for what was taken out of the request */
+    bool checked;                  /* the response shows only what the client may see */
     /* Ends what is still awaited, because the connection is closed; the request still finishes. May
      * be NULL. */
     void (*cancel)(struct kafka_request *r);
@@ -224,6 +230,23 @@ void kafka_sasl_token(struct kafka_request *r, struct str token);
 void kafka_sasl_end(struct kafka_conn *kc);
 void kafka_handle_sasl_handshake(struct kafka_request *r);
 void kafka_handle_sasl_authenticate(struct kafka_request *r);
+
+/* kafka_authorize.c */
+/* Takes out of the request what the client may not do. False: nothing is left to be handled, and
+ * the request is answered already. */
+bool kafka_authorize(struct kafka_request *r);
+/* Takes out of the response what the client may not see, puts in what was denied and which
+ * operations are allowed. False: out of memory. */
+bool kafka_authorize_answer(struct kafka_request *r, void *response);
+/* Bit 1 << operation for each that the client may do to the resource. */
+int32_t kafka_operations(struct kafka_request *r, enum security_resource resource, struct str name);
+/* A programmer's mistake in the rules ends the process at its start. */
+void kafka_authorize_check(void);
+
+/* kafka_acls.c */
+void kafka_handle_describe_acls(struct kafka_request *r);
+void kafka_handle_create_acls(struct kafka_request *r);
+void kafka_handle_delete_acls(struct kafka_request *r);
 
 /* kafka_security.c: makes the items one durable change of the catalog; `done` finishes the request.
  * Items begin at KAFKA_SECURITY_ITEM_FIRST: those before it are the function's. Without any, `done`

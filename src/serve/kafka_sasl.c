@@ -96,6 +96,18 @@ static void login_fails(struct kafka_request *r, enum err e, const struct err_de
     answer(r, KAFKA_E_SASL_AUTHENTICATION_FAILED, text, STR(""));
 }
 
+/* Whether the list "a,b,c" has the user. */
+static bool is_super(const char *list, struct str user)
+{
+    for (const char *at = list; at != NULL && *at != '\0';) {
+        size_t n = strcspn(at, ",");
+        if (str_eq((struct str){at, n}, user))
+            return true;
+        at += n + (at[n] == ',' ? 1 : 0);
+    }
+    return false;
+}
+
 static void login_succeeds(struct kafka_request *r, struct str user, struct str bytes)
 {
     struct kafka_conn *kc = kafka_request_conn(r);
@@ -103,6 +115,7 @@ static void login_succeeds(struct kafka_request *r, struct str user, struct str 
     memcpy(kc->user_bytes, user.ptr, user.len);
     kc->user = (struct str){kc->user_bytes, user.len};
     kc->authenticated = true;
+    kc->super = is_super(r->server->options.kafka_super, user);
     kc->sasl_tokens = false;
     kafka_sasl_end(kc);
     answer(r, KAFKA_OK, (struct str){NULL, 0}, bytes);

@@ -24,7 +24,7 @@ def sql(server, text):
 @pytest.fixture
 def locked(make_server):
     """A server that asks for a login, with one user, who may do everything."""
-    server = make_server("--kafka-auth", "required")
+    server = make_server("--kafka-auth", "required", "--kafka-super-users", "alice,bob,carol")
     sql(server, f"CREATE USER {USER} PASSWORD '{PASSWORD}'")
     return server
 
@@ -54,7 +54,8 @@ def test_wrong_logins_are_refused(locked, mechanism, user, password):
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-@pytest.mark.parametrize("server_options", [(), ("--kafka-auth", "required")])
+@pytest.mark.parametrize("server_options", [(), ("--kafka-auth", "required",
+                                                 "--kafka-super-users", USER)])
 def test_kafka_python_logs_in(make_server, mechanism, server_options):
     server = make_server(*server_options)
     sql(server, f"CREATE USER {USER} PASSWORD '{PASSWORD}'")
