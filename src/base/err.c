@@ -27,6 +27,7 @@ enum kafka_code {
     KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER = 45,
     KAFKA_DUPLICATE_SEQUENCE_NUMBER = 46,
     KAFKA_INVALID_PRODUCER_EPOCH = 47,
+    KAFKA_INVALID_TXN_STATE = 48,
     KAFKA_STORAGE_ERROR = 56,
     KAFKA_INVALID_RECORD = 87,
 };
@@ -133,6 +134,8 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "22023", KAFKA_DUPLICATE_SEQUENCE_NUMBER, 409, USER},
     [ERR_PRODUCER_FENCED] = {"producer_fenced", "a newer producer with this id has begun",
         "22023", KAFKA_INVALID_PRODUCER_EPOCH, 409, USER},
+    [ERR_TXN_STATE] = {"txn_state", "the batch does not fit the producer's transaction",
+        "25000", KAFKA_INVALID_TXN_STATE, 409, USER},
     [ERR_INTERNAL] = {"internal", "internal error: this is a bug in Tidemill",
         "XX000", KAFKA_UNKNOWN_SERVER_ERROR, 500, 0},
 };

@@ -69,6 +69,7 @@ enum err {
     ERR_PRODUCER_SEQUENCE,  /* idempotent producer: a batch before this one is missing */
     ERR_PRODUCER_DUPLICATE, /* ... appended so long ago that its offset is forgotten */
     ERR_PRODUCER_FENCED,    /* ... a newer one with its id has begun */
+    ERR_TXN_STATE,          /* a batch that does not belong to an open transaction, or to none */
     ERR_INTERNAL,           /* a bug; reported, never a crash of others */
     ERR_COUNT_
 };

@@ -115,14 +115,12 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
                        .advance_told = -1};
     list_init(&p->dirty_link);
     list_init(&p->appends);
-    producers_init(&p->producers);
     list_init(&p->waits);
     struct log_recovery recovery;
     enum err e = log_open(s->engine->host, dir, &config, &p->log, &recovery, why);
     if (e == ERR_OK && (e = map_put(&s->parts, part_key(t->number, partition), p)) != ERR_OK)
         log_close(p->log);
     if (e != ERR_OK) {
-        producers_deinit(&p->producers);
         mem_free(p);
         return e;
     }
@@ -168,7 +166,6 @@ static void part_remove(struct removal *r, struct engine *e, bool files)
                     p->topic_number, p->partition);
     if (files)
         remover_topic_dir(e, p->topic_number);
-    producers_deinit(&p->producers);
     mem_free(p);
 }
 
@@ -281,11 +278,12 @@ static enum err append_once(struct part *p, struct append_request *r)
 {
     struct kafka_batch b;
     TRY(kafka_batch_parse((struct str){r->batches, r->n_bytes}, &b, &r->why));
-    struct producer_batch batch = {b.producer_id, b.producer_epoch, b.base_sequence, b.n_records};
-    if (b.producer_id >= 0 && b.bytes != r->n_bytes)
-        return err_set(&r->why, ERR_BAD_RECORD_BATCH,
-                       "an idempotent producer sends one batch per partition and request");
-    switch (producers_check(&p->producers, &batch, &r->base_offset)) {
+    struct producer_batch batch = {.producer_id = b.producer_id,
+                                   .epoch = b.producer_epoch,
+                                   .transactional = b.transactional,
+                                   .base_sequence = b.base_sequence,
+                                   .n_records = b.n_records};
+    switch (producers_check(log_producers(p->log), &batch, &r->base_offset)) {
     case PRODUCER_NEW:
         break;
     case PRODUCER_DUPLICATE:
@@ -298,14 +296,15 @@ static enum err append_once(struct part *p, struct append_request *r)
         return ERR_PRODUCER_DUPLICATE;
     case PRODUCER_FENCED:
         return ERR_PRODUCER_FENCED;
+    case PRODUCER_IN_TXN:
+        return err_set(
+            &r->why, ERR_TXN_STATE,
+            "producer %lld has an open transaction here: its batches must be parts of it",
+            (long long)b.producer_id);
     }
     int64_t append_ms = p->append_time || lacks_time(r) ? p->shard->wall_us / 1000 : -1;
     TRY(append(p, r->batches, r->n_bytes, r->n_records, append_ms, &r->base_offset, &r->why));
     r->append_time_ms = p->append_time ? append_ms : -1;
-    if (producers_appended(&p->producers, &batch, r->base_offset) != ERR_OK)
-        engine_note(p->shard->engine, "warning",
-                    "no memory to remember producer %lld: a repeated batch would be kept twice",
-                    (long long)b.producer_id);
     return ERR_OK;
 }
 
@@ -603,6 +602,7 @@ static void retention_fire(struct shard_timer *t)
             part_publish(p);
             mark_dirty(p);
         }
+        log_producers_expire(p->log, s->wall_us / 1000);
         appended += stat_getu(&p->stats->appended_bytes);
     }
     trim_when_quiet(f, appended);
@@ -662,7 +662,6 @@ void parts_close(struct shard *s)
         if (p->syncing)
             (void)!log_sync_end(p->log, &p->job.sync);
         log_close(p->log);
-        producers_deinit(&p->producers);
         mem_free(p);
     }
     map_deinit(&s->parts);

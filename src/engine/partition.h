@@ -25,7 +25,6 @@ struct part {
     struct list dirty_link;
     struct list appends; /* append_request: written, waiting for the flush; ascending */
     struct list waits;   /* wait_request */
-    struct producers producers;
     struct flush_job job;
     bool syncing;
     bool dropped;      /* given up when the flush under way has ended */

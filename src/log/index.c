@@ -7,19 +7,21 @@
 #include "base/mem.h"
 
 enum {
-    HEADER_BYTES = 64,
-    HEADER_CRC_AT = 60,
-    INDEX_VERSION = 1,
+    HEADER_BYTES = 96,
+    HEADER_CRC_AT = 92,
+    INDEX_VERSION = 2,
     ENTRIES_MIN = 16,
     ENTRIES_MAX = 1 << 26,
 };
 static const char magic[4] = {'T', 'M', 'I', 'X'};
 
 _Static_assert(sizeof(struct log_index_entry) == 16, "entries are written as they are");
+_Static_assert(sizeof(struct log_aborted) == 24, "and so are aborted transactions");
 
 void log_index_deinit(struct log_index *x)
 {
     mem_free(x->entries);
+    mem_free(x->aborted);
     *x = (struct log_index){0};
 }
 
@@ -49,6 +51,31 @@ void log_index_add(struct log_index *x, const struct log_index_entry *e, uint32_
     }
     CHECK(x->n < x->cap);
     x->entries[x->n++] = *e;
+}
+
+enum err log_index_reserve_aborted(struct log_index *x, uint32_t more)
+{
+    if (more <= x->cap_aborted - x->n_aborted) {
+        return ERR_OK;
+    }
+    if (more > ENTRIES_MAX - x->n_aborted) {
+        return ERR_LIMIT;
+    }
+    uint32_t cap = x->cap_aborted < ENTRIES_MIN ? ENTRIES_MIN : x->cap_aborted * 2;
+    cap = cap < x->n_aborted + more ? x->n_aborted + more : cap;
+    struct log_aborted *moved = mem_realloc(x->aborted, cap * sizeof *moved);
+    if (moved == NULL) {
+        return ERR_NO_MEMORY;
+    }
+    x->aborted = moved;
+    x->cap_aborted = cap;
+    return ERR_OK;
+}
+
+void log_index_add_aborted(struct log_index *x, const struct log_aborted *a)
+{
+    CHECK(x->n_aborted < x->cap_aborted);
+    x->aborted[x->n_aborted++] = *a;
 }
 
 void log_index_cut(struct log_index *x, uint64_t position)
@@ -109,7 +136,19 @@ static void encode_header(char *p, const struct log_index *x, const struct log_i
     le64_put(p + 40, (uint64_t)info->max_timestamp);
     le32_put(p + 48, x->n);
     le32_put(p + 52, crc32c(0, x->entries, x->n * sizeof *x->entries));
+    le32_put(p + 56, x->n_aborted);
+    le32_put(p + 60, crc32c(0, x->aborted, x->n_aborted * sizeof *x->aborted));
+    le64_put(p + 64, (uint64_t)info->aborted_first);
+    le64_put(p + 72, (uint64_t)info->open_first);
+    le32_put(p + 80, info->n_producers);
     le32_put(p + HEADER_CRC_AT, crc32c(0, p, HEADER_CRC_AT));
+}
+
+static enum err write_part(struct host_file *f, uint64_t *at, const void *bytes, size_t n)
+{
+    enum err e = n > 0 ? host_file_write(f, *at, bytes, n) : ERR_OK;
+    *at += n;
+    return e;
 }
 
 enum err log_index_write(struct host *h, const char *path, const struct log_index *x,
@@ -117,12 +156,16 @@ enum err log_index_write(struct host *h, const char *path, const struct log_inde
 {
     char header[HEADER_BYTES];
     struct host_file *f = NULL;
+    uint64_t at = HEADER_BYTES;
     encode_header(header, x, info);
     TRY(host_file_open(h, path, HOST_OPEN_WRITE | HOST_OPEN_CREATE, &f, NULL));
     /* The header last: until it is there, the file is no index. */
     enum err e = host_file_truncate(f, 0);
-    if (e == ERR_OK && x->n > 0) {
-        e = host_file_write(f, HEADER_BYTES, x->entries, x->n * sizeof *x->entries);
+    if (e == ERR_OK) {
+        e = write_part(f, &at, x->entries, x->n * sizeof *x->entries);
+    }
+    if (e == ERR_OK) {
+        e = write_part(f, &at, x->aborted, x->n_aborted * sizeof *x->aborted);
     }
     if (e == ERR_OK) {
         e = host_file_write(f, 0, header, sizeof header);
@@ -131,8 +174,13 @@ enum err log_index_write(struct host *h, const char *path, const struct log_inde
     return e;
 }
 
+/* What else the header says: how much there is of each part, and its CRC. */
+struct parts {
+    uint32_t n, n_aborted, crc, crc_aborted;
+};
+
 static enum err read_header(struct host_file *f, int64_t base_offset, struct log_index_info *out,
-                            uint32_t *n, uint32_t *crc)
+                            struct parts *parts)
 {
     char p[HEADER_BYTES];
     uint64_t size = 0;
@@ -145,15 +193,23 @@ static enum err read_header(struct host_file *f, int64_t base_offset, struct log
         le32_get(p + HEADER_CRC_AT) != crc32c(0, p, HEADER_CRC_AT)) {
         return ERR_CORRUPT;
     }
+    *parts = (struct parts){.n = le32_get(p + 48),
+                            .n_aborted = le32_get(p + 56),
+                            .crc = le32_get(p + 52),
+                            .crc_aborted = le32_get(p + 60)};
     *out = (struct log_index_info){.base_offset = (int64_t)le64_get(p + 8),
                                    .end_offset = (int64_t)le64_get(p + 16),
                                    .bytes = le64_get(p + 24),
                                    .first_timestamp = (int64_t)le64_get(p + 32),
-                                   .max_timestamp = (int64_t)le64_get(p + 40)};
-    *n = le32_get(p + 48);
-    *crc = le32_get(p + 52);
-    bool sane = out->base_offset == base_offset && out->end_offset > base_offset && *n > 0 &&
-                *n <= ENTRIES_MAX && size == HEADER_BYTES + *n * sizeof(struct log_index_entry);
+                                   .max_timestamp = (int64_t)le64_get(p + 40),
+                                   .n_aborted = parts->n_aborted,
+                                   .n_producers = le32_get(p + 80),
+                                   .aborted_first = (int64_t)le64_get(p + 64),
+                                   .open_first = (int64_t)le64_get(p + 72)};
+    uint64_t bytes = HEADER_BYTES + parts->n * sizeof(struct log_index_entry) +
+                     parts->n_aborted * sizeof(struct log_aborted);
+    bool sane = out->base_offset == base_offset && out->end_offset > base_offset && parts->n > 0 &&
+                parts->n <= ENTRIES_MAX && parts->n_aborted <= ENTRIES_MAX && size == bytes;
     return sane ? ERR_OK : ERR_CORRUPT;
 }
 
@@ -162,13 +218,13 @@ enum err log_index_read_info(struct host *h, const char *path, int64_t base_offs
 {
     struct host_file *f = NULL;
     bool exists = false;
-    uint32_t n, crc;
+    struct parts parts;
     TRY(host_path_exists(h, path, &exists));
     if (!exists) {
         return ERR_CORRUPT;
     }
     TRY(host_file_open(h, path, HOST_OPEN_READ, &f, NULL));
-    enum err e = read_header(f, base_offset, out, &n, &crc);
+    enum err e = read_header(f, base_offset, out, &parts);
     host_file_close(f);
     return e;
 }
@@ -192,15 +248,24 @@ static bool entries_sane(const struct log_index *x, const struct log_index_info 
 static enum err load(struct host_file *f, const struct log_index_info *info, struct log_index *out)
 {
     struct log_index_info found;
-    uint32_t n, crc;
-    TRY(read_header(f, info->base_offset, &found, &n, &crc));
+    struct parts parts;
+    TRY(read_header(f, info->base_offset, &found, &parts));
     if (found.end_offset != info->end_offset || found.bytes != info->bytes) {
         return ERR_CORRUPT;
     }
-    TRY(log_index_reserve(out, n));
-    TRY(host_file_read(f, HEADER_BYTES, out->entries, n * sizeof *out->entries));
-    out->n = n;
-    bool sane = crc32c(0, out->entries, n * sizeof *out->entries) == crc && entries_sane(out, info);
+    size_t bytes = parts.n * sizeof *out->entries;
+    TRY(log_index_reserve(out, parts.n));
+    TRY(host_file_read(f, HEADER_BYTES, out->entries, bytes));
+    out->n = parts.n;
+    bool sane = crc32c(0, out->entries, bytes) == parts.crc && entries_sane(out, info);
+    if (!sane || parts.n_aborted == 0) {
+        return sane ? ERR_OK : ERR_CORRUPT;
+    }
+    TRY(log_index_reserve_aborted(out, parts.n_aborted));
+    TRY(host_file_read(f, HEADER_BYTES + bytes, out->aborted,
+                       parts.n_aborted * sizeof *out->aborted));
+    out->n_aborted = parts.n_aborted;
+    sane = crc32c(0, out->aborted, out->n_aborted * sizeof *out->aborted) == parts.crc_aborted;
     return sane ? ERR_OK : ERR_CORRUPT;
 }
 

@@ -92,6 +92,8 @@ enum err log_segment_remove_files(struct host *h, const char *dir, int64_t base_
     char path[HOST_PATH_MAX];
     TRY(log_segment_path(dir, base_offset, ".index", path));
     TRY(log_file_remove(h, path));
+    TRY(log_segment_path(dir, base_offset, LOG_STATE_SUFFIX, path));
+    TRY(log_file_remove(h, path));
     TRY(log_segment_path(dir, base_offset, ".log", path));
     return log_file_remove(h, path);
 }
@@ -164,6 +166,7 @@ static struct log_partition *partition_new(struct host *h, const char *dir,
     }
     memcpy(p->dir, dir, n);
     p->host = h;
+    producers_init(&p->producers);
     p->config.manual_watermark = config->manual_watermark;
     log_configure(p, config);
     return p;
@@ -216,6 +219,7 @@ void log_close(struct log_partition *p)
         log_segment_release(p->segments[i]);
     }
     mem_free(p->segments);
+    producers_deinit(&p->producers);
     if (p->meta != NULL) {
         host_file_close(p->meta);
     }
@@ -271,6 +275,7 @@ struct run {
     uint32_t n_batches;
     int64_t n_offsets;
     int64_t max_timestamp;
+    bool producers; /* some batch has one */
 };
 
 static enum err run_measure(const struct log_partition *p, const char *batches, size_t n,
@@ -287,9 +292,16 @@ static enum err run_measure(const struct log_partition *p, const char *batches, 
             return err_set(why, ERR_TOO_LARGE, "record batch of %u bytes: the maximum is %u",
                            b.bytes, p->config.batch_bytes_max);
         }
+        bool commit;
+        if (b.control &&
+            (b.bytes > LOG_CONTROL_BYTES_MAX ||
+             kafka_marker_get((struct str){batches + at, b.bytes}, &commit) != ERR_OK)) {
+            return err_set(why, ERR_BAD_RECORD_BATCH, "record batch: an unknown control batch");
+        }
         if (b.max_timestamp > out->max_timestamp) {
             out->max_timestamp = b.max_timestamp;
         }
+        out->producers |= b.producer_id >= 0;
         out->n_batches++;
         out->n_offsets += (int64_t)b.last_offset_delta + 1;
         at += b.bytes;
@@ -361,7 +373,10 @@ static enum err roll(struct log_partition *p, struct err_detail *why)
         return err_set(why, ERR_NO_MEMORY, "%s: out of memory for a segment", p->dir);
     }
     p->sync_dir = true;
-    enum err e = log_segment_create(s, p->dir, why);
+    enum err e = before != NULL && !before->sealed ? log_state_seal(&p->producers, before) : ERR_OK;
+    if (e == ERR_OK) {
+        e = log_segment_create(s, p->dir, why);
+    }
     if (e == ERR_OK) {
         e = log_segments_push(p, s);
     }
@@ -413,13 +428,33 @@ static void fill_ahead(struct log_partition *p, struct log_segment *s)
     }
 }
 
-static void run_count(struct log_partition *p, struct log_segment *s, const char *batches, size_t n)
+/* Makes sure that counting the run cannot fail. */
+static enum err run_reserve(struct log_partition *p, struct log_segment *s, const struct run *run,
+                            const char *batches, size_t n)
+{
+    TRY(log_index_reserve(&s->index, run->n_batches));
+    for (size_t at = 0; at < n && run->producers;) {
+        struct kafka_batch b;
+        CHECK(kafka_batch_parse((struct str){batches + at, n - at}, &b, NULL) == ERR_OK);
+        TRY(log_state_reserve(&p->producers, &s->index, &b));
+        at += b.bytes;
+    }
+    return ERR_OK;
+}
+
+static void run_count(struct log_partition *p, struct log_segment *s, const struct run *run,
+                      const char *batches, size_t n)
 {
     bool checked = s->checked_bytes == s->bytes;
+    int64_t now_ms = run->producers ? host_wall_us(p->host) / 1000 : 0;
     for (size_t at = 0; at < n;) {
         struct kafka_batch b;
         CHECK(kafka_batch_parse((struct str){batches + at, n - at}, &b, NULL) == ERR_OK);
         log_segment_add(s, &b, p->config.index_interval_bytes);
+        if (run->producers) {
+            struct str bytes = {batches + at, b.bytes};
+            CHECK(log_state_apply(&p->producers, s, &b, bytes, now_ms) == ERR_OK);
+        }
         at += b.bytes;
     }
     if (checked) {
@@ -448,11 +483,15 @@ enum err log_append(struct log_partition *p, char *batches, size_t n, int64_t lo
         TRY(roll(p, why));
     }
     struct log_segment *s = log_active(p);
-    if (log_index_reserve(&s->index, run.n_batches) != ERR_OK) {
-        return err_set(why, ERR_NO_MEMORY, "%s: out of memory for the index", p->dir);
+    enum err e = run_reserve(p, s, &run, batches, n);
+    if (e != ERR_OK) {
+        return err_set(why, e,
+                       e == ERR_LIMIT ? "%s: %d transactions are open, which is the maximum"
+                                      : "%s: out of memory for the index (%d producers)",
+                       p->dir, PRODUCERS_MAX);
     }
     run_patch(p, batches, n, log_append_ms);
-    enum err e = host_file_write(s->file, s->bytes, batches, n);
+    e = host_file_write(s->file, s->bytes, batches, n);
     if (e != ERR_OK) {
         /* The file may hold a part of it: nothing is ever written behind that. Whole batches among
          * it would come back with the next start, although they were refused. */
@@ -463,7 +502,7 @@ enum err log_append(struct log_partition *p, char *batches, size_t n, int64_t lo
                        p->end_offset);
     }
     *base_offset = p->end_offset;
-    run_count(p, s, batches, n);
+    run_count(p, s, &run, batches, n);
     fill_ahead(p, s);
     return ERR_OK;
 }

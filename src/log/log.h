@@ -3,7 +3,9 @@
  * Owned by one shard thread, which makes every call here except log_sync_run (helper thread) and
  * log_range_release (any). Nothing on the data path blocks on a disk flush; the calls that do say
  * so. Batches arrive validated (wire/kafka_batch.h); append patches base offset and leader epoch,
- * bytes the CRC does not cover. A reader only ever sees offsets below the high watermark.
+ * bytes the CRC does not cover. A reader only ever sees offsets below the high watermark, a reader
+ * of committed records those below the stable offset: where the first transaction begins that is
+ * open, or whose end is not durable yet.
  *
  *      log_start      high_watermark        durable (= synced)      end (= appended)
  *   ------|-----------------|--------------------|----------------------|
@@ -25,6 +27,7 @@
 #include <stdint.h>
 
 struct log_partition;
+struct producers;
 struct log_segment; /* one file; reference-counted, so that a read range outlives retention */
 
 struct log_config {
@@ -80,13 +83,14 @@ uint64_t log_size_bytes(const struct log_partition *p);
 /* Whether damage was found: then log_end_offset is the first offset that cannot be served. */
 bool log_quarantined(const struct log_partition *p);
 
-/* Appends one or more complete, valid batches. Their base offsets and leader epochs are patched in
- * `batches` itself. With `log_append_ms` >= 0 batches get that timestamp as LogAppendTime (CRC
- * recomputed). `base_offset` receives the first record's offset. On an error nothing is appended
- * (a partial write is left behind in a file that gets no more appends, and is never served).
- * Bytes go to the page cache; they count as durable after a sync.
- * ERR_TOO_LARGE, ERR_BAD_RECORD_BATCH (not a run of whole batches), ERR_NO_SPACE, ERR_IO,
- * ERR_CORRUPT (quarantined), ERR_NO_MEMORY. */
+/* Appends one or more complete, valid batches, which change what is known of their producers
+ * (log_producers: the caller has checked their numbers); a control batch ends a transaction. Their
+ * base offsets and leader epochs are patched in `batches` itself. With `log_append_ms` >= 0 batches
+ * get that timestamp as LogAppendTime (CRC recomputed). `base_offset` receives the first record's
+ * offset. On an error nothing is appended (a partial write is left behind in a file that gets no
+ * more appends, and is never served). Bytes go to the page cache; they count as durable after a
+ * sync. ERR_TOO_LARGE, ERR_BAD_RECORD_BATCH (not a run of whole batches), ERR_NO_SPACE, ERR_IO,
+ * ERR_CORRUPT (quarantined), ERR_NO_MEMORY, ERR_LIMIT (too many open transactions). */
 enum err log_append(struct log_partition *p, char *batches, size_t n, int64_t log_append_ms,
                     int64_t *base_offset, struct err_detail *why) MUST_CHECK;
 
@@ -99,6 +103,7 @@ enum { LOG_SYNC_SEGMENTS_MAX = 8 };
 struct log_sync {
     struct log_segment *segments[LOG_SYNC_SEGMENTS_MAX];
     bool sealed[LOG_SYNC_SEGMENTS_MAX]; /* as they were at begin */
+    bool kept[LOG_SYNC_SEGMENTS_MAX];   /* by the helper: what comes after needs them no more */
     uint32_t n_segments;
     bool sync_dir, sync_parent, sync_meta;
     bool os_only;    /* set after begin for fsync = os: see log_sync_run */
@@ -128,9 +133,9 @@ enum err log_sync_end(struct log_partition *p, const struct log_sync *sync) MUST
 /* manual_watermark only: never lowers it, never past durable. */
 void log_raise_watermark(struct log_partition *p, int64_t offset);
 /* Cuts everything at and after `offset` (uncommitted outputs of an epoch that did not happen),
- * which must be where a batch begins (ERR_INVALID_ARGUMENT). No range is held and no sync is
- * running. Lowers the high watermark if it has to. Blocks on flushes, so that what was cut never
- * comes back. When it fails halfway the partition is quarantined at `offset`. */
+ * which must be where a batch begins (ERR_INVALID_ARGUMENT); they have no producers. No range is
+ * held and no sync is running. Lowers the high watermark if it has to. Blocks on flushes, so that
+ * what was cut never comes back. When it fails halfway the partition is quarantined at `offset`. */
 enum err log_truncate(struct log_partition *p, int64_t offset, struct err_detail *why) MUST_CHECK;
 
 /* A range of whole batches in one file, immutable. Holds a reference: log_range_release from any
@@ -152,6 +157,32 @@ enum err log_read(struct log_partition *p, int64_t offset, int64_t limit_offset,
                   struct log_range *out, struct err_detail *why) MUST_CHECK;
 /* Any thread; once per range. A range of len 0 is fine. */
 void log_range_release(struct log_range *r);
+
+/* ---- producers and transactions ---- */
+
+/* What is known of the partition's producers; borrowed, changed by log_append alone. */
+const struct producers *log_producers(const struct log_partition *p);
+/* Forgets producers that were silent for long. */
+void log_producers_expire(struct log_partition *p, int64_t now_ms);
+/* The high watermark, or where the first transaction begins whose end is not below it. */
+int64_t log_stable_offset(struct log_partition *p);
+
+/* Records of the producer from first_offset to the marker are no records. */
+struct log_aborted {
+    int64_t producer_id, first_offset, marker_offset;
+};
+/* A range that is one batch overlaps fewer (a producer has one open transaction at a time). */
+enum { LOG_ABORTED_MAX = 1 << 14 };
+/* The aborted transactions that have offsets in [from, to), by marker; `to` is at most the stable
+ * offset. ERR_LIMIT when they are more than `max`: ask for less. Reads the index of a cold segment.
+ */
+enum err log_aborted(struct log_partition *p, int64_t from, int64_t to, struct log_aborted *out,
+                     uint32_t max, uint32_t *n, struct err_detail *why) MUST_CHECK;
+/* Orders them for log_aborted_has. */
+void log_aborted_sort(struct log_aborted *list, uint32_t n);
+/* Whether a transactional batch of the producer at `offset` was aborted. */
+bool log_aborted_has(const struct log_aborted *list, uint32_t n, int64_t producer_id,
+                     int64_t offset);
 
 /* First offset below the high watermark whose record timestamp is >= `timestamp_ms` (batch
  * granularity by index, then exact inside the batch, compressed ones included), with that

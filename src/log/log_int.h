@@ -4,6 +4,7 @@
 
 #include "log/log.h"
 #include "log/meta.h"
+#include "log/producers.h"
 #include "log/segment.h"
 #include "wire/kafka_batch.h"
 
@@ -20,7 +21,11 @@ enum {
     LOG_FILL_BYTES_MIN = 16 << 10,         /* zeros written ahead of the end */
     LOG_FILL_BYTES_MAX = 256 << 10,
     LOG_QUARANTINE_TEXT_MAX = 320,
+    LOG_CONTROL_BYTES_MAX = 4096,                                 /* of a control batch */
+    LOG_STATE_BYTES_MAX = PRODUCERS_MAX * PRODUCER_BYTES_MAX + 4, /* encoded producers */
 };
+
+#define LOG_STATE_SUFFIX ".producers"
 
 /* Offset `offset` begins at byte `at` of the segment. */
 struct log_mark {
@@ -56,6 +61,8 @@ struct log_partition {
     struct host_file *meta;      /* NULL until there is a segment */
     struct log_segment *retired; /* dropped, files still there; linked by next_retired */
 
+    struct producers producers;
+
     struct log_mark durable_mark;
     struct log_mark marks[LOG_MARKS_MAX];
     uint32_t next_mark;
@@ -90,7 +97,36 @@ enum err log_parent_sync(struct host *h, const char *dir) MUST_CHECK;
 enum err log_recover(struct log_partition *p, struct log_recovery *out,
                      struct err_detail *why) MUST_CHECK;
 
+/* ---- log_state.c ---- */
+
+/* Makes sure that taking in the batch cannot fail. `x` takes aborted transactions; NULL: nobody
+ * asks for them. ERR_NO_MEMORY, ERR_LIMIT. */
+enum err log_state_reserve(struct producers *state, struct log_index *x,
+                           const struct kafka_batch *b) MUST_CHECK;
+/* Takes in a batch behind the others. `s` is its segment, or NULL; `bytes` those of a control
+ * batch. ERR_BAD_RECORD_BATCH for a control batch that is none. */
+enum err log_state_apply(struct producers *state, struct log_segment *s,
+                         const struct kafka_batch *b, struct str bytes, int64_t now_ms) MUST_CHECK;
+/* Both, for the batch at `at` of a scan; ERR_CORRUPT instead. */
+enum err log_state_scan(struct producers *state, struct log_segment *s, struct log_scan *c,
+                        uint64_t at, const struct kafka_batch *b, int64_t now_ms) MUST_CHECK;
+/* The state where segment `number` begins, from files and, where they are missing, batches. */
+enum err log_state_before(struct log_partition *p, uint32_t number,
+                          struct producers *state) MUST_CHECK;
+/* Notes the state at the segment's end, for log_state_keep. ERR_NO_MEMORY. */
+enum err log_state_seal(const struct producers *state, struct log_segment *s) MUST_CHECK;
+/* Writes the state at `offset`, where a segment begins, to its file, and syncs it. Nothing to do
+ * for an empty one. Helper. */
+enum err log_state_keep(struct host *h, const char *dir, int64_t offset,
+                        struct str state) MUST_CHECK;
+/* Reads it back. ERR_CORRUPT when the file is missing or damaged. */
+enum err log_state_load(struct host *h, const char *dir, int64_t offset,
+                        struct buf *out) MUST_CHECK;
+
 /* ---- log_read.c ---- */
+
+/* Number of the segment that holds `offset`; start <= offset < end. */
+uint32_t log_segment_find(const struct log_partition *p, int64_t offset);
 
 /* Makes sure that the segment's file is open and its index loaded; may let go of another's. */
 enum err log_warm(struct log_partition *p, struct log_segment *s,

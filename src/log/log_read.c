@@ -53,13 +53,19 @@ static struct log_scan scan_of(const struct log_segment *s, char *buffer, size_t
         .file = s->file, .size = s->bytes, .buffer = buffer, .buffer_bytes = n};
 }
 
-/* Makes the index again from the headers of the whole segment. */
+/* Makes the index again from the whole segment: its headers, and its markers when there are aborted
+ * transactions. */
 static enum err index_rebuild(struct log_partition *p, struct log_segment *s,
                               struct err_detail *why)
 {
     struct log_segment fresh = {.base_offset = s->base_offset, .end_offset = s->base_offset};
+    struct producers state;
+    producers_init(&state);
     char *buffer = mem_alloc(LOG_RECOVERY_READ_BYTES);
     enum err e = buffer != NULL ? ERR_OK : ERR_NO_MEMORY;
+    if (e == ERR_OK && s->n_aborted > 0) {
+        e = log_state_before(p, log_segment_find(p, s->base_offset), &state);
+    }
     struct log_scan scan = scan_of(s, buffer, LOG_RECOVERY_READ_BYTES);
     while (e == ERR_OK && fresh.bytes < s->bytes) {
         struct kafka_batch b;
@@ -67,6 +73,9 @@ static enum err index_rebuild(struct log_partition *p, struct log_segment *s,
         e = log_scan_header(&scan, fresh.bytes, fresh.end_offset, &b, &inner);
         if (e == ERR_CORRUPT) {
             e = corrupt(p, s, fresh.bytes, fresh.end_offset, &inner, why);
+        }
+        if (e == ERR_OK && s->n_aborted > 0) {
+            e = log_state_scan(&state, &fresh, &scan, fresh.bytes, &b, 0);
         }
         if (e == ERR_OK) {
             e = log_index_reserve(&fresh.index, 1);
@@ -76,7 +85,8 @@ static enum err index_rebuild(struct log_partition *p, struct log_segment *s,
         }
     }
     mem_free(buffer);
-    if (e == ERR_OK && fresh.end_offset != s->end_offset) {
+    producers_deinit(&state);
+    if (e == ERR_OK && (fresh.end_offset != s->end_offset || fresh.n_aborted != s->n_aborted)) {
         e = corrupt(p, s, fresh.bytes, fresh.end_offset, NULL, why);
     }
     if (e != ERR_OK) {
@@ -138,8 +148,7 @@ static void mark_add(struct log_partition *p, struct log_segment *s, int64_t off
     }
 }
 
-/* The segment that holds `offset`; start <= offset < end. */
-static uint32_t segment_find(const struct log_partition *p, int64_t offset)
+uint32_t log_segment_find(const struct log_partition *p, int64_t offset)
 {
     uint32_t low = 0;
     uint32_t high = p->n_segments;
@@ -180,7 +189,7 @@ static enum err walk(const struct log_partition *p, const struct log_segment *s,
 enum err log_locate(struct log_partition *p, int64_t offset, uint32_t *segment, uint64_t *at,
                     int64_t *base_offset, struct err_detail *why)
 {
-    *segment = segment_find(p, offset);
+    *segment = log_segment_find(p, offset);
     struct log_segment *s = p->segments[*segment];
     TRY(log_warm(p, s, why));
     const struct log_mark *m = mark_find(p, offset);

@@ -47,6 +47,8 @@ struct recovery {
     uint32_t kept;       /* segments, counted from the first, that are taken over */
     char *buffer;        /* LOG_RECOVERY_READ_BYTES */
     char text[TEXT_MAX]; /* what was wrong */
+    bool state_known;    /* the partition's producers are those at the end of what was looked at */
+    int64_t now_ms;
     enum err list_error;
 };
 
@@ -310,20 +312,43 @@ static enum err scan_frame(struct recovery *r, const struct log_segment *s, stru
                : ERR_OK;
 }
 
+/* The producers where the newest segment begins. */
+static enum err state_take(struct recovery *r)
+{
+    struct log_partition *p = r->p;
+    if (r->state_known) {
+        return ERR_OK;
+    }
+    r->state_known = true;
+    r->now_ms = host_wall_us(p->host) / 1000;
+    return log_state_before(p, p->n_segments - 1, &p->producers);
+}
+
 /* Reads the segment up to the first frame that is not valid, or to offset `stop` (where the next
  * segment begins), and fills in what it knows about it. */
 static enum err scan_segment(struct recovery *r, struct log_segment *s, int64_t stop,
                              enum scan_end *end, struct err_detail *why)
 {
+    enum err e = state_take(r);
+    if (e == ERR_CORRUPT) {
+        *end = SCAN_DAMAGED;
+        (void)snprintf(r->text, sizeof r->text,
+                       "damage before segment %" PRId64 " hides which transactions were open",
+                       s->base_offset);
+        return ERR_OK;
+    }
+    TRY(e);
     TRY(log_segment_open(s, r->p->dir, why));
     TRY(host_file_size(s->file, &s->file_bytes));
     struct log_scan scan = scan_of(r, s);
     struct err_detail inner = {0};
-    enum err e = ERR_OK;
     *end = SCAN_CLEAN;
     while (e == ERR_OK && s->end_offset != stop) {
         struct kafka_batch b;
         e = scan_frame(r, s, &scan, &b, &inner);
+        if (e == ERR_OK) {
+            e = log_state_scan(&r->p->producers, s, &scan, s->bytes, &b, r->now_ms);
+        }
         if (e == ERR_OK) {
             TRY(log_index_reserve(&s->index, 1));
             log_segment_add(s, &b, r->p->config.index_interval_bytes);
@@ -364,6 +389,11 @@ static enum err trust_index(struct recovery *r, struct log_segment *s, int64_t n
     s->bytes = info.bytes;
     s->first_timestamp = info.first_timestamp;
     s->max_timestamp = info.max_timestamp;
+    s->n_aborted = info.n_aborted;
+    s->n_producers = info.n_producers;
+    s->aborted_first = info.aborted_first;
+    s->open_first = info.open_first;
+    r->state_known = false;
     s->finished = true;
     *trusted = true;
     *end = SCAN_CLEAN;
@@ -410,6 +440,9 @@ static enum err recover_segment(struct recovery *r, uint32_t number, bool *go_on
     }
     if (!trusted) {
         TRY(scan_segment(r, s, next, &end, why));
+    }
+    if (!last && !trusted) {
+        TRY(log_state_seal(&p->producers, s));
     }
     s->sealed = !last;
     p->end_offset = s->end_offset;

@@ -11,14 +11,15 @@
 /* ---- old segments ---- */
 
 /* Whether the oldest segment may go: it is not the active one, is flushed and committed, and ends
- * at or below `keep_from`. */
+ * at or below `keep_from` and what open transactions have. */
 static bool droppable(const struct log_partition *p, int64_t keep_from)
 {
     if (p->quarantined || p->n_segments < 2 || !p->segments[0]->finished) {
         return false;
     }
     int64_t end = p->segments[0]->end_offset;
-    return end <= keep_from && end <= p->high_watermark && end <= p->durable_offset;
+    return end <= keep_from && end <= p->high_watermark && end <= p->durable_offset &&
+           end <= producers_first_open(&p->producers);
 }
 
 /* Takes the oldest segment off the list; the next sync removes its files. */
@@ -89,7 +90,8 @@ static bool is_log_file(const char *name)
         return true;
     }
     return strspn(name, "0123456789") == DIGITS &&
-           (strcmp(name + DIGITS, ".log") == 0 || strcmp(name + DIGITS, ".index") == 0);
+           (strcmp(name + DIGITS, ".log") == 0 || strcmp(name + DIGITS, ".index") == 0 ||
+            strcmp(name + DIGITS, LOG_STATE_SUFFIX) == 0);
 }
 
 static bool remove_entry(void *arg, const char *name)
@@ -190,7 +192,7 @@ enum err log_truncate(struct log_partition *p, int64_t offset, struct err_detail
     uint32_t number;
     uint64_t at;
     int64_t base;
-    CHECK(!p->sync_running);
+    CHECK(!p->sync_running && p->producers.n == 0);
     if (p->quarantined) {
         return log_quarantine_err(p, why);
     }

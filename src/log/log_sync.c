@@ -2,11 +2,13 @@
  *
  *   owner    begin: take references to the unsynced segments, and the dropped ones
  *   helper   1 flush the segments    2 flush new names    3 write the checkpoint
- *            4 write indexes of full segments    5 remove the files of dropped ones
+ *            4 write the producers at the ends of full segments, and their indexes
+ *            5 remove the files of dropped ones
  *   owner    end: raise durable
  *
  * The order is the point: a checkpoint or an index on the disk proves that what it names was
- * flushed before; a file is removed only after the checkpoint that says so is durable. */
+ * flushed before; a file is removed only after the checkpoint that says so is durable, and so are
+ * the producers that it told of. */
 #include "log/log.h"
 
 #include "base/check.h"
@@ -121,8 +123,9 @@ static enum err write_checkpoint(const struct log_sync *sync, bool *written)
                                                                   : ERR_OK;
 }
 
-/* An index is a cache: where it cannot be written, the segment is scanned at the next start. */
-static void write_indexes(struct host *h, const struct log_sync *sync)
+/* An index is a cache: where it cannot be written, the segment is scanned at the next start. The
+ * producers are not, when what comes before is dropped: they are tried again with the next sync. */
+static void write_indexes(struct host *h, struct log_sync *sync)
 {
     char path[HOST_PATH_MAX];
     for (uint32_t i = 0; i < sync->n_segments; i++) {
@@ -131,6 +134,10 @@ static void write_indexes(struct host *h, const struct log_sync *sync)
             continue; /* the owner goes on changing it */
         }
         struct log_index_info info = log_segment_info(s);
+        sync->kept[i] = log_state_keep(h, sync->dir, s->end_offset, buf_str(&s->state)) == ERR_OK;
+        if (!sync->kept[i]) {
+            return; /* what comes after it is tried again with it */
+        }
         if (log_segment_path(sync->dir, s->base_offset, ".index", path) == ERR_OK) {
             (void)!log_index_write(h, path, &s->index, &info);
         }
@@ -141,6 +148,9 @@ static void write_indexes(struct host *h, const struct log_sync *sync)
  * start. */
 static void remove_retired(struct host *h, const struct log_sync *sync)
 {
+    if (sync->retired != NULL && host_dir_sync(h, sync->dir) != ERR_OK) {
+        return;
+    }
     for (struct log_segment *s = sync->retired; s != NULL; s = s->next_retired) {
         if (log_segment_remove_files(h, sync->dir, s->base_offset) != ERR_OK) {
             return;
@@ -182,7 +192,10 @@ static void give_back(struct log_partition *p, const struct log_sync *sync)
 static void raise_durable(struct log_partition *p, const struct log_sync *sync)
 {
     for (uint32_t i = 0; i < sync->n_segments; i++) {
-        sync->segments[i]->finished = sync->sealed[i];
+        sync->segments[i]->finished = sync->sealed[i] && sync->kept[i];
+        if (sync->segments[i]->finished) {
+            buf_deinit(&sync->segments[i]->state);
+        }
     }
     p->flushed_offset = sync->flushed_offset;
     if (sync->target_offset > p->durable_offset) {

@@ -21,6 +21,7 @@ struct log_segment *log_segment_new(struct host *h, int64_t base_offset)
     s->end_offset = base_offset;
     s->first_timestamp = -1;
     s->max_timestamp = -1;
+    s->aborted_first = s->open_first = INT64_MAX;
     return s;
 }
 
@@ -78,6 +79,7 @@ void log_segment_cool(struct log_segment *s)
         s->file = NULL;
     }
     log_index_deinit(&s->index);
+    buf_deinit(&s->state);
 }
 
 struct log_index_info log_segment_info(const struct log_segment *s)
@@ -86,7 +88,11 @@ struct log_index_info log_segment_info(const struct log_segment *s)
                                    .end_offset = s->end_offset,
                                    .bytes = s->bytes,
                                    .first_timestamp = s->first_timestamp,
-                                   .max_timestamp = s->max_timestamp};
+                                   .max_timestamp = s->max_timestamp,
+                                   .n_aborted = s->n_aborted,
+                                   .n_producers = s->n_producers,
+                                   .aborted_first = s->aborted_first,
+                                   .open_first = s->open_first};
 }
 
 void log_segment_add(struct log_segment *s, const struct kafka_batch *b, uint32_t index_interval)

@@ -30,7 +30,12 @@ struct log_segment {
     int64_t max_timestamp;
     bool sealed;   /* takes no more appends */
     bool finished; /* sealed, synced and its index written: nothing left to do */
+    uint32_t n_aborted;    /* transactions whose markers are here, */
+    int64_t aborted_first; /* where the first of them begins (INT64_MAX = none), */
+    int64_t open_first;    /* and the first that is open at the end of a sealed segment */
     struct log_index index;
+    uint32_t n_producers; /* known at the end of a sealed segment, */
+    struct buf state;     /* and the producers themselves, until they are written */
     uint64_t used_at; /* the partition's use clock */
     struct log_segment *next_retired;
 };

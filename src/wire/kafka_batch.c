@@ -221,6 +221,9 @@ static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_m
     if (b->control) {
         return bad(why, "control batches are the server's own");
     }
+    if (b->producer_id >= 0 ? b->producer_epoch < 0 || b->base_sequence < 0 : b->transactional) {
+        return bad(why, "its producer's id, epoch and sequence number do not fit together");
+    }
     if (b->log_append_time) {
         return err_set(why, ERR_RECORD_TIMESTAMP,
                        "record batch: only the server gives records the time of their append");
@@ -248,6 +251,9 @@ enum err kafka_run_validate(char *run, size_t n, const struct kafka_run_rules *r
         struct kafka_batch batch;
         TRY(kafka_batch_validate((struct str){run + at, n - at}, &batch, why));
         TRY(check_produced(&batch, rules->batch_bytes_max, why));
+        if (batch.producer_id >= 0 && batch.bytes != n) {
+            return bad(why, "a producer with an id sends one batch per partition and request");
+        }
         int64_t max = 0;
         struct str bytes = {run + at, batch.bytes};
         TRY(check_records(bytes, rules, c, scratch, out, &max, &refused, why));
@@ -255,6 +261,9 @@ enum err kafka_run_validate(char *run, size_t n, const struct kafka_run_rules *r
             set_max_timestamp(run + at, max);
             set_crc(run + at);
         }
+        out->producer_id = batch.producer_id;
+        out->producer_epoch = batch.producer_epoch;
+        out->transactional = batch.transactional;
         out->n_batches++;
         out->n_records += batch.n_records;
         out->max_timestamp = max > out->max_timestamp ? max : out->max_timestamp;
@@ -399,6 +408,19 @@ static void records_fail(struct kafka_records *it, const char *problem)
     it->left = 0;
 }
 
+static void records_begin(struct kafka_records *it, const struct kafka_batch *b, struct str records)
+{
+    *it = (struct kafka_records){.at = (const uint8_t *)records.ptr,
+                                 .end = (const uint8_t *)records.ptr + records.len,
+                                 .base_offset = b->base_offset,
+                                 .base_timestamp = b->base_timestamp,
+                                 .append_timestamp = b->max_timestamp,
+                                 .last_delta = -1,
+                                 .max_delta = b->last_offset_delta,
+                                 .left = b->n_records,
+                                 .log_append_time = b->log_append_time};
+}
+
 enum err kafka_records_open(struct kafka_records *it, struct str batch, struct compress *c,
                             struct buf *scratch, struct err_detail *why)
 {
@@ -427,14 +449,7 @@ enum err kafka_records_open(struct kafka_records *it, struct str batch, struct c
         }
         records = buf_str(scratch);
     }
-    it->at = (const uint8_t *)records.ptr;
-    it->end = it->at + records.len;
-    it->base_offset = b.base_offset;
-    it->base_timestamp = b.base_timestamp;
-    it->append_timestamp = b.max_timestamp;
-    it->log_append_time = b.log_append_time;
-    it->max_delta = b.last_offset_delta;
-    it->left = b.n_records;
+    records_begin(it, &b, records);
     if (it->left == 0 && records.len != 0) {
         records_fail(it, "bytes are left over");
     }
@@ -487,4 +502,27 @@ bool kafka_record_header(struct str *headers, struct kafka_header *out)
     }
     *headers = (struct str){(const char *)p, (size_t)(end - p)};
     return true;
+}
+
+/* ---- control batches ---- */
+
+enum err kafka_marker_get(struct str batch, bool *commit)
+{
+    enum { TYPE_AT = 2, TYPE_ABORT = 0, TYPE_COMMIT = 1 };
+    struct kafka_batch b;
+    struct kafka_records it;
+    struct kafka_record r;
+    TRY(kafka_batch_parse(batch, &b, NULL));
+    if (!b.control || b.codec != COMPRESS_NONE || batch.len < b.bytes) {
+        return ERR_BAD_RECORD_BATCH;
+    }
+    records_begin(
+        &it, &b,
+        (struct str){batch.ptr + KAFKA_BATCH_HEADER_BYTES, b.bytes - KAFKA_BATCH_HEADER_BYTES});
+    if (!kafka_records_next(&it, &r) || r.key.ptr == NULL || r.key.len < TYPE_AT + 2) {
+        return ERR_BAD_RECORD_BATCH;
+    }
+    uint16_t type = be16_get(r.key.ptr + TYPE_AT);
+    *commit = type == TYPE_COMMIT;
+    return type == TYPE_COMMIT || type == TYPE_ABORT ? ERR_OK : ERR_BAD_RECORD_BATCH;
 }

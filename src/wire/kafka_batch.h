@@ -85,6 +85,10 @@ struct kafka_run {
     int64_t n_records;
     int64_t max_timestamp;
     size_t largest_bytes; /* of the batches */
+    /* A producer with an id (else -1) sends one batch, which may be a transaction's. */
+    int64_t producer_id;
+    int16_t producer_epoch;
+    bool transactional;
     /* The records that the rules refuse: their numbers in the run, from 0; a constant says why. */
     uint32_t n_errors;
     struct kafka_run_error {
@@ -94,10 +98,10 @@ struct kafka_run {
 };
 /* Checks a run of batches from a producer: every batch is valid, has last offset delta ==
  * records - 1, at least one record, create time, is no control batch, and is at most
- * batch_bytes_max (ERR_TOO_LARGE). The records are checked as well, by iterating over them
- * (decompressed into `scratch`): a maximum timestamp that is not that of the records is corrected
- * in place, with the CRC. ERR_RECORD_TIMESTAMP or ERR_RECORD_KEY, that of the first one, when the
- * rules refuse records: out->errors names them. */
+ * batch_bytes_max (ERR_TOO_LARGE); a batch with a producer's id stands alone. The records are
+ * checked as well, by iterating over them (decompressed into `scratch`): a maximum timestamp that
+ * is not that of the records is corrected in place, with the CRC. ERR_RECORD_TIMESTAMP or
+ * ERR_RECORD_KEY, that of the first one, when the rules refuse records: out->errors names them. */
 enum err kafka_run_validate(char *run, size_t n, const struct kafka_run_rules *rules,
                             struct compress *c, struct buf *scratch, struct kafka_run *out,
                             struct err_detail *why) MUST_CHECK;
@@ -111,6 +115,23 @@ void kafka_batch_set_leader_epoch(char *batch, int32_t epoch);
 /* Makes `ms` the timestamp of every record (LogAppendTime) and computes the CRC again. Costs a pass
  * over the batch. */
 void kafka_batch_set_append_time(char *batch, int64_t ms);
+
+/* Makes a batch that kafka_batch_writer has written one of a producer, and computes the CRC again.
+ * `base_sequence` -1: not numbered. */
+void kafka_batch_set_producer(char *batch, int64_t producer_id, int16_t epoch,
+                              int32_t base_sequence, bool transactional);
+
+/* ---- control batches: how a transaction ended ---- */
+
+enum { KAFKA_MARKER_BYTES = 78 }; /* of one that kafka_marker_put writes */
+
+/* Appends a control batch with one record to `out`: the transaction of the producer is committed
+ * or aborted. A failure sticks in `out`. */
+void kafka_marker_put(struct buf *out, int64_t producer_id, int16_t epoch, bool commit,
+                      int64_t timestamp);
+/* Reads it back from a whole control batch. Other kinds of control batches (there are some in
+ * Kafka's own metadata log) and damaged ones are ERR_BAD_RECORD_BATCH. */
+enum err kafka_marker_get(struct str batch, bool *commit) MUST_CHECK;
 
 /* ---- records ---- */
 

@@ -148,3 +148,45 @@ enum err kafka_batch_finish(struct kafka_batch_writer *w, uint32_t codec, struct
     write_header(w, codec);
     return ERR_OK;
 }
+
+/* ---- producers and transactions ---- */
+
+static void set_producer(char *p, int64_t producer_id, int16_t epoch, int32_t base_sequence,
+                         uint16_t attributes)
+{
+    size_t bytes = (size_t)be32_get(p + BATCH_AT_LENGTH) + KAFKA_BATCH_PREFIX_BYTES;
+    be16_put(p + BATCH_AT_ATTRIBUTES, (uint16_t)(be16_get(p + BATCH_AT_ATTRIBUTES) | attributes));
+    be64_put(p + BATCH_AT_PRODUCER_ID, (uint64_t)producer_id);
+    be16_put(p + BATCH_AT_PRODUCER_EPOCH, (uint16_t)epoch);
+    be32_put(p + BATCH_AT_SEQUENCE, (uint32_t)base_sequence);
+    be32_put(p + BATCH_AT_CRC, crc32c(0, p + BATCH_AT_ATTRIBUTES, bytes - BATCH_AT_ATTRIBUTES));
+}
+
+void kafka_batch_set_producer(char *batch, int64_t producer_id, int16_t epoch,
+                              int32_t base_sequence, bool transactional)
+{
+    set_producer(batch, producer_id, epoch, base_sequence, transactional ? BATCH_TRANSACTIONAL : 0);
+}
+
+/* The record's key is a version and a type (0 abort, 1 commit), its value a version and the
+ * coordinator's epoch; all numbers here are 0 but the type. */
+enum { MARKER_KEY_BYTES = 4, MARKER_VALUE_BYTES = 6, MARKER_TYPE_AT = 2 };
+
+void kafka_marker_put(struct buf *out, int64_t producer_id, int16_t epoch, bool commit,
+                      int64_t timestamp)
+{
+    char key[MARKER_KEY_BYTES] = {0};
+    char value[MARKER_VALUE_BYTES] = {0};
+    struct kafka_batch_writer w;
+    size_t start = out->len;
+    be16_put(key + MARKER_TYPE_AT, commit ? 1 : 0);
+    kafka_batch_begin(&w, out, timestamp);
+    kafka_batch_add(&w, (struct str){key, sizeof key}, (struct str){value, sizeof value}, timestamp,
+                    NULL, 0);
+    if (kafka_batch_finish(&w, COMPRESS_NONE, NULL, NULL, NULL) != ERR_OK) {
+        out->failed = true;
+        return;
+    }
+    CHECK(out->len - start == KAFKA_MARKER_BYTES);
+    set_producer(out->ptr + start, producer_id, epoch, -1, BATCH_TRANSACTIONAL | BATCH_CONTROL);
+}
