@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "serve/kafka_quota.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -43,6 +44,8 @@ static const struct kafka_route routes[] = {
     {KAFKA_DELETE_GROUPS, 0, 2, kafka_handle_group},
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, 0, 1, kafka_handle_incremental_alter_configs},
     {KAFKA_SASL_AUTHENTICATE, 0, 2, kafka_handle_sasl_authenticate},
+    {KAFKA_DESCRIBE_CLIENT_QUOTAS, 0, 1, kafka_handle_describe_quotas},
+    {KAFKA_ALTER_CLIENT_QUOTAS, 0, 1, kafka_handle_alter_quotas},
     {KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS, 0, 0, kafka_handle_describe_users},
     {KAFKA_ALTER_USER_SCRAM_CREDENTIALS, 0, 0, kafka_handle_alter_users},
     {KAFKA_DESCRIBE_CLUSTER, 0, 0, kafka_handle_describe_cluster},
@@ -234,7 +237,13 @@ static bool must_wait(struct conn *c)
     const struct kafka_conn *kc = conn_state(c);
     return kc->n_requests >= KAFKA_PIPELINE_MAX ||
            kc->request_bytes >= KAFKA_PIPELINE_BYTES_MAX || conn_output_full(c) ||
-           (kc->sasl_busy && kc->n_requests > 0);
+           (kc->sasl_busy && kc->n_requests > 0) || kc->muted;
+}
+
+void kafka_resume(struct conn *c)
+{
+    if (!conn_closed(c) && !must_wait(c))
+        conn_resume(c);
 }
 
 /* Sends the answers that are due, in order, and reads on when there is room for more requests. */
@@ -256,18 +265,23 @@ static void answers_flush(struct conn *c)
         kc->request_bytes -= r->bytes;
         request_free(r);
     }
-    if (!conn_closed(c) && !must_wait(c))
-        conn_resume(c);
+    kafka_resume(c);
 }
 
 void kafka_request_finish(struct kafka_request *r, void *response)
 {
     struct conn *c = r->conn;
     CHECK(!r->done);
-    if (response != NULL && !r->token && !kafka_authorize_answer(r, response)) {
-        r->silent = true;
-        conn_close(c);
+    struct kafka_conn *kc = conn_state(c);
+    if (response != NULL && !r->token) {
+        if (!kafka_authorize_answer(r, response)) {
+            r->silent = true;
+            conn_close(c);
+        }
+        kafka_throttle(r, response);
     }
+    if (kc->working == r)
+        kc->working = NULL;
     r->response = response;
     r->done = true;
     r->cancel = NULL;
@@ -282,6 +296,9 @@ void kafka_request_fail(struct kafka_request *r, const char *what)
     engine_note(r->server->engine, "warning",
                 "kafka: connection from %s closed: a %s request (version %d) %s", conn_peer(c),
                 r->codec != NULL ? r->codec->api.name : "broken", r->header.api_version, what);
+    struct kafka_conn *kc = conn_state(c);
+    if (kc->working == r)
+        kc->working = NULL;
     r->done = r->silent = true;
     r->cancel = NULL;
     conn_close(c);
@@ -349,8 +366,22 @@ static void request_decode(struct kafka_request *r, struct kafka_reader *in,
         return;
     }
     atomic_fetch_add_explicit(&r->server->n_requests, 1, memory_order_relaxed);
-    if (kafka_authorize(r))
+    if (!kafka_authorize(r) || !kafka_throttle_admit(r))
+        return;
+    struct kafka_conn *kc = kafka_request_conn(r);
+    if (shard_catalog(r->shard)->security->quotas.n == 0) {
         route->handle(r);
+        return;
+    }
+    /* The request may be gone when its handler returns: its time was taken when it finished. */
+    r->begun_ns = host_mono_ns(engine_host(r->server->engine));
+    kc->working = r;
+    route->handle(r);
+    if (kc->working == r) {
+        r->work_ns = host_mono_ns(engine_host(r->server->engine)) - r->begun_ns;
+        r->begun_ns = 0;
+    }
+    kc->working = NULL;
 }
 
 /* What may be asked before the client has said who it is. */
@@ -484,6 +515,7 @@ static void kafka_close(struct conn *c)
     }
     kc->canceling = false;
     kafka_sasl_end(kc);
+    kafka_throttle_end(c);
     answers_flush(c);
 }
 
@@ -505,6 +537,7 @@ static void kafka_server_free(void *arg)
     }
     if (sv->coordinator != NULL)
         kafka_coordinator_free(sv->coordinator);
+    mem_free(sv->quotas);
     mem_free(sv);
 }
 
@@ -534,7 +567,8 @@ enum err kafka_server_start(struct engine *e, const struct serve_options *o, uin
     sv->engine = e;
     sv->options = *o;
     sv->n_shards = n;
-    bool complete = true;
+    sv->quotas = mem_zalloc(1, sizeof *sv->quotas);
+    bool complete = sv->quotas != NULL;
     for (uint32_t i = 0; i < n; i++) {
         struct kafka_shard *ks = &sv->shards[i];
         list_init(&ks->free_requests);

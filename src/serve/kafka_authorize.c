@@ -107,6 +107,9 @@ static const struct rule rules[] = {
               "group_id"),
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, RULE_ITEMS, ACL_TOPIC, OP_ALTER_CONFIGS, TOPIC_ERROR,
      "resources", "resource_name", "responses", "resource_name", 0, SPECIAL_CONFIG},
+    CLUSTER(KAFKA_DESCRIBE_CLIENT_QUOTAS, DESCRIBE_CONFIGS),
+    ITEMS_OUT(KAFKA_ALTER_CLIENT_QUOTAS, CLUSTER, ALTER_CONFIGS, CLUSTER_ERROR, "entries", NULL,
+              "entries", NULL),
     CLUSTER(KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS, DESCRIBE),
     ITEMS_OUT(KAFKA_ALTER_USER_SCRAM_CREDENTIALS, CLUSTER, ALTER, CLUSTER_ERROR, "deletions",
               "name", "results", "user"),
@@ -476,6 +479,21 @@ static bool items_filter(const struct question *q, const struct rule *rule)
         }
         *w.span.n_place = kept;
     }
+    return true;
+}
+
+bool kafka_deny_from(struct kafka_request *r, const char *array, uint32_t from, int16_t error)
+{
+    const struct rule *rule = rules;
+    struct walk w;
+    while (rule->key != r->header.api_key || rule->kind != RULE_ITEMS ||
+           strcmp(rule->in, array) != 0)
+        rule++;
+    CHECK(walk_first(&w, r->codec->request.shape, r->request, array));
+    for (uint32_t i = from; i < w.span.n; i++)
+        if (!denial_add(r, rule, &w, i, error))
+            return false;
+    *w.span.n_place = from;
     return true;
 }
 

@@ -8,6 +8,7 @@
  *   kafka_topics.c     CreateTopics, DeleteTopics
  *   kafka_configs.c    DescribeConfigs, AlterConfigs, IncrementalAlterConfigs
  *   kafka_sasl.c       who the client is; kafka_users.c: their credentials
+ *   kafka_throttle.c   what clients may use (buckets: kafka_quota.h); kafka_quotas.c: their quotas
  *   kafka_authorize.c  what a client may do, for all APIs; kafka_acls.c: the lists that say so
  *   kafka_coordinator.c  group requests, carried to shard 0, where group.c decides (kafka_group.h)
  *
@@ -38,6 +39,7 @@ enum {
     KAFKA_DECODED_BYTES_MAX = 256 << 20, /* of one compressed batch */
     KAFKA_NODE_ID = 1,
     KAFKA_LOGIN_BYTES_MAX = 64 << 10, /* a message before the client has authenticated */
+    KAFKA_MUTE_MS_MAX = 600000, /* what is still owed then is waited for after the next request */
     KAFKA_SECURITY_ITEM_FIRST = 1,
     KAFKA_ACL_FILTERS_MAX = 100,
     KAFKA_SECURITY_NAMES_MAX = 1000, /* users, ACLs or quotas in one request */
@@ -86,10 +88,12 @@ enum kafka_error {
     KAFKA_E_RESOURCE_NOT_FOUND = 91,
     KAFKA_E_DUPLICATE_RESOURCE = 92,
     KAFKA_E_UNACCEPTABLE_CREDENTIAL = 93,
+    KAFKA_E_THROTTLING_QUOTA_EXCEEDED = 89,
     KAFKA_E_UNKNOWN_TOPIC_ID = 100,
 };
 
 struct kafka_coordinator;
+struct quota_table;
 
 /* Per shard; `free_requests` and the scratch memory are touched by that shard only. */
 struct kafka_shard {
@@ -108,6 +112,7 @@ struct kafka_server {
     struct serve_options options;
     struct kafka_coordinator *coordinator; /* shard 0's */
     char cluster_id[24];
+    struct quota_table *quotas;
     uint8_t sasl_secret[SECURITY_SECRET_BYTES]; /* until the catalog has one */
     _Atomic uint64_t n_requests, n_produced_bytes, n_fetched_bytes;
     uint32_t n_shards;
@@ -126,6 +131,10 @@ struct kafka_conn {
     bool sasl_busy;   /* the request under way decides who the client is */
     enum sasl_mechanism mechanism;  /* asked for by SaslHandshake */
     struct scram_exchange *exchange; /* SCRAM, between its two steps */
+    struct kafka_request *working; /* whose handler runs and has not finished it */
+    bool muted; /* not read until muted_until_ns; the connection is held meanwhile */
+    int64_t muted_until_ns;
+    struct shard_timer mute_timer;
     bool super;      /* ACLs do not bind the user */
     struct str host; /* of the peer, without the port */
     struct str user; /* authenticated: in user_bytes; else ANONYMOUS */
@@ -150,6 +159,8 @@ struct kafka_request {
     bool token;                    /* SASL token without header */
     struct list check;             /* kafka_shard.password_checks */
     struct kafka_denial *denials;  /* answers for what was taken out of the request */
+    int64_t begun_ns, work_ns;     /* request_percentage: when the handler began; its time */
+    int64_t throttle_ns;           /* known before the answer: changes of topics */
     bool checked;                  /* the response shows only what the client may see */
     /* Ends what is still awaited, because the connection is closed; the request still finishes. May
      * be NULL. */
@@ -242,6 +253,25 @@ bool kafka_authorize_answer(struct kafka_request *r, void *response);
 int32_t kafka_operations(struct kafka_request *r, enum security_resource resource, struct str name);
 /* A programmer's mistake in the rules ends the process at its start. */
 void kafka_authorize_check(void);
+
+/* Takes the elements of a request's array from place `from` on out, each answered with the error.
+ * The array has rules of its own. False: out of memory. */
+bool kafka_deny_from(struct kafka_request *r, const char *array, uint32_t from, int16_t error);
+
+/* kafka_throttle.c */
+/* Before the handler: refuses what a quota forbids at once. False: the request has failed. */
+bool kafka_throttle_admit(struct kafka_request *r);
+/* Takes what the request used from the client's quotas, tells it in the response, mutes the
+ * connection. */
+void kafka_throttle(struct kafka_request *r, void *response);
+/* The connection ends. */
+void kafka_throttle_end(struct conn *c);
+/* Reads on, unless something else says to wait. */
+void kafka_resume(struct conn *c);
+
+/* kafka_quotas.c */
+void kafka_handle_describe_quotas(struct kafka_request *r);
+void kafka_handle_alter_quotas(struct kafka_request *r);
 
 /* kafka_acls.c */
 void kafka_handle_describe_acls(struct kafka_request *r);
