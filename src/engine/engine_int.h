@@ -72,6 +72,8 @@ struct engine {
     int64_t started_ns, started_wall_us;
     _Atomic uint64_t epoch; /* last epoch processed */
     _Atomic uint64_t epochs_committed, flushes, flush_ns;
+    _Atomic uint64_t scan_kept;     /* groups kept for scans that later epochs overtook */
+    _Atomic uint64_t turn_rows_max; /* most groups and rows that one turn of a shard worked on */
     _Atomic(struct topic_stats *) *topic_stats;       /* by topic number; NUMBERS_MAX */
     _Atomic(struct relation_stats *) *relation_stats; /* by relation_slot; 2 * NUMBERS_MAX */
     struct metric metrics[METRICS_MAX];

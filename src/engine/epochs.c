@@ -7,7 +7,8 @@
 #include "engine/source.h"
 #include "engine/view_run.h"
 
-enum { OUTPUT_RETRY_MS = 100, SCRATCH_KEEP_BYTES = 1 << 20, RECORDS_KEEP_BYTES = 256 << 10 };
+enum { OUTPUT_RETRY_MS = 100, OUTPUT_BYTES_PER_TURN = 1 << 20 };
+enum { SCRATCH_KEEP_BYTES = 1 << 20, RECORDS_KEEP_BYTES = 256 << 10 };
 
 /* A reader as one shard runs it. */
 struct reader {
@@ -41,7 +42,7 @@ struct epochs {
 
     enum phase phase;
     const struct epoch_plan *plan;
-    struct arena arena;
+    struct arena arena, piece;
     struct epoch_work work;
     struct dead_letter *apply_dead;
     struct epoch_end *ends; /* per target shard */
@@ -60,6 +61,8 @@ struct epochs {
 
     struct apply_unit *units;
     uint32_t n_units, unit_at, packet_at;
+    struct view_finish finishing; /* the unit's */
+    bool finish_begun;
     uint32_t output_at;
     struct output_end *outputs;
     uint32_t n_outputs, outputs_cap;
@@ -129,8 +132,8 @@ static bool make_results(struct epochs *ep)
         if (ep->results[r] == NULL || ep->gathered[r] == NULL)
             return false;
         for (uint32_t i = 0; i < er->n_inputs; i++)
-            ep->results[r][i] = (struct input_result){
-                .reached = er->inputs[i].from, .watermark_us = er->inputs[i].watermark_us};
+            ep->results[r][i] = (struct input_result){.reached = er->inputs[i].from,
+                                                      .watermark_us = er->inputs[i].watermark_us};
     }
     for (uint32_t i = 0; i < n; i++) {
         ep->ends[i].packets_tail = &ep->ends[i].packets;
@@ -169,12 +172,13 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
             merge(ep, &plan->readers[r]);
     ep->work = (struct epoch_work){.shard = ep->shard,
                                    .arena = &ep->arena,
+                                   .piece = &ep->piece,
                                    .ends = ep->ends,
                                    .dead_tail = &ep->ends[0].dead_letters};
     ep->apply_dead = NULL;
     ep->readers_left = plan->n_readers;
     reader_enter(ep, (uint32_t)(plan->epoch % plan->n_readers));
-    ep->input_open = ep->dead_taken = false;
+    ep->input_open = ep->dead_taken = ep->finish_begun = false;
     ep->n_batches = 0;
     ep->units = NULL;
     ep->n_units = ep->unit_at = ep->packet_at = ep->output_at = ep->n_outputs = 0;
@@ -330,6 +334,7 @@ static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
 static void decode_records(struct epochs *ep, struct reader *r, uint32_t partition, size_t n)
 {
     ep->n_batches++;
+    shard_worked(ep->shard, n);
     struct batch *b = row_decoder_batch(&r->decoder, (uint32_t)n, &ep->arena);
     if (b == NULL)
         fail_epoch(ep, ERR_NO_MEMORY, "decoding", NULL);
@@ -366,8 +371,7 @@ static uint32_t batch_rows(const struct reader *r)
  * batch always fits. */
 static bool epoch_full(const struct epochs *ep)
 {
-    bool full =
-        arena_used(&ep->arena) > EPOCH_ARENA_BYTES_TARGET || scratch_full(&ep->scratch);
+    bool full = arena_used(&ep->arena) > EPOCH_ARENA_BYTES_TARGET || scratch_full(&ep->scratch);
     return full && ep->n_batches > 0;
 }
 
@@ -554,6 +558,39 @@ static void gather_results(struct epochs *ep)
     }
 }
 
+/* A piece of the end of a unit's epoch. */
+static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool *more)
+{
+    struct view_run *v = u->view;
+    struct state_partition *sp = &v->partitions[u->state_partition];
+    if (!ep->finish_begun) {
+        int64_t watermark =
+            epoch_table_watermark(&ep->plan->readers[u->reader], ep->gathered[u->reader]);
+        if (v->aggregate != NULL && v->agg.n_keys == 0 && sp->number == 0)
+            TRY(view_run_seed(v, sp, ep->plan->epoch));
+        stat_set(&v->stats->watermark_us, watermark);
+        ep->finishing = (struct view_finish){.view = v,
+                                             .part = sp,
+                                             .work = &ep->work,
+                                             .watermark_us = watermark,
+                                             .now_us = ep->plan->wall_us,
+                                             .silent = ep->plan->readers[u->reader].silent};
+        ep->finish_begun = true;
+    }
+    return view_finish_step(&ep->finishing, more);
+}
+
+static void apply_failed(struct view_run *v, enum err e)
+{
+    struct err_detail why = {0};
+    err_set(&why, e,
+            "%s; the view stands still at what it had (state %lld bytes). Drop it, or make "
+            "room and create it again",
+            e == ERR_LIMIT ? "its state is at its memory bound" : err_info(e)->text,
+            (long long)stat_get(&v->stats->state_bytes));
+    view_run_fail(v, e, &why);
+}
+
 static void apply_step(struct epochs *ep)
 {
     if (ep->unit_at == ep->n_units) {
@@ -563,32 +600,25 @@ static void apply_step(struct epochs *ep)
     }
     const struct apply_unit *u = &ep->units[ep->unit_at];
     struct view_run *v = u->view;
-    struct state_partition *sp = &v->partitions[u->state_partition];
-    bool silent = ep->plan->readers[u->reader].silent;
     enum err e = ERR_OK;
-    if (!view_run_failed(v) && ep->packet_at < u->n) {
-        e = view_run_apply(v, u->packets[ep->packet_at++], ep->plan, silent, &ep->arena);
-    } else {
-        if (!v->failed && v->aggregate != NULL && v->n_keys == 0 && sp->number == 0)
-            e = view_run_seed(v, sp, ep->plan->epoch);
-        int64_t watermark =
-            epoch_table_watermark(&ep->plan->readers[u->reader], ep->gathered[u->reader]);
-        if (e == ERR_OK && !v->failed)
-            e = view_run_finish(v, sp, watermark, ep->plan->wall_us, silent, &ep->work);
-        stat_set(&v->stats->watermark_us, watermark);
-        ep->unit_at++;
-        ep->packet_at = 0;
+    bool more = false;
+    if (!v->failed && !view_run_failed(v)) {
+        if (ep->packet_at < u->n) {
+            const struct packet *p = u->packets[ep->packet_at++];
+            shard_worked(ep->shard, p->batch->n_rows);
+            e = view_run_apply(v, p, ep->plan, ep->plan->readers[u->reader].silent, &ep->arena);
+            more = true;
+        } else {
+            e = finish_step(ep, u, &more);
+        }
     }
-    if (e != ERR_OK) {
-        struct err_detail why = {0};
-        err_set(
-            &why, e,
-            "%s; the view stands still at what it had (state %lld bytes). Drop it, or make "
-            "room and create it again",
-            e == ERR_LIMIT ? "its state is at its memory bound" : err_info(e)->text,
-            (long long)stat_get(&v->stats->state_bytes));
-        view_run_fail(v, e, &why);
-    }
+    if (e != ERR_OK)
+        apply_failed(v, e);
+    if (e == ERR_OK && more)
+        return;
+    ep->unit_at++;
+    ep->packet_at = 0;
+    ep->finish_begun = false;
 }
 
 /* ---- OUTPUT ---- */
@@ -608,32 +638,42 @@ static enum err output_note(struct epochs *ep, struct part *p)
     return ERR_OK;
 }
 
-/* Appends what was collected. When the disk is full it stays collected. */
-static enum err records_flush(struct part *p, struct records *r, struct err_detail *why)
+/* Appends a piece of what was collected; *more tells that there is another. When the disk is full
+ * it stays collected. */
+static enum err records_flush(struct part *p, struct records *r, bool *more, struct err_detail *why)
 {
     int64_t base;
+    struct str batches;
+    uint32_t n;
     TRY(records_finish(r, why));
-    TRY(part_append(p, r->bytes.ptr, r->bytes.len, r->n_records, &base, why));
-    records_clear(r, RECORDS_KEEP_BYTES);
+    if (records_take(r, OUTPUT_BYTES_PER_TURN, &batches, &n)) {
+        TRY(part_append(p, r->bytes.ptr + r->taken, batches.len, n, &base, why));
+        records_taken(r, batches.len);
+    }
+    *more = r->taken < r->bytes.len;
+    if (!*more)
+        records_clear(r, RECORDS_KEEP_BYTES);
     return ERR_OK;
 }
 
 static enum err output_append(struct epochs *ep, uint32_t topic_number, uint32_t partition,
-                              struct records *r, struct err_detail *why)
+                              struct records *r, bool *more, struct err_detail *why)
 {
+    *more = false;
     if (r->n_records == 0)
         return ERR_OK;
     struct part *p = part_find(ep->shard, topic_number, partition);
     CHECK(p != NULL);
-    TRY(records_flush(p, r, why));
-    return output_note(ep, p);
+    TRY(records_flush(p, r, more, why));
+    return *more ? ERR_OK : output_note(ep, p);
 }
 
 /* Waiting helps against a full disk. What else goes wrong with a view's own log fails the view. */
 static enum err output_view(struct epochs *ep, struct view_run *v, const struct topic *t,
-                            uint32_t partition, struct records *r, struct err_detail *why)
+                            uint32_t partition, struct records *r, bool *more,
+                            struct err_detail *why)
 {
-    enum err e = output_append(ep, t->number, partition, r, why);
+    enum err e = output_append(ep, t->number, partition, r, more, why);
     if (e == ERR_OK || e == ERR_NO_SPACE || e == ERR_IO)
         return e;
     struct err_detail told = {0};
@@ -645,19 +685,21 @@ static enum err output_view(struct epochs *ep, struct view_run *v, const struct 
     return ERR_OK;
 }
 
-static enum err output_unit(struct epochs *ep, const struct apply_unit *u, struct err_detail *why)
+static enum err output_unit(struct epochs *ep, const struct apply_unit *u, bool *more,
+                            struct err_detail *why)
 {
     struct view_run *v = u->view;
     TRY(output_view(ep, v, v->rel->topic, u->state_partition,
-                    &v->partitions[u->state_partition].out, why));
-    if (v->late == NULL)
+                    &v->partitions[u->state_partition].out, more, why));
+    if (v->late == NULL || *more)
         return ERR_OK;
     return output_view(ep, v, v->rel->view->late, u->state_partition, &v->late[u->state_partition],
-                       why);
+                       more, why);
 }
 
-static enum err output_dead(struct epochs *ep, struct err_detail *why)
+static enum err output_dead(struct epochs *ep, bool *more, struct err_detail *why)
 {
+    *more = false;
     if (ep->shard->index != 0)
         return ERR_OK;
     if (!ep->dead_taken)
@@ -666,7 +708,7 @@ static enum err output_dead(struct epochs *ep, struct err_detail *why)
                  d = d->next)
                 records_add(&ep->dead, (struct str){0}, d->json, ep->plan->wall_us / 1000, NULL, 0);
     ep->dead_taken = true;
-    return output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, why);
+    return output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, more, why);
 }
 
 int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us)
@@ -675,7 +717,9 @@ int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *li
     for (const struct dead_letter *d = list; d != NULL; d = d->next)
         records_add(&ep->dead, (struct str){0}, d->json, now_us / 1000, NULL, 0);
     struct part *p = part_find(ep->shard, NUMBER_DEAD_LETTERS, 0);
-    enum err e = records_flush(p, &ep->dead, &why);
+    enum err e = ERR_OK;
+    for (bool more = true; e == ERR_OK && more;)
+        e = records_flush(p, &ep->dead, &more, &why);
     if (e != ERR_OK)
         engine_note(ep->shard->engine, "error", "dead letters wait (%s): %s", err_info(e)->text,
                     err_text(e, &why));
@@ -714,12 +758,17 @@ static void output_step(struct epochs *ep)
         return;
     struct err_detail why = {0};
     enum err e = ERR_OK;
-    for (; e == ERR_OK && ep->unit_at < ep->n_units; ep->unit_at++)
-        if ((e = output_unit(ep, &ep->units[ep->unit_at], &why)) != ERR_OK)
+    bool more = false;
+    for (; !more && ep->unit_at < ep->n_units; ep->unit_at += !more)
+        if ((e = output_unit(ep, &ep->units[ep->unit_at], &more, &why)) != ERR_OK)
             break;
-    if (e == ERR_OK)
-        e = output_dead(ep, &why);
+    if (e == ERR_OK && !more)
+        e = output_dead(ep, &more, &why);
     outputs_wait(ep, e == ERR_NO_SPACE);
+    if (e == ERR_OK && more) {
+        ep->shard->busy = true;
+        return;
+    }
     if (e == ERR_OK) {
         finish(ep);
         return;
@@ -934,6 +983,7 @@ enum err epochs_new(struct shard *s, struct epochs **out)
     ep->shard = s;
     ep->retry.fire = retry_fire;
     arena_init(&ep->arena, EPOCH_ARENA_BYTES_MAX);
+    arena_init(&ep->piece, EPOCH_ARENA_BYTES_MAX);
     records_init(&ep->dead);
     ep->compress = compress_new();
     ep->records = mem_zalloc(BATCH_ROWS_MAX, sizeof(*ep->records));
@@ -962,6 +1012,7 @@ void epochs_free(struct epochs *ep)
     records_deinit(&ep->dead);
     compress_free(ep->compress);
     arena_deinit(&ep->arena);
+    arena_deinit(&ep->piece);
     mem_free(ep->records);
     mem_free(ep->received);
     mem_free(ep->outputs);

@@ -17,6 +17,7 @@ struct view_run;
 struct epoch_work {
     struct shard *shard;
     struct arena *arena; /* the epoch's */
+    struct arena *piece; /* of the step under way */
     struct dead_letter *
         *dead_tail;         /* of the list that goes to shard 0 next: with END, later with DONE */
     struct epoch_end *ends; /* per target shard */

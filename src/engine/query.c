@@ -62,20 +62,17 @@ static void fail(struct query *q, enum err e)
         return;
     q->failed = true;
     q->err = e;
+    atomic_store_explicit(&q->unwanted, true, memory_order_relaxed);
     if (q->done != NULL)
         deliver(q, NULL, false);
 }
 
-static void slice_run(struct shard *s, struct shard_call *c)
-{
-    shard_call_reply(s, c);
-}
 static void step(struct query *q);
 
-static void slice_done(struct shard *s, struct shard_call *c)
+static void slice_run(struct shard *s, struct shard_task *t)
 {
     (void)s;
-    struct query *q = CONTAINER_OF(c, struct query, slice);
+    struct query *q = CONTAINER_OF(t, struct query, slice);
     q->stepping = false;
     if (!came_back(q))
         step(q);
@@ -88,14 +85,15 @@ static void step_later(struct query *q)
         return;
     q->stepping = true;
     q->in_flight++;
-    q->slice = (struct shard_call){.run = slice_run, .done = slice_done};
-    shard_call(q->shard, q->shard->index, &q->slice);
+    q->slice = (struct shard_task){.run = slice_run};
+    shard_task_add(q->shard, &q->slice);
 }
 
 /* Gives a batch to the stages and delivers what comes out; goes on later when nothing does. */
 static void feed(struct query *q, const struct batch *b, bool chained)
 {
     const struct batch *out = NULL;
+    shard_worked(q->shard, b->n_rows);
     enum err e = chained ? stages_push_chained(q->stages, b, &out, &q->why)
                          : stages_push(q->stages, b, &out, &q->why);
     if (e != ERR_OK)
@@ -109,9 +107,13 @@ static void feed(struct query *q, const struct batch *b, bool chained)
 static void feed_end(struct query *q)
 {
     const struct batch *out = NULL;
-    enum err e = stages_finish(q->stages, &out, &q->why);
+    bool more = false;
+    shard_worked(q->shard, BATCH_ROWS_MAX);
+    enum err e = stages_finish(q->stages, &out, &more, &q->why);
     if (e != ERR_OK)
         fail(q, e);
+    else if (more && (out == NULL || out->n_rows == 0))
+        step_later(q);
     else
         deliver(q, out, false);
 }
@@ -143,16 +145,15 @@ static void read_back(struct read_request *r)
         return;
     if (r->err == ERR_OFFSET_OUT_OF_RANGE && p->offset < r->log_start_offset && !q->live) {
         p->offset = r->log_start_offset; /* retention was quicker */
-        step(q);
+        step_later(q);
         return;
     }
     if (r->err != ERR_OK) {
         q->why = r->why;
         if (r->err == ERR_OFFSET_OUT_OF_RANGE)
-            err_set(
-                &q->why, r->err,
-                "this reader is further behind than the log reaches: rows it has not seen "
-                "were removed");
+            err_set(&q->why, r->err,
+                    "this reader is further behind than the log reaches: rows it has not seen "
+                    "were removed");
         fail(q, r->err);
         return;
     }
@@ -175,7 +176,7 @@ static void read_back(struct read_request *r)
             p->end = p->offset;
     }
     log_range_release(&r->range);
-    step(q);
+    step_later(q);
 }
 
 static void read_start(struct query *q, struct part_read *p)
@@ -406,26 +407,20 @@ static enum err scan_add(struct scan_call *sc, const struct batch *b)
     return ERR_OK;
 }
 
-struct scan_state {
-    struct scan_call *sc;
-    struct arena *temporary;
-};
-
-static enum err scan_each(void *arg, const struct batch *b)
+static enum err scan_rows(struct scan_call *sc, const struct batch *b)
 {
-    struct scan_state *st = arg;
-    struct scan_call *sc = st->sc;
-    struct column *columns = arena_alloc(st->temporary, (sc->n_columns + 1) * sizeof(*columns));
+    struct column *columns = arena_alloc(&sc->temporary, (sc->n_columns + 1) * sizeof(*columns));
     if (columns == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < sc->n_columns; i++)
         columns[i] = b->columns[sc->columns[i]];
     struct batch scanned = {.n_rows = b->n_rows, .n_columns = sc->n_columns, .columns = columns};
     struct chain_result r;
-    TRY(chain_run(sc->chain, &scanned, NULL, sc->now_us, st->temporary, &r));
+    TRY(chain_run(sc->chain, &scanned, NULL, sc->now_us, &sc->temporary, &r));
     if (r.n_errors > 0)
         return err_set(&sc->why, r.errors[0].err, "%s", r.errors[0].text);
     enum err e = r.batch->n_rows == 0 ? ERR_OK : scan_add(sc, r.batch);
+    sc->rows_wanted -= r.batch->n_rows < sc->rows_wanted ? r.batch->n_rows : sc->rows_wanted;
     if (e == ERR_NO_MEMORY)
         return err_set(&sc->why, ERR_LIMIT,
                        "the view's rows need more than %d bytes of memory: add a WHERE",
@@ -446,31 +441,61 @@ static enum err scan_failed(struct scan_call *sc, const struct view_run *v)
     return e == ERR_OK ? ERR_BUSY : e;
 }
 
-static void scan_run(struct shard *s, struct shard_call *c)
+static void scan_finish(struct shard *s, struct scan_call *sc)
 {
-    struct scan_call *sc = CONTAINER_OF(c, struct scan_call, call);
+    view_scan_end(&sc->scan);
+    arena_deinit(&sc->temporary);
+    shard_call_reply(s, &sc->call);
+}
+
+static void scan_piece(struct shard *s, struct shard_task *t)
+{
+    struct scan_call *sc = CONTAINER_OF(t, struct scan_call, task);
+    const struct batch *rows;
+    uint32_t n;
+    bool more = false;
+    arena_reset(&sc->temporary, SCAN_ARENA_KEEP_BYTES);
+    sc->err = view_scan_next(&sc->scan, &sc->temporary, &rows, &n, &more);
+    shard_worked(s, n);
+    if (sc->err == ERR_LIMIT)
+        err_set(&sc->why, ERR_LIMIT,
+                "the view changed faster than it could be read: add a WHERE, or try again");
+    if (sc->err == ERR_OK && rows != NULL)
+        sc->err = scan_rows(sc, rows);
+    bool wanted =
+        sc->rows_wanted > 0 && !atomic_load_explicit(&sc->query->unwanted, memory_order_relaxed);
+    if (sc->err == ERR_OK && more && wanted)
+        shard_task_add(s, &sc->task);
+    else
+        scan_finish(s, sc);
+}
+
+/* Between two epochs: notes where the view stands, and reads it from the next turns on. */
+static enum err scan_begin(struct shard *s, struct scan_call *sc)
+{
     struct view_run *v = epochs_view(s->epochs, sc->view);
-    if (v == NULL) {
-        sc->err = ERR_UNDEFINED_TABLE;
-        shard_call_reply(s, c);
-        return;
-    }
-    if (view_run_failed(v)) {
-        sc->err = scan_failed(sc, v);
-        shard_call_reply(s, c);
-        return;
-    }
-    struct arena temporary;
-    arena_init(&temporary, QUERY_BYTES_MAX);
-    struct scan_state st = {.sc = sc, .temporary = &temporary};
-    sc->err = view_run_scan(v, sc->now_us, &temporary, scan_each, &st);
-    arena_deinit(&temporary);
+    if (v == NULL)
+        return ERR_UNDEFINED_TABLE;
+    if (view_run_failed(v))
+        return scan_failed(sc, v);
     for (uint32_t p = 0; p < v->n_partitions; p++) {
         const struct part *part = part_find(s, v->rel->topic->number, p);
         if (part != NULL)
             sc->ends[p] = log_end_offset(part->log);
     }
-    shard_call_reply(s, c);
+    return view_scan_begin(&sc->scan, s, v, sc->epoch, sc->now_us, QUERY_BYTES_MAX);
+}
+
+static void scan_run(struct shard *s, struct shard_call *c)
+{
+    struct scan_call *sc = CONTAINER_OF(c, struct scan_call, call);
+    arena_init(&sc->temporary, QUERY_BYTES_MAX);
+    sc->err = scan_begin(s, sc);
+    sc->task = (struct shard_task){.run = scan_piece};
+    if (sc->err == ERR_OK)
+        shard_task_add(s, &sc->task);
+    else
+        scan_finish(s, sc);
 }
 
 static void scan_done(struct shard *s, struct shard_call *c)
@@ -527,6 +552,7 @@ static enum err scan_start(struct query *q)
         struct scan_call *sc = &q->scans[i];
         *sc = (struct scan_call){.query = q,
                                  .chain = stages_first_chain(q->stages),
+                                 .rows_wanted = stages_rows_wanted(q->stages),
                                  .view = q->rel->number,
                                  .n_columns = q->n_columns,
                                  .columns = q->columns,
@@ -779,6 +805,7 @@ void query_close(struct query *q)
         if (q->parts[i].waiting)
             shard_wait_cancel(q->shard, &q->parts[i].wait);
     q->closed = true;
+    atomic_store_explicit(&q->unwanted, true, memory_order_relaxed);
     if (q->in_flight == 0)
         query_free(q);
 }

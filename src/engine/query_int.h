@@ -4,11 +4,13 @@
 
 #include "engine/coordinator.h"
 #include "engine/source.h"
+#include "engine/view_scan.h"
 #include "run/stages.h"
 
 enum {
     QUERY_BYTES_MAX = 256 << 20, /* sorts, groups, a view's rows: each */
     QUERY_READ_BYTES = 256 << 10,
+    SCAN_ARENA_KEEP_BYTES = 4 << 20,
     FOLLOW_ROWS_MAX = BATCH_ROWS_MAX / 2, /* a change is up to two rows */
 };
 
@@ -20,7 +22,11 @@ struct scan_call {
     uint32_t view;
     uint32_t n_columns;
     const uint32_t *columns; /* of the view that the scan reads */
+    uint64_t rows_wanted;    /* more from this shard change nothing */
     int64_t now_us;
+    struct view_scan scan;  /* the shard's, as are the next two */
+    struct shard_task task; /* its next piece */
+    struct arena temporary;
     struct arena arena; /* made by the shard, the query's from the reply on */
     const struct batch **batches;
     uint32_t n, cap;
@@ -60,7 +66,8 @@ struct query {
     struct query_result result;
     void (*done)(void *arg, const struct query_result *r);
     void *arg;
-    struct shard_call slice; /* to go on in a later turn */
+    struct shard_task slice; /* to go on in a later turn */
+    _Atomic bool unwanted;   /* scans on other shards need not go on */
     uint32_t in_flight;      /* calls that will come back: the query outlives them */
     /* SOURCE_ONCE */
     struct batch *once;

@@ -61,6 +61,28 @@ enum err records_finish(struct records *r, struct err_detail *why)
                            : ERR_OK;
 }
 
+bool records_take(const struct records *r, size_t bytes_max, struct str *batches,
+                  uint32_t *n_records)
+{
+    struct str rest = {r->bytes.ptr + r->taken, r->bytes.len - r->taken};
+    struct kafka_batch batch;
+    *batches = (struct str){rest.ptr, 0};
+    *n_records = 0;
+    while (batches->len < rest.len && batches->len < bytes_max) {
+        struct str at = {rest.ptr + batches->len, rest.len - batches->len};
+        CHECK(kafka_batch_parse(at, &batch, NULL) == ERR_OK); /* written here */
+        batches->len += batch.bytes;
+        *n_records += (uint32_t)batch.n_records;
+    }
+    return batches->len > 0;
+}
+
+void records_taken(struct records *r, size_t bytes)
+{
+    r->taken += bytes;
+    CHECK(r->taken <= r->bytes.len);
+}
+
 void records_clear(struct records *r, size_t keep_bytes)
 {
     if (r->bytes.cap > keep_bytes)
@@ -68,6 +90,7 @@ void records_clear(struct records *r, size_t keep_bytes)
     buf_clear(&r->bytes);
     r->open = false;
     r->n_records = 0;
+    r->taken = 0;
 }
 
 static void member_json(const struct column_def *def, const struct column *c, uint32_t row,

@@ -23,6 +23,7 @@ struct records {
     struct kafka_batch_writer writer;
     bool open;
     uint32_t n_records;
+    size_t taken; /* of `bytes`, by records_take */
 };
 void records_init(struct records *r);
 void records_deinit(struct records *r);
@@ -31,6 +32,12 @@ void records_add(struct records *r, struct str key, struct str value, int64_t ti
                  const struct kafka_header *headers, size_t n_headers);
 /* Ends the batch in work, so that `bytes` holds whole batches. */
 enum err records_finish(struct records *r, struct err_detail *why) MUST_CHECK;
+/* After records_finish: the next whole batches, about `bytes_max` of them and at least one; false
+ * when all were taken. What was given is taken only by records_taken, so that an append that fails
+ * can be done again. */
+bool records_take(const struct records *r, size_t bytes_max, struct str *batches,
+                  uint32_t *n_records);
+void records_taken(struct records *r, size_t bytes);
 /* Empties; keeps up to `keep_bytes` of memory. */
 void records_clear(struct records *r, size_t keep_bytes);
 

@@ -249,6 +249,48 @@ void shard_service_add(struct shard *s, struct shard_service *sv)
     list_add(&s->services, &sv->link);
 }
 
+/* ---- tasks ---- */
+
+void shard_task_add(struct shard *s, struct shard_task *t)
+{
+    s->outstanding++;
+    list_add(&s->tasks, &t->link);
+}
+
+void shard_worked(struct shard *s, uint64_t rows)
+{
+    s->turn_rows += rows;
+}
+
+/* Those that are added meanwhile wait for the next turn. */
+static void tasks_turn(struct shard *s)
+{
+    struct list end;
+    list_add(&s->tasks, &end);
+    uint64_t before = s->turn_rows, n = 0;
+    while (s->tasks.next != &end &&
+           s->turn_rows - before + n * SHARD_TASK_ROWS_LEAST < SHARD_TASK_ROWS_PER_TURN) {
+        struct shard_task *t = LIST_ENTRY(s->tasks.next, struct shard_task, link);
+        list_remove(&t->link);
+        s->outstanding--;
+        n++;
+        t->run(s, t);
+    }
+    list_remove(&end);
+    if (!list_empty(&s->tasks))
+        s->busy = true;
+}
+
+/* Keeps the longest turn, in rows: what others may have to wait for. */
+static void turn_tell(struct shard *s)
+{
+    _Atomic uint64_t *most = &s->engine->turn_rows_max;
+    uint64_t known = atomic_load_explicit(most, memory_order_relaxed);
+    while (s->turn_rows > known && !atomic_compare_exchange_weak(most, &known, s->turn_rows))
+        ;
+    s->turn_rows = 0;
+}
+
 static void services_turn(struct shard *s)
 {
     LIST_FOR_SAFE (it, next, &s->services) {
@@ -324,9 +366,11 @@ bool shard_turn(void *arg)
     if (s->coordinator != NULL)
         coordinator_turn(s->coordinator);
     epochs_turn(s->epochs);
+    tasks_turn(s);
     parts_turn(s);
     removals_turn(s);
-    services_turn(s);   /* last, so that what the steps before have answered is sent in this turn */
+    turn_tell(s);
+    services_turn(s); /* last, so that what the steps before have answered is sent in this turn */
     if (s->local.head != NULL)
         s->busy = true;
     for (uint32_t i = 0; i < engine_shards(s->engine); i++)
@@ -340,6 +384,7 @@ enum err shard_init(struct shard *s, struct engine *e, uint32_t index)
     s->engine = e;
     s->index = index;
     list_init(&s->services);
+    list_init(&s->tasks);
     list_init(&s->dirty);
     list_init(&s->removals);
     queue_init(&s->local);

@@ -1,7 +1,7 @@
 /* A shard's inside: its loop, its queues to other shards, its timers. Private to engine/.
  *
  *   turn:  poll sockets -> inbox of every other shard -> own calls -> timers
- *          -> a slice of the epoch -> flushes -> services
+ *          -> a piece of the epoch -> tasks -> flushes -> services
  *
  * Calls travel through one SPSC ring per ordered pair of shards; a full ring spills into the
  * sender's `outbox`, a list of caller-owned structs that needs no memory. Order between two shards
@@ -18,10 +18,19 @@ enum {
     SHARD_CALLS_PER_TURN = 4096,
     SHARD_TIMERS_MAX = 1 << 20,
     SHARD_STOP_MS_MAX = 10000,
+    SHARD_TASK_ROWS_PER_TURN = 4096, /* when tasks have worked on as many, the rest waits */
+    SHARD_TASK_ROWS_LEAST = 64,      /* that a task counts for */
 };
 
 struct call_queue {
     struct shard_call *head, **tail;
+};
+
+/* A piece of work that may take many: `run` does a bounded part of it in a later turn, and adds the
+ * task again when there is more. Tasks take turns, so that each gets on and none fills a turn. */
+struct shard_task {
+    struct list link; /* private */
+    void (*run)(struct shard *s, struct shard_task *t);
 };
 
 struct flush_worker;
@@ -45,6 +54,8 @@ struct shard {
     struct shard_timer **timers; /* binary heap by at_ns */
     uint32_t n_timers, timers_cap;
     struct list services;
+    struct list tasks;
+    uint64_t turn_rows; /* groups and rows that this turn has worked on */
 
     struct map parts;  /* part_key(topic number, partition) -> struct part */
     struct list dirty; /* parts with bytes to flush */
@@ -67,6 +78,12 @@ void shard_deinit(struct shard *s);
 /* A message that nobody answers: `run` on the target, which then owns the struct until it says
  * otherwise. */
 void shard_post(struct shard *from, uint32_t target, struct shard_call *c);
+
+/* Adds a task that is not waiting already; the struct is the shard's until `run`, which always
+ * comes. */
+void shard_task_add(struct shard *s, struct shard_task *t);
+/* Tells that this turn has worked on `rows` groups or rows more. */
+void shard_worked(struct shard *s, uint64_t rows);
 
 /* For a call that another shard will send on this one's behalf: shard_expect here, shard_forward
  * there; the reply comes here. */

@@ -340,6 +340,10 @@ void engine_metrics(struct shard *s,
         each(arg, m->name, m->labels, (double)stat_getu(m->value), m->help, m->counter);
     }
     each(arg, "tidemill_memory_bytes", "", (double)mem_used(), "Memory allocated", false);
+    each(arg, "tidemill_scan_kept_groups_total", "", (double)stat_getu(&e->scan_kept),
+         "Groups kept as they were for reads of views under way", true);
+    each(arg, "tidemill_turn_rows_max", "", (double)stat_getu(&e->turn_rows_max),
+         "Most rows and groups that one turn of a shard has worked on", false);
     each(arg, "tidemill_ready", "", engine_ready(e), "1 when recovery is over", false);
     each(arg, "tidemill_uptime_seconds", "", (double)(host_mono_ns(e->host) - e->started_ns) / 1e9,
          "Time since the start", false);

@@ -4,12 +4,12 @@
 
 enum { CLOSED_MAX = 1 << 24 };
 
-bool view_window_expired(const struct view_run *v, const struct state_partition *sp, int64_t end)
+bool view_window_expired(const struct view_run *v, int64_t watermark_us, int64_t end)
 {
     int64_t last;
-    if (end == INT64_MAX || v->retention_us == INT64_MAX || sp->watermark_us == INT64_MIN)
+    if (end == INT64_MAX || v->retention_us == INT64_MAX || watermark_us == INT64_MIN)
         return false;
-    return !__builtin_sub_overflow(sp->watermark_us, v->retention_us, &last) && end <= last;
+    return !__builtin_sub_overflow(watermark_us, v->retention_us, &last) && end <= last;
 }
 
 /* Room for `n` more; what was taken from the front is used again. */
@@ -53,18 +53,20 @@ enum err view_windows_closed(const struct view_run *v, struct state_partition *s
 
 static void group_free(const struct view_run *v, struct state_partition *sp, struct group *g)
 {
-    for (uint32_t i = 0; i < v->n_aggs; i++) {
-        sp->heap_bytes -= agg_heap_bytes(&v->ops[i], group_cells(g));
-        agg_clear(&v->ops[i], group_cells(g));
+    for (uint32_t i = 0; i < v->agg.n_aggs; i++) {
+        sp->heap_bytes -= agg_heap_bytes(&v->agg.ops[i], group_cells(g));
+        agg_clear(&v->agg.ops[i], group_cells(g));
     }
     group_table_remove(sp->groups, g);
 }
 
-void view_windows_expire(const struct view_run *v, struct state_partition *sp)
+uint32_t view_windows_expire(const struct view_run *v, struct state_partition *sp, uint32_t max)
 {
     struct window_queue *q = &sp->closed;
-    uint32_t left = EXPIRE_GROUPS_MAX;
-    while (q->n > 0 && view_window_expired(v, sp, q->windows[q->at].end)) {
+    uint32_t left = max;
+    if (!list_empty(&v->scans))
+        return 0;
+    while (q->n > 0 && view_window_expired(v, sp->watermark_us, q->windows[q->at].end)) {
         struct window_bucket *b = &q->windows[q->at];
         for (; b->n > 0 && left > 0; b->n--, left--) {
             struct group *g = group_at(sp->groups, b->first);
@@ -72,8 +74,9 @@ void view_windows_expire(const struct view_run *v, struct state_partition *sp)
             group_free(v, sp, g);
         }
         if (b->n > 0)
-            return;
+            break;
         q->at++;
         q->n--;
     }
+    return max - left;
 }

@@ -15,13 +15,15 @@
 
 enum { EXPIRE_GROUPS_MAX = 64 << 10 }; /* freed for one partition in one epoch */
 
-/* Whether a window that ends at `end` is over for so long that nobody can ask for it. */
-bool view_window_expired(const struct view_run *v, const struct state_partition *sp, int64_t end);
+/* Whether, at a watermark, a window that ends at `end` is over for so long that nobody can ask for
+ * it. */
+bool view_window_expired(const struct view_run *v, int64_t watermark_us, int64_t end);
 /* The first `n` windows of the partition have been closed; the caller takes them off its list.
  * ERR_NO_MEMORY, ERR_LIMIT. */
 enum err view_windows_closed(const struct view_run *v, struct state_partition *sp,
                              uint32_t n) MUST_CHECK;
-/* Frees groups of windows that are expired. None of them is in the partition's touched list. */
-void view_windows_expire(const struct view_run *v, struct state_partition *sp);
+/* Frees up to `max` groups of windows that are expired, and tells how many; none while the view is
+ * being read. None of them is in the partition's touched list. */
+uint32_t view_windows_expire(const struct view_run *v, struct state_partition *sp, uint32_t max);
 
 #endif

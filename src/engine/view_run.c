@@ -3,62 +3,16 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
-#include "run/key.h"
+#include "engine/view_scan.h"
 
 #include <stdio.h>
 
 enum { VIEW_PROGRAM_BYTES_MAX = 64 << 20 };
 
-/* A PROJECT over the aggregate's input that computes all that a packet carries: keys, then
- * arguments, then filters. */
-static enum err packet_node(struct view_run *v, struct plan_node **out)
-{
-    const struct plan_node *agg = v->aggregate;
-    uint32_t n = agg->n_exprs, max = n + 2 * agg->n_aggs;
-    const struct expr **exprs = arena_alloc(&v->arena, (max + 1) * sizeof(struct expr *));
-    struct plan_node *node = arena_zalloc(&v->arena, 1, sizeof(*node));
-    v->arg_column = arena_alloc(&v->arena, (agg->n_aggs + 1) * sizeof(uint32_t));
-    v->filter_column = arena_alloc(&v->arena, (agg->n_aggs + 1) * sizeof(uint32_t));
-    if (exprs == NULL || node == NULL || v->arg_column == NULL || v->filter_column == NULL)
-        return ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < n; i++)
-        exprs[i] = agg->exprs[i];
-    for (uint32_t i = 0; i < agg->n_aggs; i++) {
-        v->arg_column[i] = agg->aggs[i].arg == NULL ? UINT32_MAX : n;
-        if (agg->aggs[i].arg != NULL)
-            exprs[n++] = agg->aggs[i].arg;
-    }
-    for (uint32_t i = 0; i < agg->n_aggs; i++) {
-        v->filter_column[i] = agg->aggs[i].filter == NULL ? UINT32_MAX : n;
-        if (agg->aggs[i].filter != NULL)
-            exprs[n++] = agg->aggs[i].filter;
-    }
-    *node =
-        (struct plan_node){.kind = PLAN_PROJECT, .input = agg->input, .n_exprs = n, .exprs = exprs};
-    *out = node;
-    return ERR_OK;
-}
-
 static enum err compile_aggregate(struct view_run *v, struct err_detail *why)
 {
-    const struct plan_node *agg = v->aggregate;
-    struct plan_node *node;
-    TRY(packet_node(v, &node));
-    TRY(chain_compile(node, v->scan, &v->arena, &v->source_chain, why));
-    TRY(chain_compile(v->root, agg, &v->arena, &v->result_chain, why));
-    v->n_keys = agg->n_exprs;
-    v->n_aggs = agg->n_aggs;
-    v->ops = arena_zalloc(&v->arena, v->n_aggs + 1, sizeof(*v->ops));
-    v->agg_output_types = arena_zalloc(&v->arena, v->n_keys + v->n_aggs + 1, sizeof(enum type));
-    if (v->ops == NULL || v->agg_output_types == NULL)
-        return ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < v->n_keys; i++)
-        v->agg_output_types[i] = agg->exprs[i]->type;
-    for (uint32_t i = 0; i < v->n_aggs; i++) {
-        TRY(agg_resolve(&agg->aggs[i], &v->cells_bytes, &v->ops[i], why));
-        v->agg_output_types[v->n_keys + i] = v->ops[i].result;
-    }
-    return ERR_OK;
+    TRY(agg_plan_new(v->aggregate, v->scan, &v->arena, &v->agg, &v->source_chain, why));
+    return chain_compile(v->root, v->aggregate, &v->arena, &v->result_chain, why);
 }
 
 static enum err compile(struct view_run *v, struct err_detail *why)
@@ -72,8 +26,8 @@ static enum err compile(struct view_run *v, struct err_detail *why)
         if (n->kind == PLAN_WINDOW) {
             window = n;
             v->windowed = true;
-            v->windows_per_row = (uint32_t)((n->window.size_us + n->window.slide_us - 1) /
-                                            n->window.slide_us);
+            v->windows_per_row =
+                (uint32_t)((n->window.size_us + n->window.slide_us - 1) / n->window.slide_us);
         }
         v->scan = n;
     }
@@ -93,16 +47,14 @@ static enum err make_partitions(struct shard *s, struct view_run *v)
     if (v->partitions == NULL)
         return ERR_NO_MEMORY;
     v->partition_bytes_max =
-        s->engine->options.memory_bytes_max / (v->n_keys == 0 ? 1 : v->n_partitions);
+        s->engine->options.memory_bytes_max / (v->agg.n_keys == 0 ? 1 : v->n_partitions);
     for (uint32_t i = 0; i < v->n_partitions; i++) {
         struct state_partition *sp = &v->partitions[i];
         sp->number = i;
         sp->watermark_us = INT64_MIN;
         records_init(&sp->out);
         if (v->aggregate != NULL && topic_shard(s->engine, t, i) == s->index)
-            TRY(group_table_new(v->cells_bytes, v->partition_bytes_max, &sp->groups));
-        if (sp->groups != NULL)
-            group_table_keep_tail(sp->groups, key_tail_bytes(v->agg_output_types, v->n_keys));
+            TRY(agg_plan_groups(&v->agg, v->partition_bytes_max, &sp->groups));
     }
     if (v->rel->view->late == NULL)
         return ERR_OK;
@@ -126,6 +78,7 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
     v->retention_us = rel->view->retention_us;
     v->stats = engine_relation_stats(s->engine, rel->number);
     list_init(&v->reader_link);
+    list_init(&v->scans);
     arena_init(&v->arena, VIEW_PROGRAM_BYTES_MAX);
     enum err e = compile(v, why);
     if (e == ERR_OK)
@@ -138,13 +91,9 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
     return ERR_OK;
 }
 
-static void partition_free(struct view_run *v, struct state_partition *sp)
+static void partition_free(const struct view_run *v, struct state_partition *sp)
 {
-    struct group_table_cursor at = {0};
-    for (struct group *g; sp->groups != NULL && (g = group_table_next(sp->groups, &at)) != NULL;)
-        for (uint32_t i = 0; i < v->n_aggs; i++)
-            agg_clear(&v->ops[i], group_cells(g));
-    group_table_free(sp->groups);
+    agg_plan_groups_free(&v->agg, sp->groups);
     mem_free(sp->windows);
     mem_free(sp->closed.windows);
     mem_free(sp->touched);
@@ -155,6 +104,7 @@ void view_run_free(struct view_run *v)
 {
     if (v == NULL)
         return;
+    view_scans_stop(v);
     list_remove(&v->reader_link);
     for (uint32_t i = 0; v->partitions != NULL && i < v->n_partitions; i++)
         partition_free(v, &v->partitions[i]);
@@ -175,6 +125,7 @@ static void view_remove(struct removal *r, struct engine *e, bool files)
 
 void view_run_give_up(struct shard *s, struct view_run *v)
 {
+    view_scans_stop(v);
     list_remove(&v->reader_link);
     v->removal.run = view_remove;
     removal_hand(s, &v->removal);

@@ -10,12 +10,11 @@
 #ifndef TIDEMILL_ENGINE_VIEW_RUN_H
 #define TIDEMILL_ENGINE_VIEW_RUN_H
 
+#include "base/merge_sort.h"
 #include "engine/epoch.h"
 #include "engine/records.h"
 #include "engine/remover.h"
-#include "run/aggregate.h"
-#include "run/chain.h"
-#include "state/group_table.h"
+#include "run/aggregate_plan.h"
 
 /* Groups of windows that end at the same time, in the order they came. */
 struct window_bucket {
@@ -42,8 +41,8 @@ struct state_partition {
     struct window_bucket *windows; /* open ones, ascending by end */
     uint32_t n_windows, windows_cap;
     struct window_queue closed;
-    int64_t watermark_us; /* windows that end here or before are closed */
-    uint64_t heap_bytes; /* that cells own outside of the groups */
+    int64_t watermark_us;            /* windows that end here or before are closed */
+    uint64_t heap_bytes;             /* that cells own outside of the groups */
     int64_t groups_told, bytes_told; /* what this partition has added to the view's statistics */
     /* the epoch in work */
     struct touched *touched;
@@ -63,19 +62,15 @@ struct view_run {
     bool windowed, emit_final;
     int64_t retention_us; /* of closed windows, behind the watermark; INT64_MAX = for ever */
     bool closes; /* groups are over with their window; else one has rows of many windows */
-    uint32_t windows_per_row; /* 1 without a window */
-    uint32_t n_keys, n_aggs;
-    enum type *agg_output_types; /* keys, then results */
-    struct agg_op *ops;
-    uint32_t *arg_column,
-        *filter_column; /* per aggregate: column of the packet, UINT32_MAX = none */
-    uint32_t cells_bytes;
+    uint32_t windows_per_row;     /* 1 without a window */
+    struct agg_plan agg;          /* zeroes without an aggregate */
     uint64_t partition_bytes_max; /* of state: the view's bound, shared evenly */
     uint32_t n_partitions;
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
     struct records *late; /* per source partition that lives here */
-    bool failed; /* on this shard: see view_run_failed */
+    struct list scans;    /* view_scan.link: no group may be freed while there are any */
+    bool failed;          /* on this shard: see view_run_failed */
     struct removal removal;
 };
 
@@ -107,10 +102,38 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in,
 /* Adds a packet's rows to their groups. An error fails the view. */
 enum err view_run_apply(struct view_run *v, const struct packet *p, const struct epoch_plan *plan,
                         bool silent, struct arena *a) MUST_CHECK;
-/* Ends the epoch for one partition: closes windows up to `watermark_us`, writes the changes to
- * partition->out unless silent. */
-enum err view_run_finish(struct view_run *v, struct state_partition *sp, int64_t watermark_us,
-                         int64_t now_us, bool silent, struct epoch_work *w) MUST_CHECK;
+/* The end of an epoch for one partition, in pieces that work on about BATCH_ROWS_MAX groups:
+ *
+ *   CHANGES --> CLOSE --> SORT --> WRITE --> EXPIRE --> END     (SORT, WRITE: emit = 'final')
+ *
+ * writes what changed, closes the windows up to `watermark_us`; changes go to partition->out unless
+ * silent. The caller fills in the first part. */
+struct view_finish {
+    struct view_run *view;
+    struct state_partition *part;
+    struct epoch_work *work;
+    int64_t watermark_us, now_us;
+    bool silent;
+    /* private */
+    enum {
+        FINISH_CHANGES,
+        FINISH_CLOSE,
+        FINISH_SORT,
+        FINISH_WRITE,
+        FINISH_EXPIRE,
+        FINISH_END
+    } phase;
+    uint32_t at;                       /* of part->touched, later of the groups to write */
+    uint32_t n_closed;                 /* windows; */
+    uint32_t window_at, group_at, ref; /* ... which of them is walked, where in it */
+    uint32_t n_groups, n_groups_max, n_expired;
+    struct touched *groups, *spare; /* of the closed windows */
+    struct merge_sort sort;
+};
+/* The next piece; true in *more when there is another. An error fails the view and ends it. */
+enum err view_finish_step(struct view_finish *f, bool *more) MUST_CHECK;
+/* Memory of its state. */
+uint64_t view_partition_bytes(const struct state_partition *sp);
 /* Makes the one row of a view without keys. */
 enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t epoch) MUST_CHECK;
 /* Marks the view failed with a reason that users see. */
@@ -119,9 +142,21 @@ void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why)
 /* Whether the view has failed, on whichever shard: then it takes in nothing more. */
 bool view_run_failed(struct view_run *v);
 
-/* Rows of the view as they stand: calls each(arg, batch) for batches of at most BATCH_ROWS_MAX
- * rows, which are in `a` and gone with the next batch. Between epochs only. */
-enum err view_run_scan(struct view_run *v, int64_t now_us, struct arena *a,
-                       enum err (*each)(void *arg, const struct batch *b), void *arg) MUST_CHECK;
+/* ---- results ---- */
+
+/* A group and the cells to make its row of. */
+struct view_pick {
+    const struct group *group;
+    const char *cells; /* NULL: no row */
+};
+struct view_rows {
+    struct chain_result out;
+    uint32_t *place; /* pick -> row of out.batch, UINT32_MAX = it has none */
+};
+/* The view's rows of some groups, in `a`. A group whose result fails has none, and is told as a
+ * dead letter of `w` (NULL: not told). */
+enum err view_run_rows(struct view_run *v, struct state_partition *sp,
+                       const struct view_pick *picks, uint32_t n, int64_t now_us, struct arena *a,
+                       struct epoch_work *w, struct view_rows *out) MUST_CHECK;
 
 #endif

@@ -32,8 +32,7 @@ static enum err refuse(struct view_run *v, const struct source_batch *in, uint32
     stat_add(&v->stats->dead_letters, 1);
     if (in->silent)
         return ERR_OK;
-    struct str reason =
-        arena_printf(w->arena, "view \"%.*s\": %s", STR_ARG(v->rel->name), text);
+    struct str reason = arena_printf(w->arena, "view \"%.*s\": %s", STR_ARG(v->rel->name), text);
     return reason.ptr == NULL ? ERR_NO_MEMORY
                               : epoch_dead_letter(w, v->rel->view->source, in->partition,
                                                   rec->offset, reason.ptr, rec->value);
@@ -111,7 +110,7 @@ static enum err send_some(struct view_run *v, struct epoch_work *w, const struct
  * the slot. */
 static enum err route(struct view_run *v, struct epoch_work *w, const struct packet *all)
 {
-    uint32_t n = all->batch->n_rows, parts = v->n_keys == 0 ? 1 : v->n_partitions;
+    uint32_t n = all->batch->n_rows, parts = v->agg.n_keys == 0 ? 1 : v->n_partitions;
     if (parts == 1)
         return send_whole(v, w, all, 0);
     uint32_t *count = arena_zalloc(w->arena, parts, sizeof(*count));
@@ -205,7 +204,7 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
     struct str *keys = arena_alloc(w->arena, r.batch->n_rows * sizeof(*keys));
     uint64_t *hashes = arena_alloc(w->arena, r.batch->n_rows * sizeof(*hashes));
     if (keys == NULL || hashes == NULL ||
-        !key_encode(r.batch->columns, v->n_keys, r.batch->n_rows, w->arena, keys, hashes))
+        !key_encode(r.batch->columns, v->agg.n_keys, r.batch->n_rows, w->arena, keys, hashes))
         return ERR_NO_MEMORY;
     all.keys = keys;
     all.hashes = hashes;

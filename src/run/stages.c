@@ -3,21 +3,24 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "run/aggregate.h"
+#include "base/merge_sort.h"
+#include "run/aggregate_plan.h"
 #include "run/expr.h"
 #include "run/key.h"
-#include "state/group_table.h"
 
-enum { STAGES_MAX = 32, STEP_ARENA_KEEP_BYTES = 1 << 20, SORT_PRUNE_ROWS = 65536 };
+enum {
+    STAGES_MAX = 32,
+    STEP_ARENA_KEEP_BYTES = 1 << 20,
+    SORT_MOVES_PER_CALL = 16 << 10, /* of stages_finish */
+    SORT_PRUNE_ROWS_MIN = 8192,
+    SORT_PRUNE_ROWS_MAX = 65536,
+};
 
 enum stage_kind { STAGE_OUTPUT, STAGE_AGGREGATE, STAGE_SORT, STAGE_LIMIT };
 
 struct aggregation {
-    uint32_t n_keys, n_aggs;
-    struct agg_op *ops;
-    uint32_t *arg_column, *filter_column;
+    struct agg_plan plan;
     struct group_table **seen; /* per DISTINCT aggregate: (key, argument) pairs counted */
-    enum type *types;          /* of the output */
     struct group_table *groups;
     uint64_t heap_bytes;          /* that cells own besides */
     struct group_table_cursor at; /* output */
@@ -33,9 +36,10 @@ struct sorting {
     uint32_t n_keys;
     uint64_t top; /* only the first rows are wanted; UINT64_MAX = all */
     struct arena arena;
-    struct sort_row *rows; /* heap */
+    struct sort_row *rows, *spare; /* heap */
     uint64_t n, cap, at;
-    bool sorted;
+    struct merge_sort merge;
+    bool begun, sorted;
 };
 
 struct stage {
@@ -58,59 +62,19 @@ struct stages {
 
 /* ---- building ---- */
 
-static enum err aggregate_columns(struct stages *s, const struct plan_node *node,
-                                  struct aggregation *g, struct plan_node *packet)
-{
-    uint32_t n = node->n_exprs;
-    const struct expr **exprs =
-        arena_alloc(&s->arena, (n + 2 * node->n_aggs + 1) * sizeof(struct expr *));
-    g->arg_column = arena_alloc(&s->arena, (node->n_aggs + 1) * sizeof(uint32_t));
-    g->filter_column = arena_alloc(&s->arena, (node->n_aggs + 1) * sizeof(uint32_t));
-    if (exprs == NULL || g->arg_column == NULL || g->filter_column == NULL)
-        return ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < n; i++)
-        exprs[i] = node->exprs[i];
-    for (uint32_t i = 0; i < node->n_aggs; i++) {
-        const struct aggregate *a = &node->aggs[i];
-        g->arg_column[i] = a->arg == NULL ? UINT32_MAX : n;
-        if (a->arg != NULL)
-            exprs[n++] = a->arg;
-        g->filter_column[i] = a->filter == NULL ? UINT32_MAX : n;
-        if (a->filter != NULL)
-            exprs[n++] = a->filter;
-    }
-    *packet = (struct plan_node){
-        .kind = PLAN_PROJECT, .input = node->input, .n_exprs = n, .exprs = exprs};
-    return ERR_OK;
-}
-
 static enum err build_aggregate(struct stages *s, struct stage *st, const struct plan_node *node,
                                 const struct plan_node *bottom, struct err_detail *why)
 {
     struct aggregation *g = &st->agg;
-    struct plan_node packet;
-    TRY(aggregate_columns(s, node, g, &packet));
-    TRY(chain_compile(&packet, bottom, &s->arena, &st->chain, why));
     st->kind = STAGE_AGGREGATE;
-    g->n_keys = node->n_exprs;
-    g->n_aggs = node->n_aggs;
-    g->ops = arena_zalloc(&s->arena, g->n_aggs + 1, sizeof(*g->ops));
-    g->types = arena_zalloc(&s->arena, g->n_keys + g->n_aggs + 1, sizeof(*g->types));
-    g->seen = arena_zalloc(&s->arena, g->n_aggs + 1, sizeof(struct group_table *));
-    if (g->ops == NULL || g->types == NULL || g->seen == NULL)
+    TRY(agg_plan_new(node, bottom, &s->arena, &g->plan, &st->chain, why));
+    g->seen = arena_zalloc(&s->arena, g->plan.n_aggs + 1, sizeof(struct group_table *));
+    if (g->seen == NULL)
         return ERR_NO_MEMORY;
-    uint32_t cells = 0;
-    for (uint32_t i = 0; i < g->n_keys; i++)
-        g->types[i] = node->exprs[i]->type;
-    for (uint32_t i = 0; i < g->n_aggs; i++) {
-        TRY(agg_resolve(&node->aggs[i], &cells, &g->ops[i], why));
-        g->types[g->n_keys + i] = g->ops[i].result;
+    for (uint32_t i = 0; i < g->plan.n_aggs; i++)
         if (node->aggs[i].distinct)
             TRY(group_table_new(0, s->bytes_max, &g->seen[i]));
-    }
-    TRY(group_table_new(cells, s->bytes_max, &g->groups));
-    group_table_keep_tail(g->groups, key_tail_bytes(g->types, g->n_keys));
-    return ERR_OK;
+    return agg_plan_groups(&g->plan, s->bytes_max, &g->groups);
 }
 
 static uint64_t constant_or(const struct expr *e, uint64_t otherwise)
@@ -216,14 +180,10 @@ void stages_free(struct stages *s)
         return;
     for (uint32_t i = 0; i < STAGES_MAX; i++) {
         struct aggregation *g = &s->stage[i].agg;
-        struct group_table_cursor at = {0};
-        for (struct group *row;
-             g->groups != NULL && (row = group_table_next(g->groups, &at)) != NULL;)
-            for (uint32_t a = 0; a < g->n_aggs; a++)
-                agg_clear(&g->ops[a], group_cells(row));
-        group_table_free(g->groups);
-        for (uint32_t a = 0; g->seen != NULL && a < g->n_aggs; a++)
+        agg_plan_groups_free(&g->plan, g->groups);
+        for (uint32_t a = 0; g->seen != NULL && a < g->plan.n_aggs; a++)
             group_table_free(g->seen[a]);
+        mem_free(s->stage[i].sort.spare);
         mem_free(s->stage[i].sort.rows);
         arena_deinit(&s->stage[i].sort.arena);
     }
@@ -235,6 +195,12 @@ void stages_free(struct stages *s)
 const struct chain *stages_first_chain(const struct stages *s)
 {
     return s->stage[0].chain;
+}
+uint64_t stages_rows_wanted(const struct stages *s)
+{
+    const struct stage *st = &s->stage[0];
+    bool bounded = st->kind == STAGE_LIMIT && st->left < UINT64_MAX - st->skip;
+    return bounded ? st->skip + st->left : UINT64_MAX;
 }
 bool stages_streaming(const struct stages *s)
 {
@@ -274,20 +240,20 @@ static enum err key_upsert(const struct stages *s, struct group_table *t, uint64
 static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg,
                           const struct batch *in, char **cells, struct err_detail *why)
 {
-    uint32_t n = in->n_rows, arg = g->arg_column[agg];
-    struct column *pair = arena_alloc(&s->step, (g->n_keys + 1) * sizeof(*pair));
+    uint32_t n = in->n_rows, n_keys = g->plan.n_keys;
+    const struct column *arg = agg_plan_argument(&g->plan, in, agg),
+                        *filter = agg_plan_filter(&g->plan, in, agg);
+    struct column *pair = arena_alloc(&s->step, (n_keys + 1) * sizeof(*pair));
     struct str *keys = arena_alloc(&s->step, n * sizeof(*keys));
     uint64_t *hashes = arena_alloc(&s->step, n * sizeof(*hashes));
     if (pair == NULL || keys == NULL || hashes == NULL)
         return ERR_NO_MEMORY;
-    memcpy(pair, in->columns, g->n_keys * sizeof(*pair));
-    pair[g->n_keys] = in->columns[arg];
-    if (!key_encode(pair, g->n_keys + 1, n, &s->step, keys, hashes))
+    memcpy(pair, in->columns, n_keys * sizeof(*pair));
+    pair[n_keys] = *arg;
+    if (!key_encode(pair, n_keys + 1, n, &s->step, keys, hashes))
         return ERR_NO_MEMORY;
-    const struct column *filter =
-        g->filter_column[agg] == UINT32_MAX ? NULL : &in->columns[g->filter_column[agg]];
     for (uint32_t i = 0; i < n; i++) {
-        bool out = column_is_null(&in->columns[arg], i) ||
+        bool out = column_is_null(arg, i) ||
                    (filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0));
         struct group *row;
         bool created = false;
@@ -308,7 +274,7 @@ static enum err aggregate_push(struct stages *s, struct aggregation *g, const st
     char **cells = arena_alloc(&s->step, (n + 1) * sizeof(char *));
     char **distinct = arena_alloc(&s->step, (n + 1) * sizeof(char *));
     if (keys == NULL || hashes == NULL || cells == NULL || distinct == NULL ||
-        !key_encode(in->columns, g->n_keys, n, &s->step, keys, hashes))
+        !key_encode(in->columns, g->plan.n_keys, n, &s->step, keys, hashes))
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
         struct group *row;
@@ -316,18 +282,15 @@ static enum err aggregate_push(struct stages *s, struct aggregation *g, const st
         TRY(key_upsert(s, g->groups, hashes[i], keys[i], &row, &created, why));
         cells[i] = group_cells(row);
     }
-    for (uint32_t a = 0; a < g->n_aggs; a++) {
+    for (uint32_t a = 0; a < g->plan.n_aggs; a++) {
         char *const *use = cells;
         if (g->seen[a] != NULL) {
             memcpy(distinct, cells, n * sizeof(char *));
             TRY(skip_seen(s, g, a, in, distinct, why));
             use = distinct;
         }
-        const struct column *arg =
-            g->arg_column[a] == UINT32_MAX ? NULL : &in->columns[g->arg_column[a]];
-        const struct column *filter =
-            g->filter_column[a] == UINT32_MAX ? NULL : &in->columns[g->filter_column[a]];
-        TRY(agg_update(&g->ops[a], use, arg, filter, in->weights, n, &g->heap_bytes));
+        TRY(agg_update(&g->plan.ops[a], use, agg_plan_argument(&g->plan, in, a),
+                       agg_plan_filter(&g->plan, in, a), in->weights, n, &g->heap_bytes));
     }
     return group_table_bytes(g->groups) + g->heap_bytes > s->bytes_max ? groups_full(s, why)
                                                                        : ERR_OK;
@@ -337,23 +300,19 @@ static enum err aggregate_output(struct stages *s, struct aggregation *g, const 
                                  struct err_detail *why)
 {
     *out = NULL;
-    if (g->n_keys == 0 && group_table_count(g->groups) == 0) {
+    if (g->plan.n_keys == 0 && group_table_count(g->groups) == 0) {
         struct group *row;
         bool created;
         TRY(group_table_upsert(g->groups, hash_bytes("", 0, 0), (struct str){"", 0}, &row,
                                &created));
     }
-    struct batch *b = batch_new(g->types, g->n_keys + g->n_aggs, BATCH_ROWS_MAX, &s->step);
+    struct batch *b =
+        batch_new(g->plan.types, g->plan.n_keys + g->plan.n_aggs, BATCH_ROWS_MAX, &s->step);
     if (b == NULL)
         return ERR_NO_MEMORY;
     struct group *row;
     while (b->n_rows < BATCH_ROWS_MAX && (row = group_table_next(g->groups, &g->at)) != NULL) {
-        key_decode(group_key(g->groups, row), b->columns, g->n_keys, b->n_rows);
-        for (uint32_t a = 0; a < g->n_aggs; a++) {
-            struct value v;
-            TRY(agg_result(&g->ops[a], group_cells(row), &v, why));
-            column_set(&b->columns[g->n_keys + a], b->n_rows, &v);
-        }
+        TRY(agg_plan_row(&g->plan, group_key(g->groups, row), group_cells(row), b, b->n_rows, why));
         b->n_rows++;
     }
     if (b->n_rows > 0)
@@ -382,28 +341,28 @@ static int compare_rows(const void *a, const void *b, void *arg)
     return 0;
 }
 
-/* A stable merge sort: rows that are equal stay in the order they came. */
-static enum err sort_rows(struct sorting *so)
+/* Sorts on: rows that are equal stay in the order they came. Sets so->sorted at the end. */
+static enum err sort_rows(struct sorting *so, uint64_t moves)
 {
-    struct sort_row *from = so->rows, *to = mem_zalloc(so->n + 1, sizeof(*to));
-    if (to == NULL)
-        return ERR_NO_MEMORY;
-    so->cap = so->n + 1;
-    for (uint64_t width = 1; width < so->n; width *= 2) {
-        for (uint64_t start = 0; start < so->n; start += 2 * width) {
-            uint64_t mid = start + width < so->n ? start + width : so->n;
-            uint64_t end = start + 2 * width < so->n ? start + 2 * width : so->n;
-            for (uint64_t i = start, j = mid, k = start; k < end; k++)
-                to[k] = j == end || (i < mid && compare_rows(&from[i], &from[j], so) <= 0)
-                            ? from[i++]
-                            : from[j++];
-        }
-        struct sort_row *t = from;
-        from = to;
-        to = t;
+    if (!so->begun) {
+        so->spare = mem_alloc((so->n + 1) * sizeof(*so->spare));
+        if (so->spare == NULL)
+            return ERR_NO_MEMORY;
+        merge_sort_begin(&so->merge, so->rows, so->spare, so->n, sizeof(*so->rows), compare_rows,
+                         so);
+        so->begun = true;
     }
-    mem_free(to);
-    so->rows = from;
+    if (!merge_sort_run(&so->merge, moves))
+        return ERR_OK;
+    if (merge_sort_result(&so->merge) == so->spare) {
+        so->spare = so->rows;
+        so->rows = merge_sort_result(&so->merge);
+        so->cap = so->n + 1;
+    }
+    mem_free(so->spare);
+    so->spare = NULL;
+    so->begun = false;
+    so->sorted = true;
     return ERR_OK;
 }
 
@@ -449,9 +408,11 @@ static enum err sort_keep(struct sorting *so, const struct batch *b)
  * input. */
 static enum err sort_prune(struct sorting *so, size_t bytes_max)
 {
-    if (so->top > SORT_PRUNE_ROWS / 2 || so->n < SORT_PRUNE_ROWS)
+    uint64_t at = so->top * 2 < SORT_PRUNE_ROWS_MIN ? SORT_PRUNE_ROWS_MIN : so->top * 2;
+    if (so->top > SORT_PRUNE_ROWS_MAX / 2 || so->n < at)
         return ERR_OK;
-    TRY(sort_rows(so));
+    TRY(sort_rows(so, UINT64_MAX));
+    so->sorted = false;
     struct arena old = so->arena;
     arena_init(&so->arena, bytes_max);
     uint64_t n = so->top < so->n ? so->top : so->n;
@@ -483,14 +444,12 @@ static enum err sort_push(struct stages *s, struct sorting *so, const struct bat
 static enum err sort_output(struct stages *s, struct sorting *so, const struct batch **out)
 {
     *out = NULL;
-    if (!so->sorted) {
-        TRY(sort_rows(so));
-        so->sorted = true;
-    }
+    if (!so->sorted)
+        return sort_rows(so, SORT_MOVES_PER_CALL);
     uint64_t left = so->n - so->at;
-    if (left == 0)
-        return ERR_OK;
     uint32_t n = left < BATCH_ROWS_MAX ? (uint32_t)left : BATCH_ROWS_MAX;
+    if (n == 0)
+        return ERR_OK;
     *out = sort_gather(so, so->at, n, &s->step);
     so->at += n;
     return *out == NULL ? ERR_NO_MEMORY : ERR_OK;
@@ -566,25 +525,44 @@ enum err stages_push_chained(struct stages *s, const struct batch *in, const str
     return push_at(s, 0, in, true, out, why);
 }
 
-enum err stages_finish(struct stages *s, const struct batch **out, struct err_detail *why)
+/* Whether a LIMIT above has all it lets through. */
+static bool output_wanted(const struct stages *s, uint32_t i)
+{
+    for (i++; i < s->n; i++)
+        if (s->stage[i].kind == STAGE_LIMIT && s->stage[i].left == 0)
+            return false;
+    return true;
+}
+
+/* The next rows that a stage has kept. False in `*more` when it has no more. */
+static enum err stage_output(struct stages *s, struct stage *st, const struct batch **out,
+                             bool *more, struct err_detail *why)
+{
+    bool sorting = st->kind == STAGE_SORT && !st->sort.sorted;
+    TRY(st->kind == STAGE_SORT ? sort_output(s, &st->sort, out)
+                               : aggregate_output(s, &st->agg, out, why));
+    *more = *out != NULL || sorting;
+    return ERR_OK;
+}
+
+enum err stages_finish(struct stages *s, const struct batch **out, bool *more,
+                       struct err_detail *why)
 {
     *out = NULL;
-    arena_reset(&s->step, STEP_ARENA_KEEP_BYTES);
+    *more = false;
+    arena_reset(&s->step, STEP_ARENA_KEEP_BYTES); /* stages have their own copies */
     for (uint32_t i = 0; i < s->n; i++) {
         struct stage *st = &s->stage[i];
-        while (!st->finished && (st->kind == STAGE_AGGREGATE || st->kind == STAGE_SORT)) {
-            const struct batch *b;
-            TRY(st->kind == STAGE_SORT ? sort_output(s, &st->sort, &b)
-                                       : aggregate_output(s, &st->agg, &b, why));
-            if (b == NULL) {
-                st->finished = true;
-                break;
-            }
-            TRY(push_at(s, i + 1, b, false, out, why));
-            if (*out != NULL)
-                return ERR_OK;
-            arena_reset(&s->step, STEP_ARENA_KEEP_BYTES); /* the next stage has its own copy */
-        }
+        if (st->finished || (st->kind != STAGE_AGGREGATE && st->kind != STAGE_SORT) ||
+            !output_wanted(s, i))
+            continue;
+        const struct batch *b = NULL;
+        TRY(stage_output(s, st, &b, more, why));
+        st->finished = !*more;
+        if (b != NULL)
+            return push_at(s, i + 1, b, false, out, why);
+        if (*more)
+            return ERR_OK;
     }
     return ERR_OK;
 }

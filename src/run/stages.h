@@ -21,6 +21,8 @@ enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_
 void stages_free(struct stages *s);
 /* The chain next to the source: it may be run elsewhere before stages_push_chained. Immutable. */
 const struct chain *stages_first_chain(const struct stages *s);
+/* How many rows of the first chain the output may depend on; UINT64_MAX = all. */
+uint64_t stages_rows_wanted(const struct stages *s);
 /* Whether the plan is only that first chain (so that it can follow a stream of changes). */
 bool stages_streaming(const struct stages *s);
 
@@ -31,8 +33,9 @@ enum err stages_push(struct stages *s, const struct batch *in, const struct batc
 /* The same for a batch that went through the first chain already. */
 enum err stages_push_chained(struct stages *s, const struct batch *in, const struct batch **out,
                              struct err_detail *why) MUST_CHECK;
-/* After the last batch: call until *out is NULL. */
-enum err stages_finish(struct stages *s, const struct batch **out,
+/* After the last batch: does a bounded piece of what is left to do. Rows that came out are in *out
+ * (NULL: none now); call again, later if others wait, while *more. */
+enum err stages_finish(struct stages *s, const struct batch **out, bool *more,
                        struct err_detail *why) MUST_CHECK;
 /* True when no further input can change the output (a LIMIT is reached). */
 bool stages_satisfied(const struct stages *s);

@@ -37,7 +37,7 @@ struct group_table {
     uint32_t first, last; /* pages in use; the last one takes new rows */
     uint32_t unused;      /* given back */
     uint32_t cells_bytes, tail_bytes;
-    uint64_t count;
+    uint64_t count, added;
     uint64_t bytes, bytes_max;
 };
 
@@ -81,6 +81,10 @@ void group_table_free(struct group_table *g)
 uint64_t group_table_count(const struct group_table *g)
 {
     return g->count;
+}
+uint64_t group_table_added(const struct group_table *g)
+{
+    return g->added;
 }
 uint64_t group_table_bytes(const struct group_table *g)
 {
@@ -236,7 +240,8 @@ static enum err row_add(struct group_table *g, uint64_t hash, struct str key, ui
     *row = (struct group){.hash = hash,
                           .window_end = INT64_MAX,
                           .key_bytes = (uint32_t)key.len,
-                          .units = (uint16_t)units};
+                          .units = (uint16_t)units,
+                          .number = g->added++};
     char *cells = group_cells(row);
     memset(cells, 0, g->cells_bytes);
     if (key.len + g->tail_bytes > 0)

@@ -35,7 +35,8 @@ struct group {
     uint16_t units; /* size of the row in 16-byte units */
     uint16_t flags;
     uint32_t next_in_window; /* ref of the next group of the same window, 0 = last */
-    uint32_t reserved[3];
+    uint32_t reserved;
+    uint64_t number;         /* how many rows had been added to the table before */
     /* cells (cells_bytes), then key bytes */
 };
 
@@ -63,6 +64,8 @@ void group_table_prefetch(const struct group_table *g, uint64_t hash);
 /* Some rows later: brings the row into the cache that the slot points to. */
 void group_table_prefetch_row(const struct group_table *g, uint64_t hash);
 uint64_t group_table_count(const struct group_table *g);
+/* Rows ever added: the next one's number. */
+uint64_t group_table_added(const struct group_table *g);
 uint64_t group_table_bytes(const struct group_table *g);
 
 static inline void *group_cells(struct group *row)

@@ -107,11 +107,10 @@ static enum err run(const struct plan *p, const struct source *src, bool cut, si
             put_batch(out, rows);
         at += n;
     }
-    while (e == ERR_OK) {
-        e = stages_finish(s, &rows, why);
-        if (e != ERR_OK || rows == NULL)
-            break;
-        put_batch(out, rows);
+    for (bool more = true; e == ERR_OK && more;) {
+        e = stages_finish(s, &rows, &more, why);
+        if (e == ERR_OK && rows != NULL)
+            put_batch(out, rows);
     }
     stages_free(s);
     arena_deinit(&a);

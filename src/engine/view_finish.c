@@ -1,0 +1,265 @@
+/* The end of an epoch for a view: results of groups, changes out, closing windows. */
+#include "base/check.h"
+#include "engine/epochs.h"
+#include "engine/view_retention.h"
+#include "run/key.h"
+
+/* ---- results ---- */
+
+/* Dead letters of results have no source record: they name the group. */
+static enum err result_error(struct view_run *v, struct epoch_work *w, const char *text)
+{
+    if (w == NULL)
+        return ERR_OK;
+    stat_add(&v->stats->dead_letters, 1);
+    struct str reason =
+        arena_printf(w->arena, "view \"%.*s\", result of a group: %s", STR_ARG(v->rel->name), text);
+    return reason.ptr == NULL ? ERR_NO_MEMORY
+                              : epoch_dead_letter(w, v->rel, 0, -1, reason.ptr, (struct str){0});
+}
+
+enum err view_run_rows(struct view_run *v, struct state_partition *sp,
+                       const struct view_pick *picks, uint32_t n, int64_t now_us, struct arena *a,
+                       struct epoch_work *w, struct view_rows *out)
+{
+    struct batch *b = batch_new(v->agg.types, v->agg.n_keys + v->agg.n_aggs, n, a);
+    uint32_t *from = arena_alloc(a, (n + 1) * sizeof(*from));
+    out->place = arena_alloc(a, (n + 1) * sizeof(*out->place));
+    if (b == NULL || from == NULL || out->place == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        struct err_detail why = {0};
+        out->place[i] = UINT32_MAX;
+        if (picks[i].cells == NULL)
+            continue;
+        enum err e = agg_plan_row(&v->agg, group_key(sp->groups, picks[i].group), picks[i].cells, b,
+                                  b->n_rows, &why);
+        if (e == ERR_OK)
+            from[b->n_rows++] = i;
+        else
+            TRY(result_error(v, w, err_text(e, &why)));
+    }
+    TRY(chain_run(v->result_chain, b, NULL, now_us, a, &out->out));
+    for (uint32_t i = 0; i < out->out.n_errors; i++)
+        TRY(result_error(v, w, out->out.errors[i].text));
+    for (uint32_t i = 0; i < out->out.batch->n_rows; i++)
+        out->place[from[out->out.origin == NULL ? i : out->out.origin[i]]] = i;
+    return ERR_OK;
+}
+
+/* ---- changes ---- */
+
+static bool rows_equal(const struct batch *a, uint32_t i, const struct batch *b, uint32_t j)
+{
+    for (uint32_t c = 0; c < a->n_columns; c++) {
+        struct value x = column_get(&a->columns[c], i), y = column_get(&b->columns[c], j);
+        if (x.null != y.null || (!x.null && value_compare(&x, &y) != 0))
+            return false;
+    }
+    return true;
+}
+
+/* An upsert (or a tombstone) for the changelog: key columns as JSON in the key; the row before, if
+ * any, in header "before". */
+static void change_write(struct view_run *v, struct state_partition *sp, const struct batch *before,
+                         uint32_t i, const struct batch *after, uint32_t j, int64_t now_us,
+                         struct buf scratch[3])
+{
+    const struct relation *rel = v->rel;
+    const struct batch *any = j != UINT32_MAX ? after : before;
+    uint32_t row = j != UINT32_MAX ? j : i;
+    struct kafka_header header = {.key = STR("before")};
+    for (int b = 0; b < 3; b++)
+        buf_clear(&scratch[b]);
+    row_json_some(rel->columns, any->columns, rel->view->key_columns, rel->view->n_key_columns, row,
+                  &scratch[0]);
+    if (j != UINT32_MAX)
+        row_json(rel->columns, after->columns, rel->n_columns, j, &scratch[1]);
+    if (i != UINT32_MAX)
+        row_json(rel->columns, before->columns, rel->n_columns, i, &scratch[2]);
+    header.value = buf_str(&scratch[2]);
+    sp->out.bytes.failed |= scratch[0].failed | scratch[1].failed | scratch[2].failed;
+    records_add(&sp->out, buf_str(&scratch[0]),
+                j == UINT32_MAX ? (struct str){0} : buf_str(&scratch[1]), now_us / 1000, &header,
+                i != UINT32_MAX);
+}
+
+static enum err write_changes(struct view_run *v, struct state_partition *sp,
+                              const struct touched *t, uint32_t n, int64_t now_us, struct arena *a,
+                              struct epoch_work *w)
+{
+    struct view_pick *old = arena_alloc(a, n * sizeof(*old)),
+                     *new = arena_alloc(a, n * sizeof(*new));
+    if (old == NULL || new == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        old[i] = (struct view_pick){t[i].group, t[i].before};
+        new[i] = (struct view_pick){t[i].group, group_cells(t[i].group)};
+    }
+    struct view_rows before, after;
+    TRY(view_run_rows(v, sp, old, n, now_us, a, NULL, &before));
+    TRY(view_run_rows(v, sp, new, n, now_us, a, w, &after));
+    struct buf scratch[3];
+    for (int b = 0; b < 3; b++)
+        buf_init(&scratch[b], RECORDS_BYTES_MAX);
+    uint64_t written = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t x = before.place[i], y = after.place[i];
+        bool same = x == y && x == UINT32_MAX;
+        if (x != UINT32_MAX && y != UINT32_MAX)
+            same = rows_equal(before.out.batch, x, after.out.batch, y);
+        if (same)
+            continue;
+        change_write(v, sp, before.out.batch, x, after.out.batch, y, now_us, scratch);
+        written++;
+    }
+    stat_add(&v->stats->rows_out, written);
+    for (int b = 0; b < 3; b++)
+        buf_deinit(&scratch[b]);
+    return ERR_OK;
+}
+
+/* ---- the pieces ---- */
+
+/* Writes up to a batch of changes from `t` on. */
+static enum err write_some(struct view_finish *f, const struct touched *t, uint32_t n,
+                           uint32_t *rows)
+{
+    struct arena *a = f->work->piece;
+    uint32_t some = n < *rows ? n : *rows;
+    arena_reset(a, EPOCH_ARENA_KEEP_BYTES);
+    *rows -= some;
+    f->at += some;
+    return some == 0 ? ERR_OK : write_changes(f->view, f->part, t, some, f->now_us, a, f->work);
+}
+
+static bool shows_closed(const struct view_finish *f)
+{
+    return f->view->emit_final && !f->silent;
+}
+
+/* Which windows have ended, and room for their groups. */
+static enum err close_begin(struct view_finish *f)
+{
+    struct state_partition *sp = f->part;
+    while (f->n_closed < sp->n_windows && sp->windows[f->n_closed].end <= f->watermark_us)
+        f->n_groups_max += sp->windows[f->n_closed++].n;
+    f->phase = FINISH_CLOSE;
+    if (f->n_closed == 0 || !shows_closed(f))
+        return ERR_OK;
+    size_t bytes = ((size_t)f->n_groups_max + 1) * sizeof(*f->groups);
+    f->groups = arena_alloc(f->work->arena, bytes);
+    f->spare = arena_alloc(f->work->arena, bytes);
+    return f->groups == NULL || f->spare == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
+static enum err step_changes(struct view_finish *f, uint32_t *rows)
+{
+    struct state_partition *sp = f->part;
+    if (!f->silent && f->at < sp->n_touched)
+        return write_some(f, sp->touched + f->at, sp->n_touched - f->at, rows);
+    sp->n_touched = 0;
+    f->at = 0;
+    if (f->view->windowed)
+        return close_begin(f);
+    f->phase = FINISH_END;
+    return ERR_OK;
+}
+
+static int compare_touched(const void *a, const void *b, void *arg)
+{
+    const struct touched *x = a, *y = b;
+    if (x->group->window_end != y->group->window_end)
+        return x->group->window_end < y->group->window_end ? -1 : 1;
+    return key_compare(group_key(arg, x->group), group_key(arg, y->group));
+}
+
+/* Closes the windows that ended. With emit = 'final' their groups become rows now, by window, then
+ * key: an order that does not depend on how partitions were interleaved. */
+static enum err step_close(struct view_finish *f, uint32_t *rows)
+{
+    struct state_partition *sp = f->part;
+    for (; f->window_at < f->n_closed; f->window_at++, f->group_at = 0) {
+        const struct window_bucket *b = &sp->windows[f->window_at];
+        for (f->ref = f->group_at == 0 ? b->first : f->ref; f->group_at < b->n; f->group_at++) {
+            if (*rows == 0)
+                return ERR_OK;
+            --*rows;
+            struct group *g = group_at(sp->groups, f->ref);
+            g->flags |= GROUP_CLOSED;
+            f->ref = g->next_in_window;
+            if (f->groups != NULL)
+                f->groups[f->n_groups++] = (struct touched){.group = g};
+        }
+    }
+    sp->watermark_us = f->watermark_us;
+    TRY(view_windows_closed(f->view, sp, f->n_closed));
+    sp->n_windows -= f->n_closed;
+    memmove(sp->windows, sp->windows + f->n_closed, sp->n_windows * sizeof(*sp->windows));
+    merge_sort_begin(&f->sort, f->groups, f->spare, f->n_groups, sizeof(*f->groups),
+                     compare_touched, sp->groups);
+    f->phase = f->n_groups > 0 ? FINISH_SORT : FINISH_EXPIRE;
+    return ERR_OK;
+}
+
+static enum err step_sort(struct view_finish *f, uint32_t *rows)
+{
+    if (!merge_sort_run(&f->sort, *rows)) {
+        *rows = 0;
+        return ERR_OK;
+    }
+    f->groups = merge_sort_result(&f->sort);
+    f->phase = FINISH_WRITE;
+    return ERR_OK;
+}
+
+static enum err step_write(struct view_finish *f, uint32_t *rows)
+{
+    if (f->at < f->n_groups)
+        return write_some(f, f->groups + f->at, f->n_groups - f->at, rows);
+    f->phase = FINISH_EXPIRE;
+    return ERR_OK;
+}
+
+static enum err step_expire(struct view_finish *f, uint32_t *rows)
+{
+    uint32_t left = EXPIRE_GROUPS_MAX - f->n_expired, max = left < *rows ? left : *rows;
+    uint32_t n = view_windows_expire(f->view, f->part, max);
+    f->n_expired += n;
+    *rows -= n;
+    if (n < max || n == left)
+        f->phase = FINISH_END;
+    return ERR_OK;
+}
+
+static void tell_size(struct view_run *v, struct state_partition *sp)
+{
+    int64_t groups = (int64_t)group_table_count(sp->groups),
+            bytes = (int64_t)view_partition_bytes(sp);
+    atomic_fetch_add_explicit(&v->stats->groups, groups - sp->groups_told, memory_order_relaxed);
+    atomic_fetch_add_explicit(&v->stats->state_bytes, bytes - sp->bytes_told, memory_order_relaxed);
+    sp->groups_told = groups;
+    sp->bytes_told = bytes;
+}
+
+enum err view_finish_step(struct view_finish *f, bool *more)
+{
+    static enum err (*const steps[])(struct view_finish * f, uint32_t * rows) = {
+        [FINISH_CHANGES] = step_changes,
+        [FINISH_CLOSE] = step_close,
+        [FINISH_SORT] = step_sort,
+        [FINISH_WRITE] = step_write,
+        [FINISH_EXPIRE] = step_expire,
+    };
+    *more = false;
+    if (f->view->aggregate == NULL)
+        return ERR_OK;
+    uint32_t rows = BATCH_ROWS_MAX;
+    while (f->phase != FINISH_END && rows > 0)
+        TRY(steps[f->phase](f, &rows));
+    shard_worked(f->work->shard, BATCH_ROWS_MAX - rows);
+    *more = f->phase != FINISH_END;
+    if (!*more)
+        tell_size(f->view, f->part);
+    return ERR_OK;
+}

@@ -1,0 +1,105 @@
+#include "run/aggregate_plan.h"
+
+#include "run/key.h"
+
+/* A PROJECT over the aggregate's input that computes all that a packet carries. */
+static enum err packet_node(const struct plan_node *agg, struct arena *a, struct agg_plan *p,
+                            struct plan_node *out)
+{
+    uint32_t n = agg->n_exprs;
+    const struct expr **exprs = arena_alloc(a, (n + 2 * agg->n_aggs + 1) * sizeof(struct expr *));
+    p->arg_column = arena_alloc(a, (agg->n_aggs + 1) * sizeof(uint32_t));
+    p->filter_column = arena_alloc(a, (agg->n_aggs + 1) * sizeof(uint32_t));
+    if (exprs == NULL || p->arg_column == NULL || p->filter_column == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++)
+        exprs[i] = agg->exprs[i];
+    for (uint32_t i = 0; i < agg->n_aggs; i++) {
+        const struct aggregate *x = &agg->aggs[i];
+        p->arg_column[i] = x->arg == NULL ? UINT32_MAX : n;
+        if (x->arg != NULL)
+            exprs[n++] = x->arg;
+        p->filter_column[i] = x->filter == NULL ? UINT32_MAX : n;
+        if (x->filter != NULL)
+            exprs[n++] = x->filter;
+    }
+    *out =
+        (struct plan_node){.kind = PLAN_PROJECT, .input = agg->input, .n_exprs = n, .exprs = exprs};
+    return ERR_OK;
+}
+
+enum err agg_plan_new(const struct plan_node *node, const struct plan_node *bottom, struct arena *a,
+                      struct agg_plan *out, struct chain **packets, struct err_detail *why)
+{
+    struct agg_plan p = {.n_keys = node->n_exprs, .n_aggs = node->n_aggs};
+    struct plan_node packet;
+    TRY(packet_node(node, a, &p, &packet));
+    TRY(chain_compile(&packet, bottom, a, packets, why));
+    p.ops = arena_zalloc(a, p.n_aggs + 1, sizeof(*p.ops));
+    p.types = arena_zalloc(a, p.n_keys + p.n_aggs + 1, sizeof(*p.types));
+    if (p.ops == NULL || p.types == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < p.n_keys; i++)
+        p.types[i] = node->exprs[i]->type;
+    for (uint32_t i = 0; i < p.n_aggs; i++) {
+        TRY(agg_resolve(&node->aggs[i], &p.cells_bytes, &p.ops[i], why));
+        p.types[p.n_keys + i] = p.ops[i].result;
+        p.owns_heap |= p.ops[i].kind == AGGK_EXTREME_TEXT;
+    }
+    *out = p;
+    return ERR_OK;
+}
+
+static const struct column *packet_column(const struct batch *packet, uint32_t column)
+{
+    return column == UINT32_MAX ? NULL : &packet->columns[column];
+}
+
+const struct column *agg_plan_argument(const struct agg_plan *p, const struct batch *packet,
+                                       uint32_t i)
+{
+    return packet_column(packet, p->arg_column[i]);
+}
+const struct column *agg_plan_filter(const struct agg_plan *p, const struct batch *packet,
+                                     uint32_t i)
+{
+    return packet_column(packet, p->filter_column[i]);
+}
+
+enum err agg_plan_groups(const struct agg_plan *p, uint64_t bytes_max, struct group_table **out)
+{
+    TRY(group_table_new(p->cells_bytes, bytes_max, out));
+    group_table_keep_tail(*out, key_tail_bytes(p->types, p->n_keys));
+    return ERR_OK;
+}
+
+void agg_plan_groups_free(const struct agg_plan *p, struct group_table *groups)
+{
+    struct group_table_cursor at = {0};
+    struct group *g;
+    while (groups != NULL && p->owns_heap && (g = group_table_next(groups, &at)) != NULL)
+        for (uint32_t i = 0; i < p->n_aggs; i++)
+            agg_clear(&p->ops[i], group_cells(g));
+    group_table_free(groups);
+}
+
+char *agg_plan_copy(const struct agg_plan *p, const struct group *g, struct arena *a)
+{
+    char *copy = arena_alloc(a, p->cells_bytes + 1);
+    for (uint32_t i = 0; copy != NULL && i < p->n_aggs; i++)
+        if (agg_copy(&p->ops[i], (const char *)(g + 1), copy, a) != ERR_OK)
+            return NULL;
+    return copy;
+}
+
+enum err agg_plan_row(const struct agg_plan *p, struct str key, const char *cells, struct batch *b,
+                      uint32_t row, struct err_detail *why)
+{
+    key_decode(key, b->columns, p->n_keys, row);
+    for (uint32_t i = 0; i < p->n_aggs; i++) {
+        struct value v;
+        TRY(agg_result(&p->ops[i], cells, &v, why));
+        column_set(&b->columns[p->n_keys + i], row, &v);
+    }
+    return ERR_OK;
+}
