@@ -26,6 +26,20 @@ uint32_t conn_server_count(const struct conn_server *sv)
 {
     return (uint32_t)atomic_load_explicit(&sv->n_open, memory_order_relaxed);
 }
+enum err conn_refused(const struct conn *c)
+{
+    return c->refused;
+}
+
+/* A socket has become a connection, or is none any more. */
+static void opened(struct conn_server *sv, enum err refused, int change)
+{
+    if (refused == ERR_OK)
+        atomic_fetch_add_explicit(&sv->n_open, (uint64_t)change, memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(&sv->n_told, (uint32_t)change, memory_order_relaxed);
+}
+
 void *conn_state(struct conn *c)
 {
     return c->state;
@@ -154,7 +168,7 @@ static void conn_end(struct conn *c)
     shard_unwatch(sh->shard, &c->io);
     host_socket_close(c->sock);
     c->sock = NULL;
-    atomic_fetch_sub_explicit(&c->server->n_open, 1, memory_order_relaxed);
+    opened(c->server, c->refused, -1);
     conn_hold(c);
     if (c->server->protocol->close != NULL)
         c->server->protocol->close(c);
@@ -311,6 +325,7 @@ struct handover {
     struct shard_call call;
     struct conn_server *server;
     struct host_socket *sock;
+    enum err refused;
     char peer[HOST_ADDRESS_MAX], local[HOST_ADDRESS_MAX];
 };
 
@@ -325,6 +340,7 @@ static struct conn *conn_new(struct conn_shard *sh, const struct handover *h)
     c->server = sh->server;
     c->home = sh;
     c->sock = h->sock;
+    c->refused = h->refused;
     list_init(&c->work);
     list_init(&c->starved);
     memcpy(c->peer, h->peer, sizeof c->peer);
@@ -343,7 +359,7 @@ static void handover_run(struct shard *target, struct shard_call *call)
     struct conn *c = sh->stopped ? NULL : conn_new(sh, h);
     if (c == NULL) {
         host_socket_close(h->sock);
-        atomic_fetch_sub_explicit(&h->server->n_open, 1, memory_order_relaxed);
+        opened(h->server, h->refused, -1);
     } else {
         conn_watch(c);
         if (p->idle_ms_max > 0)
@@ -370,45 +386,52 @@ static bool is_loopback(const char *peer)
            str_starts(s, STR("[::ffff:127."));
 }
 
-static void refuse(struct conn_server *sv, struct host_socket *sock, const char *peer, enum err why)
+/* Hands a socket over to the next shard. False without memory. */
+static bool hand_over(struct conn_server *sv, const struct handover *found)
 {
-    char bytes[CONN_REFUSAL_BYTES_MAX];
-    size_t n = 0;
-    if (sv->protocol->refuse != NULL)
-        n = sv->protocol->refuse(why, bytes, sizeof bytes);
-    if (n > 0 && host_send(sock, bytes, n) < 0)
-        n = 0; /* it is turned away all the same */
-    host_socket_close(sock);
-    atomic_fetch_add_explicit(&sv->n_refused, 1, memory_order_relaxed);
-    engine_note(
-        sv->engine, "warning", "%s: connection from %s refused: %s", sv->protocol->name, peer,
-        why == ERR_LIMIT ? "the maximum of connections is open"
-                         : "only loopback addresses may connect unless --insecure is given");
-}
-
-static void admit(struct conn_server *sv, const struct handover *found)
-{
-    struct shard *zero = engine_shard(sv->engine, 0);
-    if (!sv->insecure && !is_loopback(found->peer)) {
-        refuse(sv, found->sock, found->peer, ERR_FORBIDDEN);
-        return;
-    }
-    if (conn_server_count(sv) >= sv->connections_max) {
-        refuse(sv, found->sock, found->peer, ERR_LIMIT);
-        return;
-    }
     struct handover *h = mem_alloc(sizeof *h);
-    if (h == NULL) {
-        refuse(sv, found->sock, found->peer, ERR_LIMIT);
-        return;
-    }
+    if (h == NULL)
+        return false;
     *h = *found;
     h->call.run = handover_run;
     h->call.done = handover_done;
     atomic_fetch_add_explicit(&sv->refs, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sv->n_open, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sv->n_accepted, 1, memory_order_relaxed);
-    shard_call(zero, sv->next_shard++ % sv->n_shards, &h->call);
+    opened(sv, h->refused, 1);
+    shard_call(engine_shard(sv->engine, 0), sv->next_shard++ % sv->n_shards, &h->call);
+    return true;
+}
+
+static void refuse(struct conn_server *sv, struct handover *found, enum err why)
+{
+    char bytes[CONN_REFUSAL_BYTES_MAX];
+    size_t n = 0;
+    found->refused = why;
+    atomic_fetch_add_explicit(&sv->n_refused, 1, memory_order_relaxed);
+    engine_note(sv->engine, "warning", "%s: connection from %s refused: %s", sv->protocol->name,
+                found->peer,
+                why == ERR_LIMIT
+                    ? "the maximum of connections is open"
+                    : "only loopback addresses may connect unless --insecure is given");
+    if (sv->protocol->tells_refused && atomic_load(&sv->n_told) < CONN_TOLD_MAX &&
+        hand_over(sv, found))
+        return;
+    if (sv->protocol->refuse != NULL)
+        n = sv->protocol->refuse(why, bytes, sizeof bytes);
+    if (n > 0 && host_send(found->sock, bytes, n) < 0)
+        n = 0; /* it is turned away all the same */
+    host_socket_close(found->sock);
+}
+
+static void admit(struct conn_server *sv, struct handover *found)
+{
+    if (!sv->insecure && !is_loopback(found->peer))
+        refuse(sv, found, ERR_FORBIDDEN);
+    else if (conn_server_count(sv) >= sv->connections_max)
+        refuse(sv, found, ERR_LIMIT);
+    else if (hand_over(sv, found))
+        atomic_fetch_add_explicit(&sv->n_accepted, 1, memory_order_relaxed);
+    else
+        refuse(sv, found, ERR_LIMIT);
 }
 
 static void accept_ready(struct shard_io *io, uint32_t ready)

@@ -25,13 +25,14 @@ struct conn_server;
 
 /* Named limits; all per server and shard unless said otherwise. */
 enum {
-    CONN_COUNT_DEFAULT = 16384,  /* connections of one server, all shards */
+    CONN_COUNT_DEFAULT = 16384, /* connections of one server, all shards */
     CONN_COUNT_MAX = 1000000,
     CONN_BLOCK_BYTES = 64 << 10, /* first input block; an idle connection has none */
     CONN_SHARD_INPUT_BYTES_MAX =
         256 << 20, /* received and not yet released; above it only one large message grows */
     CONN_PIECES_MAX = 4096,                 /* output pieces queued on a connection */
     CONN_PARTIAL_PROGRESS_BYTES = 64 << 10, /* this much news restarts the half-message time-out */
+    CONN_TOLD_MAX = 64,    /* peers of one server that are being told why they are turned away */
     CONN_LINGER_MS = 5000, /* conn_close_flushed: how long the peer may take to read the rest */
 };
 
@@ -76,6 +77,10 @@ struct conn_protocol {
     /* Bytes to send to a peer that is turned away (ERR_FORBIDDEN, ERR_LIMIT): at most `max`,
      * returns their number. Shard 0. May be NULL. */
     size_t (*refuse)(enum err why, char *out, size_t max);
+    /* Its clients understand a refusal only as the answer to what they send first: while fewer than
+     * CONN_TOLD_MAX are being told, a peer that is turned away becomes a connection all the same,
+     * and conn_refused says why. The protocol serves it nothing, and ends it soon. */
+    bool tells_refused;
     /* The server's last piece is gone: free `arg`. Any shard's thread. May be NULL. */
     void (*server_free)(void *arg);
 };
@@ -104,6 +109,9 @@ struct conn_server *conn_get_server(struct conn *c);
 /* "ip:port" of the peer, and the own address it connected to. Borrowed from the connection. */
 const char *conn_peer(const struct conn *c);
 const char *conn_local(const struct conn *c);
+
+/* ERR_OK, or why the peer is turned away (see tells_refused). */
+enum err conn_refused(const struct conn *c);
 
 /* Ends it: nothing more is sent or received; `close` is called later in this turn. Twice is fine.
  */

@@ -63,6 +63,7 @@ struct conn {
     struct list work;    /* home->work, when something is to be done in the service turn */
     struct list starved; /* home->starved */
     enum conn_phase phase;
+    enum err refused;
     uint32_t holds;
     uint32_t interest; /* what the socket is watched for */
 
@@ -115,7 +116,8 @@ struct conn_server {
     struct conn_listener listeners[CONN_LISTENERS_MAX];
     uint32_t n_listeners;
     bool listening;
-    _Atomic uint32_t refs; /* shards not stopped, connections, hand-overs */
+    _Atomic uint32_t refs;   /* shards not stopped, connections, hand-overs */
+    _Atomic uint32_t n_told; /* open ones that are turned away */
     _Atomic uint64_t n_open, n_accepted, n_refused, bytes_in, bytes_out;
     char label[64];
     uint32_t n_shards;

@@ -46,6 +46,7 @@ enum {
     PG_COPY_COMMIT_BYTES = 16 << 20, /* stored rows that make a commit of their own */
     PG_COPY_COMMIT_ROWS = 200000,
     PG_STARTUP_MS_MAX = 60000, /* from connecting to the start-up packet */
+    PG_REFUSED_MS_MAX = 5000,  /* the same for one that is told that it may not connect */
     PG_PARTIAL_MS_MAX = 60000, /* half a message without news */
     PG_STALL_MS_MAX = 3600000, /* a reader that reads nothing at all */
     PG_NAME_BYTES_MAX = 256,   /* statement, portal, user and application names */

@@ -118,8 +118,25 @@ static void negotiate(struct pg_session *s, const struct pg_startup *m)
     pg_end(&s->out, mark);
 }
 
+static struct pg_report refusal(enum err why)
+{
+    bool foreign = why == ERR_FORBIDDEN;
+    return (struct pg_report){
+        .severity = "FATAL",
+        .sqlstate = foreign ? "28000" : "53300",
+        .message = foreign ? "only loopback addresses may connect unless --insecure is given"
+                           : "sorry, too many clients already",
+        .hint = foreign ? "Start the server with --insecure to allow others." : NULL,
+    };
+}
+
 static void session_start(struct pg_session *s, const struct pg_startup *m)
 {
+    if (conn_refused(s->conn) != ERR_OK) {
+        struct pg_report r = refusal(conn_refused(s->conn));
+        pg_fatal(s, r.sqlstate, r.message, r.hint);
+        return;
+    }
     struct str rest = m->parameters, name, value;
     struct str user = {0}, application = STR("");
     bool replication = false;
@@ -189,7 +206,7 @@ static void cancel_start(struct pg_session *s, const struct pg_startup *m)
 {
     uint32_t shard = m->pid >> PID_SHARD_SHIFT;
     s->failed = true;
-    if (shard >= engine_shards(pg_server_of(s)->engine)) {
+    if (conn_refused(s->conn) != ERR_OK || shard >= engine_shards(pg_server_of(s)->engine)) {
         conn_close(s->conn);
         return;
     }
@@ -374,8 +391,9 @@ static enum err on_open(struct conn *c)
     list_init(&s->portals);
     buf_init(&s->out, PG_ROW_BYTES_MAX + PG_SLICE_BYTES);
     s->startup_timer.fire = startup_late;
-    int64_t at = shard_mono_ns(conn_shard(c)) + (int64_t)PG_STARTUP_MS_MAX * NS_PER_MS;
-    return shard_timer_set(conn_shard(c), &s->startup_timer, at);
+    int64_t ms = conn_refused(c) == ERR_OK ? PG_STARTUP_MS_MAX : PG_REFUSED_MS_MAX;
+    return shard_timer_set(conn_shard(c), &s->startup_timer,
+                           shard_mono_ns(conn_shard(c)) + ms * NS_PER_MS);
 }
 
 static void on_close(struct conn *c)
@@ -387,13 +405,7 @@ static size_t on_refuse(enum err why, char *out, size_t max)
 {
     struct buf b;
     buf_init(&b, max);
-    struct pg_report r = {
-        .severity = "FATAL",
-        .sqlstate = why == ERR_FORBIDDEN ? "28000" : "53300",
-        .message = why == ERR_FORBIDDEN ? "connections are accepted from this machine only"
-                                        : "sorry, too many clients already",
-        .hint = why == ERR_FORBIDDEN ? "Start the server with --insecure to allow others." : NULL,
-    };
+    struct pg_report r = refusal(why);
     pg_put_report(&b, 'E', &r);
     size_t n = b.failed ? 0 : b.len;
     if (n > 0) {
@@ -417,6 +429,7 @@ static const struct conn_protocol pg_protocol = {
     .eof = on_eof,
     .close = on_close,
     .refuse = on_refuse,
+    .tells_refused = true,
     .server_free = mem_free,
 };
 
