@@ -137,6 +137,8 @@ def least_value(field, message, version):
     """Fewest bytes that one value of the field (an element, if it is an array) takes."""
     flexible = version >= message.flexible
     if field.fields is not None:
+        if field.nullable and not field.array:
+            return 1
         return least_struct(field.fields, message, version)
     if field.type in INTS:
         return INTS[field.type][0]
@@ -195,6 +197,8 @@ def struct_fields(out, name, fields, is_message=False):
             note = "   /* NULL = null */" if field.nullable else ""
             out.put(1, f"{c_type} *{field.name};{note}")
         else:
+            if field.struct and field.nullable:
+                out.put(1, f"bool has_{field.name};   /* false = null */")
             out.put(1, f"{c_type} {field.name};")
     if is_message and not fields:
         out.put(1, "char unused;")
@@ -221,6 +225,10 @@ def read_value(out, depth, field, message):
             element = Field(field.name, field.type, 0, 0, None, None)
             out.put(depth + 1, f"{place}[i] = {read_scalar(element, message)};")
     elif field.fields is not None:
+        if field.nullable:
+            out.put(depth, f"out->has_{field.name} = kafka_read_int8(r) >= 0;")
+            out.put(depth, f"if (out->has_{field.name})")
+            depth += 1
         out.put(depth, f"{field.struct}_read(r, v, &{place});")
     else:
         out.put(depth, f"{place} = {read_scalar(field, message)};")
@@ -289,6 +297,10 @@ def write_value(out, depth, field, message):
         element.struct, element.fields = field.struct, field.fields
         write_scalar(out, depth + 1, element, message, place + "[i]")
     else:
+        if field.struct and field.nullable:
+            out.put(depth, f"kafka_write_int8(w, in->has_{field.name} ? 1 : -1);")
+            out.put(depth, f"if (in->has_{field.name})")
+            depth += 1
         write_scalar(out, depth, field, message, place)
 
 

@@ -105,6 +105,8 @@ static const struct rule rules[] = {
     FREE(KAFKA_SASL_AUTHENTICATE),
     ITEMS_OUT(KAFKA_DELETE_GROUPS, GROUP, DELETE, GROUP_ERROR, "group_names", NULL, "results",
               "group_id"),
+    WHOLE(KAFKA_OFFSET_DELETE, GROUP, DELETE, GROUP_ERROR, "group_id"),
+    ITEMS(KAFKA_OFFSET_DELETE, TOPIC, READ, TOPIC_ERROR, "topics", "name"),
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, RULE_ITEMS, ACL_TOPIC, OP_ALTER_CONFIGS, TOPIC_ERROR,
      "resources", "resource_name", "responses", "resource_name", 0, SPECIAL_CONFIG},
     CLUSTER(KAFKA_DESCRIBE_CLIENT_QUOTAS, DESCRIBE_CONFIGS),

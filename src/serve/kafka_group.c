@@ -116,12 +116,10 @@ static void to_dead(struct kafka_groups *gs, struct kafka_group *g)
     list_remove(&g->link);
     gs->n--;
     gs->bytes -= g->bytes;
-    LIST_FOR_SAFE(it, next, &g->members)
-    {
+    LIST_FOR_SAFE (it, next, &g->members) {
         member_memory_free(gs, LIST_ENTRY(it, struct kafka_group_member, link));
     }
-    LIST_FOR_SAFE(it, next, &g->offsets)
-    {
+    LIST_FOR_SAFE (it, next, &g->offsets) {
         offset_free(gs, g, LIST_ENTRY(it, struct kafka_group_offset, link));
     }
     map_deinit(&g->offset_map);
@@ -155,8 +153,7 @@ static void due_at(struct kafka_groups *gs, struct kafka_group *g, int64_t at_ms
 
 static struct kafka_group_member *member_find(const struct kafka_group *g, struct str id)
 {
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (str_eq(m->id, id))
             return m;
@@ -167,8 +164,7 @@ static struct kafka_group_member *member_find(const struct kafka_group *g, struc
 static struct kafka_group_member *member_by_instance(const struct kafka_group *g,
                                                      struct str instance)
 {
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->instance.ptr != NULL && str_eq(m->instance, instance))
             return m;
@@ -330,8 +326,7 @@ static const struct kafka_group_protocol *member_protocol(const struct kafka_gro
 static bool protocol_common(const struct kafka_group *g, struct str name,
                             const struct kafka_group_member *except)
 {
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (!m->pending && m != except && member_protocol(m, name) == NULL)
             return false;
@@ -362,8 +357,7 @@ static bool protocols_fit(const struct kafka_group *g, const struct kafka_group_
 static int32_t rebalance_ms(const struct kafka_group *g)
 {
     int32_t most = 0;
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->rebalance_ms > most)
             most = m->rebalance_ms;
@@ -374,8 +368,7 @@ static int32_t rebalance_ms(const struct kafka_group *g)
 /* EMPTY, COMPLETING, STABLE -> PREPARING */
 static void to_preparing(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->sync_waiter != NULL) {
             sync_answer(gs, g, m, KAFKA_E_REBALANCE_IN_PROGRESS);
@@ -385,6 +378,8 @@ static void to_preparing(struct kafka_groups *gs, struct kafka_group *g, int64_t
     g->initial = g->state == GROUP_EMPTY;
     g->state = GROUP_PREPARING;
     g->deadline_ms = now_ms + (g->initial ? GROUP_INITIAL_DELAY_MS : rebalance_ms(g));
+    g->initial_end_ms = now_ms + rebalance_ms(g);
+    g->n_waited_for = g->n_members;
     due_at(gs, g, g->deadline_ms);
 }
 
@@ -403,8 +398,7 @@ static struct str protocol_choose(const struct kafka_group *g)
     struct str best = {NULL, 0};
     uint32_t best_votes = 0;
     const struct kafka_group_member *first = NULL;
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         first = LIST_ENTRY(it, struct kafka_group_member, link);
         if (!first->pending)
             break;
@@ -414,8 +408,7 @@ static struct str protocol_choose(const struct kafka_group *g)
         if (!protocol_common(g, name, NULL))
             continue;
         uint32_t votes = 0;
-        LIST_FOR(it, &g->members)
-        {
+        LIST_FOR (it, &g->members) {
             const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
             for (uint32_t k = 0; k < m->n_protocols; k++)
                 if (protocol_common(g, m->protocols[k].name, NULL)) {
@@ -454,8 +447,9 @@ static void assignment_clear(struct kafka_groups *gs, struct kafka_group_member 
     m->assignment = (struct str){NULL, 0};
 }
 
+/* `skip`: the generation stands as it is, whoever leads it assigns nothing anew. */
 static void member_joined(struct kafka_groups *gs, const struct kafka_group *g,
-                          struct kafka_group_member *m)
+                          struct kafka_group_member *m, bool skip)
 {
     struct kafka_group_join_result result = {
         .generation = g->generation,
@@ -464,6 +458,7 @@ static void member_joined(struct kafka_groups *gs, const struct kafka_group *g,
         .protocol_type = g->protocol_type,
         .protocol = g->protocol,
         .members_of = m == g->leader ? g : NULL,
+        .skip_assignment = skip && m == g->leader,
     };
     join_answer(gs, m, &result);
 }
@@ -480,20 +475,18 @@ static void to_completing(struct kafka_groups *gs, struct kafka_group *g, int64_
     g->state = GROUP_COMPLETING;
     g->deadline_ms = now_ms + rebalance_ms(g);
     due_at(gs, g, g->deadline_ms);
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (!m->pending && g->leader == NULL)
             g->leader = m;
     }
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->pending)
             continue;
         assignment_clear(gs, m);
         member_alive(gs, g, m, now_ms);
-        member_joined(gs, g, m);
+        member_joined(gs, g, m, false);
     }
 }
 
@@ -501,8 +494,7 @@ static void to_completing(struct kafka_groups *gs, struct kafka_group *g, int64_
 static void to_stable(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
     g->state = GROUP_STABLE;
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (m->sync_waiter != NULL)
             member_alive(gs, g, m, now_ms);
@@ -521,8 +513,7 @@ static void check_joined(struct kafka_groups *gs, struct kafka_group *g, int64_t
     }
     if (g->initial || g->n_pending > 0)
         return;
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         if (LIST_ENTRY(it, struct kafka_group_member, link)->join_waiter == NULL)
             return;
     }
@@ -572,14 +563,15 @@ static void join_known(struct kafka_groups *gs, struct kafka_group *g, struct ka
     m->session_ms = j->session_ms;
     m->rebalance_ms = j->rebalance_ms;
     member_alive(gs, g, m, now_ms);
-    bool current = (g->state == GROUP_COMPLETING && !news) ||
-                   (g->state == GROUP_STABLE && !news && m != g->leader);
+    bool restarted = j->member.len == 0;
+    bool current = (g->state == GROUP_COMPLETING && !news && !restarted) ||
+                   (g->state == GROUP_STABLE && !news && (restarted || m != g->leader));
     if (!current) {
         member_waits(gs, g, m, j->waiter, now_ms);
         return;
     }
     m->join_waiter = j->waiter;
-    member_joined(gs, g, m);
+    member_joined(gs, g, m, restarted);
 }
 
 /* A static member starts again: its id is replaced, whoever used the old one is fenced. */
@@ -831,11 +823,22 @@ static bool member_lost(const struct kafka_group *g, const struct kafka_group_me
     return g->state == GROUP_COMPLETING && m->sync_waiter == NULL && !m->pending;
 }
 
+/* Members came during the first wait: others may be on their way still. The wait goes on, but not
+ * beyond a rebalance's time. */
+static bool initial_extend(struct kafka_group *g, int64_t now_ms)
+{
+    if (!g->initial || g->n_members <= g->n_waited_for || now_ms >= g->initial_end_ms)
+        return false;
+    int64_t left_ms = g->initial_end_ms - now_ms;
+    g->n_waited_for = g->n_members;
+    g->deadline_ms = now_ms + (left_ms < GROUP_INITIAL_DELAY_MS ? left_ms : GROUP_INITIAL_DELAY_MS);
+    return true;
+}
+
 static void group_tick(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
 {
     bool lost = false;
-    LIST_FOR_SAFE(it, next, &g->members)
-    {
+    LIST_FOR_SAFE (it, next, &g->members) {
         struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (member_lost(g, m, now_ms)) {
             lost = lost || !m->pending;
@@ -844,6 +847,8 @@ static void group_tick(struct kafka_groups *gs, struct kafka_group *g, int64_t n
     }
     if (lost)
         member_gone(gs, g, now_ms);
+    if (g->state == GROUP_PREPARING && g->deadline_ms <= now_ms && initial_extend(g, now_ms))
+        return;
     if (g->state == GROUP_PREPARING && g->deadline_ms <= now_ms) {
         g->initial = false;
         if (g->n_members == 0)
@@ -858,8 +863,7 @@ static int64_t group_next_ms(const struct kafka_group *g)
 {
     bool timed = g->state == GROUP_PREPARING || g->state == GROUP_COMPLETING;
     int64_t at = timed ? g->deadline_ms : INT64_MAX;
-    LIST_FOR(it, &g->members)
-    {
+    LIST_FOR (it, &g->members) {
         const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         bool waits = m->join_waiter != NULL || m->sync_waiter != NULL;
         if (!waits && m->deadline_ms < at)
@@ -873,8 +877,7 @@ void kafka_groups_tick(struct kafka_groups *gs, int64_t now_ms)
     if (now_ms < gs->next_ms)
         return;
     int64_t next_ms = INT64_MAX;
-    LIST_FOR_SAFE(it, next, &gs->all)
-    {
+    LIST_FOR_SAFE (it, next, &gs->all) {
         struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
         if (g->next_ms <= now_ms) {
             group_tick(gs, g, now_ms);
@@ -889,11 +892,9 @@ void kafka_groups_tick(struct kafka_groups *gs, int64_t now_ms)
 
 void kafka_groups_stop(struct kafka_groups *gs, int16_t error)
 {
-    LIST_FOR(it, &gs->all)
-    {
+    LIST_FOR (it, &gs->all) {
         struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
-        LIST_FOR(im, &g->members)
-        {
+        LIST_FOR (im, &g->members) {
             struct kafka_group_member *m = LIST_ENTRY(im, struct kafka_group_member, link);
             struct kafka_group_join_result result = {
                 .error = error, .generation = -1, .member = m->id};
@@ -1017,4 +1018,33 @@ int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group)
     if (g == NULL)
         return KAFKA_E_GROUP_ID_NOT_FOUND;
     return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_NON_EMPTY_GROUP;
+}
+
+/* Metadata of consumers begins with a version and the topics' names. What cannot be read counts as
+ * a subscription. */
+static bool member_subscribes(const struct kafka_group_protocol *p, struct str topic)
+{
+    struct arena none; /* names are read one by one: nothing is allocated */
+    arena_init(&none, 0);
+    struct kafka_reader r;
+    kafka_reader_init(&r, p->metadata, &none);
+    kafka_read_int16(&r);
+    int32_t n = kafka_read_int32(&r);
+    for (int32_t i = 0; i < n && r.failed == NULL; i++)
+        if (str_eq(kafka_read_string(&r, false, false), topic))
+            return true;
+    return r.failed != NULL;
+}
+
+bool kafka_group_subscribes(const struct kafka_group *g, struct str topic)
+{
+    bool consumers = str_eq(g->protocol_type, STR("consumer"));
+    LIST_FOR (it, &g->members) {
+        const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
+        if (m->pending)
+            continue;
+        if (!consumers || m->n_protocols == 0 || member_subscribes(&m->protocols[0], topic))
+            return true;
+    }
+    return false;
 }

@@ -80,9 +80,11 @@ struct kafka_group {
     struct list members;
     uint32_t n_members, n_pending;
     struct kafka_group_member *leader;
-    bool initial;        /* PREPARING out of EMPTY: waits for others until the deadline */
-    int64_t deadline_ms; /* of PREPARING and COMPLETING */
-    int64_t next_ms;     /* nothing falls due before */
+    bool initial;           /* PREPARING out of EMPTY: waits for others until the deadline */
+    int64_t deadline_ms;    /* of PREPARING and COMPLETING */
+    int64_t initial_end_ms; /* the wait for others ends then at the latest */
+    uint32_t n_waited_for;  /* members when that wait was begun or prolonged */
+    int64_t next_ms;        /* nothing falls due before */
     struct list offsets;
     uint32_t n_offsets;
     struct map offset_map;
@@ -94,7 +96,8 @@ struct kafka_group_join_result {
     int32_t generation;
     struct str member, leader, protocol_type, protocol;
     const struct kafka_group
-        *members_of; /* the leader's answer lists this group's members; else NULL */
+        *members_of;      /* the leader's answer lists this group's members; else NULL */
+    bool skip_assignment; /* a static leader started again: the assignment stands */
 };
 
 struct kafka_group_sync_result {
@@ -177,6 +180,9 @@ void kafka_groups_offset_remove(struct kafka_groups *gs, struct str group, struc
 /* NULL when none is committed. */
 const struct kafka_group_offset *kafka_group_offset_find(const struct kafka_group *g,
                                                          struct str topic, int32_t partition);
+/* Does a member subscribe to the topic? Known for consumers (protocol type "consumer"), whose
+ * metadata says so; a group of another type is taken to use every topic while it has members. */
+bool kafka_group_subscribes(const struct kafka_group *g, struct str topic);
 /* Kafka's code: 0 when the group may be deleted (it exists and has no members). */
 int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group);
 

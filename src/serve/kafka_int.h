@@ -10,7 +10,7 @@
  *   kafka_sasl.c       who the client is; kafka_users.c: their credentials
  *   kafka_throttle.c   what clients may use (buckets: kafka_quota.h); kafka_quotas.c: their quotas
  *   kafka_authorize.c  what a client may do, for all APIs; kafka_acls.c: the lists that say so
- *   kafka_coordinator.c  group requests, carried to shard 0, where group.c decides (kafka_group.h)
+ *   kafka_coordinator.c  group requests, carried to shard 0 (kafka_coordinator.h)
  *
  * Requests of a connection are begun in the order they came, several may be under way, and answers
  * are sent in that order. Everything here runs on the connection's shard, except the coordinator's
@@ -84,6 +84,7 @@ enum kafka_error {
     KAFKA_E_MEMBER_ID_REQUIRED = 79,
     KAFKA_E_GROUP_FULL = 81,
     KAFKA_E_FENCED_INSTANCE = 82,
+    KAFKA_E_GROUP_SUBSCRIBED = 86,
     KAFKA_E_INVALID_RECORD = 87,
     KAFKA_E_RESOURCE_NOT_FOUND = 91,
     KAFKA_E_DUPLICATE_RESOURCE = 92,

@@ -118,8 +118,7 @@ static void topic_create(struct kafka_request *r, struct str name)
     st->ddl = (struct ddl_request){.if_not_exists = true, .done = created};
     st->ddl.change.verb = CHANGE_CREATE_TOPIC;
     st->ddl.change.name = name;
-    st->ddl.change.topic =
-        (struct topic){.name = name, .kind = TOPIC_USER};
+    st->ddl.change.topic = (struct topic){.name = name, .kind = TOPIC_USER};
     st->waiting = true;
     shard_ddl(r->shard, &st->ddl);
 }
@@ -223,14 +222,12 @@ void kafka_handle_find_coordinator(struct kafka_request *r)
     struct kafka_find_coordinator_res *res = kafka_request_alloc(r, 1, sizeof *res);
     if (res == NULL)
         return;
-    int16_t error = req->key_type == COORDINATOR_GROUP ? (int16_t)KAFKA_OK
-                    : req->key_type == COORDINATOR_TRANSACTION
-                        ? (int16_t)KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION
-                        : (int16_t)KAFKA_E_INVALID_REQUEST;
+    bool known = req->key_type == COORDINATOR_GROUP || req->key_type == COORDINATOR_TRANSACTION;
+    int16_t error = known ? (int16_t)KAFKA_OK : (int16_t)KAFKA_E_INVALID_REQUEST;
     int32_t port;
     struct str host = kafka_broker_host(r, &port);
-    struct str text =
-        error == KAFKA_OK ? (struct str){NULL, 0} : STR("only group coordinators are served");
+    struct str text = known ? (struct str){NULL, 0}
+                            : STR("coordinators of groups (0) and transactions (1) are served");
     res->error_code = error;
     res->error_message = text;
     res->node_id = KAFKA_NODE_ID;

@@ -22,6 +22,7 @@ struct answer {
     char member[NAME_MAX_BYTES], leader[NAME_MAX_BYTES], protocol[NAME_MAX_BYTES];
     char assignment[NAME_MAX_BYTES];
     uint32_t n_members;
+    bool skip;
 };
 
 static void keep(char *to, struct str s)
@@ -39,6 +40,7 @@ static void on_joined(void *waiter, const struct kafka_group_join_result *r)
     keep(a->member, r->member);
     keep(a->leader, r->leader);
     keep(a->protocol, r->protocol);
+    a->skip = r->skip_assignment;
     a->n_members = r->members_of != NULL ? r->members_of->n_members : 0;
 }
 
@@ -145,7 +147,9 @@ static void two_members(struct answer *a, struct answer *b)
     join_new(10, b, "b");
     assert_int_equal(state_of_g(), GROUP_PREPARING);
     assert_int_equal(a->error, UNANSWERED);
-    tick_to(GROUP_INITIAL_DELAY_MS);
+    tick_to(GROUP_INITIAL_DELAY_MS); /* b came meanwhile: others may follow */
+    assert_int_equal(a->error, UNANSWERED);
+    tick_to(2 * GROUP_INITIAL_DELAY_MS);
     assert_int_equal(a->error, 0);
     assert_int_equal(b->error, 0);
     assert_int_equal(a->generation, 1);
@@ -156,7 +160,7 @@ static void two_members(struct answer *a, struct answer *b)
     assert_int_equal(b->n_members, 0);
     assert_int_equal(state_of_g(), GROUP_COMPLETING);
     struct kafka_group_assignment all[] = {{STR("a"), STR("A")}, {STR("b"), STR("B")}};
-    sync_with(150, b, "b", 1, NULL, 0);
+    sync_with(200, b, "b", 1, NULL, 0);
     assert_int_equal(b->error, UNANSWERED);
     sync_with(200, a, "a", 1, all, 2);
     assert_int_equal(a->error, 0);
@@ -274,10 +278,10 @@ static void test_static_member(void **state)
     struct answer a, b;
     join_with(0, &a, &(struct join_options){.new_id = "a1", .instance = "ia"});
     join_with(5, &b, &(struct join_options){.new_id = "b1", .instance = "ib"});
-    tick_to(GROUP_INITIAL_DELAY_MS);
+    tick_to(2 * GROUP_INITIAL_DELAY_MS);
     struct kafka_group_assignment all[] = {{STR("a1"), STR("A")}, {STR("b1"), STR("B")}};
-    sync_with(150, &b, "b1", 1, NULL, 0);
-    sync_with(150, &a, "a1", 1, all, 2);
+    sync_with(200, &b, "b1", 1, NULL, 0);
+    sync_with(200, &a, "a1", 1, all, 2);
     /* b starts again: a new id, the same assignment, no rebalance; the old id is fenced. */
     join_with(1000, &b, &(struct join_options){.new_id = "b2", .instance = "ib"});
     assert_int_equal(b.error, 0);
@@ -288,8 +292,77 @@ static void test_static_member(void **state)
     assert_string_equal(b.assignment, "B");
     assert_int_equal(kafka_groups_heartbeat(&gs, 1020, STR("g"), 1, STR("b1"), STR("ib")),
                      KAFKA_E_FENCED_INSTANCE);
+    /* The leader too: it is told that nothing is to be assigned. */
+    join_with(1025, &a, &(struct join_options){.new_id = "a2", .instance = "ia"});
+    assert_int_equal(a.error, 0);
+    assert_string_equal(a.leader, "a2");
+    assert_true(a.skip);
+    assert_int_equal(a.n_members, 2);
+    assert_int_equal(state_of_g(), GROUP_STABLE);
     assert_int_equal(kafka_groups_leave(&gs, 1030, STR("g"), STR(""), STR("ib")), 0);
     assert_int_equal(state_of_g(), GROUP_PREPARING);
+}
+
+/* A static member that starts again while the leader assigns: the leader must assign anew. */
+static void test_static_member_while_assigning(void **state)
+{
+    (void)state;
+    struct answer a, b;
+    join_with(0, &a, &(struct join_options){.new_id = "a1", .instance = "ia"});
+    join_with(5, &b, &(struct join_options){.new_id = "b1", .instance = "ib"});
+    tick_to(2 * GROUP_INITIAL_DELAY_MS);
+    assert_int_equal(state_of_g(), GROUP_COMPLETING);
+    join_with(210, &b, &(struct join_options){.new_id = "b2", .instance = "ib"});
+    assert_int_equal(b.error, UNANSWERED);
+    assert_int_equal(state_of_g(), GROUP_PREPARING);
+    join_with(220, &a, &(struct join_options){.member = "a1", .instance = "ia"});
+    assert_int_equal(b.error, 0);
+    assert_string_equal(b.member, "b2");
+    assert_int_equal(a.generation, 2);
+}
+
+/* Members that keep coming prolong the first wait, up to a rebalance's time. */
+static void test_first_wait_is_bounded(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    static struct answer all[N];
+    int64_t now = 0;
+    for (int i = 0; i < N && (i == 0 || all[0].error == UNANSWERED); i++) {
+        char id[NAME_MAX_BYTES];
+        snprintf(id, sizeof id, "m%d", i);
+        join_new(now, &all[i], id);
+        now += GROUP_INITIAL_DELAY_MS - 10;
+        tick_to(now);
+    }
+    assert_int_equal(all[0].error, 0);
+    assert_in_range(now, REBALANCE_MS, REBALANCE_MS + 2 * GROUP_INITIAL_DELAY_MS);
+}
+
+/* A consumer's metadata: version, topics, nothing else. */
+static void test_subscriptions(void **state)
+{
+    (void)state;
+    static struct answer a, b = {.error = UNANSWERED}; /* answered at the end of the test */
+    struct kafka_group_protocol p = {STR("range"), {"\0\0\0\0\0\1\0\2t1\0\0\0\0", 14}};
+    struct kafka_group_join j = {.group = STR("g"),
+                                 .protocol_type = STR("consumer"),
+                                 .session_ms = SESSION_MS,
+                                 .rebalance_ms = REBALANCE_MS,
+                                 .n_protocols = 1,
+                                 .protocols = &p,
+                                 .new_id = STR("a"),
+                                 .waiter = &a};
+    a.error = UNANSWERED;
+    kafka_groups_join(&gs, 0, &j);
+    const struct kafka_group *g = kafka_groups_find(&gs, STR("g"));
+    assert_true(kafka_group_subscribes(g, STR("t1")));
+    assert_false(kafka_group_subscribes(g, STR("t2")));
+    p.metadata.len = 7; /* broken: taken to use all */
+    j.member = STR("a");
+    j.waiter = &b;
+    kafka_groups_join(&gs, 10, &j);
+    assert_true(kafka_group_subscribes(g, STR("t2")));
 }
 
 static void test_refusals(void **state)
@@ -379,6 +452,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rebalance_ends_without_the_late, setup, teardown),
         cmocka_unit_test_setup_teardown(test_member_id_required, setup, teardown),
         cmocka_unit_test_setup_teardown(test_static_member, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_static_member_while_assigning, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_first_wait_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_subscriptions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_commit_rights, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),

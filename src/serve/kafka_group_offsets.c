@@ -1,0 +1,341 @@
+#include "serve/kafka_coordinator.h"
+
+/* OffsetCommit, OffsetFetch and OffsetDelete, on shard 0. Since their version 10 the first two name
+ * topics by id; everything behind the first step works with names. */
+
+/* The catalog's topic that a request means, by name or, if the version has ids, by id. */
+static const struct topic *topic_named(struct kafka_coordinator *co, struct str name,
+                                       struct kafka_uuid id, bool by_id)
+{
+    const struct catalog *c = shard_catalog(engine_shard(co->engine, 0));
+    return by_id ? catalog_topic_by_id(c, id.bytes) : catalog_topic(c, name);
+}
+
+/* ---- OffsetCommit ---- */
+
+struct commit_state {
+    struct offsets_write write;
+    struct kafka_offset_commit_res *res;
+    struct kafka_request *request;
+};
+
+static void commit_answer(const struct commit_state *st, int16_t error)
+{
+    const struct kafka_offset_commit_req *req = st->request->request;
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        for (uint32_t k = 0; k < req->topics[i].n_partitions; k++) {
+            struct kafka_offset_commit_res_partition *p = &st->res->topics[i].partitions[k];
+            p->index = req->topics[i].partitions[k].index;
+            if (p->error_code == KAFKA_OK)
+                p->error_code = error;
+        }
+    kafka_coordinator_reply(st->request, st->res);
+}
+
+static void commit_done(struct offsets_write *w, enum err e)
+{
+    struct commit_state *st = CONTAINER_OF(w, struct commit_state, write);
+    commit_answer(st, e == ERR_OK ? (int16_t)KAFKA_OK : (int16_t)KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+}
+
+/* One topic's offsets into the write, or its error into the answer. False: out of memory. */
+static bool commit_topic(struct kafka_coordinator *co, struct commit_state *st,
+                         const struct kafka_offset_commit_req_topic *in,
+                         struct kafka_offset_commit_res_topic *out)
+{
+    struct kafka_request *r = st->request;
+    bool by_id = r->header.api_version >= 10;
+    const struct topic *t = topic_named(co, in->name, in->topic_id, by_id);
+    out->name = in->name;
+    out->topic_id = in->topic_id;
+    out->n_partitions = in->n_partitions;
+    out->partitions = arena_zalloc(&r->arena, in->n_partitions, sizeof *out->partitions);
+    struct str name = t != NULL ? arena_str(&r->arena, t->name) : STR("");
+    if (out->partitions == NULL || name.ptr == NULL)
+        return false;
+    for (uint32_t k = 0; k < in->n_partitions; k++) {
+        const struct kafka_offset_commit_req_partition *p = &in->partitions[k];
+        int16_t *error = &out->partitions[k].error_code;
+        if (t == NULL)
+            *error = by_id ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC;
+        else if (p->index < 0 || (uint32_t)p->index >= t->n_partitions)
+            *error = KAFKA_E_UNKNOWN_TOPIC;
+        else if (p->committed_metadata.len > GROUP_OFFSET_METADATA_BYTES_MAX)
+            *error = KAFKA_E_OFFSET_METADATA_TOO_LARGE;
+        if (*error != KAFKA_OK)
+            continue;
+        st->write.items[st->write.n_items++] = (struct offsets_item){
+            .topic = name,
+            .partition = p->index,
+            .offset = p->committed_offset,
+            .leader_epoch = p->committed_leader_epoch,
+            .metadata = p->committed_metadata,
+        };
+    }
+    return true;
+}
+
+/* Copies what may be committed into the write; the rest gets its error. Returns false when out of
+ * memory. */
+static bool commit_collect(struct kafka_coordinator *co, struct commit_state *st)
+{
+    struct kafka_request *r = st->request;
+    const struct kafka_offset_commit_req *req = r->request;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        n += req->topics[i].n_partitions;
+    st->res->topics = arena_zalloc(&r->arena, req->n_topics, sizeof *st->res->topics);
+    st->write.items = arena_zalloc(&r->arena, n, sizeof *st->write.items);
+    if (st->res->topics == NULL || st->write.items == NULL)
+        return false;
+    st->res->n_topics = req->n_topics;
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        if (!commit_topic(co, st, &req->topics[i], &st->res->topics[i]))
+            return false;
+    if (co->groups.n_offsets + st->write.n_items > GROUP_OFFSETS_MAX)
+        engine_note(co->engine, "warning", "kafka: nearly too many committed offsets (maximum %d)",
+                    GROUP_OFFSETS_MAX);
+    return true;
+}
+
+void kafka_group_commit(struct kafka_coordinator *co, struct kafka_request *r)
+{
+    const struct kafka_offset_commit_req *req = r->request;
+    struct commit_state *st = arena_zalloc(&r->arena, 1, sizeof *st);
+    if (st == NULL) {
+        kafka_coordinator_reply(r, NULL);
+        return;
+    }
+    st->request = r;
+    st->res = arena_zalloc(&r->arena, 1, sizeof *st->res);
+    st->write.group = req->group_id;
+    st->write.done = commit_done;
+    if (st->res == NULL || !commit_collect(co, st)) {
+        kafka_coordinator_reply(r, NULL);
+        return;
+    }
+    int32_t generation = r->header.api_version >= 1 ? req->generation_id : -1;
+    struct str member = r->header.api_version >= 1 ? req->member_id : STR("");
+    int16_t error =
+        kafka_groups_may_commit(&co->groups, kafka_coordinator_now_ms(co), req->group_id,
+                                generation, member, req->group_instance_id);
+    if (error != KAFKA_OK || st->write.n_items == 0) {
+        commit_answer(st, error);
+        return;
+    }
+    offsets_log_write(co->log, &st->write);
+}
+
+/* ---- OffsetFetch ---- */
+
+static void fetched_one(struct kafka_request *r, const struct kafka_group *g, struct str topic,
+                        int32_t partition, struct kafka_offset_fetch_res_group_partition *out)
+{
+    const struct kafka_group_offset *o =
+        g == NULL ? NULL : kafka_group_offset_find(g, topic, partition);
+    out->index = partition;
+    out->committed_offset = o != NULL ? o->offset : -1;
+    out->committed_leader_epoch = o != NULL ? o->leader_epoch : -1;
+    out->metadata = o != NULL ? arena_str(&r->arena, o->metadata) : STR("");
+}
+
+/* All offsets of a group, one entry per topic and partition: clients accept a topic more than once.
+ * Those of topics that are gone cannot be named by id. */
+static bool fetched_all(struct kafka_coordinator *co, struct kafka_request *r,
+                        const struct kafka_group *g, struct kafka_offset_fetch_res_group *out)
+{
+    uint32_t n = g != NULL ? g->n_offsets : 0;
+    out->topics = arena_zalloc(&r->arena, n, sizeof *out->topics);
+    struct kafka_offset_fetch_res_group_partition *parts =
+        arena_zalloc(&r->arena, n, sizeof *parts);
+    if (out->topics == NULL || parts == NULL)
+        return false;
+    if (n == 0)
+        return true;
+    bool by_id = r->header.api_version >= 10;
+    LIST_FOR (it, &g->offsets) {
+        const struct kafka_group_offset *o = LIST_ENTRY(it, struct kafka_group_offset, link);
+        const struct topic *t = topic_named(co, o->topic, (struct kafka_uuid){{0}}, false);
+        if (by_id && t == NULL)
+            continue;
+        struct kafka_offset_fetch_res_group_topic *topic = &out->topics[out->n_topics];
+        topic->name = arena_str(&r->arena, o->topic);
+        if (topic->name.ptr == NULL)
+            return false;
+        if (t != NULL)
+            memcpy(topic->topic_id.bytes, t->id, sizeof topic->topic_id.bytes);
+        topic->partitions = &parts[out->n_topics++];
+        topic->n_partitions = 1;
+        fetched_one(r, g, o->topic, o->partition, topic->partitions);
+    }
+    return true;
+}
+
+/* The offsets of the partitions asked for; NULL topics means all. False: out of memory. */
+static bool fetched_group(struct kafka_coordinator *co, struct kafka_request *r,
+                          const struct kafka_offset_fetch_req_group *in,
+                          struct kafka_offset_fetch_res_group *out)
+{
+    const struct kafka_group *g = kafka_groups_find(&co->groups, in->group_id);
+    bool by_id = r->header.api_version >= 10;
+    out->group_id = in->group_id;
+    if (in->topics == NULL)
+        return fetched_all(co, r, g, out);
+    out->topics = arena_zalloc(&r->arena, in->n_topics, sizeof *out->topics);
+    if (out->topics == NULL)
+        return false;
+    out->n_topics = in->n_topics;
+    for (uint32_t i = 0; i < in->n_topics; i++) {
+        const struct kafka_offset_fetch_req_group_topic *asked = &in->topics[i];
+        struct kafka_offset_fetch_res_group_topic *topic = &out->topics[i];
+        const struct topic *t = by_id ? topic_named(co, asked->name, asked->topic_id, true) : NULL;
+        topic->name = by_id ? (t != NULL ? t->name : STR("")) : asked->name;
+        topic->topic_id = asked->topic_id;
+        topic->n_partitions = asked->n_partition_indexes;
+        topic->partitions = arena_zalloc(&r->arena, topic->n_partitions, sizeof *topic->partitions);
+        if (topic->partitions == NULL)
+            return false;
+        for (uint32_t k = 0; k < topic->n_partitions; k++) {
+            fetched_one(r, g, topic->name, asked->partition_indexes[k], &topic->partitions[k]);
+            if (by_id && t == NULL)
+                topic->partitions[k].error_code = KAFKA_E_UNKNOWN_TOPIC_ID;
+        }
+        if (by_id)
+            topic->name = STR(""); /* of the catalog: not to be kept */
+    }
+    return true;
+}
+
+/* Before version 8 a request has one group: its topics are of the same shape under other names. */
+_Static_assert(sizeof(struct kafka_offset_fetch_res_partition) ==
+                   sizeof(struct kafka_offset_fetch_res_group_partition),
+               "the two forms are laid out alike");
+
+static bool fetched_single(struct kafka_coordinator *co, struct kafka_request *r,
+                           struct kafka_offset_fetch_res *res)
+{
+    const struct kafka_offset_fetch_req *req = r->request;
+    struct kafka_offset_fetch_res_group found = {0};
+    struct kafka_offset_fetch_req_group in = {.group_id = req->group_id, .n_topics = req->n_topics};
+    if (req->topics != NULL) {
+        in.topics = arena_zalloc(&r->arena, req->n_topics, sizeof *in.topics);
+        if (in.topics == NULL)
+            return false;
+    }
+    for (uint32_t i = 0; i < req->n_topics; i++) {
+        in.topics[i].name = req->topics[i].name;
+        in.topics[i].n_partition_indexes = req->topics[i].n_partition_indexes;
+        in.topics[i].partition_indexes = req->topics[i].partition_indexes;
+    }
+    if (!fetched_group(co, r, &in, &found))
+        return false;
+    res->topics = arena_zalloc(&r->arena, found.n_topics, sizeof *res->topics);
+    if (res->topics == NULL)
+        return false;
+    res->n_topics = found.n_topics;
+    res->error_code = found.error_code;
+    for (uint32_t i = 0; i < found.n_topics; i++) {
+        res->topics[i].name = found.topics[i].name;
+        res->topics[i].n_partitions = found.topics[i].n_partitions;
+        res->topics[i].partitions =
+            (struct kafka_offset_fetch_res_partition *)(void *)found.topics[i].partitions;
+    }
+    return true;
+}
+
+void kafka_group_offset_fetch(struct kafka_coordinator *co, struct kafka_request *r)
+{
+    const struct kafka_offset_fetch_req *req = r->request;
+    struct kafka_offset_fetch_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
+    bool complete = res != NULL;
+    if (complete && r->header.api_version < 8)
+        complete = fetched_single(co, r, res);
+    if (complete && r->header.api_version >= 8) {
+        res->groups = arena_zalloc(&r->arena, req->n_groups, sizeof *res->groups);
+        complete = res->groups != NULL;
+        res->n_groups = complete ? req->n_groups : 0;
+        for (uint32_t i = 0; i < res->n_groups && complete; i++)
+            complete = fetched_group(co, r, &req->groups[i], &res->groups[i]);
+    }
+    kafka_coordinator_reply(r, complete ? res : NULL);
+}
+
+/* ---- OffsetDelete ---- */
+
+struct forget_state {
+    struct offsets_write write;
+    struct kafka_offset_delete_res *res;
+    struct kafka_request *request;
+};
+
+static void forget_done(struct offsets_write *w, enum err e)
+{
+    struct forget_state *st = CONTAINER_OF(w, struct forget_state, write);
+    if (e != ERR_OK)
+        st->res->error_code = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
+    kafka_coordinator_reply(st->request, st->res);
+}
+
+/* Of each partition: gone, or why not. False: out of memory. */
+static bool forget_collect(struct kafka_coordinator *co, struct forget_state *st,
+                           const struct kafka_group *g)
+{
+    struct kafka_request *r = st->request;
+    const struct kafka_offset_delete_req *req = r->request;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        n += req->topics[i].n_partitions;
+    st->res->topics = arena_zalloc(&r->arena, req->n_topics, sizeof *st->res->topics);
+    st->write.items = arena_zalloc(&r->arena, n, sizeof *st->write.items);
+    if (st->res->topics == NULL || st->write.items == NULL)
+        return false;
+    st->res->n_topics = req->n_topics;
+    for (uint32_t i = 0; i < req->n_topics; i++) {
+        const struct kafka_offset_delete_req_topic *in = &req->topics[i];
+        struct kafka_offset_delete_res_topic *out = &st->res->topics[i];
+        bool known = topic_named(co, in->name, (struct kafka_uuid){{0}}, false) != NULL;
+        bool in_use = kafka_group_subscribes(g, in->name);
+        out->name = in->name;
+        out->n_partitions = in->n_partitions;
+        out->partitions = arena_zalloc(&r->arena, in->n_partitions, sizeof *out->partitions);
+        if (out->partitions == NULL)
+            return false;
+        for (uint32_t k = 0; k < in->n_partitions; k++) {
+            bool there = kafka_group_offset_find(g, in->name, in->partitions[k]) != NULL;
+            out->partitions[k].index = in->partitions[k];
+            if (in_use)
+                out->partitions[k].error_code = KAFKA_E_GROUP_SUBSCRIBED;
+            else if (there)
+                st->write.items[st->write.n_items++] = (struct offsets_item){
+                    .topic = in->name, .partition = in->partitions[k], .remove = true};
+            else if (!known)
+                out->partitions[k].error_code = KAFKA_E_UNKNOWN_TOPIC;
+        }
+    }
+    return true;
+}
+
+void kafka_group_offset_delete(struct kafka_coordinator *co, struct kafka_request *r)
+{
+    const struct kafka_offset_delete_req *req = r->request;
+    const struct kafka_group *g = kafka_groups_find(&co->groups, req->group_id);
+    struct forget_state *st = arena_zalloc(&r->arena, 1, sizeof *st);
+    if (st == NULL) {
+        kafka_coordinator_reply(r, NULL);
+        return;
+    }
+    st->request = r;
+    st->res = arena_zalloc(&r->arena, 1, sizeof *st->res);
+    st->write.group = req->group_id;
+    st->write.done = forget_done;
+    if (st->res == NULL || (g != NULL && !forget_collect(co, st, g))) {
+        kafka_coordinator_reply(r, NULL);
+        return;
+    }
+    if (g == NULL)
+        st->res->error_code = KAFKA_E_GROUP_ID_NOT_FOUND;
+    if (st->write.n_items == 0)
+        kafka_coordinator_reply(r, st->res);
+    else
+        offsets_log_write(co->log, &st->write);
+}
