@@ -6,10 +6,12 @@ usage: test/clients/run.py [--prepare] [PROGRAM...]
 Fetches and builds what is missing or out of date (below build/clients; downloads stay in the usual
 caches of Maven, Go, npm and pip), then runs each program against a server of its own. A program
 prints "client NAME VERSION", and for each case "ok NAME" or "FAILED NAME: why". --prepare stops
-before the programs: what comes after needs no network. TIDEMILL names another server.
+before the programs: what comes after needs no network. Programs that end in -login get a server
+that wants a login, and the user to log in as. TIDEMILL names another server.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import glob
 import hashlib
 import os
@@ -20,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import psycopg2
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.abspath(os.path.join(HERE, "..", ".."))
@@ -32,6 +36,7 @@ PROGRAM_SECONDS_MAX = 300
 PROGRAMS_AT_A_TIME = 2
 SHOWN_LINES_MAX = 60
 JAVA_VERSIONS = {"4": "4.4.0", "3": "3.9.2"}
+USER, PASSWORD = "alice", "secret"  # the programs have them too
 GO_MODULES = {"old": "go.mod", "new": "newest.mod"}
 
 
@@ -161,18 +166,34 @@ def python(name):
 
 def programs():
     """name: command; BOOTSTRAP stands for the server's address."""
+    kafkajs = ["node", os.path.join(BUILD, "node", "kafkajs.mjs"), "BOOTSTRAP"]
+    confluent = [*python("confluent.py"), "BOOTSTRAP"]
+    kafka_python = [*python("kafka_python.py"), "BOOTSTRAP"]
     all_of_them = {
         "java-4": java("4", "Main", "BOOTSTRAP"),
         "java-3": java("3", "Main", "BOOTSTRAP"),
-        "kafkajs": ["node", os.path.join(BUILD, "node", "kafkajs.mjs"), "BOOTSTRAP"],
-        "confluent": [*python("confluent.py"), "BOOTSTRAP"],
-        "kafka-python": [*python("kafka_python.py"), "BOOTSTRAP"],
+        "java-4-login": java("4", "Main", "BOOTSTRAP", "SCRAM-SHA-512"),
+        "java-3-login": java("3", "Main", "BOOTSTRAP", "SCRAM-SHA-256"),
+        "kafkajs": kafkajs,
+        "kafkajs-login": [*kafkajs, "SCRAM-SHA-256"],
+        "confluent": confluent,
+        "confluent-login": [*confluent, "SCRAM-SHA-512"],
+        "kafka-python": kafka_python,
+        "kafka-python-login": [*kafka_python, "SCRAM-SHA-256"],
     }
     for name in GO_MODULES:
-        for client in ("franz-go", "sarama"):
-            all_of_them[f"{client}-{name}"] = [
-                os.path.join(BUILD, f"go-{name}", "clients"), client, "BOOTSTRAP"]
+        for client, mechanism in (("franz-go", "SCRAM-SHA-256"), ("sarama", "PLAIN")):
+            command = [os.path.join(BUILD, f"go-{name}", "clients"), client, "BOOTSTRAP"]
+            all_of_them[f"{client}-{name}"] = command
+            all_of_them[f"{client}-{name}-login"] = [*command, mechanism]
     return all_of_them
+
+
+def make_user(server):
+    """The user that the programs log in as."""
+    with contextlib.closing(psycopg2.connect(f"host=127.0.0.1 port={server.port('pg')}")) as sql:
+        sql.autocommit = True
+        sql.cursor().execute(f"CREATE USER {USER} PASSWORD '{PASSWORD}'")
 
 
 def run_bounded(command, error_path):
@@ -193,10 +214,14 @@ def run_program(name, command):
     """(lines to print, client and version, passed, failed)"""
     folder = tempfile.mkdtemp(prefix="tidemill-clients-")
     started = time.monotonic()
-    server = Server(os.path.join(folder, "data"))
+    login = name.endswith("-login")
+    options = ["--kafka-auth", "required", "--kafka-super-users", USER] if login else []
+    server = Server(os.path.join(folder, "data"), *options)
     problems = []
     try:
         server.start()
+        if login:
+            make_user(server)
         errors = os.path.join(folder, "errors")
         status, output = run_bounded(
             [server.kafka if word == "BOOTSTRAP" else word for word in command], errors)

@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 type franz struct {
@@ -52,7 +54,21 @@ func franzCases(bootstrap string) []testCase {
 	}...)
 }
 
+func login() []kgo.Opt {
+	auth := scram.Auth{User: user, Pass: password}
+	switch mechanism {
+	case "PLAIN":
+		return []kgo.Opt{kgo.SASL(plain.Auth{User: user, Pass: password}.AsMechanism())}
+	case "SCRAM-SHA-256":
+		return []kgo.Opt{kgo.SASL(auth.AsSha256Mechanism())}
+	case "SCRAM-SHA-512":
+		return []kgo.Opt{kgo.SASL(auth.AsSha512Mechanism())}
+	}
+	return nil
+}
+
 func (f franz) client(opts ...kgo.Opt) (*kgo.Client, error) {
+	opts = append(login(), opts...)
 	return kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(f.bootstrap),
 		kgo.FetchMaxWait(200 * time.Millisecond),

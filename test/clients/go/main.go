@@ -1,10 +1,18 @@
-// Cases of the Go clients. usage: go-clients franz-go|sarama BOOTSTRAP
+// Cases of the Go clients. usage: clients franz-go|sarama BOOTSTRAP [MECHANISM]
 package main
 
 import (
 	"fmt"
 	"os"
 	"runtime/debug"
+)
+
+// How clients log in, and as whom: run.py makes this user. Empty = they do not.
+var mechanism = ""
+
+const (
+	user     = "alice"
+	password = "secret"
 )
 
 // The version of a module that this program was built with.
@@ -21,17 +29,20 @@ func version(path string) string {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: go-clients franz-go|sarama BOOTSTRAP")
+	if len(os.Args) < 3 {
+		fmt.Fprintln(os.Stderr, "usage: clients franz-go|sarama BOOTSTRAP [MECHANISM]")
 		os.Exit(2)
+	}
+	if len(os.Args) > 3 {
+		mechanism = os.Args[3]
 	}
 	failed := 0
 	switch os.Args[1] {
 	case "franz-go":
-		fmt.Println("client franz-go", version("github.com/twmb/franz-go"))
+		fmt.Println("client franz-go", version("github.com/twmb/franz-go"), mechanism)
 		failed = runCases("franz-go", franzCases(os.Args[2]))
 	case "sarama":
-		fmt.Println("client sarama", version("github.com/IBM/sarama"))
+		fmt.Println("client sarama", version("github.com/IBM/sarama"), mechanism)
 		failed = runCases("sarama", saramaCases(os.Args[2]))
 	default:
 		fmt.Fprintf(os.Stderr, "no client %q: franz-go or sarama\n", os.Args[1])

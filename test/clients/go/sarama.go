@@ -51,6 +51,11 @@ func saramaCases(bootstrap string) []testCase {
 func (s saramaClient) config() *sarama.Config {
 	c := sarama.NewConfig()
 	c.Version = sarama.MaxVersion
+	if mechanism != "" {
+		c.Net.SASL.Enable = true
+		c.Net.SASL.Mechanism = sarama.SASLMechanism(mechanism)
+		c.Net.SASL.User, c.Net.SASL.Password = user, password
+	}
 	c.Producer.Return.Successes = true
 	c.Producer.RequiredAcks = sarama.WaitForAll
 	c.Consumer.Offsets.Initial = sarama.OffsetOldest

@@ -1,4 +1,4 @@
-// Cases of kafkajs. usage: node kafkajs.mjs BOOTSTRAP
+// Cases of kafkajs. usage: node kafkajs.mjs BOOTSTRAP [MECHANISM]; the user is the one of run.py
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -7,7 +7,11 @@ import kafkajs from "kafkajs";
 const { Kafka, CompressionTypes, logLevel } = kafkajs;
 const CASE_MS_MAX = 60_000;
 
+const mechanism = process.argv[3];
+const sasl = mechanism &&
+  { mechanism: mechanism.toLowerCase(), username: "alice", password: "secret" };
 const kafka = new Kafka({
+  sasl,
   brokers: [process.argv[2]],
   logLevel: logLevel.NOTHING,
   retry: { initialRetryTime: 50, retries: 5 },
@@ -189,7 +193,7 @@ function bounded(promise) {
 
 const { version } = JSON.parse(
   readFileSync(new URL("node_modules/kafkajs/package.json", import.meta.url)));
-console.log(`client kafkajs ${version}`);
+console.log(`client kafkajs ${version}${mechanism ? ` ${mechanism}` : ""}`);
 let failed = 0;
 for (const [name, run] of Object.entries(cases)) {
   const start = Date.now();

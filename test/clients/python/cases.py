@@ -6,6 +6,8 @@ import traceback
 import uuid
 
 CASE_SECONDS_MAX = 60
+MECHANISM = sys.argv[2] if len(sys.argv) > 2 else None
+USER, PASSWORD = "alice", "secret"  # as run.py makes them
 
 
 def fresh(what):
@@ -38,7 +40,7 @@ def _run(function, result):
 
 def run(client, version, cases):
     """cases: (name, function) pairs. Ends the program: status 1 when one failed."""
-    print("client", client, version, flush=True)
+    print("client", client, version, *([MECHANISM] if MECHANISM else []), flush=True)
     failed = 0
     for name, function in cases:
         start = time.monotonic()

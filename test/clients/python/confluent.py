@@ -1,4 +1,4 @@
-"""Cases of confluent-kafka (librdkafka). usage: confluent.py BOOTSTRAP"""
+"""Cases of confluent-kafka (librdkafka). usage: confluent.py BOOTSTRAP [MECHANISM]"""
 import sys
 import time
 from functools import partial
@@ -8,14 +8,17 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, To
 from confluent_kafka.admin import (AdminClient, ConfigResource, NewTopic, OffsetSpec,
                                    ResourceType)
 
-from cases import equal, eventually, fresh, numbers, run
+from cases import MECHANISM, PASSWORD, USER, equal, eventually, fresh, numbers, run
 
 BOOTSTRAP = sys.argv[1]
 SECONDS = 20
 
 
 def settings(**more):
-    return {"bootstrap.servers": BOOTSTRAP, **{k.replace("_", "."): v for k, v in more.items()}}
+    login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": MECHANISM,
+             "sasl.username": USER, "sasl.password": PASSWORD} if MECHANISM else {}
+    more = {k.replace("_", "."): v for k, v in more.items()}
+    return {"bootstrap.servers": BOOTSTRAP, **login, **more}
 
 
 ADMIN = AdminClient(settings())  # answers come only while it lives

@@ -1,5 +1,6 @@
-"""Cases of kafka-python's newest version. usage: kafka_python.py BOOTSTRAP"""
+"""Cases of kafka-python's newest version. usage: kafka_python.py BOOTSTRAP [MECHANISM]"""
 import sys
+import threading
 from functools import partial
 
 import kafka
@@ -7,23 +8,26 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.structs import OffsetAndMetadata
 
-from cases import equal, eventually, fresh, numbers, run
+from cases import MECHANISM, PASSWORD, USER, equal, eventually, fresh, numbers, run
 
-BOOTSTRAP = sys.argv[1]
+SERVER = {"bootstrap_servers": sys.argv[1]}
+if MECHANISM:
+    SERVER.update(security_protocol="SASL_PLAINTEXT", sasl_mechanism=MECHANISM,
+                  sasl_plain_username=USER, sasl_plain_password=PASSWORD)
 SECONDS = 20
 
 
 def topic_of(partitions, **config):
     name = fresh("python")
     config = {k.replace("_", "."): v for k, v in config.items()}
-    admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+    admin = KafkaAdminClient(**SERVER)
     admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
     admin.close()
     return name
 
 
 def fill(topic, values, **more):
-    producer = KafkaProducer(bootstrap_servers=BOOTSTRAP, acks="all", **more)
+    producer = KafkaProducer(**SERVER, acks="all", **more)
     sent = [producer.send(topic, v.encode(), key=b"k" + v.encode(), headers=[("h", v.encode())])
             for v in values]
     producer.flush(SECONDS)
@@ -33,7 +37,7 @@ def fill(topic, values, **more):
 
 
 def consumer_of(*topics, **more):
-    return KafkaConsumer(*topics, bootstrap_servers=BOOTSTRAP, auto_offset_reset="earliest",
+    return KafkaConsumer(*topics, **SERVER, auto_offset_reset="earliest",
                          fetch_max_wait_ms=100, heartbeat_interval_ms=300, **more)
 
 
@@ -62,21 +66,35 @@ def round_trip(codec):
     equal(sorted(numbers(1000)), sorted(m.value.decode() for m in got), "values")
 
 
+class Member:
+    """Polls in a thread of its own: a consumer answers a rebalance only while it polls."""
+
+    def __init__(self, topic, group):
+        self.owned = 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run, args=(topic, group), daemon=True)
+        self.thread.start()
+
+    def run(self, topic, group):
+        consumer = consumer_of(topic, group_id=group)
+        while not self.stop.is_set():
+            consumer.poll(100)
+            self.owned = len(consumer.assignment())
+        consumer.close()
+
+    def close(self):
+        self.stop.set()
+        self.thread.join(SECONDS)
+
+
 def group():
     topic, name = topic_of(4), fresh("g")
-    a = consumer_of(topic, group_id=name)
-
-    def owned(consumers, counts):
-        for consumer in consumers:
-            consumer.poll(20)
-        return [len(c.assignment()) for c in consumers] == counts
-
-    eventually("4 for one", lambda: owned([a], [4]))
-    b = consumer_of(topic, group_id=name)
-    # Each has a rebalance to answer while the other one waits: poll them in turns.
-    eventually("2 for each", lambda: owned([a, b], [2, 2]))
+    a = Member(topic, name)
+    eventually("4 for one", lambda: a.owned == 4)
+    b = Member(topic, name)
+    eventually("2 for each", lambda: (a.owned, b.owned) == (2, 2))
     b.close()
-    eventually("4 for the one that stays", lambda: owned([a], [4]))
+    eventually("4 for the one that stays", lambda: a.owned == 4)
     a.close()
 
 
@@ -97,7 +115,7 @@ def commit_and_seek():
 
 def admin_topics():
     topic = topic_of(3, retention_ms="3600000")
-    admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+    admin = KafkaAdminClient(**SERVER)
     equal(3, len(admin.describe_topics([topic])[0]["partitions"]), "partitions")
     assert topic in admin.list_topics(), "not in the list"
     admin.delete_topics([topic])

@@ -3,7 +3,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.CreateTopicsResult;
 import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
@@ -21,8 +23,10 @@ import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
+import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.errors.InvalidTopicException;
+import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 
@@ -37,6 +41,7 @@ final class Admins {
         cases.add("admin.topic-errors", this::topicErrors);
         cases.add("admin.topic-by-id", this::topicById);
         cases.add("admin.topic-configs", this::topicConfigs);
+        cases.add("admin.alter-configs", this::alterConfigs);
         cases.add("admin.broker-configs", this::brokerConfigs);
         cases.add("admin.list-offsets", this::listOffsets);
         cases.add("admin.groups", this::groups);
@@ -109,6 +114,28 @@ final class Admins {
             Cases.equal("123456", found.get("max.message.bytes").value(), "max.message.bytes");
             Cases.check(!found.get("retention.ms").isDefault(), "a setting given is no default");
             Cases.check(found.get("retention.bytes").isDefault(), "a setting not given is one");
+        }
+    }
+
+    private void alterConfigs() throws Exception {
+        String name = kafka.topic(1, "retention.ms=86400000");
+        ConfigResource topic = new ConfigResource(ConfigResource.Type.TOPIC, name);
+        try (Admin admin = kafka.admin()) {
+            get(admin.incrementalAlterConfigs(Map.of(topic, List.of(
+                new AlterConfigOp(new ConfigEntry("max.message.bytes", "2000"),
+                                  AlterConfigOp.OpType.SET),
+                new AlterConfigOp(new ConfigEntry("retention.ms", ""),
+                                  AlterConfigOp.OpType.DELETE)))).all());
+            Config found = get(admin.describeConfigs(List.of(topic)).all()).get(topic);
+            Cases.equal("2000", found.get("max.message.bytes").value(), "max.message.bytes");
+            Cases.check(found.get("retention.ms").isDefault(), "a deleted setting is a default");
+            try (KafkaProducer<String, String> producer = kafka.producer()) {
+                Cases.fails(RecordTooLargeException.class, () -> producer.send(
+                    new ProducerRecord<>(name, "k", "x".repeat(9000))).get(20, TimeUnit.SECONDS));
+            }
+            Cases.fails(InvalidConfigurationException.class, () -> get(
+                admin.incrementalAlterConfigs(Map.of(topic, List.of(new AlterConfigOp(
+                    new ConfigEntry("no.such.setting", "1"), AlterConfigOp.OpType.SET)))).all()));
         }
     }
 

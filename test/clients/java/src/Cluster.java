@@ -29,9 +29,24 @@ final class Cluster {
         this.common = common;
     }
 
-    /** The same server, with further settings for every client, e.g. those of SASL. */
-    Cluster with(String... more) {
-        return new Cluster(bootstrap, more);
+    /** The same server for clients that log in. */
+    Cluster as(String mechanism, String user, String password) {
+        String module = mechanism.equals("PLAIN") ? "plain.PlainLoginModule"
+                                                  : "scram.ScramLoginModule";
+        return new Cluster(bootstrap, "security.protocol=SASL_PLAINTEXT",
+                           "sasl.mechanism=" + mechanism,
+                           "sasl.jaas.config=org.apache.kafka.common.security." + module
+                               + " required username=\"" + user + "\" password=\"" + password
+                               + "\";");
+    }
+
+    /** The same server for clients that do not log in. */
+    Cluster anonymous() {
+        return new Cluster(bootstrap);
+    }
+
+    String bootstrap() {
+        return bootstrap;
     }
 
     static String fresh(String what) {
