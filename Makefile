@@ -8,7 +8,7 @@ TIDEMILL_WERROR ?= OFF
 CONFIGURE = cmake -DTIDEMILL_WERROR=$(TIDEMILL_WERROR) --log-level=WARNING --preset
 BUILD = cmake --build --preset
 
-.PHONY: all setup setup-test setup-clients web demo test test-quick test-clients bench fuzz asan tsan tidy format clean help
+.PHONY: all setup setup-test setup-clients web demo test test-quick test-clients bench bench-kafka fuzz asan tsan tidy format clean help
 
 all: setup web ## build build/tidemill (installs missing Debian packages first)
 	@$(CONFIGURE) release >/dev/null
@@ -42,6 +42,9 @@ bench: setup web ## build and run every benchmark of bench/
 	@$(CONFIGURE) release >/dev/null
 	@$(BUILD) release
 	@tools/bench $(ARGS)
+
+bench-kafka: all setup-clients ## Tidemill beside Apache Kafka; ARGS=quick for a short run
+	@bench/kafka/run.py $(ARGS)
 
 fuzz: setup-test ## fuzz each target for FUZZ_SECONDS (60)
 	@$(CONFIGURE) fuzz >/dev/null
