@@ -12,6 +12,9 @@ enum {
     IDLE_CHECK_MS = 100,
     KEEP_TELL_MS = 5000, /* retention runs every 10 s */
     RECORD_BYTES_MAX = 64 << 20,
+    EPOCH_INTERVAL_US = 4000, /* between the beginnings of two epochs under sustained load */
+    EPOCH_BURST = 2,          /* epochs after a pause that need not wait for each other */
+    EPOCHS_AHEAD_MAX = EPOCH_MARKS_MAX / 2 - 1, /* with outputs, beside one commit */
 };
 
 struct co_part {
@@ -62,8 +65,7 @@ struct co_output {
     /* written by the epoch under way; by ended ones that no record tells of; in the record that is
      * being made durable */
     struct list written_link, untold_link, committing_link;
-    bool telling, dropped;
-    struct shard_call call; /* COMMIT to the owner */
+    bool dropped;
 };
 
 struct floor {
@@ -118,9 +120,14 @@ struct coordinator {
     struct list written, untold, committing; /* outputs */
     bool views_changed; /* some view's reader, since the record that was made last */
     int64_t record_end, floors_end;
+    struct shard_call tell[SHARDS_MAX]; /* COMMIT to owners of outputs */
     uint32_t commit_tells;
+    uint32_t ahead; /* epochs with outputs since the record under way was made */
     struct shard_timer idle_timer;
     int64_t keep_at_ns;
+    int64_t pace_ns; /* see pace_due */
+    bool backlog;    /* the last epoch could not take in all that was durable */
+    struct shard_timer pace_timer;
 };
 
 static struct co_reader *reader_find(const struct coordinator *co, uint32_t id)
@@ -142,7 +149,20 @@ static int64_t part_durable(const struct coordinator *co, const struct co_reader
                             uint32_t partition)
 {
     const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
-    return stat_get(&t->parts[partition].durable);
+    return atomic_load(&t->parts[partition].durable);
+}
+
+/* Nothing is left to read: partitions tell when there is more. What became durable between the last
+ * look and the asking would be told by nobody. */
+static void reader_rest(struct coordinator *co, struct co_reader *r)
+{
+    struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
+    list_remove(&r->active_link);
+    for (uint32_t i = 0; i < r->n_parts; i++)
+        atomic_store(&t->parts[i].advance_awaited, true);
+    for (uint32_t i = 0; i < r->n_parts; i++)
+        if (r->parts[i].pos < part_durable(co, r, i))
+            reader_activate(co, r);
 }
 
 static int64_t part_start(const struct coordinator *co, const struct co_reader *r,
@@ -252,8 +272,7 @@ enum err coordinator_floors(struct coordinator *co,
         if (gone > 0)
             memmove(l->floors, l->floors + gone, l->n * sizeof(*l->floors));
         for (size_t i = 0; i < l->n; i++)
-            TRY(each(arg, l->reader, l->partition, l->floors[i].offset,
-                     l->floors[i].watermark_us));
+            TRY(each(arg, l->reader, l->partition, l->floors[i].offset, l->floors[i].watermark_us));
         if (l->n == 0)
             floors_free(co, l);
     }
@@ -459,15 +478,43 @@ static bool plan_reader(struct coordinator *co, struct co_reader *r, struct epoc
         return true;
     }
     if (!work && !r->stalled)
-        list_remove(&r->active_link);
+        reader_rest(co, r);
     return work;
 }
 
 static void begin_send(struct coordinator *co);
 
+/* An epoch costs the same few flushes and wake-ups however many rows it has. So under sustained
+ * load one begins every EPOCH_INTERVAL_US, while the first ones after a pause begin at once, and so
+ * does one that a statement waits for or that has rows left over from the last. (The bucket of
+ * tokens is counted in time: pace_ns is when it will be full again.) */
+static bool pace_due(struct coordinator *co)
+{
+    const int64_t interval = (int64_t)EPOCH_INTERVAL_US * 1000,
+                  at_ns = co->pace_ns - (EPOCH_BURST - 1) * interval;
+    if (co->commit != COMMIT_IDLE && co->ahead >= EPOCHS_AHEAD_MAX)
+        return false; /* the end of the commit makes a turn */
+    if (co->shard->mono_ns >= at_ns || co->actions != NULL || co->backlog ||
+        !engine_ready(co->engine))
+        return true;
+    return co->pace_timer.heap_index == 0 &&
+           shard_timer_set(co->shard, &co->pace_timer, at_ns) != ERR_OK;
+}
+
+static void pace_step(struct coordinator *co)
+{
+    int64_t now = co->shard->mono_ns;
+    co->pace_ns = (co->pace_ns < now ? now : co->pace_ns) + (int64_t)EPOCH_INTERVAL_US * 1000;
+}
+
+static void pace_fire(struct shard_timer *t)
+{
+    (void)t; /* the turn that it makes is all that is needed */
+}
+
 static void epoch_begin(struct coordinator *co)
 {
-    if (list_empty(&co->active))
+    if (list_empty(&co->active) || !pace_due(co))
         return;
     uint32_t n = 0, cap = 0;
     LIST_FOR (it, &co->active)
@@ -492,6 +539,7 @@ static void epoch_begin(struct coordinator *co)
         return;
     *co->plan = (struct epoch_plan){
         .epoch = ++co->epoch, .wall_us = co->shard->wall_us, .n_readers = n, .readers = readers};
+    pace_step(co);
     begin_send(co);
 }
 
@@ -506,6 +554,7 @@ static void begin_run(struct shard *s, struct shard_call *c)
 static void begin_send(struct coordinator *co)
 {
     co->running = true;
+    co->backlog = false;
     co->n_done = 0;
     co->has_outputs = false;
     for (uint32_t i = 0; i < co->engine->n_shards; i++) {
@@ -591,6 +640,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
         r->parts[p].pos = co->results[i][p].reached;
         r->parts[p].watermark_us = co->results[i][p].watermark_us;
         r->failed |= co->results[i][p].failed;
+        co->backlog |= r->parts[p].pos < er->inputs[p].to || er->inputs[p].to < r->parts[p].durable;
         if (r->main)
             stat_set(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[p].position,
                      r->parts[p].pos);
@@ -613,6 +663,7 @@ static void epoch_finish(struct coordinator *co)
     co->finished = co->epoch;
     atomic_store(&co->engine->epoch, co->finished);
     co->commit_wanted |= co->has_outputs;
+    co->ahead += co->has_outputs ? 1 : 0;
     ready_check(co);
 }
 
@@ -648,7 +699,7 @@ static bool outputs_durable(const struct coordinator *co)
     LIST_FOR (it, &co->committing) {
         const struct co_output *o = LIST_ENTRY(it, struct co_output, committing_link);
         const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
-        if (!o->dropped && stat_get(&t->parts[o->at.partition].durable) < o->committing)
+        if (!o->dropped && atomic_load(&t->parts[o->at.partition].durable) < o->committing)
             return false;
     }
     const struct part *catalog = part_find(co->shard, NUMBER_CATALOG, 0);
@@ -821,32 +872,50 @@ static void commit_start(struct coordinator *co)
     }
     record_told(co, full);
     co->commit_wanted = false;
+    co->ahead = 0;
     co->recorded = co->finished;
     co->commit = COMMIT_FLUSHING;
+    atomic_store(&co->engine->outputs_awaited, true);
 }
 
 static void tell_run(struct shard *s, struct shard_call *c)
 {
-    const struct co_output *o = CONTAINER_OF(c, struct co_output, call);
-    struct part *p = part_find(s, o->at.topic_number, o->at.partition);
-    if (p != NULL)
-        part_commit(p, o->committing);
+    parts_commit(s);
     shard_call_reply(s, c);
-}
-
-static void tell_finish(struct coordinator *co)
-{
-    if (--co->commit_tells > 0)
-        return;
-    co->commit = COMMIT_IDLE;
-    co->committed = co->recorded;
-    stat_add(&co->engine->epochs_committed, 1);
 }
 
 static void tell_done(struct shard *s, struct shard_call *c)
 {
-    CONTAINER_OF(c, struct co_output, call)->telling = false;
-    tell_finish(s->coordinator);
+    (void)c;
+    struct coordinator *co = s->coordinator;
+    if (--co->commit_tells == 0)
+        co->commit = COMMIT_IDLE;
+}
+
+/* From here on the epoch has happened, for all readers at once: its number says where each
+ * partition ends. Owners are told for the sake of those who wait. */
+static void tell_all(struct coordinator *co)
+{
+    bool writes[SHARDS_MAX] = {false};
+    LIST_FOR (it, &co->committing) {
+        const struct co_output *o = LIST_ENTRY(it, struct co_output, committing_link);
+        const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
+        writes[o->owner] |=
+            !o->dropped && stat_get(&t->parts[o->at.partition].high_watermark) < o->committing;
+    }
+    co->committed = co->recorded;
+    atomic_store_explicit(&co->engine->committed, co->committed, memory_order_release);
+    stat_add(&co->engine->epochs_committed, 1);
+    co->commit = COMMIT_TELLING;
+    for (uint32_t i = 0; i < co->engine->n_shards; i++) {
+        if (!writes[i])
+            continue;
+        co->commit_tells++;
+        co->tell[i] = (struct shard_call){.run = tell_run, .done = tell_done};
+        shard_call(co->shard, i, &co->tell[i]);
+    }
+    if (co->commit_tells == 0)
+        co->commit = COMMIT_IDLE;
 }
 
 static void record_durable(struct part *p, void *arg)
@@ -855,26 +924,14 @@ static void record_durable(struct part *p, void *arg)
     if (co->commit != COMMIT_RECORDING || log_durable_offset(p->log) < co->record_end)
         return;
     p->keep_from = co->full_offset;
-    co->commit = COMMIT_TELLING;
-    co->commit_tells = 1; /* held until all are sent */
-    struct co_output *o;
-    for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
-        const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
-        if (o->dropped || stat_get(&t->parts[o->at.partition].high_watermark) >= o->committing)
-            continue;
-        co->commit_tells++;
-        o->telling = true;
-        o->call = (struct shard_call){.run = tell_run, .done = tell_done};
-        shard_call(co->shard, o->owner, &o->call);
-    }
-    tell_finish(co);
+    tell_all(co);
 }
 
 static void outputs_prune(struct coordinator *co)
 {
     struct co_output *o;
     for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
-        if (!o->dropped || o->telling)
+        if (!o->dropped)
             continue;
         map_remove(&co->outputs, part_key(o->at.topic_number, o->at.partition));
         list_remove(&o->written_link);
@@ -903,6 +960,7 @@ static void commit_turn(struct coordinator *co)
         return;
     }
     co->commit = COMMIT_RECORDING;
+    atomic_store(&co->engine->outputs_awaited, false);
     if (!co->record_full) {
         co->delta_bytes += co->record.len;
         return;
@@ -1206,7 +1264,9 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
     }
     if (record != NULL) {
         outputs_settle(co);
-        co->epoch = co->finished = record->epoch;
+        co->epoch = record->epoch < EPOCH_FIRST ? EPOCH_FIRST : record->epoch;
+        co->finished = co->committed = co->epoch;
+        atomic_store(&co->engine->committed, co->committed);
         ready_check(co); /* with nothing to replay there may be no epoch for a long time */
     }
     return ERR_OK;
@@ -1232,6 +1292,7 @@ enum err coordinator_new(struct shard *s, struct coordinator **out)
     arena_init(&co->plan_arena, RECORD_BYTES_MAX);
     buf_init(&co->record, RECORD_BYTES_MAX);
     co->idle_timer.fire = idle_fire;
+    co->pace_timer.fire = pace_fire;
     enum err e = shard_timer_set(s, &co->idle_timer, s->mono_ns + (int64_t)IDLE_CHECK_MS * 1000000);
     if (e != ERR_OK) {
         mem_free(co);

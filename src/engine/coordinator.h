@@ -1,12 +1,13 @@
 /* The coordinator, on shard 0: decides epochs, commits them, orders what must happen between them.
  * Private to engine/.
  *
- *          work, no epoch under way            every DONE is in
+ *          work, and time for an epoch         every DONE is in
  *   IDLE ------------------------------> RUNNING -----------------> IDLE
  *   between epochs: new catalogs first, then scans of view state
  *
  *   an epoch with outputs:
- *   FLUSHING --all outputs durable--> RECORDING --record durable--> TELLING (high watermarks rise)
+ *   FLUSHING --all outputs durable--> RECORDING --record durable: the epoch is visible--> TELLING
+ *                                                (owners raise high watermarks)
  *
  * The commit runs beside the next epochs; an epoch that ends while one is being committed is
  * committed with the next. */

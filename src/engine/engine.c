@@ -34,6 +34,10 @@ struct shard *engine_shard(struct engine *e, uint32_t i)
 {
     return &e->shards[i];
 }
+uint64_t engine_committed_epoch(const struct engine *e)
+{
+    return atomic_load_explicit(&e->committed, memory_order_acquire);
+}
 bool engine_ready(const struct engine *e)
 {
     return atomic_load(&e->ready);
@@ -307,11 +311,12 @@ static enum err settle_outputs(struct shard *s, const struct epoch_record *r,
 {
     struct part *p;
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
-        if (p->kind != TOPIC_CHANGELOG && p->kind != TOPIC_LATE && p->kind != TOPIC_DEAD_LETTERS)
+        if (!topic_epoch_written(p->kind))
             continue;
         int64_t end = record_output_end(r, p->topic_number, p->partition);
         if (end < log_start_offset(p->log))
             end = log_start_offset(p->log);
+        epoch_marks_restart(&p->marks, r->epoch, end);
         if (log_quarantined(p->log)) { /* told at its opening; its view fails when it writes */
             log_raise_watermark(p->log, end);
             part_publish(p);

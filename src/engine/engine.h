@@ -44,6 +44,8 @@ struct shard *engine_shard(struct engine *e, uint32_t i);
 struct host *engine_host(struct engine *e);
 /* What it was opened with (defaults filled in). Any thread. */
 const struct engine_options *engine_opened_with(const struct engine *e);
+/* The last epoch that is committed: its outputs, and all before, are visible. Any thread. */
+uint64_t engine_committed_epoch(const struct engine *e);
 /* True when views have caught up with what was committed before the start. Any thread. */
 bool engine_ready(const struct engine *e);
 
@@ -121,8 +123,8 @@ struct append_request {
     struct err_detail why;
     int64_t base_offset, log_start_offset;
     int64_t append_time_ms; /* what the records' timestamps became; -1 = they are the producer's */
-    struct shard *origin; /* set by shard_append */
-    struct list link;     /* private */
+    struct shard *origin;   /* set by shard_append */
+    struct list link;       /* private */
 };
 void shard_append(struct shard *s, struct append_request *r);
 
@@ -133,13 +135,17 @@ struct read_request {
     const struct topic *topic;
     uint32_t partition;
     int64_t offset;
-    size_t bytes_max;
+    size_t bytes_max; /* 0: only the offsets are asked for */
+    /* Of a partition that epochs write: as of this epoch, a value of engine_committed_epoch, so
+     * that several partitions are seen at the same one. 0 = the newest. ERR_BUSY when it is so long
+     * ago that the partition has forgotten where it ended: take a new one. */
+    uint64_t epoch;
     void (*done)(struct read_request *r);
     void *arg;
     enum err err;
     struct err_detail why;
-    struct log_range range; /* len 0: nothing there now */
-    int64_t high_watermark, log_start_offset;
+    struct log_range range;                   /* len 0: nothing there now */
+    int64_t high_watermark, log_start_offset; /* as of that epoch */
     struct shard *origin;
 };
 void shard_read(struct shard *s, struct read_request *r);
@@ -236,7 +242,11 @@ struct query_result {
     const struct batch *rows; /* valid until the next pull or close; with weights for follow.
                                  NULL: the end, an error, or (follow) the end of the snapshot */
     bool snapshot_end;        /* follow: the initial snapshot is over, changes come next */
-    int64_t epoch;            /* follow: epoch of these changes */
+    /* Rows of a snapshot: the epoch it was taken at. Changes: the epoch that wrote them, which is
+     * the same for everybody and at any time. The changes of an epoch come together, before those
+     * of later ones, and only when all of them are committed. 0: no epoch has written the rows,
+     * they are of a table. */
+    uint64_t epoch;
 };
 /* Starts executing a bound plan (no parameters left). The plan must live until query_close. */
 enum err query_open(struct shard *s, const struct plan *plan, bool follow, struct query **out,

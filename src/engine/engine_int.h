@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 enum {
-    NUMBERS_MAX = 1 << 20, /* topics and relations ever made in one data directory */
+    NUMBERS_MAX = 1 << 20,   /* topics and relations ever made in one data directory */
     DATA_FORMAT_VERSION = 2, /* 1: sys.catalog without snapshots, whole epoch records */
 };
 
@@ -27,6 +27,7 @@ struct part_stats {
                                      does. Written by the coordinator */
     _Atomic int64_t position;     /* next offset the table's reader processes; -1 = not read */
     _Atomic bool idle;
+    _Atomic bool advance_awaited; /* readers have taken in all that is durable: tell of more */
 };
 
 struct topic_stats {
@@ -70,7 +71,9 @@ struct engine {
     _Atomic bool ready;
     _Atomic uint32_t outputs_waiting; /* shards whose outputs wait for room on the disk */
     int64_t started_ns, started_wall_us;
-    _Atomic uint64_t epoch; /* last epoch processed */
+    _Atomic uint64_t epoch;       /* last epoch processed */
+    _Atomic uint64_t committed;   /* last epoch whose outputs are visible */
+    _Atomic bool outputs_awaited; /* a commit waits for outputs to be durable: wake shard 0 */
     _Atomic uint64_t epochs_committed, flushes, flush_ns;
     _Atomic uint64_t scan_kept;     /* groups kept for scans that later epochs overtook */
     _Atomic uint64_t turn_rows_max; /* most groups and rows that one turn of a shard worked on */

@@ -13,9 +13,11 @@
 #include "engine/engine_int.h"
 
 enum {
-    EPOCH_OFFSETS_MAX = 32768,       /* per partition and epoch */
-    EPOCH_INPUT_BYTES_MAX = 8 << 20, /* of log read per partition and epoch, plus one range */
-    EPOCH_ARENA_BYTES_MAX = 1 << 30, /* per shard */
+    EPOCH_FIRST =
+        1, /* what a new data directory begins with: nothing was written, all is visible */
+    EPOCH_OFFSETS_MAX = 32768,           /* per partition and epoch */
+    EPOCH_INPUT_BYTES_MAX = 8 << 20,     /* of log read per partition and epoch, plus one range */
+    EPOCH_ARENA_BYTES_MAX = 1 << 30,     /* per shard */
     EPOCH_ARENA_BYTES_TARGET = 64 << 20, /* no more input is taken in when an epoch has this much */
     EPOCH_SPREAD_ROWS_MAX = 256 << 10,   /* rows that one batch may become in windows */
     EPOCH_ARENA_KEEP_BYTES = 4 << 20,

@@ -174,6 +174,7 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
                                    .arena = &ep->arena,
                                    .piece = &ep->piece,
                                    .ends = ep->ends,
+                                   .epoch = plan->epoch,
                                    .dead_tail = &ep->ends[0].dead_letters};
     ep->apply_dead = NULL;
     ep->readers_left = plan->n_readers;
@@ -635,7 +636,7 @@ static enum err output_note(struct epochs *ep, struct part *p)
     }
     ep->outputs[ep->n_outputs++] =
         (struct output_end){p->topic_number, p->partition, log_end_offset(p->log)};
-    return ERR_OK;
+    return part_epoch_mark(p, ep->plan->epoch);
 }
 
 /* Appends a piece of what was collected; *more tells that there is another. When the disk is full
@@ -702,6 +703,7 @@ static enum err output_dead(struct epochs *ep, bool *more, struct err_detail *wh
     *more = false;
     if (ep->shard->index != 0)
         return ERR_OK;
+    ep->dead.epoch = ep->plan->epoch;
     if (!ep->dead_taken)
         for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
             for (const struct dead_letter *d = ep->received[s]->dead_letters; d != NULL;
@@ -714,6 +716,7 @@ static enum err output_dead(struct epochs *ep, bool *more, struct err_detail *wh
 int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us)
 {
     struct err_detail why = {0};
+    ep->dead.epoch = ep->plan->epoch;
     for (const struct dead_letter *d = list; d != NULL; d = d->next)
         records_add(&ep->dead, (struct str){0}, d->json, now_us / 1000, NULL, 0);
     struct part *p = part_find(ep->shard, NUMBER_DEAD_LETTERS, 0);
@@ -723,6 +726,8 @@ int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *li
     if (e != ERR_OK)
         engine_note(ep->shard->engine, "error", "dead letters wait (%s): %s", err_info(e)->text,
                     err_text(e, &why));
+    if (part_epoch_mark(p, ep->plan->epoch) != ERR_OK)
+        fail_epoch(ep, ERR_NO_MEMORY, "keeping dead letters", NULL);
     return log_end_offset(p->log);
 }
 

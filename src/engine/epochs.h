@@ -21,6 +21,7 @@ struct epoch_work {
     struct dead_letter *
         *dead_tail;         /* of the list that goes to shard 0 next: with END, later with DONE */
     struct epoch_end *ends; /* per target shard */
+    uint64_t epoch;
 };
 
 /* Made and freed by the main thread while no worker runs. */

@@ -47,6 +47,11 @@ struct part *part_find(struct shard *s, uint32_t topic_number, uint32_t partitio
     return map_get(&s->parts, part_key(topic_number, partition));
 }
 
+bool topic_epoch_written(enum topic_kind kind)
+{
+    return kind == TOPIC_CHANGELOG || kind == TOPIC_LATE || kind == TOPIC_DEAD_LETTERS;
+}
+
 static void topic_config(const struct topic *t, struct log_config *c)
 {
     const struct topic_config *tc = &t->config;
@@ -59,8 +64,7 @@ static void topic_config(const struct topic *t, struct log_config *c)
     c->retention_ms = topic_config_get(tc, TOPIC_RETENTION_MS);
     if (t->kind != TOPIC_USER) /* rows of views: those may be longer than any of their source */
         c->batch_bytes_max = KAFKA_BATCH_BYTES_MAX;
-    c->manual_watermark =
-        t->kind == TOPIC_CHANGELOG || t->kind == TOPIC_LATE || t->kind == TOPIC_DEAD_LETTERS;
+    c->manual_watermark = topic_epoch_written(t->kind);
 }
 
 static bool has_append_time(const struct topic *t)
@@ -114,6 +118,7 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
                        .keep_from = INT64_MAX,
                        .advance_told = -1};
     list_init(&p->dirty_link);
+    list_init(&p->uncommitted_link);
     list_init(&p->appends);
     list_init(&p->waits);
     struct log_recovery recovery;
@@ -142,11 +147,12 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
 
 static void advance_done(struct shard *s, struct shard_call *c);
 
+/* Readers that are at work look for themselves: only those that have nothing left are told. */
 static void advance_tell(struct part *p)
 {
     int64_t durable = log_durable_offset(p->log);
     if (p->kind == TOPIC_INTERNAL || p->advance_in_flight || durable == p->advance_told ||
-        p->dropped)
+        p->dropped || !atomic_exchange(&p->stats->advance_awaited, false))
         return;
     p->advance_told = durable;
     p->advance_in_flight = true;
@@ -166,6 +172,7 @@ static void part_remove(struct removal *r, struct engine *e, bool files)
                     p->topic_number, p->partition);
     if (files)
         remover_topic_dir(e, p->topic_number);
+    epoch_marks_deinit(&p->marks);
     mem_free(p);
 }
 
@@ -201,7 +208,7 @@ void part_publish(struct part *p)
     stat_set(&p->stats->start, log_start_offset(p->log));
     stat_set(&p->stats->kept, log_kept_offset(p->log));
     stat_set(&p->stats->high_watermark, hwm);
-    stat_set(&p->stats->durable, log_durable_offset(p->log));
+    atomic_store(&p->stats->durable, log_durable_offset(p->log));
     stat_set(&p->stats->end, log_end_offset(p->log));
     atomic_store_explicit(&p->stats->bytes, log_size_bytes(p->log), memory_order_relaxed);
     LIST_FOR_SAFE (it, next, &p->waits) {
@@ -209,15 +216,61 @@ void part_publish(struct part *p)
         if (hwm > r->offset)
             wait_finish(p, r, ERR_OK);
     }
+    if (topic_epoch_written(p->kind) && atomic_load(&p->shard->engine->outputs_awaited))
+        host_worker_wake(engine_shard(p->shard->engine, 0)->worker);
     advance_tell(p);
 }
 
-void part_commit(struct part *p, int64_t offset)
+/* ---- what epochs write ---- */
+
+enum err part_epoch_mark(struct part *p, uint64_t epoch)
 {
-    if (offset <= log_high_watermark(p->log))
-        return;
-    log_raise_watermark(p->log, offset);
-    part_publish(p);
+    if (list_empty(&p->uncommitted_link))
+        list_add(&p->shard->uncommitted, &p->uncommitted_link);
+    return epoch_marks_add(&p->marks, epoch, log_end_offset(p->log));
+}
+
+void part_epoch_cut(struct part *p, uint64_t epoch)
+{
+    epoch_marks_cut(&p->marks, epoch);
+}
+
+/* Where the partition ends as of a committed epoch. Whoever asks first makes it visible, so that no
+ * reader sees two partitions at different epochs. */
+static enum err part_end_at(struct part *p, uint64_t epoch, int64_t *end)
+{
+    *end = log_high_watermark(p->log);
+    if (!topic_epoch_written(p->kind))
+        return ERR_OK;
+    int64_t marked;
+    if (!epoch_marks_end(&p->marks, epoch, &marked))
+        return ERR_BUSY;
+    if (marked > *end) {
+        log_raise_watermark(p->log, marked);
+        part_publish(p);
+        *end = log_high_watermark(p->log);
+    }
+    *end = marked < *end ? marked : *end;
+    return ERR_OK;
+}
+
+/* The high watermark, which is that of the newest epoch. */
+static int64_t part_high_watermark(struct part *p)
+{
+    int64_t end;
+    enum err e = part_end_at(p, engine_committed_epoch(p->shard->engine), &end);
+    return e == ERR_OK ? end : log_high_watermark(p->log);
+}
+
+void parts_commit(struct shard *s)
+{
+    uint64_t committed = engine_committed_epoch(s->engine);
+    LIST_FOR_SAFE (it, next, &s->uncommitted) {
+        struct part *p = LIST_ENTRY(it, struct part, uncommitted_link);
+        (void)part_high_watermark(p);
+        if (epoch_marks_last(&p->marks) <= committed)
+            list_remove(it);
+    }
 }
 
 /* ---- appends and flushes ---- */
@@ -380,7 +433,7 @@ static void flush_finished(struct part *p)
         mark_dirty(p);
 }
 
-void parts_turn(struct shard *s)
+void parts_finish_flushes(struct shard *s)
 {
     struct flush_worker *f = s->flush;
     struct flush_job *job;
@@ -388,6 +441,11 @@ void parts_turn(struct shard *s)
         f->in_flight--;
         flush_finished(job->part);
     }
+}
+
+void parts_turn(struct shard *s)
+{
+    struct flush_worker *f = s->flush;
     bool started = false;
     LIST_FOR_SAFE (it, next, &s->dirty) {
         struct part *p = LIST_ENTRY(it, struct part, dirty_link);
@@ -425,15 +483,24 @@ static struct part *find_or_fail(struct shard *s, const struct topic *t, uint32_
     return p;
 }
 
+static enum err read_part(struct part *p, struct read_request *r)
+{
+    uint64_t newest = engine_committed_epoch(p->shard->engine);
+    r->log_start_offset = log_start_offset(p->log);
+    TRY(part_end_at(p, r->epoch == 0 ? newest : r->epoch, &r->high_watermark));
+    /* Whoever was here at a newer epoch, or saw state before it was committed, waits. */
+    bool ahead = r->offset > r->high_watermark && r->offset <= log_end_offset(p->log);
+    if (r->bytes_max == 0 || (ahead && topic_epoch_written(p->kind)))
+        return ERR_OK;
+    return log_read(p->log, r->offset, r->high_watermark, r->bytes_max, &r->range, &r->why);
+}
+
 static void read_run(struct shard *s, struct shard_call *c)
 {
     struct read_request *r = CONTAINER_OF(c, struct read_request, call);
     struct part *p = find_or_fail(s, r->topic, r->partition, &r->err);
-    if (p != NULL) {
-        r->high_watermark = log_high_watermark(p->log);
-        r->log_start_offset = log_start_offset(p->log);
-        r->err = log_read(p->log, r->offset, r->high_watermark, r->bytes_max, &r->range, &r->why);
-    }
+    if (p != NULL)
+        r->err = read_part(p, r);
     shard_call_reply(s, c);
 }
 
@@ -459,7 +526,7 @@ static void wait_run(struct shard *s, struct shard_call *c)
     struct part *p = find_or_fail(s, r->topic, r->partition, &r->err);
     if (p != NULL && s->phase != SHARD_RUNNING)
         r->err = ERR_SHUTDOWN;
-    if (p != NULL && r->err == ERR_OK && log_high_watermark(p->log) <= r->offset) {
+    if (p != NULL && r->err == ERR_OK && part_high_watermark(p) <= r->offset) {
         list_add(&p->waits, &r->link);
         return;
     }
@@ -524,7 +591,7 @@ static void offsets_run(struct shard *s, struct shard_call *c)
     struct part *p = find_or_fail(s, r->topic, r->partition, &r->err);
     if (p != NULL) {
         r->log_start_offset = log_start_offset(p->log);
-        r->high_watermark = log_high_watermark(p->log);
+        r->high_watermark = part_high_watermark(p);
         r->end_offset = log_end_offset(p->log);
         r->size_bytes = log_size_bytes(p->log);
         r->found_ms = -1;
@@ -569,6 +636,7 @@ void part_drop(struct part *p)
 {
     map_remove(&p->shard->parts, part_key(p->topic_number, p->partition));
     list_remove(&p->dirty_link);
+    list_remove(&p->uncommitted_link);
     part_fail_waiting(p, ERR_UNDEFINED_TABLE);
     LIST_FOR_SAFE (it, next, &p->appends) {
         list_remove(it);
@@ -662,6 +730,7 @@ void parts_close(struct shard *s)
         if (p->syncing)
             (void)!log_sync_end(p->log, &p->job.sync);
         log_close(p->log);
+        epoch_marks_deinit(&p->marks);
         mem_free(p);
     }
     map_deinit(&s->parts);

@@ -3,6 +3,7 @@
 #ifndef TIDEMILL_ENGINE_PARTITION_H
 #define TIDEMILL_ENGINE_PARTITION_H
 
+#include "engine/epoch_marks.h"
 #include "engine/remover.h"
 #include "log/log.h"
 #include "log/producers.h"
@@ -25,9 +26,11 @@ struct part {
     struct list dirty_link;
     struct list appends; /* append_request: written, waiting for the flush; ascending */
     struct list waits;   /* wait_request */
+    struct epoch_marks marks;     /* of a partition that epochs write */
+    struct list uncommitted_link; /* of the shard: marks beyond the last commit */
     struct flush_job job;
     bool syncing;
-    bool dropped;      /* given up when the flush under way has ended */
+    bool dropped; /* given up when the flush under way has ended */
     struct removal removal;
     int64_t keep_from; /* retention stays below: of sys.epochs the last record */
     struct shard_call
@@ -59,10 +62,19 @@ enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records
 void part_drop_before(struct part *p, int64_t offset);
 /* Publishes offsets to stats and wakes waits, after a watermark moved. */
 void part_publish(struct part *p);
-/* Raises an epoch-written partition's high watermark. */
-void part_commit(struct part *p, int64_t offset);
+/* Whether epochs write topics of that kind: then the high watermark is where the last committed one
+ * ended. */
+bool topic_epoch_written(enum topic_kind kind);
+/* The epoch's outputs end here, at the log's end. */
+enum err part_epoch_mark(struct part *p, uint64_t epoch) MUST_CHECK;
+/* What the epoch wrote is not to be seen by anybody, ever: its marks are taken back. */
+void part_epoch_cut(struct part *p, uint64_t epoch);
+/* Raises high watermarks to what is committed. */
+void parts_commit(struct shard *s);
 
-/* Once a turn: starts flushes, takes in finished ones. */
+/* Once a turn: takes in finished flushes (first, so that all else knows of them); starts new ones.
+ */
+void parts_finish_flushes(struct shard *s);
 void parts_turn(struct shard *s);
 /* Starts the shard's flush worker (main thread). */
 enum err parts_start(struct shard *s) MUST_CHECK;

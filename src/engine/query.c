@@ -5,7 +5,10 @@
  * shard itself VIEW   state of a view: all shards at one epoch's boundary
  *
  * follow: then the log of the table, or the view's changelog, from exactly there on. Work is cut
- * into slices of one batch a turn. */
+ * into slices of one batch a turn.
+ *
+ * What epochs write is read in rounds: all partitions as of the newest epoch that is committed, so
+ * that no reader sees half an epoch; followers get the changes of one epoch after the other. */
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
@@ -13,13 +16,18 @@
 #include "engine/view_run.h"
 #include "run/expr.h"
 
+#define OUTRUN_TEXT \
+    "this reader is further behind than the log reaches: rows it has not seen were removed"
+
 static void query_free(struct query *q)
 {
     stages_free(q->stages);
     for (uint32_t i = 0; i < q->n_scans; i++)
         arena_deinit(&q->scans[i].arena);
-    for (uint32_t i = 0; i < q->n_parts; i++)
+    for (uint32_t i = 0; i < q->n_parts; i++) {
         log_range_release(&q->parts[i].read.range);
+        arena_deinit(&q->parts[i].arena);
+    }
     row_decoder_deinit(&q->decoder);
     compress_free(q->compress);
     scratch_deinit(&q->scratch);
@@ -52,7 +60,7 @@ static void deliver(struct query *q, const struct batch *rows, bool snapshot_end
                                       .why = &q->why,
                                       .rows = rows,
                                       .snapshot_end = snapshot_end,
-                                      .epoch = (int64_t)atomic_load(&q->shard->engine->epoch)};
+                                      .epoch = q->row_epoch};
     done(q->arg, &q->result);
 }
 
@@ -151,9 +159,7 @@ static void read_back(struct read_request *r)
     if (r->err != ERR_OK) {
         q->why = r->why;
         if (r->err == ERR_OFFSET_OUT_OF_RANGE)
-            err_set(&q->why, r->err,
-                    "this reader is further behind than the log reaches: rows it has not seen "
-                    "were removed");
+            err_set(&q->why, r->err, OUTRUN_TEXT);
         fail(q, r->err);
         return;
     }
@@ -315,6 +321,88 @@ static enum err settle_start(struct query *q)
     return ERR_OK;
 }
 
+/* ---- rounds ---- */
+
+static bool round_reading(const struct query *q)
+{
+    for (uint32_t i = 0; i < q->n_parts; i++)
+        if (q->parts[i].reading)
+            return true;
+    return false;
+}
+
+static enum err round_take(struct part_read *p, struct read_request *r)
+{
+    if (p->end < 0)
+        p->end = r->high_watermark;
+    else if (r->range.len == 0)
+        p->offset = p->end; /* nothing is there */
+    p->open = r->range.len > 0;
+    if (!p->open)
+        return ERR_OK;
+    p->read_to = r->range.next_offset;
+    arena_reset(&p->arena, QUERY_READ_BYTES);
+    enum err e = record_reader_load(&p->records, &r->range, &p->arena);
+    log_range_release(&r->range);
+    return e;
+}
+
+static void round_back(struct read_request *r)
+{
+    struct part_read *p = r->arg;
+    struct query *q = p->query;
+    p->reading = false;
+    if (came_back(q))
+        return;
+    enum err e = r->err;
+    if (e == ERR_OFFSET_OUT_OF_RANGE)
+        err_set(&q->why, e, OUTRUN_TEXT);
+    else if (e != ERR_OK)
+        q->why = r->why;
+    if (e == ERR_OK)
+        e = round_take(p, r);
+    if (e == ERR_BUSY)
+        q->round = false; /* that epoch is forgotten: again, at a newer one */
+    else if (e != ERR_OK) {
+        fail(q, e); /* its receiver may have closed, and so freed, the query */
+        return;
+    }
+    if (!round_reading(q))
+        step(q);
+}
+
+static void round_read(struct query *q, struct part_read *p, uint64_t epoch, size_t bytes)
+{
+    p->read = (struct read_request){.topic = q->rel->topic,
+                                    .partition = p->partition,
+                                    .offset = p->offset,
+                                    .bytes_max = bytes,
+                                    .epoch = epoch,
+                                    .done = round_back,
+                                    .arg = p};
+    p->reading = true;
+    q->in_flight++;
+    shard_read(q->shard, &p->read);
+}
+
+static size_t round_bytes(const struct query *q)
+{
+    size_t share = QUERY_READ_BYTES / q->n_parts;
+    return share < QUERY_READ_BYTES_MIN ? QUERY_READ_BYTES_MIN : share;
+}
+
+/* Asks all partitions where they end as of the newest epoch; followers read at once. */
+static void round_start(struct query *q)
+{
+    q->round = true;
+    q->woken = false;
+    q->as_of = engine_committed_epoch(q->shard->engine);
+    for (uint32_t i = 0; i < q->n_parts; i++)
+        q->parts[i].end = -1;
+    for (uint32_t i = 0; i < q->n_parts; i++)
+        round_read(q, &q->parts[i], q->as_of, q->live ? round_bytes(q) : 0);
+}
+
 static void log_step(struct query *q)
 {
     if (!q->settled && q->rel->topic->kind != TOPIC_USER) {
@@ -323,6 +411,12 @@ static void log_step(struct query *q)
             fail(q, e);
         return;
     }
+    if (q->by_epoch && !q->round) {
+        round_start(q);
+        return;
+    }
+    if (q->by_epoch)
+        q->row_epoch = q->as_of;
     while (q->part_at < q->n_parts) {
         struct part_read *p = &q->parts[q->part_at];
         if (q->range_open && range_step(q, p))
@@ -352,8 +446,101 @@ static void wait_back(struct wait_request *r)
         return;
     }
     p->ready = true;
+    q->woken |= p->offset <= r->offset; /* else a round has read it by now */
     if (q->done != NULL)
         step(q);
+}
+
+static void wait_all(struct query *q)
+{
+    for (uint32_t i = 0; i < q->n_parts; i++) {
+        struct part_read *p = &q->parts[i];
+        if (p->waiting)
+            continue;
+        p->wait = (struct wait_request){.topic = q->rel->topic,
+                                        .partition = i,
+                                        .offset = p->offset,
+                                        .done = wait_back,
+                                        .arg = p};
+        p->waiting = true;
+        q->in_flight++;
+        shard_wait(q->shard, &p->wait);
+    }
+}
+
+/* Brings the partition's next change to hand; there is none when its range, or the round, is at an
+ * end. */
+static enum err head_find(struct query *q, struct part_read *p)
+{
+    size_t n = 0;
+    if (p->head_epoch != 0 || !p->open)
+        return ERR_OK;
+    TRY(record_reader_next(&p->records, p->offset, p->end, NULL, NULL, &p->head, 1, &n, &q->why));
+    if (n > 0) {
+        uint64_t epoch = record_epoch(&p->head);
+        p->head_epoch = epoch == 0 ? 1 : epoch;
+        return ERR_OK;
+    }
+    p->offset = p->read_to < p->end ? p->read_to : p->end; /* the range may go past the round */
+    p->open = false;
+    return ERR_OK;
+}
+
+/* Delivers changes of one epoch from the partition whose turn it is. */
+static enum err epoch_take(struct query *q, struct part_read *p, struct batch *scanned)
+{
+    struct batch *rows;
+    size_t n = 0;
+    q->row_epoch = p->head_epoch;
+    arena_reset(&q->batch_arena, QUERY_READ_BYTES * 4);
+    while (n < FOLLOW_ROWS_MAX && p->head_epoch == q->row_epoch) {
+        q->records[n++] = p->head;
+        p->offset = p->head.offset + 1;
+        p->head_epoch = 0;
+        TRY(head_find(q, p));
+    }
+    if (q->rel->kind == REL_VIEW)
+        TRY(decode_changes(q, p, n, &rows));
+    else
+        TRY(decode_rows(q, p, n, &rows));
+    return narrow(q, rows, scanned, &q->batch_arena);
+}
+
+/* Epoch by epoch: the partition whose next change is of the oldest one comes next. */
+static void follow_epochs(struct query *q)
+{
+    if (round_reading(q))
+        return;
+    if (!q->round && q->woken)
+        round_start(q);
+    else if (!q->round)
+        wait_all(q);
+    if (!q->round || round_reading(q))
+        return;
+    struct part_read *next = NULL;
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < q->n_parts && e == ERR_OK; i++) {
+        struct part_read *p = &q->parts[i];
+        e = head_find(q, p);
+        if (e == ERR_OK && p->head_epoch == 0 && p->offset < p->end)
+            round_read(q, p, 0, round_bytes(q));
+        else if (p->head_epoch != 0 && (next == NULL || p->head_epoch < next->head_epoch))
+            next = p;
+    }
+    struct batch scanned;
+    if (e == ERR_OK && round_reading(q))
+        return;
+    if (e == ERR_OK && next == NULL) {
+        q->round = false;
+        step_later(q);
+        return;
+    }
+    if (e == ERR_OK)
+        e = epoch_take(q, next, &scanned);
+    if (e != ERR_OK)
+        fail(q, e);
+    else
+        feed(q, &scanned, false);
 }
 
 static void follow_step(struct query *q)
@@ -371,19 +558,7 @@ static void follow_step(struct query *q)
             return;
         }
     }
-    for (uint32_t i = 0; i < q->n_parts; i++) {
-        struct part_read *p = &q->parts[i];
-        if (p->waiting)
-            continue;
-        p->wait = (struct wait_request){.topic = q->rel->topic,
-                                        .partition = i,
-                                        .offset = p->offset,
-                                        .done = wait_back,
-                                        .arg = p};
-        p->waiting = true;
-        q->in_flight++;
-        shard_wait(q->shard, &p->wait);
-    }
+    wait_all(q);
 }
 
 /* ---- VIEW ---- */
@@ -581,6 +756,7 @@ static void view_step(struct query *q)
     }
     if (q->scans_back < q->n_scans)
         return;
+    q->row_epoch = q->scans[0].epoch;
     for (; q->scan_at < q->n_scans; q->scan_at++, q->scan_batch_at = 0) {
         struct scan_call *sc = &q->scans[q->scan_at];
         if (q->scan_batch_at < sc->n) {
@@ -602,6 +778,10 @@ static void step(struct query *q)
 {
     if (q->done == NULL || q->failed || q->closed)
         return;
+    if (q->live && q->by_epoch) {
+        follow_epochs(q);
+        return;
+    }
     if (q->live) {
         follow_step(q);
         return;
@@ -613,7 +793,7 @@ static void step(struct query *q)
         }
         q->live = true;
         q->part_at = 0;
-        q->range_open = false;
+        q->range_open = q->round = q->woken = false;
         for (uint32_t i = 0; i < q->n_parts; i++)
             q->parts[i].ready = false;
         deliver(q, NULL, true);
@@ -678,9 +858,12 @@ static enum err open_log(struct query *q)
         q->n_parts = 0;
         return ERR_NO_MEMORY;
     }
-    for (uint32_t i = 0; i < q->n_parts; i++)
+    q->by_epoch = topic_epoch_written(q->rel->topic->kind);
+    for (uint32_t i = 0; i < q->n_parts; i++) {
         q->parts[i] = (struct part_read){
             .query = q, .partition = i, .end = -1, .offset = q->source == SOURCE_LOG ? 0 : -1};
+        arena_init(&q->parts[i].arena, QUERY_BYTES_MAX);
+    }
     return row_decoder_init(&q->decoder, q->rel);
 }
 

@@ -11,6 +11,7 @@ enum {
     QUERY_BYTES_MAX = 256 << 20, /* sorts, groups, a view's rows: each */
     QUERY_READ_BYTES = 256 << 10,
     SCAN_ARENA_KEEP_BYTES = 4 << 20,
+    QUERY_READ_BYTES_MIN = 16 << 10,      /* when partitions share it */
     FOLLOW_ROWS_MAX = BATCH_ROWS_MAX / 2, /* a change is up to two rows */
 };
 
@@ -41,10 +42,17 @@ struct part_read {
     struct query *query;
     uint32_t partition;
     int64_t offset;
-    int64_t end; /* snapshot up to here; -1 = not known yet */
+    int64_t end; /* up to here: of the snapshot, later of the round; -1 = not known yet */
     struct read_request read;
     struct wait_request wait;
     bool reading, waiting, ready;
+    /* following what epochs write */
+    struct record_reader_state records; /* of the range in `arena` */
+    struct arena arena;
+    bool open;                /* ... which has more */
+    int64_t read_to;          /* where it ends */
+    struct kafka_record head; /* the next change */
+    uint64_t head_epoch;      /* 0: none is at hand */
 };
 
 enum query_source { SOURCE_ONCE, SOURCE_LOG, SOURCE_VIEW, SOURCE_DONE };
@@ -80,6 +88,10 @@ struct query {
     struct record_reader_state reading;
     int64_t read_to;
     bool range_open;
+    bool by_epoch;            /* epochs write the log: partitions are read as of one epoch */
+    bool round, woken;        /* a round is under way; there is more than it reads */
+    uint64_t as_of;           /* the epoch of the snapshot, later of the round */
+    uint64_t row_epoch;       /* of the rows that are delivered; 0 = no epoch has written them */
     struct arena batch_arena; /* the rows in work */
     struct kafka_record *records;
     /* SOURCE_VIEW */

@@ -4,6 +4,10 @@
 #include "base/mem.h"
 #include "wire/json.h"
 
+#include <stdio.h>
+
+#define EPOCH_HEADER STR("epoch")
+enum { EPOCH_DIGITS_MAX = 20 };
 enum { RAW_BYTES_MAX = 64 << 10 }; /* of a dead letter's raw: the log still has the whole record */
 
 enum err record_append(struct shard *s, struct part *p, struct str key, struct str value,
@@ -46,8 +50,33 @@ void records_add(struct records *r, struct str key, struct str value, int64_t ti
         kafka_batch_begin(&r->writer, &r->bytes, timestamp_ms);
         r->open = true;
     }
+    struct kafka_header all[RECORD_HEADERS_MAX];
+    char digits[EPOCH_DIGITS_MAX + 1];
+    CHECK(n_headers < RECORD_HEADERS_MAX);
+    if (r->epoch != 0) {
+        int n = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)r->epoch);
+        if (n_headers > 0)
+            memcpy(all, headers, n_headers * sizeof(*all));
+        all[n_headers++] = (struct kafka_header){EPOCH_HEADER, {digits, (size_t)n}};
+        headers = all;
+    }
     kafka_batch_add(&r->writer, key, value, timestamp_ms, headers, n_headers);
     r->n_records++;
+}
+
+uint64_t record_epoch(const struct kafka_record *rec)
+{
+    struct str rest = rec->headers;
+    struct kafka_header h;
+    uint64_t epoch = 0;
+    while (rec->n_headers > 0 && kafka_record_header(&rest, &h)) {
+        if (!str_eq(h.key, EPOCH_HEADER) || h.value.ptr == NULL || h.value.len > EPOCH_DIGITS_MAX)
+            continue;
+        epoch = 0;
+        for (size_t i = 0; i < h.value.len; i++)
+            epoch = epoch * 10 + (uint64_t)(h.value.ptr[i] - '0');
+    }
+    return epoch;
 }
 
 enum err records_finish(struct records *r, struct err_detail *why)

@@ -9,6 +9,7 @@
 enum {
     RECORD_BATCH_BYTES_TARGET = 256 << 10, /* a batch is finished at this size */
     RECORDS_BYTES_MAX = 1 << 30,           /* waiting to be appended to one partition */
+    RECORD_HEADERS_MAX = 4,                /* of one record, the epoch's included */
 };
 
 /* Appends one record; `end` receives the offset behind it. Durable after the partition's next
@@ -19,6 +20,7 @@ enum err record_append(struct shard *s, struct part *p, struct str key, struct s
 /* Collects records for one partition and appends them in batches. Zero-initialise with
  * records_init. */
 struct records {
+    uint64_t epoch;   /* what is added gets it as header "epoch", in decimals; 0 = none */
     struct buf bytes; /* finished batches and the one in work */
     struct kafka_batch_writer writer;
     bool open;
@@ -27,9 +29,12 @@ struct records {
 };
 void records_init(struct records *r);
 void records_deinit(struct records *r);
-/* Adds a record; failures stick and are told by records_finish. */
+/* Adds a record with at most RECORD_HEADERS_MAX - 1 headers; failures stick and are told by
+ * records_finish. */
 void records_add(struct records *r, struct str key, struct str value, int64_t timestamp_ms,
                  const struct kafka_header *headers, size_t n_headers);
+/* The epoch that wrote a record: its header "epoch"; 0 without one. Pure. */
+uint64_t record_epoch(const struct kafka_record *rec);
 /* Ends the batch in work, so that `bytes` holds whole batches. */
 enum err records_finish(struct records *r, struct err_detail *why) MUST_CHECK;
 /* After records_finish: the next whole batches, about `bytes_max` of them and at least one; false

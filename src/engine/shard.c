@@ -361,6 +361,7 @@ bool shard_turn(void *arg)
 {
     struct shard *s = arg;
     poll_events(s);
+    parts_finish_flushes(s);
     inbox_drain(s);
     timers_fire(s);
     if (s->coordinator != NULL)
@@ -387,6 +388,7 @@ enum err shard_init(struct shard *s, struct engine *e, uint32_t index)
     list_init(&s->tasks);
     list_init(&s->dirty);
     list_init(&s->removals);
+    list_init(&s->uncommitted);
     queue_init(&s->local);
     for (uint32_t i = 0; i < SHARDS_MAX; i++)
         queue_init(&s->outbox[i]);

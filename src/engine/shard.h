@@ -57,8 +57,9 @@ struct shard {
     struct list tasks;
     uint64_t turn_rows; /* groups and rows that this turn has worked on */
 
-    struct map parts;  /* part_key(topic number, partition) -> struct part */
-    struct list dirty; /* parts with bytes to flush */
+    struct map parts;        /* part_key(topic number, partition) -> struct part */
+    struct list dirty;       /* parts with bytes to flush */
+    struct list uncommitted; /* parts with outputs of epochs that are not committed */
     struct flush_worker *flush;
     struct list removals; /* wait for room on their way to the remover */
 

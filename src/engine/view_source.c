@@ -47,11 +47,12 @@ static enum err tell_errors(struct view_run *v, const struct source_batch *in,
 }
 
 static void keep_late(struct view_run *v, const struct source_batch *in,
-                      const struct chain_result *r)
+                      const struct chain_result *r, const struct epoch_work *w)
 {
     stat_add(&v->stats->late_rows, r->n_late);
     for (uint32_t i = 0; i < r->n_late && v->late != NULL && !in->silent; i++) {
         const struct kafka_record *rec = &in->records[r->late[i]];
+        v->late[in->partition].epoch = w->epoch;
         records_add(&v->late[in->partition], rec->key, rec->value, rec->timestamp, NULL, 0);
     }
 }
@@ -192,7 +193,7 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
     stat_add(&v->stats->rows_in, in->batch->n_rows);
     stat_add(&v->stats->rows_filtered, r.batch->n_rows);
     TRY(tell_errors(v, in, &r, w));
-    keep_late(v, in, &r);
+    keep_late(v, in, &r, w);
     if (r.batch->n_rows == 0)
         return ERR_OK;
     struct packet all = {.view = v->number,

@@ -123,11 +123,12 @@ static enum err find_groups(struct view_run *v, struct state_partition *sp, cons
 
 /* Rows of a view without an aggregate go to the changelog as they are. */
 static enum err apply_rows(struct view_run *v, struct state_partition *sp, const struct packet *p,
-                           int64_t now_us)
+                           uint64_t epoch, int64_t now_us)
 {
     const struct relation *rel = v->rel;
     struct buf json;
     buf_init(&json, RECORDS_BYTES_MAX);
+    sp->out.epoch = epoch;
     for (uint32_t i = 0; i < p->batch->n_rows; i++) {
         buf_clear(&json);
         row_json(rel->columns, p->batch->columns, rel->n_columns, i, &json);
@@ -144,7 +145,7 @@ enum err view_run_apply(struct view_run *v, const struct packet *p, const struct
 {
     struct state_partition *sp = &v->partitions[p->state_partition];
     if (v->aggregate == NULL)
-        return silent ? ERR_OK : apply_rows(v, sp, p, plan->wall_us);
+        return silent ? ERR_OK : apply_rows(v, sp, p, plan->epoch, plan->wall_us);
     char **cells = arena_alloc(a, p->batch->n_rows * sizeof(char *));
     if (cells == NULL)
         return ERR_NO_MEMORY;

@@ -34,7 +34,7 @@ struct push_task {
     struct buf message; /* one event's object */
     const struct batch *rows;
     uint32_t row;
-    int64_t epoch;
+    uint64_t epoch; /* of the rows; 0: they are a table's */
     bool batch_ends_snapshot;
     enum push_step { PUSH_PULL, PUSH_WAIT, PUSH_ROWS, PUSH_END, PUSH_FAILED } step;
     bool in_pull;
@@ -52,6 +52,13 @@ static void websocket_frame(struct push_task *t, enum websocket_opcode opcode, s
     buf_put_str(&t->out, payload);
 }
 
+/* `"epoch":17`, or nothing, with a comma behind it. */
+static void epoch_put(struct push_task *t, const char *comma)
+{
+    if (t->epoch != 0)
+        buf_printf(&t->message, "\"epoch\":%llu%s", (unsigned long long)t->epoch, comma);
+}
+
 /* Frames t->message as an event. */
 static void event_put(struct push_task *t, const char *event)
 {
@@ -61,7 +68,10 @@ static void event_put(struct push_task *t, const char *event)
         websocket_frame(t, WEBSOCKET_TEXT, buf_str(&t->message));
         return;
     }
-    buf_printf(&t->out, "event: %s\nid: %lld\ndata: ", event, (long long)t->epoch);
+    buf_printf(&t->out, "event: %s\n", event);
+    if (t->epoch != 0)
+        buf_printf(&t->out, "id: %llu\n", (unsigned long long)t->epoch);
+    buf_put_str(&t->out, STR("data: "));
     buf_put_str(&t->out, buf_str(&t->message));
     buf_put_str(&t->out, STR("\n\n"));
 }
@@ -71,8 +81,9 @@ static void row_event(struct push_task *t, uint32_t row)
     const struct batch *b = t->rows;
     long long weight = b->weights != NULL ? (long long)b->weights[row] : 1;
     buf_clear(&t->message);
-    buf_printf(&t->message, "{%s\"weight\":%lld,\"epoch\":%lld,\"row\":",
-               t->websocket ? "\"type\":\"row\"," : "", weight, (long long)t->epoch);
+    buf_printf(&t->message, "{%s\"weight\":%lld,", t->websocket ? "\"type\":\"row\"," : "", weight);
+    epoch_put(t, ",");
+    buf_put_str(&t->message, STR("\"row\":"));
     http_row_write(&t->message, b, row, t->keys);
     buf_put_u8(&t->message, '}');
     event_put(t, "row");
@@ -82,8 +93,11 @@ static void snapshot_event(struct push_task *t)
 {
     t->snapshot_over = true;
     buf_clear(&t->message);
-    buf_printf(&t->message, "{%s\"epoch\":%lld}", t->websocket ? "\"type\":\"snapshot_end\"," : "",
-               (long long)t->epoch);
+    buf_put_str(&t->message, t->websocket ? STR("{\"type\":\"snapshot_end\"") : STR("{"));
+    if (t->websocket && t->epoch != 0)
+        buf_put_u8(&t->message, ',');
+    epoch_put(t, "");
+    buf_put_u8(&t->message, '}');
     event_put(t, "snapshot_end");
 }
 

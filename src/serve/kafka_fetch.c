@@ -2,13 +2,14 @@
 
 #include <stdatomic.h>
 
-/* A fetch: read all partitions; too little and time left: wait for more on all of them, then read
- * again.
+/* A fetch: read all partitions, those that epochs write as of one epoch; too little and time left:
+ * wait for more on all of them, then read again.
  *
- *            +-----------------------------------------------+
- *            v                                               | a watermark rose, time is over, or
- * canceled READ -> DECIDE --too little, time left--> WAIT ----------+
- *               \-- enough, an error, or no time left --> DONE
+ *                  +---- a watermark rose, or time is over ----+
+ *                  v                                           |
+ *             -> READ -> DECIDE --too little, time left-----> WAIT
+ *                  ^       |  '-- enough, an error, canceled or no time left --> DONE
+ *                  +-------+ a partition has forgotten the epoch: at a newer one
  *
  * Each step starts requests on the partitions' shards and goes on when `pending` has come back to
  * 0. */
@@ -28,13 +29,15 @@ struct fetch_state {
     struct fetch_part *parts; /* those without an error of their own */
     uint32_t n_parts, pending;
     enum fetch_phase phase;
-    bool running, failed, expired, canceled, fired;
+    bool running, failed, expired, canceled, fired, stale;
+    uint32_t stales; /* times that a partition had forgotten the epoch */
     int64_t deadline_ns;
     size_t bytes_max;
     struct shard_timer timer;
     struct kafka_request *request;
 };
 
+enum { FETCH_STALES_MAX = 16 };
 enum { FETCH_BYTES_MAX = 512 << 20, FETCH_ERROR_SESSION_NOT_FOUND = 70 };
 
 static void fetch_run(struct kafka_request *r);
@@ -59,6 +62,11 @@ static void read_done(struct read_request *read)
 {
     struct fetch_part *p = CONTAINER_OF(read, struct fetch_part, read);
     struct fetch_state *st = p->request->state;
+    if (read->err == ERR_BUSY && st->stales < FETCH_STALES_MAX) {
+        st->stale = true;
+        step_done(p->request);
+        return;
+    }
     p->res->high_watermark = p->res->last_stable_offset = read->high_watermark;
     p->res->log_start_offset = read->log_start_offset;
     p->res->error_code = kafka_error_of(read->err);
@@ -72,7 +80,8 @@ static void read_done(struct read_request *read)
 static void fetch_read(struct kafka_request *r)
 {
     struct fetch_state *st = r->state;
-    st->fired = false;
+    uint64_t epoch = engine_committed_epoch(shard_engine(r->shard));
+    st->fired = st->stale = false;
     st->pending = st->n_parts;
     for (uint32_t i = 0; i < st->n_parts; i++) {
         struct fetch_part *p = &st->parts[i];
@@ -80,6 +89,7 @@ static void fetch_read(struct kafka_request *r)
         size_t bytes = p->in->partition_max_bytes > 0 ? (size_t)p->in->partition_max_bytes : 1;
         p->read.offset = p->in->fetch_offset;
         p->read.bytes_max = bytes < st->bytes_max ? bytes : st->bytes_max;
+        p->read.epoch = epoch;
         p->read.done = read_done;
         shard_read(r->shard, &p->read);
     }
@@ -157,6 +167,10 @@ static enum fetch_phase fetch_decide(struct kafka_request *r)
 {
     const struct kafka_fetch_req *req = r->request;
     struct fetch_state *st = r->state;
+    if (st->stale && !st->canceled) {
+        st->stales++;
+        return FETCH_READ;
+    }
     if (st->failed || st->expired || st->canceled || st->n_parts == 0 ||
         shard_mono_ns(r->shard) >= st->deadline_ns)
         return FETCH_DONE;

@@ -1,6 +1,7 @@
 """Push: server-sent events and WebSocket, with snapshots, changes, conditions and ends."""
 import json
 
+import kafka
 import pytest
 import websocket
 
@@ -69,6 +70,65 @@ def test_events(server, client, table, view):
     assert (data["weight"], data["row"]) == (1, {"k": "a", "n": 2, "total": 11})
     assert again == number
     events.close()
+
+
+def changes_of(events, n):
+    """[(epoch, weight, row)] of the next n changes."""
+    found = []
+    while len(found) < n:
+        name, data, number = events.next()
+        if name == "row":
+            assert str(data["epoch"]) == number
+            found.append((data["epoch"], data["weight"], data["row"]))
+    return found
+
+
+def changelog(server, view):
+    """{row as text: epoch} of a view's topic."""
+    consumer = kafka.KafkaConsumer(bootstrap_servers=server.kafka, auto_offset_reset="earliest",
+                                   consumer_timeout_ms=2000)
+    consumer.assign([kafka.TopicPartition(view, p) for p in consumer.partitions_for_topic(view)])
+    epochs = {r.value.decode(): int(dict(r.headers)["epoch"]) for r in consumer if r.value}
+    consumer.close()
+    return epochs
+
+
+def test_a_change_has_its_epoch_everywhere(make_server):
+    """Two readers, a topic, and the same after a restart."""
+    server = make_server("--threads", "2")
+    client = Http(server)
+    table = make_table(client, "k text, v int8, ts timestamptz NOT NULL", "partitions = 2")
+    view = new_name("v")
+    client.sql(f"CREATE MATERIALIZED VIEW {view} AS SELECT k, count(*) AS n, sum(v) AS total "
+               f"FROM {table} GROUP BY k")
+    readers = [Events(server, f"/v1/views/{view}/changes") for _ in range(2)]
+    for reader in readers:
+        assert reader.next()[0] == "snapshot_end"
+    for i in range(5):
+        put(client, table, *((k, i) for k in "abcdefgh"))
+        settled(client, view, 8 * (i + 1))
+    first, second = (changes_of(r, 8 + 4 * 16) for r in readers)
+    assert sorted(first, key=str) == sorted(second, key=str)
+    assert [c[0] for c in first] == sorted(c[0] for c in first)
+    came = {json.dumps(row): epoch for epoch, weight, row in first if weight == 1}
+    assert changelog(server, view) == came
+    newest = max(came.values())
+    server.kill()
+    server.start()
+    assert changelog(server, view) == came
+    client = Http(server)
+    after = Events(server, f"/v1/views/{view}/changes")
+    while after.next()[0] != "snapshot_end":
+        pass
+    put(client, table, ("a", 1))
+    assert all(epoch > newest for epoch, _, _ in changes_of(after, 2))
+
+
+def test_rows_of_a_table_have_no_epoch(server, client, table):
+    put(client, table, ("a", 1))
+    events = Events(server, f"/v1/views/{table}/changes")
+    name, data, number = events.next()
+    assert name == "row" and "epoch" not in data and not number
 
 
 def test_events_without_snapshot(server, client, table, view):

@@ -316,10 +316,11 @@ static void sort_lines(struct buf *b)
     free(l);
 }
 
-/* An error that a failed file call may give; the request is made again. */
+/* An error that a failed file call may give (or the flush of a new folder); the request is made
+ * again. */
 static bool passing(const struct run *r, enum err e)
 {
-    return r->errors && e == ERR_IO;
+    return r->errors && (e == ERR_IO || e == ERR_SYNC_FAILED);
 }
 
 static bool make_view(struct script *s, const struct run *r, uint32_t i)

@@ -50,6 +50,7 @@ struct script {
     struct read_request read;
     uint32_t partition;
     int64_t offset, limit;
+    uint64_t as_of, epoch;
 };
 
 struct scripts {
@@ -360,14 +361,17 @@ static void read_start(struct script *s);
 
 static void put_record(struct buf *out, const struct kafka_record *rec)
 {
-    struct str before = {0}, rest = rec->headers;
+    struct str before = {0}, epoch = {0}, rest = rec->headers;
     struct kafka_header h;
-    while (kafka_record_header(&rest, &h))
+    while (kafka_record_header(&rest, &h)) {
         if (str_eq(h.key, STR("before")))
             before = h.value;
-    const struct str part[] = {rec->key, rec->value, before};
+        if (str_eq(h.key, STR("epoch")))
+            epoch = h.value;
+    }
+    const struct str part[] = {rec->key, rec->value, before, epoch};
     buf_printf(out, "%lld", (long long)rec->offset);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         buf_put_u8(out, '\t');
         buf_put_str(out, part[i].ptr == NULL ? STR("-") : part[i]);
     }
@@ -422,6 +426,7 @@ static void read_start(struct script *s)
                                     .partition = s->partition,
                                     .offset = s->offset,
                                     .bytes_max = 1 << 20,
+                                    .epoch = s->as_of,
                                     .done = read_finished,
                                     .arg = s};
     shard_read(s->shard, &s->read);
@@ -437,6 +442,13 @@ static void read_first(struct script *s)
 enum err script_read(struct script *s, const char *topic, uint32_t partition, int64_t from,
                      struct buf *lines, int64_t *end)
 {
+    return script_read_as_of(s, topic, partition, from, 0, lines, end);
+}
+
+enum err script_read_as_of(struct script *s, const char *topic, uint32_t partition, int64_t from,
+                           uint64_t epoch, struct buf *lines, int64_t *end)
+{
+    s->as_of = epoch;
     s->topic = topic;
     s->partition = partition;
     s->offset = from;
@@ -506,6 +518,7 @@ static void open_pulled(void *arg, const struct query_result *r)
     shard_timer_cancel(s->shard, &s->timer);
     if (r->why != NULL)
         s->why = *r->why;
+    s->epoch = r->epoch;
     s->more = r->err == ERR_OK && r->rows != NULL && !r->snapshot_end;
     if (r->rows != NULL)
         put_rows(s->out, r->rows, s->open[s->slot].follow);
@@ -534,6 +547,11 @@ enum err script_query_pull(struct script *s, uint32_t slot, int64_t ms_max, stru
     enum err e = call(s, pull_start);
     *more = e == ERR_OK && s->more;
     return e;
+}
+
+uint64_t script_query_epoch(const struct script *s)
+{
+    return s->epoch;
 }
 
 static void close_start(struct script *s)

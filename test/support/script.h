@@ -50,10 +50,13 @@ enum err script_produce(struct script *s, const char *topic, uint32_t partition,
 /* A batch as it is. */
 enum err script_append(struct script *s, const char *topic, uint32_t partition, char *batch,
                        size_t n, uint32_t n_records);
-/* Everything below the high watermark as lines "offset key value before" (absent parts as -).
- * `end` receives the high watermark; may be NULL. */
+/* Everything below the high watermark as lines "offset key value before epoch" (absent parts as -),
+ * separated by tabs. `end` receives the high watermark; may be NULL. */
 enum err script_read(struct script *s, const char *topic, uint32_t partition, int64_t from,
                      struct buf *lines, int64_t *end);
+/* The same as of an epoch: see struct read_request. */
+enum err script_read_as_of(struct script *s, const char *topic, uint32_t partition, int64_t from,
+                           uint64_t epoch, struct buf *lines, int64_t *end);
 enum err script_sleep(struct script *s, int64_t ms);
 
 /* Queries that stay open. `follow` as in query_open. */
@@ -62,6 +65,8 @@ enum err script_query_open(struct script *s, uint32_t slot, const char *sql, boo
  * *more is false. With ms_max >= 0 the query is closed when nothing has come by then: ERR_BUSY. */
 enum err script_query_pull(struct script *s, uint32_t slot, int64_t ms_max, struct buf *lines,
                            bool *more);
+/* The epoch of the last batch pulled. */
+uint64_t script_query_epoch(const struct script *s);
 void script_query_close(struct script *s, uint32_t slot);
 
 /* Ends the test: a script is no place to jump out of. */
