@@ -45,6 +45,7 @@ struct relation_stats {
     _Atomic int64_t groups, state_bytes;
     _Atomic int64_t watermark_us;
     _Atomic int status; /* enum view_status */
+    _Atomic bool stands; /* failed because its table cannot be read: what it has is whole */
     _Atomic bool has_error;
     _Atomic int err;          /* an enum err: why the view has failed */
     char error[ERR_TEXT_MAX]; /* written once, before has_error */

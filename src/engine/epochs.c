@@ -241,7 +241,7 @@ static void input_failed(struct epochs *ep, struct reader *r, uint32_t partition
             STR_ARG(rel->name), (long long)ep->offset, err_text(e, why));
     engine_note(ep->shard->engine, "error", "%s", told.text);
     LIST_FOR (it, &r->views)
-        view_run_fail(LIST_ENTRY(it, struct view_run, reader_link), e, &told);
+        view_run_stand(LIST_ENTRY(it, struct view_run, reader_link), e, &told);
     ep->results[ep->reader_at][ep->input_at].failed = true;
 }
 

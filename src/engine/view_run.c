@@ -133,16 +133,31 @@ void view_run_give_up(struct shard *s, struct view_run *v)
 
 bool view_run_failed(struct view_run *v)
 {
-    v->failed |= atomic_load_explicit(&v->stats->status, memory_order_acquire) == VIEW_FAILED;
+    v->failed |= atomic_load_explicit(&v->stats->status, memory_order_acquire) == VIEW_FAILED &&
+                 !atomic_load(&v->stats->stands);
     return v->failed;
 }
 
-void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why)
+static void fail_tell(struct view_run *v, enum err e, const struct err_detail *why)
 {
-    v->failed = true;
     if (atomic_exchange(&v->stats->status, VIEW_FAILED) == VIEW_FAILED)
         return;
     atomic_store(&v->stats->err, (int)e);
     snprintf(v->stats->error, sizeof(v->stats->error), "%s", err_text(e, why));
     atomic_store(&v->stats->has_error, true);
+}
+
+void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why)
+{
+    v->failed = true;
+    atomic_store(&v->stats->stands, false);
+    fail_tell(v, e, why);
+}
+
+void view_run_stand(struct view_run *v, enum err e, const struct err_detail *why)
+{
+    if (atomic_load(&v->stats->status) == VIEW_FAILED)
+        return;
+    atomic_store(&v->stats->stands, true);
+    fail_tell(v, e, why);
 }

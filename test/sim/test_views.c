@@ -432,13 +432,15 @@ static bool expect(struct script *s, const struct run *r, const char *sql, struc
         same = e == ERR_OK && str_eq(buf_str(&rows), buf_str(expected));
         if (passing(r, e))
             e = ERR_OK;
+        /* Its log could not be read: the next start has to be right. Waiting for other views would
+         * make their partitions idle. */
+        if (!same && r->errors && some_view_failed(s)) {
+            buf_deinit(&rows);
+            return false;
+        }
         if (!same && e == ERR_OK && script_sleep(s, 20) != ERR_OK)
             e = ERR_SHUTDOWN;
     } while (e == ERR_OK && !same && host_mono_ns(script_host(s)) < end);
-    if (!same && r->errors && some_view_failed(s)) {
-        buf_deinit(&rows);
-        return false; /* its log could not be read: the next start has to be right */
-    }
     if (e != ERR_SHUTDOWN && !same)
         FAIL("seed %llu: %s gives (%s)\n%.*sinstead of\n%.*s", (unsigned long long)r->seed, sql,
              e == ERR_OK ? "ok" : script_error(s), (int)rows.len, rows.ptr, (int)expected->len,
