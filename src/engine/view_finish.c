@@ -254,6 +254,7 @@ enum err view_finish_step(struct view_finish *f, bool *more)
     *more = false;
     if (f->view->aggregate == NULL)
         return ERR_OK;
+    f->part->out.epoch = f->work->epoch;
     uint32_t rows = BATCH_ROWS_MAX;
     while (f->phase != FINISH_END && rows > 0)
         TRY(steps[f->phase](f, &rows));

@@ -139,7 +139,8 @@ enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t 
 /* Marks the view failed with a reason that users see. */
 void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why);
 
-/* The view's table cannot be read any further: it is failed for its users, with all that was read. */
+/* The view's table cannot be read any further: it has failed for its users, with all that was read.
+ */
 void view_run_stand(struct view_run *v, enum err e, const struct err_detail *why);
 /* Whether the view has failed, on whichever shard: then it takes in nothing more. */
 bool view_run_failed(struct view_run *v);
