@@ -21,7 +21,7 @@ static const struct kafka_route routes[] = {
     {KAFKA_PRODUCE, 0, 11, kafka_handle_produce},
     {KAFKA_FETCH, 4, 16, kafka_handle_fetch},
     {KAFKA_LIST_OFFSETS, 1, 8, kafka_handle_list_offsets},
-    {KAFKA_METADATA, 0, 12, kafka_handle_metadata},
+    {KAFKA_METADATA, 0, 13, kafka_handle_metadata},
     {KAFKA_OFFSET_COMMIT, 0, 10, kafka_handle_group},
     {KAFKA_OFFSET_FETCH, 0, 10, kafka_handle_group},
     {KAFKA_FIND_COORDINATOR, 0, 6, kafka_handle_find_coordinator},
@@ -49,7 +49,13 @@ static const struct kafka_route routes[] = {
     {KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS, 0, 0, kafka_handle_describe_users},
     {KAFKA_ALTER_USER_SCRAM_CREDENTIALS, 0, 0, kafka_handle_alter_users},
     {KAFKA_OFFSET_DELETE, 0, 0, kafka_handle_group},
-    {KAFKA_DESCRIBE_CLUSTER, 0, 0, kafka_handle_describe_cluster},
+    {KAFKA_DESCRIBE_CLUSTER, 0, 2, kafka_handle_describe_cluster},
+    {KAFKA_DESCRIBE_LOG_DIRS, 0, 4, kafka_handle_describe_log_dirs},
+    {KAFKA_ELECT_LEADERS, 0, 2, kafka_handle_elect_leaders},
+    {KAFKA_ALTER_PARTITION_REASSIGNMENTS, 0, 1, kafka_handle_alter_reassignments},
+    {KAFKA_LIST_PARTITION_REASSIGNMENTS, 0, 0, kafka_handle_list_reassignments},
+    {KAFKA_LIST_CONFIG_RESOURCES, 0, 1, kafka_handle_list_config_resources},
+    {KAFKA_DESCRIBE_TOPIC_PARTITIONS, 0, 0, kafka_handle_describe_topic_partitions},
 };
 _Static_assert(ARRAY_LEN(routes) == KAFKA_APIS, "every API with a codec is served");
 

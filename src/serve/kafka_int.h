@@ -4,7 +4,8 @@
  *   kafka_produce.c    Produce, InitProducerId
  *   kafka_fetch.c      Fetch, with its long poll
  *   kafka_list.c       ListOffsets
- *   kafka_metadata.c   Metadata, DescribeCluster, FindCoordinator
+ *   kafka_metadata.c   Metadata, FindCoordinator
+ *   kafka_cluster.c    what tools ask: DescribeCluster, DescribeLogDirs, replicas and the like
  *   kafka_topics.c     CreateTopics, DeleteTopics
  *   kafka_configs.c    DescribeConfigs, AlterConfigs, IncrementalAlterConfigs
  *   kafka_sasl.c       who the client is; kafka_users.c: their credentials
@@ -90,7 +91,11 @@ enum kafka_error {
     KAFKA_E_DUPLICATE_RESOURCE = 92,
     KAFKA_E_UNACCEPTABLE_CREDENTIAL = 93,
     KAFKA_E_THROTTLING_QUOTA_EXCEEDED = 89,
+    KAFKA_E_ELECTION_NOT_NEEDED = 84,
+    KAFKA_E_NO_REASSIGNMENT_IN_PROGRESS = 85,
     KAFKA_E_UNKNOWN_TOPIC_ID = 100,
+    KAFKA_E_MISMATCHED_ENDPOINT_TYPE = 114,
+    KAFKA_E_UNSUPPORTED_ENDPOINT_TYPE = 115,
 };
 
 struct kafka_coordinator;
@@ -224,6 +229,12 @@ void kafka_handle_fetch(struct kafka_request *r);
 void kafka_handle_list_offsets(struct kafka_request *r);
 void kafka_handle_metadata(struct kafka_request *r);
 void kafka_handle_describe_cluster(struct kafka_request *r);
+void kafka_handle_describe_topic_partitions(struct kafka_request *r);
+void kafka_handle_describe_log_dirs(struct kafka_request *r);
+void kafka_handle_elect_leaders(struct kafka_request *r);
+void kafka_handle_alter_reassignments(struct kafka_request *r);
+void kafka_handle_list_reassignments(struct kafka_request *r);
+void kafka_handle_list_config_resources(struct kafka_request *r);
 void kafka_handle_find_coordinator(struct kafka_request *r);
 void kafka_handle_create_topics(struct kafka_request *r);
 void kafka_handle_delete_topics(struct kafka_request *r);

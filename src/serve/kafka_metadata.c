@@ -174,7 +174,8 @@ void kafka_handle_metadata(struct kafka_request *r)
     struct kafka_metadata_res *res = kafka_request_alloc(r, 1, sizeof *res);
     if (res == NULL || !brokers_fill(r, res))
         return;
-    if (req->topics == NULL || (r->header.api_version == 0 && req->n_topics == 0)) {
+    bool none_means_all = r->header.api_version == 0 && r->denials == NULL;
+    if (req->topics == NULL || (none_means_all && req->n_topics == 0)) {
         all_topics(r, res);
         return;
     }
@@ -196,23 +197,6 @@ void kafka_handle_metadata(struct kafka_request *r)
 }
 
 /* ---- the broker ---- */
-
-void kafka_handle_describe_cluster(struct kafka_request *r)
-{
-    struct kafka_describe_cluster_res *res = kafka_request_alloc(r, 1, sizeof *res);
-    if (res == NULL)
-        return;
-    res->brokers = kafka_request_alloc(r, 1, sizeof *res->brokers);
-    if (res->brokers == NULL)
-        return;
-    res->n_brokers = 1;
-    res->brokers[0].broker_id = KAFKA_NODE_ID;
-    res->brokers[0].host = kafka_broker_host(r, &res->brokers[0].port);
-    res->cluster_id = cluster_id(r);
-    res->controller_id = KAFKA_NODE_ID;
-    res->cluster_authorized_operations = INT32_MIN;
-    kafka_request_finish(r, res);
-}
 
 enum { COORDINATOR_GROUP = 0, COORDINATOR_TRANSACTION = 1 };
 

@@ -362,6 +362,33 @@ def test_cluster_administration(bed):
     assert codes(bed.alice) == [0] * 5
 
 
+def test_tools(bed):
+    def codes(client):
+        return [
+            client.call("describe_log_dirs", 4, topics=[])["error_code"],
+            client.call("elect_leaders", 2, topic_partitions=[])["error_code"],
+            client.call("alter_partition_reassignments", 0)["error_code"],
+            client.call("list_partition_reassignments", 0)["error_code"],
+            client.call("list_config_resources", 1)["error_code"],
+            client.call("describe_client_quotas", 1)["error_code"],
+            client.call("alter_client_quotas", 1, validate_only=1, entries=[
+                {"entity": [{"entity_type": "user", "entity_name": "u"}],
+                 "ops": [{"key": "producer_byte_rate", "value": 1}]}])["entries"][0]["error_code"],
+            client.call("describe_cluster", 2)["error_code"]]
+
+    def described(names):
+        answer = bed.alice.call("describe_topic_partitions", 0, topics=[{"name": n} for n in names])
+        return {t["name"]: (t["error_code"], len(t["partitions"])) for t in answer["topics"]}
+
+    assert codes(bed.alice) == [CLUSTER_DENIED] * 7 + [0]
+    assert codes(bed.root) == [0] * 8
+    grant(bed.root, acl(CLUSTER, "kafka-cluster", ALL), acl(TOPIC, "orders", DESCRIBE))
+    assert codes(bed.alice) == [0] * 8
+    assert described(["orders", "other"]) == {"orders": (0, 2), "other": (TOPIC_DENIED, 0)}
+    assert described(["other"]) == {"other": (TOPIC_DENIED, 0)}
+    assert described([]) == {"orders": (0, 2)}
+
+
 def test_producer_ids(bed):
     assert bed.alice.call("init_producer_id", 4)["error_code"] == CLUSTER_DENIED
     grant(bed.root, acl(TOPIC, "orders", WRITE))
