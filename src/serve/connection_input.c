@@ -15,6 +15,14 @@ static struct conn_block *pool_take(struct conn_block **pool, uint32_t *n)
     return b;
 }
 
+static void block_init(struct conn_block *b, struct conn_shard *sh)
+{
+    b->home = sh;
+    b->next = NULL;
+    b->refs = 1;
+    b->counted = false;
+}
+
 struct conn_block *conn_block_new(struct conn_shard *sh, size_t cap)
 {
     struct conn_block *b = NULL;
@@ -31,10 +39,7 @@ struct conn_block *conn_block_new(struct conn_shard *sh, size_t cap)
             return NULL;
         b->cap = cap;
     }
-    b->home = sh;
-    b->next = NULL;
-    b->refs = 1;
-    b->counted = false;
+    block_init(b, sh);
     return b;
 }
 
@@ -53,7 +58,8 @@ void conn_block_release(struct conn_block *b)
     }
     struct conn_block **pool = b->cap == CONN_BLOCK_BYTES ? &sh->pool : &sh->big_pool;
     uint32_t *n = b->cap == CONN_BLOCK_BYTES ? &sh->n_pool : &sh->n_big_pool;
-    if (b->cap > CONN_BLOCK_HINT_MAX || *n >= CONN_POOL_BLOCKS_MAX) {
+    bool pooled = b->cap >= CONN_BLOCK_BYTES && b->cap <= CONN_BLOCK_HINT_MAX;
+    if (!pooled || *n >= CONN_POOL_BLOCKS_MAX) {
         mem_free(b);
         return;
     }
@@ -150,10 +156,11 @@ static size_t next_cap(const struct conn *c)
 static bool input_room(struct conn *c)
 {
     struct conn_block *b = c->block;
-    if (b != NULL && c->fill < b->cap)
+    bool small = b != NULL && b->cap == CONN_SMALL_BYTES;
+    if (b != NULL && c->fill < b->cap && !small)
         return true;
     size_t have = c->fill - c->at;
-    if (b != NULL && b->refs == 1 && c->at >= b->cap / 2) {
+    if (b != NULL && b->refs == 1 && c->at >= b->cap / 2 && !small) {
         memmove(b->data, b->data + c->at, have);
     } else {
         struct conn_block *bigger = input_block_new(c, next_cap(c));
@@ -170,10 +177,34 @@ static bool input_room(struct conn *c)
     return true;
 }
 
+/* Moves the beginning of a message into a small block of its own. */
+static void input_shrink(struct conn *c)
+{
+    size_t have = c->fill - c->at;
+    if (have > CONN_SMALL_BYTES || c->block->cap == CONN_SMALL_BYTES || c->paused)
+        return;
+    struct conn_block *b = mem_alloc(sizeof *b + CONN_SMALL_BYTES);
+    if (b == NULL)
+        return; /* the large one stays */
+    b->cap = CONN_SMALL_BYTES;
+    block_init(b, c->home);
+    memcpy(b->data, c->block->data + c->at, have);
+    b->counted = true;
+    c->home->input_bytes += b->cap;
+    conn_block_release(c->block);
+    c->block = b;
+    c->at = 0;
+    c->fill = have;
+}
+
 void conn_input_trim(struct conn *c)
 {
-    if (c->block == NULL || c->fill > c->at)
+    if (c->block == NULL)
         return;
+    if (c->fill > c->at) {
+        input_shrink(c);
+        return;
+    }
     conn_block_release(c->block);
     c->block = NULL;
     c->at = c->fill = 0;

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 enum {
+    CONN_SMALL_BYTES = 2 << 10,         /* block for a message's beginning while no more comes */
     CONN_BLOCK_HINT_MAX = 1 << 20,      /* largest block given before its bytes have come */
     CONN_POOL_BLOCKS_MAX = 32,          /* free blocks kept per shard and size class */
     CONN_READ_BYTES_PER_TURN = 1 << 20, /* fairness between connections */
@@ -140,7 +141,8 @@ int64_t conn_now(const struct conn *c);
 void conn_read(struct conn *c);
 /* Calls `input` (and then `eof`) when there is reason to. */
 void conn_input_run(struct conn *c);
-/* An idle connection keeps no memory. */
+/* An idle connection keeps no memory, and one that waits for the rest of a message little more than
+ * what has come of it: others could not be read while many of them hold whole blocks. */
 void conn_input_trim(struct conn *c);
 void conn_input_free(struct conn *c);
 /* A block of at least `cap` bytes with one reference, or NULL. */
