@@ -152,7 +152,8 @@ class Decoder:
         n = self.length(">h" if field.type == "string" else ">i")
         if n is None:
             return None
-        return self.take(n).decode() if field.type == "string" else self.take(n)
+        data = self.take(n)
+        return data.decode(errors="replace") if field.type == "string" else data
 
     def field(self, field):
         if field.array:
