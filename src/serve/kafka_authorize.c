@@ -377,7 +377,7 @@ static struct str element_name(struct kafka_request *r, const struct rule *rule,
         memcpy(&name, field_at(item, f), sizeof name);
     const struct kafka_field *id =
         s->field->shape != NULL ? field_find(s->field->shape, STR("topic_id")) : NULL;
-    if (name.ptr == NULL && rule->resource == ACL_TOPIC && id != NULL) {
+    if (name.len == 0 && rule->resource == ACL_TOPIC && id != NULL) {
         const struct topic *t =
             catalog_topic_by_id(kafka_request_catalog(r), field_at(item, id));
         if (t != NULL)

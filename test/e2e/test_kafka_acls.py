@@ -318,6 +318,35 @@ def test_committed_offsets(bed):
                               ("other", 1): (GROUP_DENIED, -1)})]
 
 
+def test_forgetting_offsets(bed):
+    assert commit(bed.root, "old", "orders", "other") == {"orders": 0, "other": 0}
+
+    def forget(client):
+        answer = client.call("offset_delete", 0, group_id="old", topics=[
+            {"name": n, "partitions": [1]} for n in ("other", "orders")])
+        return answer["error_code"], {t["name"]: [p["error_code"] for p in t["partitions"]]
+                                      for t in answer["topics"]}
+
+    assert forget(bed.alice)[0] == GROUP_DENIED
+    grant(bed.root, acl(GROUP, "old", DELETE), acl(TOPIC, "orders", READ))
+    assert forget(bed.alice) == (0, {"orders": [0], "other": [TOPIC_DENIED]})
+
+
+def test_committed_offsets_by_id(bed):
+    known = {t["name"]: t["topic_id"] for t in bed.root.call("metadata", 12, topics=None)["topics"]}
+    grant(bed.root, acl(GROUP, "by-id", READ), acl(TOPIC, "orders", READ))
+    answer = bed.alice.call("offset_commit", 10, group_id="by-id", generation_id=-1, topics=[
+        {"topic_id": known[n], "partitions": [{"index": 0, "committed_offset": 3}]}
+        for n in ("other", "orders")])
+    assert {t["topic_id"]: t["partitions"][0]["error_code"] for t in answer["topics"]} == {
+        known["orders"]: 0, known["other"]: TOPIC_DENIED}
+    answer = bed.alice.call("offset_fetch", 10, groups=[{"group_id": "by-id", "topics": [
+        {"topic_id": known[n], "partition_indexes": [0]} for n in ("other", "orders")]}])
+    found = {t["topic_id"]: t["partitions"][0] for t in answer["groups"][0]["topics"]}
+    assert {i: (p["error_code"], p["committed_offset"]) for i, p in found.items()} == {
+        known["orders"]: (0, 3), known["other"]: (TOPIC_DENIED, -1)}
+
+
 def test_group_administration(bed):
     assert commit(bed.root, "admin-g", "orders") == {"orders": 0}
     answer = bed.alice.call("describe_groups", 5, groups=["admin-g"])["groups"][0]
