@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "engine/compactor.h"
 #include "engine/coordinator.h"
 #include "engine/ddl.h"
 #include "engine/epoch_record.h"
@@ -393,6 +394,8 @@ static enum err start_workers(struct engine *e)
     const struct part *changes = part_find(&e->shards[0], NUMBER_CATALOG, 0);
     TRY(remover_new(e, e->shards[0].catalog, !log_quarantined(changes->log), &e->remover));
     TRY(remover_start(e->remover));
+    TRY(compactor_new(e, &e->compactor));
+    TRY(compactor_start(e->compactor));
     for (uint32_t i = 0; i < e->n_shards; i++) {
         char name[24];
         snprintf(name, sizeof(name), "shard-%u", i);
@@ -424,6 +427,10 @@ static void metrics_register(struct engine *e)
     engine_metric_add(e, "tidemill_flushes_total", "", "File flushes", true, &e->flushes);
     engine_metric_add(e, "tidemill_flush_nanoseconds_total", "", "Time spent flushing", true,
                       &e->flush_ns);
+    engine_metric_add(e, "tidemill_compactions_total", "", "Passes of compaction over a partition",
+                      true, &e->compactions);
+    engine_metric_add(e, "tidemill_compacted_bytes_total", "", "Bytes that compaction has removed",
+                      true, &e->compacted_bytes);
 }
 
 enum err engine_open(struct host *h, const struct engine_options *options, struct engine **out,
@@ -457,6 +464,7 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
 
 void engine_close(struct engine *e)
 {
+    compactor_free(e->compactor);
     remover_free(e->remover);
     for (uint32_t i = 0; e->shards != NULL && i < e->n_shards; i++) {
         struct shard *s = &e->shards[i];

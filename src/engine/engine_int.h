@@ -68,6 +68,7 @@ struct engine {
     struct shard *shards;
     struct ring *rings; /* [from * n_shards + to] */
     struct remover *remover;
+    struct compactor *compactor;
     _Atomic uint32_t shards_arrived;
     _Atomic bool ready;
     _Atomic uint32_t outputs_waiting; /* shards whose outputs wait for room on the disk */
@@ -78,6 +79,7 @@ struct engine {
     _Atomic uint64_t epochs_committed, flushes, flush_ns;
     _Atomic uint64_t scan_kept;     /* groups kept for scans that later epochs overtook */
     _Atomic uint64_t turn_rows_max; /* most groups and rows that one turn of a shard worked on */
+    _Atomic uint64_t compactions, compacted_bytes;
     _Atomic(struct topic_stats *) *topic_stats;       /* by topic number; NUMBERS_MAX */
     _Atomic(struct relation_stats *) *relation_stats; /* by relation_slot; 2 * NUMBERS_MAX */
     struct metric metrics[METRICS_MAX];

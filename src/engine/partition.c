@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "engine/compactor.h"
 #include "engine/coordinator.h"
 #include "wire/kafka_batch.h"
 
@@ -60,8 +61,19 @@ static void topic_config(const struct topic *t, struct log_config *c)
     c->segment_ms = topic_config_get(tc, TOPIC_SEGMENT_MS);
     c->batch_bytes_max = (uint32_t)topic_config_get(tc, TOPIC_MAX_MESSAGE_BYTES);
     c->index_interval_bytes = (uint32_t)topic_config_get(tc, TOPIC_INDEX_INTERVAL_BYTES);
-    c->retention_bytes = topic_config_get(tc, TOPIC_RETENTION_BYTES);
-    c->retention_ms = topic_config_get(tc, TOPIC_RETENTION_MS);
+    int64_t policy = topic_config_get(tc, TOPIC_CLEANUP_POLICY);
+    if ((policy & CLEANUP_DELETE) != 0) {
+        c->retention_bytes = topic_config_get(tc, TOPIC_RETENTION_BYTES);
+        c->retention_ms = topic_config_get(tc, TOPIC_RETENTION_MS);
+    }
+    c->compact = (policy & CLEANUP_COMPACT) != 0;
+    c->delete_retention_ms = topic_config_get(tc, TOPIC_DELETE_RETENTION_MS);
+    c->min_compaction_lag_ms = topic_config_get(tc, TOPIC_MIN_COMPACTION_LAG_MS);
+    c->max_compaction_lag_ms = topic_config_get(tc, TOPIC_MAX_COMPACTION_LAG_MS);
+    c->min_cleanable_dirty_ratio =
+        (double)topic_config_get(tc, TOPIC_MIN_CLEANABLE_DIRTY_RATIO) / TOPIC_RATIO_ONE;
+    if (c->compact && c->max_compaction_lag_ms < c->segment_ms)
+        c->segment_ms = c->max_compaction_lag_ms; /* only what is not active can be compacted */
     if (t->kind != TOPIC_USER) /* rows of views: those may be longer than any of their source */
         c->batch_bytes_max = KAFKA_BATCH_BYTES_MAX;
     c->manual_watermark = topic_epoch_written(t->kind);
@@ -176,9 +188,9 @@ static void part_remove(struct removal *r, struct engine *e, bool files)
     mem_free(p);
 }
 
-static void part_free_if_unused(struct part *p)
+void part_free_if_unused(struct part *p)
 {
-    if (!p->dropped || p->syncing || p->advance_in_flight)
+    if (!p->dropped || p->syncing || p->advance_in_flight || p->compaction != NULL)
         return;
     p->removal.run = part_remove;
     removal_hand(p->shard, &p->removal);
@@ -643,6 +655,8 @@ void part_drop(struct part *p)
         append_reply(p, LIST_ENTRY(it, struct append_request, link), ERR_UNDEFINED_TABLE);
     }
     p->dropped = true;
+    if (p->compaction != NULL)
+        log_compact_cancel(p->compaction);
     part_free_if_unused(p);
 }
 
@@ -673,6 +687,7 @@ static void retention_fire(struct shard_timer *t)
         log_producers_expire(p->log, s->wall_us / 1000);
         appended += stat_getu(&p->stats->appended_bytes);
     }
+    compaction_look(s);
     trim_when_quiet(f, appended);
     if (shard_timer_set(s, t, s->mono_ns + (int64_t)RETENTION_PERIOD_MS * 1000000) != ERR_OK)
         engine_note(s->engine, "error", "out of memory: retention on shard %u stops", s->index);
@@ -701,6 +716,8 @@ void parts_stop(struct shard *s)
     struct part *p;
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;)
         part_fail_waiting(p, ERR_SHUTDOWN);
+    if (s->compacting != NULL)
+        log_compact_cancel(s->compacting->compaction);
 }
 
 bool parts_idle(struct shard *s)

@@ -5,7 +5,7 @@
 
 #include "engine/epoch_marks.h"
 #include "engine/remover.h"
-#include "log/log.h"
+#include "log/log_compact.h"
 #include "log/producers.h"
 
 struct part;
@@ -30,7 +30,8 @@ struct part {
     struct list uncommitted_link; /* of the shard: marks beyond the last commit */
     struct flush_job job;
     bool syncing;
-    bool dropped; /* given up when the flush under way has ended */
+    bool dropped;      /* given up when the flush and the compaction under way have ended */
+    struct log_compaction *compaction; /* under way (compactor.h), or NULL */
     struct removal removal;
     int64_t keep_from; /* retention stays below: of sys.epochs the last record */
     struct shard_call
@@ -60,6 +61,8 @@ enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records
                      struct err_detail *why) MUST_CHECK;
 /* Drops whole segments below `offset`; their files go with the next flush. */
 void part_drop_before(struct part *p, int64_t offset);
+/* A dropped partition that nothing is under way for any more goes to the remover. */
+void part_free_if_unused(struct part *p);
 /* Publishes offsets to stats and wakes waits, after a watermark moved. */
 void part_publish(struct part *p);
 /* Whether epochs write topics of that kind: then the high watermark is where the last committed one

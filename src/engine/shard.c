@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "engine/compactor.h"
 #include "engine/coordinator.h"
 #include "engine/engine_int.h"
 #include "engine/epochs.h"
@@ -369,6 +370,7 @@ bool shard_turn(void *arg)
     epochs_turn(s->epochs);
     tasks_turn(s);
     parts_turn(s);
+    compaction_turn(s);
     removals_turn(s);
     turn_tell(s);
     services_turn(s); /* last, so that what the steps before have answered is sent in this turn */

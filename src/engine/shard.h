@@ -34,6 +34,7 @@ struct shard_task {
 };
 
 struct flush_worker;
+struct part;
 struct epochs;
 struct coordinator;
 struct ddl;
@@ -61,6 +62,7 @@ struct shard {
     struct list dirty;       /* parts with bytes to flush */
     struct list uncommitted; /* parts with outputs of epochs that are not committed */
     struct flush_worker *flush;
+    struct part *compacting; /* see compactor.h; NULL = none */
     struct list removals; /* wait for room on their way to the remover */
 
     struct epochs *epochs;           /* readers, views, the epoch in work */

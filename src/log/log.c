@@ -15,6 +15,9 @@ const struct log_config log_config_default = {
     .retention_ms = -1,
     .index_interval_bytes = 16 << 10,
     .batch_bytes_max = 16 << 20,
+    .delete_retention_ms = 24 * 3600 * 1000LL,
+    .max_compaction_lag_ms = INT64_MAX,
+    .min_cleanable_dirty_ratio = 0.5,
 };
 
 /* Written ahead of the end, so that a flush needs not record a new file size. Never changed. */
@@ -207,7 +210,8 @@ void log_close(struct log_partition *p)
     if (p->retired != NULL && p->meta != NULL) {
         /* What is not removed now is removed at the next start, if this reaches the disk. */
         struct log_checkpoint c = {.start_offset = p->start_offset,
-                                   .durable_offset = p->flushed_offset};
+                                   .durable_offset = p->flushed_offset,
+                                   .clean_offset = p->clean_offset};
         (void)!log_meta_write(p->meta, &c);
     }
     while (p->retired != NULL) {

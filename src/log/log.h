@@ -37,6 +37,11 @@ struct log_config {
     int64_t retention_ms;          /* by greatest timestamp of a segment; -1 = unlimited */
     uint32_t index_interval_bytes; /* bytes of log per index entry */
     uint32_t batch_bytes_max;      /* a larger batch is refused: ERR_TOO_LARGE */
+    bool compact;                  /* see log_compact.h, and for the following: */
+    int64_t delete_retention_ms;   /* how long tombstones and markers stay */
+    int64_t min_compaction_lag_ms; /* younger records are not touched */
+    int64_t max_compaction_lag_ms; /* older ones make a pass worth it by themselves, ... */
+    double min_cleanable_dirty_ratio; /* ... else this share that is not compacted yet */
     bool manual_watermark;
 };
 extern const struct log_config log_config_default;
@@ -112,7 +117,7 @@ struct log_sync {
     const char *dir; /* borrowed from the partition */
     struct host_file *meta;
     struct log_segment *retired;
-    int64_t start_offset;
+    int64_t start_offset, clean_offset;
     int64_t flushed_offset; /* what comes before it has been flushed (os_only: less than durable) */
     int64_t target_offset;  /* what comes before it will be durable */
     uint64_t target_at;     /* ... and the same as a position in the last segment */
@@ -145,7 +150,8 @@ struct log_range {
     struct host_file *file;
     uint64_t at;
     size_t len;           /* bytes; 0 = nothing below the limit */
-    int64_t first_offset; /* base offset of the first batch (may be below the offset asked for) */
+    int64_t first_offset; /* base offset of the first batch; may be below the offset asked for, and
+                             above it where compaction has left nothing */
     int64_t next_offset;  /* where to read on */
 };
 /* Whole batches from the one that contains `offset`, at most bytes_max but at least one batch,

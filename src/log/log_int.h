@@ -46,6 +46,9 @@ struct log_partition {
     int64_t durable_offset, high_watermark;
     int64_t flushed_offset; /* for the checkpoint; durable_offset unless fsync = os */
     uint64_t size_bytes;
+    int64_t clean_offset;   /* what is below was compacted */
+    bool compacting;        /* a pass is under way */
+    bool compaction_failed; /* names could not be changed: no more passes until the next start */
 
     bool must_roll; /* the next append begins a new segment */
     bool torn;      /* the active file holds a part of a refused append behind its end */

@@ -19,7 +19,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/mem.h"
-#include "log/log_int.h"
+#include "log/log_compact_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -507,10 +507,35 @@ static enum err make_durable(struct recovery *r)
     }
     TRY(host_dir_sync(p->host, p->dir));
     TRY(log_parent_sync(p->host, p->dir));
-    struct log_checkpoint c = {.start_offset = p->start_offset, .durable_offset = p->end_offset};
+    struct log_checkpoint c = {.start_offset = p->start_offset,
+                               .durable_offset = p->end_offset,
+                               .clean_offset = p->clean_offset};
     TRY(log_meta_write_all(p->meta, &c));
     TRY(host_file_sync(p->meta));
     p->sync_meta = p->sync_dir = p->sync_parent = false;
+    return ERR_OK;
+}
+
+/* A segment between others that has no index (a power cut took it, or a crash came after compaction
+ * had named the segment) gets one: the next flush looks at the newest segments only. */
+static enum err finish_sealed(struct log_partition *p)
+{
+    char path[HOST_PATH_MAX];
+    bool finished_behind = false;
+    for (uint32_t i = p->n_segments; i > 0; i--) {
+        struct log_segment *s = p->segments[i - 1];
+        if (!s->finished && finished_behind) {
+            struct log_index_info info = log_segment_info(s);
+            TRY(log_segment_path(p->dir, s->base_offset, ".index", path));
+            enum err e = log_state_keep(p->host, p->dir, s->end_offset, buf_str(&s->state));
+            e = e == ERR_OK ? log_index_write(p->host, path, &s->index, &info) : e;
+            if (e != ERR_OK && e != ERR_IO && e != ERR_NO_SPACE) {
+                return e;
+            }
+            s->finished = e == ERR_OK; /* else it is scanned again at the next start */
+        }
+        finished_behind |= s->finished;
+    }
     return ERR_OK;
 }
 
@@ -526,6 +551,7 @@ static bool first_missing(const struct recovery *r)
 static enum err recover(struct recovery *r, struct err_detail *why)
 {
     struct log_partition *p = r->p;
+    TRY(log_compact_recover(p, why));
     TRY(read_folder(r, why));
     TRY(read_meta(r, why));
     TRY(drop_retired(r));
@@ -543,7 +569,13 @@ static enum err recover(struct recovery *r, struct err_detail *why)
     }
     p->durable_offset = p->flushed_offset = p->end_offset;
     p->high_watermark = p->config.manual_watermark ? p->start_offset : p->end_offset;
-    return p->quarantined ? ERR_OK : make_durable(r);
+    p->clean_offset =
+        r->checkpoint.clean_offset <= p->end_offset ? r->checkpoint.clean_offset : 0;
+    if (p->quarantined) {
+        return ERR_OK;
+    }
+    TRY(make_durable(r));
+    return finish_sealed(p);
 }
 
 enum err log_recover(struct log_partition *p, struct log_recovery *out, struct err_detail *why)

@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "log/log_int.h"
+#include "log/log_compact_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,7 +14,8 @@
  * at or below `keep_from` and what open transactions have. */
 static bool droppable(const struct log_partition *p, int64_t keep_from)
 {
-    if (p->quarantined || p->n_segments < 2 || !p->segments[0]->finished) {
+    if (p->quarantined || p->n_segments < 2 || !p->segments[0]->finished ||
+        p->segments[0]->pinned) {
         return false;
     }
     int64_t end = p->segments[0]->end_offset;
@@ -89,9 +90,13 @@ static bool is_log_file(const char *name)
     if (strcmp(name, "meta") == 0) {
         return true;
     }
-    return strspn(name, "0123456789") == DIGITS &&
-           (strcmp(name + DIGITS, ".log") == 0 || strcmp(name + DIGITS, ".index") == 0 ||
-            strcmp(name + DIGITS, LOG_STATE_SUFFIX) == 0);
+    static const char *const suffixes[] = {".log", ".index", LOG_STATE_SUFFIX, COMPACT_WRITING,
+                                           COMPACT_SWAP};
+    bool ours = false;
+    for (size_t i = 0; i < ARRAY_LEN(suffixes) && strspn(name, "0123456789") == DIGITS; i++) {
+        ours |= strcmp(name + DIGITS, suffixes[i]) == 0;
+    }
+    return ours;
 }
 
 static bool remove_entry(void *arg, const char *name)
@@ -143,9 +148,11 @@ static enum err cut_files(struct log_partition *p, uint32_t number, uint64_t at,
 {
     char path[HOST_PATH_MAX];
     struct log_segment *s = p->segments[number];
+    p->clean_offset = offset < p->clean_offset ? offset : p->clean_offset;
     struct log_checkpoint c = {.start_offset = p->start_offset,
                                .durable_offset =
-                                   offset < p->flushed_offset ? offset : p->flushed_offset};
+                                   offset < p->flushed_offset ? offset : p->flushed_offset,
+                               .clean_offset = p->clean_offset};
     TRY(log_meta_write_all(p->meta, &c));
     TRY(host_file_sync(p->meta));
     /* The indexes first: they prove what was durable. */
@@ -192,7 +199,7 @@ enum err log_truncate(struct log_partition *p, int64_t offset, struct err_detail
     uint32_t number;
     uint64_t at;
     int64_t base;
-    CHECK(!p->sync_running && p->producers.n == 0);
+    CHECK(!p->sync_running && !p->compacting && p->producers.n == 0);
     if (p->quarantined) {
         return log_quarantine_err(p, why);
     }

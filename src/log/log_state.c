@@ -22,7 +22,8 @@ static struct producer_batch fields(const struct kafka_batch *b)
                                    .epoch = b->producer_epoch,
                                    .transactional = b->transactional,
                                    .base_sequence = b->base_sequence,
-                                   .n_records = b->n_records};
+                                   /* as many as there were, before compaction */
+                                   .n_records = b->last_offset_delta + 1};
 }
 
 enum err log_state_reserve(struct producers *state, struct log_index *x,

@@ -61,6 +61,7 @@ bool log_sync_begin(struct log_partition *p, struct log_sync *sync)
     sync->sync_parent = p->sync_parent;
     sync->sync_meta = p->sync_meta;
     sync->start_offset = p->start_offset;
+    sync->clean_offset = p->clean_offset;
     sync->flushed_offset = p->flushed_offset;
     sync->retired = p->retired;
     p->retired = NULL;
@@ -115,7 +116,8 @@ static enum err flush_names(struct host *h, const struct log_sync *sync)
 static enum err write_checkpoint(const struct log_sync *sync, bool *written)
 {
     struct log_checkpoint c = {.start_offset = sync->start_offset,
-                               .durable_offset = sync->flushed_offset};
+                               .durable_offset = sync->flushed_offset,
+                               .clean_offset = sync->clean_offset};
     enum err e =
         sync->sync_meta ? log_meta_write_all(sync->meta, &c) : log_meta_write(sync->meta, &c);
     *written = e == ERR_OK;

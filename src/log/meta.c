@@ -6,15 +6,19 @@
 
 enum {
     CHECKPOINT_AT = 512,
-    CHECKPOINT_BYTES = 20,
+    CLEAN_AT = 32, /* in the checkpoint */
+    CHECKPOINT_BYTES = 44,
 };
 static const char magic[8] = {'T', 'M', 'L', 'O', 'G', 0, 0, 0};
 
 static void encode_checkpoint(char *p, const struct log_checkpoint *c)
 {
+    memset(p, 0, CHECKPOINT_BYTES);
     le64_put(p, (uint64_t)c->start_offset);
     le64_put(p + 8, (uint64_t)c->durable_offset);
     le32_put(p + 16, crc32c(0, p, 16));
+    le64_put(p + CLEAN_AT, (uint64_t)c->clean_offset);
+    le32_put(p + CLEAN_AT + 8, crc32c(0, p + CLEAN_AT, 8));
 }
 
 enum err log_meta_read(struct host_file *f, struct log_checkpoint *out, struct err_detail *why)
@@ -41,6 +45,9 @@ enum err log_meta_read(struct host_file *f, struct log_checkpoint *out, struct e
         out->start_offset = (int64_t)le64_get(p);
         out->durable_offset = (int64_t)le64_get(p + 8);
         out->known = true;
+    }
+    if (le32_get(p + CLEAN_AT + 8) == crc32c(0, p + CLEAN_AT, 8)) {
+        out->clean_offset = (int64_t)le64_get(p + CLEAN_AT);
     }
     return ERR_OK;
 }

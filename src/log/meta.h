@@ -2,6 +2,7 @@
  *
  *     0  magic "TMLOG\0\0\0", version u32, CRC-32C u32 of these 12 bytes: written once, synced
  *   512  start offset i64, durable offset i64, CRC-32C u32 of these 16 bytes: after each sync
+ *   544  clean offset i64, CRC-32C u32 of these 8 bytes: the same; nothing is lost without
  *
  * Little-endian; each part lies within a sector, so it is replaced as a whole. The checkpoint is a
  * lower bound: all offsets below it were synced when it was written. It is not synced itself (that
@@ -16,6 +17,7 @@ enum { LOG_FORMAT_VERSION = 1, LOG_META_BYTES = 1024 };
 struct log_checkpoint {
     int64_t start_offset;   /* segments that end at or before it are gone, even if a file is left */
     int64_t durable_offset; /* what is below was durable */
+    int64_t clean_offset;   /* what is below was compacted; 0 = nothing is known of it */
     bool known;             /* by log_meta_read: it was there */
 };
 

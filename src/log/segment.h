@@ -30,6 +30,7 @@ struct log_segment {
     int64_t max_timestamp;
     bool sealed;   /* takes no more appends */
     bool finished; /* sealed, synced and its index written: nothing left to do */
+    bool pinned;   /* by compaction: the file has no name of its own yet, so it stays open */
     uint32_t n_aborted;    /* transactions whose markers are here, */
     int64_t aborted_first; /* where the first of them begins (INT64_MAX = none), */
     int64_t open_first;    /* and the first that is open at the end of a sealed segment */

@@ -244,8 +244,6 @@ void topic_config_print(enum topic_config_key k, int64_t value, char out[TOPIC_C
 
 enum err topic_config_check(const struct topic_config *c, struct err_detail *why)
 {
-    if ((topic_config_get(c, TOPIC_CLEANUP_POLICY) & CLEANUP_COMPACT) != 0)
-        return err_set(why, ERR_UNSUPPORTED, "topics are not compacted yet");
     if (topic_config_get(c, TOPIC_MIN_COMPACTION_LAG_MS) >
         topic_config_get(c, TOPIC_MAX_COMPACTION_LAG_MS))
         return err_set(why, ERR_INVALID_ARGUMENT,

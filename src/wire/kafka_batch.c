@@ -79,6 +79,7 @@ enum err kafka_batch_parse(struct str in, struct kafka_batch *out, struct err_de
         .log_append_time = (attributes & BATCH_LOG_APPEND_TIME) != 0,
         .transactional = (attributes & BATCH_TRANSACTIONAL) != 0,
         .control = (attributes & BATCH_CONTROL) != 0,
+        .delete_horizon = (attributes & BATCH_DELETE_HORIZON) != 0,
         .last_offset_delta = (int32_t)be32_get(p + BATCH_AT_LAST_DELTA),
         .base_timestamp = (int64_t)be64_get(p + BATCH_AT_BASE_TIMESTAMP),
         .max_timestamp = (int64_t)be64_get(p + BATCH_AT_MAX_TIMESTAMP),
@@ -223,6 +224,9 @@ static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_m
     }
     if (b->producer_id >= 0 ? b->producer_epoch < 0 || b->base_sequence < 0 : b->transactional) {
         return bad(why, "its producer's id, epoch and sequence number do not fit together");
+    }
+    if (b->delete_horizon) {
+        return bad(why, "a delete horizon is set by compaction only");
     }
     if (b->log_append_time) {
         return err_set(why, ERR_RECORD_TIMESTAMP,
@@ -421,8 +425,8 @@ static void records_begin(struct kafka_records *it, const struct kafka_batch *b,
                                  .log_append_time = b->log_append_time};
 }
 
-enum err kafka_records_open(struct kafka_records *it, struct str batch, struct compress *c,
-                            struct buf *scratch, struct err_detail *why)
+static enum err records_open(struct kafka_records *it, struct str batch, struct compress *c,
+                             struct buf *scratch, bool markers, struct err_detail *why)
 {
     struct kafka_batch b;
     *it = (struct kafka_records){.last_delta = -1};
@@ -432,7 +436,7 @@ enum err kafka_records_open(struct kafka_records *it, struct str batch, struct c
     }
     struct str records = {batch.ptr + KAFKA_BATCH_HEADER_BYTES,
                           batch.len - KAFKA_BATCH_HEADER_BYTES};
-    if (b.control) {
+    if (b.control && !markers) {
         records.len = 0;
         b.n_records = 0;
     } else if (b.codec != COMPRESS_NONE) {
@@ -454,6 +458,18 @@ enum err kafka_records_open(struct kafka_records *it, struct str batch, struct c
         records_fail(it, "bytes are left over");
     }
     return ERR_OK;
+}
+
+enum err kafka_records_open(struct kafka_records *it, struct str batch, struct compress *c,
+                            struct buf *scratch, struct err_detail *why)
+{
+    return records_open(it, batch, c, scratch, false, why);
+}
+
+enum err kafka_records_open_control(struct kafka_records *it, struct str batch, struct compress *c,
+                                    struct buf *scratch, struct err_detail *why)
+{
+    return records_open(it, batch, c, scratch, true, why);
 }
 
 size_t kafka_records_read(struct kafka_records *it, struct kafka_record *out, size_t max)

@@ -7,8 +7,8 @@
  *   16    1    magic = 2              -
  *   17    4    CRC-32C
  *   21    2    attributes             CRC   bits 0-2 codec, 3 log append time, 4 transactional,
- *   23    4    last offset delta      CRC        5 control batch
- *   27    8    base timestamp, ms     CRC
+ *   23    4    last offset delta      CRC        5 control batch, 6 delete horizon
+ *   27    8    base timestamp, ms     CRC   with 6: the delete horizon instead (KIP-534)
  *   35    8    maximum timestamp, ms  CRC
  *   43   14    producer id, epoch, base sequence
  *   57    4    record count           CRC
@@ -45,6 +45,7 @@ struct kafka_batch {
     bool log_append_time; /* max_timestamp is every record's timestamp */
     bool transactional;
     bool control; /* transaction markers instead of records */
+    bool delete_horizon; /* base_timestamp is when compaction may drop its tombstones and markers */
     int32_t last_offset_delta;
     int64_t base_timestamp;
     int64_t max_timestamp;
@@ -164,6 +165,10 @@ struct kafka_records {
  * ERR_BAD_RECORD_BATCH when it does not decompress. Control batches have no records to show. */
 enum err kafka_records_open(struct kafka_records *it, struct str batch, struct compress *c,
                             struct buf *scratch, struct err_detail *why) MUST_CHECK;
+/* The same, and shows the one record of a control batch too: its key says how the transaction
+ * ended. */
+enum err kafka_records_open_control(struct kafka_records *it, struct str batch, struct compress *c,
+                                    struct buf *scratch, struct err_detail *why) MUST_CHECK;
 /* Up to `max` next records into `out`; 0 at the end or at damage: kafka_records_end tells. The
  * quick way: about 10 ns a record. */
 size_t kafka_records_read(struct kafka_records *it, struct kafka_record *out, size_t max);

@@ -2,6 +2,10 @@
 #ifndef TIDEMILL_WIRE_KAFKA_BATCH_INT_H
 #define TIDEMILL_WIRE_KAFKA_BATCH_INT_H
 
+#include "base/str.h"
+
+#include <string.h>
+
 enum {
     BATCH_AT_LENGTH = 8,
     BATCH_AT_LEADER_EPOCH = 12,
@@ -21,6 +25,53 @@ enum {
     BATCH_LOG_APPEND_TIME = 8,
     BATCH_TRANSACTIONAL = 16,
     BATCH_CONTROL = 32,
+    BATCH_DELETE_HORIZON = 64,
+
+    VARINT_BYTES_MAX = 10,
 };
+
+/* ---- writing records ---- */
+
+static inline uint64_t zigzag(int64_t v)
+{
+    return ((uint64_t)v << 1) ^ (uint64_t)(v >> 63);
+}
+
+static inline char *varint_put(char *p, int64_t v)
+{
+    uint64_t u = zigzag(v);
+    while (u >= 0x80) {
+        *p++ = (char)(u | 0x80);
+        u >>= 7;
+    }
+    *p++ = (char)u;
+    return p;
+}
+
+static inline size_t varint_len(int64_t v)
+{
+    uint64_t u = zigzag(v) | 1;
+    return (size_t)(70 - __builtin_clzll(u)) / 7;
+}
+
+static inline int64_t nullable_len(struct str s)
+{
+    return s.ptr != NULL ? (int64_t)s.len : -1;
+}
+
+static inline size_t nullable_bytes(struct str s)
+{
+    return varint_len(nullable_len(s)) + (s.ptr != NULL ? s.len : 0);
+}
+
+static inline char *nullable_put(char *p, struct str s)
+{
+    p = varint_put(p, nullable_len(s));
+    if (s.ptr != NULL && s.len > 0) {
+        memcpy(p, s.ptr, s.len);
+        p += s.len;
+    }
+    return p;
+}
 
 #endif

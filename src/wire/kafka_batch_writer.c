@@ -5,50 +5,6 @@
 #include "wire/kafka_batch.h"
 #include "wire/kafka_batch_int.h"
 
-enum { VARINT_BYTES_MAX = 10 };
-
-static uint64_t zigzag(int64_t v)
-{
-    return ((uint64_t)v << 1) ^ (uint64_t)(v >> 63);
-}
-
-static char *varint_put(char *p, int64_t v)
-{
-    uint64_t u = zigzag(v);
-    while (u >= 0x80) {
-        *p++ = (char)(u | 0x80);
-        u >>= 7;
-    }
-    *p++ = (char)u;
-    return p;
-}
-
-static size_t varint_len(int64_t v)
-{
-    uint64_t u = zigzag(v) | 1;
-    return (size_t)(70 - __builtin_clzll(u)) / 7;
-}
-
-static int64_t nullable_len(struct str s)
-{
-    return s.ptr != NULL ? (int64_t)s.len : -1;
-}
-
-static size_t nullable_bytes(struct str s)
-{
-    return varint_len(nullable_len(s)) + (s.ptr != NULL ? s.len : 0);
-}
-
-static char *nullable_put(char *p, struct str s)
-{
-    p = varint_put(p, nullable_len(s));
-    if (s.ptr != NULL && s.len > 0) {
-        memcpy(p, s.ptr, s.len);
-        p += s.len;
-    }
-    return p;
-}
-
 void kafka_batch_begin(struct kafka_batch_writer *w, struct buf *out, int64_t base_timestamp)
 {
     *w = (struct kafka_batch_writer){.out = out,

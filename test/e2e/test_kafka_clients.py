@@ -171,7 +171,7 @@ def test_admin(server, topic):
         admin.create_topics([NewTopic(topic + "3", 100000, 1)])
     with pytest.raises(kafka.errors.KafkaError):
         admin.create_topics(
-            [NewTopic(topic + "4", 1, 1, topic_configs={"cleanup.policy": "compact"})])
+            [NewTopic(topic + "4", 1, 1, topic_configs={"cleanup.policy": "squash"})])
     assert len(admin.describe_topics([topic])[0]["partitions"]) == 3
     resource = kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, topic)
     entries = admin.describe_configs([resource])[0].resources[0][4]
