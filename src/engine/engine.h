@@ -185,6 +185,23 @@ struct offset_request {
 };
 void shard_offsets(struct shard *s, struct offset_request *r);
 
+/* Moves a partition's log start (Kafka's DeleteRecords): `done` when a restart would come back with
+ * it. Records that a view has not read yet are not taken: ERR_BUSY. */
+struct trim_request {
+    struct shard_call call;
+    const struct topic *topic; /* the caller keeps its catalog reference until done */
+    uint32_t partition;
+    int64_t offset; /* -1 = the high watermark */
+    void (*done)(struct trim_request *r);
+    void *arg;
+    enum err err;
+    struct err_detail why;
+    int64_t start_offset; /* where the log begins now */
+    struct shard *origin;
+    struct list link;
+};
+void shard_trim(struct shard *s, struct trim_request *r);
+
 /* Change the catalog: from Kafka (topics) or SQL (plan->change). Runs on shard 0, durable when
  * done. Numbers, ids and placements are filled in there. */
 struct ddl_request {

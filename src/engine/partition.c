@@ -133,6 +133,7 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
     list_init(&p->uncommitted_link);
     list_init(&p->appends);
     list_init(&p->waits);
+    list_init(&p->trims);
     struct log_recovery recovery;
     enum err e = log_open(s->engine->host, dir, &config, &p->log, &recovery, why);
     if (e == ERR_OK && (e = map_put(&s->parts, part_key(t->number, partition), p)) != ERR_OK)
@@ -417,6 +418,69 @@ void shard_append(struct shard *s, struct append_request *r)
     shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
 }
 
+/* ---- moving the log's start ---- */
+
+static void trim_reply(struct part *p, struct trim_request *r, enum err e)
+{
+    r->err = e;
+    r->start_offset = log_start_offset(p->log);
+    shard_call_reply(p->shard, &r->call);
+}
+
+static void trims_finish(struct part *p)
+{
+    LIST_FOR_SAFE (it, next, &p->trims) {
+        struct trim_request *r = LIST_ENTRY(it, struct trim_request, link);
+        if (r->offset > log_kept_offset(p->log))
+            continue;
+        list_remove(it);
+        trim_reply(p, r, ERR_OK);
+    }
+}
+
+static void trim_run(struct shard *s, struct shard_call *c)
+{
+    struct trim_request *r = CONTAINER_OF(c, struct trim_request, call);
+    struct part *p = part_find(s, r->topic->number, r->partition);
+    if (p == NULL || s->phase != SHARD_RUNNING) {
+        r->err = p == NULL ? ERR_UNKNOWN_PARTITION : ERR_SHUTDOWN;
+        shard_call_reply(s, c);
+        return;
+    }
+    if (r->offset == -1)
+        r->offset = log_high_watermark(p->log);
+    enum err e = ERR_OK;
+    if (r->offset > stat_get(&p->stats->keep_from))
+        e = err_set(&r->why, ERR_BUSY, "a view has not read up to offset %lld: try again later",
+                    (long long)r->offset);
+    if (e == ERR_OK)
+        e = log_trim(p->log, r->offset, &r->why);
+    if (e != ERR_OK || r->offset <= log_kept_offset(p->log)) {
+        trim_reply(p, r, e);
+        return;
+    }
+    list_add(&p->trims, &r->link);
+    part_publish(p);
+    mark_dirty(p);
+}
+
+static void trim_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct trim_request *r = CONTAINER_OF(c, struct trim_request, call);
+    r->done(r);
+}
+
+void shard_trim(struct shard *s, struct trim_request *r)
+{
+    CHECK(r->partition < r->topic->n_partitions);
+    r->origin = s;
+    r->err = ERR_OK;
+    r->call = (struct shard_call){.run = trim_run, .done = trim_done};
+    list_init(&r->link);
+    shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
+}
+
 static void flush_finished(struct part *p)
 {
     p->syncing = false;
@@ -438,6 +502,7 @@ static void flush_finished(struct part *p)
         list_remove(&r->link);
         append_reply(p, r, ERR_OK);
     }
+    trims_finish(p);
     part_publish(p);
     if (p->durable != NULL)
         p->durable(p, p->durable_arg);
@@ -650,6 +715,10 @@ void part_drop(struct part *p)
     list_remove(&p->dirty_link);
     list_remove(&p->uncommitted_link);
     part_fail_waiting(p, ERR_UNDEFINED_TABLE);
+    LIST_FOR_SAFE (it, next, &p->trims) {
+        list_remove(it);
+        trim_reply(p, LIST_ENTRY(it, struct trim_request, link), ERR_UNDEFINED_TABLE);
+    }
     LIST_FOR_SAFE (it, next, &p->appends) {
         list_remove(it);
         append_reply(p, LIST_ENTRY(it, struct append_request, link), ERR_UNDEFINED_TABLE);

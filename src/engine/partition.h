@@ -26,6 +26,7 @@ struct part {
     struct list dirty_link;
     struct list appends; /* append_request: written, waiting for the flush; ascending */
     struct list waits;   /* wait_request */
+    struct list trims;   /* trim_request: the start has moved, and is not on the disk yet */
     struct epoch_marks marks;     /* of a partition that epochs write */
     struct list uncommitted_link; /* of the shard: marks beyond the last commit */
     struct flush_job job;

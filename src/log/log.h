@@ -111,6 +111,7 @@ struct log_sync {
     bool kept[LOG_SYNC_SEGMENTS_MAX];   /* by the helper: what comes after needs them no more */
     uint32_t n_segments;
     bool sync_dir, sync_parent, sync_meta;
+    bool start_moved; /* by log_trim: the checkpoint has to be flushed */
     bool os_only;    /* set after begin for fsync = os: see log_sync_run */
     bool ran;        /* log_sync_run was called */
     bool start_kept; /* start_offset is on the disk */
@@ -204,7 +205,13 @@ enum err log_offset_for_max_time(struct log_partition *p, int64_t *offset,
  * above `keep_from`. An active segment past segment_ms is closed to appends. Returns the number
  * dropped. Files are removed by the next sync; ranges held stay readable. */
 uint32_t log_retain(struct log_partition *p, int64_t now_ms, int64_t keep_from);
-/* Drops whole segments below `offset` (Kafka's DeleteRecords), with the same limits. */
+/* Drops whole segments below `offset`, with the same limits. */
 uint32_t log_drop_before(struct log_partition *p, int64_t offset);
+/* Moves the log's start to `offset`, in the middle of a segment or even of a batch (Kafka's
+ * DeleteRecords): what is before it is not read any more, from now on and, when a sync has raised
+ * log_kept_offset, for good. Whole segments below are dropped. Fine when the start is there or
+ * behind it. ERR_OFFSET_OUT_OF_RANGE above the high watermark, ERR_BUSY above the stable offset
+ * (transactions are open), ERR_CORRUPT. */
+enum err log_trim(struct log_partition *p, int64_t offset, struct err_detail *why) MUST_CHECK;
 
 #endif

@@ -47,6 +47,8 @@ struct log_partition {
     int64_t flushed_offset; /* for the checkpoint; durable_offset unless fsync = os */
     uint64_t size_bytes;
     int64_t clean_offset;   /* what is below was compacted */
+    bool start_moved;       /* by log_trim, and not captured by a sync yet */
+    bool start_unkept;      /* ... and a sync could not write it: goes with the next one */
     bool compacting;        /* a pass is under way */
     bool compaction_failed; /* names could not be changed: no more passes until the next start */
 

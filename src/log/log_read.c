@@ -384,7 +384,7 @@ void log_range_release(struct log_range *r)
 
 /* What a search by time works with. */
 struct time_search {
-    int64_t ms, limit_offset;
+    int64_t ms, start_offset, limit_offset;
     int64_t offset, found_ms; /* the result; offset -1 = none yet */
     struct compress *compress;
     struct buf bytes, decoded;
@@ -413,7 +413,7 @@ static enum err search_batch(const struct log_segment *s, uint64_t at, const str
         return e == ERR_NO_MEMORY ? e : ERR_OK;
     }
     while (kafka_records_next(&it, &r)) {
-        if (r.timestamp >= t->ms && r.offset < t->limit_offset) {
+        if (r.timestamp >= t->ms && r.offset >= t->start_offset && r.offset < t->limit_offset) {
             t->offset = r.offset;
             t->found_ms = r.timestamp;
             return ERR_OK;
@@ -446,8 +446,11 @@ static enum err search_segment(struct log_partition *p, struct log_segment *s,
 enum err log_offset_for_time(struct log_partition *p, int64_t timestamp_ms, int64_t *offset,
                              int64_t *found_ms)
 {
-    struct time_search t = {
-        .ms = timestamp_ms, .limit_offset = p->high_watermark, .offset = -1, .found_ms = -1};
+    struct time_search t = {.ms = timestamp_ms,
+                            .start_offset = p->start_offset,
+                            .limit_offset = p->high_watermark,
+                            .offset = -1,
+                            .found_ms = -1};
     enum err e = ERR_OK;
     buf_init(&t.bytes, KAFKA_BATCH_BYTES_MAX);
     buf_init(&t.decoded, KAFKA_BATCH_DECODED_BYTES_MAX);

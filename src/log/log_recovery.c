@@ -567,6 +567,11 @@ static enum err recover(struct recovery *r, struct err_detail *why)
     for (uint32_t i = 0; go_on; i++) {
         TRY(recover_segment(r, i, &go_on, why));
     }
+    if (r->checkpoint.start_offset > p->start_offset) {
+        /* In the middle of a segment. Without flushes a power cut may have taken what it had. */
+        p->start_offset = r->checkpoint.start_offset < p->end_offset ? r->checkpoint.start_offset
+                                                                     : p->end_offset;
+    }
     p->durable_offset = p->flushed_offset = p->end_offset;
     p->high_watermark = p->config.manual_watermark ? p->start_offset : p->end_offset;
     p->clean_offset =

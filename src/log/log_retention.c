@@ -31,7 +31,7 @@ static void retire_first(struct log_partition *p)
     log_marks_forget(p, s);
     p->n_segments--;
     memmove(p->segments, p->segments + 1, p->n_segments * sizeof *p->segments);
-    p->start_offset = s->end_offset;
+    p->start_offset = s->end_offset > p->start_offset ? s->end_offset : p->start_offset;
     p->size_bytes -= s->bytes;
     while (*end != NULL) {
         end = &(*end)->next_retired;
@@ -51,7 +51,8 @@ uint32_t log_retain(struct log_partition *p, int64_t now_ms, int64_t keep_from)
             c->retention_bytes >= 0 && p->size_bytes - s->bytes >= (uint64_t)c->retention_bytes;
         bool old = c->retention_ms >= 0 && s->max_timestamp >= 0 && s->max_timestamp < now_ms &&
                    now_ms - s->max_timestamp > c->retention_ms;
-        if (!large && !old) {
+        bool trimmed = s->end_offset <= p->start_offset;
+        if (!large && !old && !trimmed) {
             break;
         }
         retire_first(p);
@@ -72,6 +73,30 @@ uint32_t log_drop_before(struct log_partition *p, int64_t offset)
         dropped++;
     }
     return dropped;
+}
+
+enum err log_trim(struct log_partition *p, int64_t offset, struct err_detail *why)
+{
+    if (p->quarantined) {
+        return log_quarantine_err(p, why);
+    }
+    if (offset < 0 || offset > p->high_watermark) {
+        return err_set(why, ERR_OFFSET_OUT_OF_RANGE,
+                       "offset %" PRId64 " is outside of %" PRId64 " to %" PRId64, offset,
+                       p->start_offset, p->high_watermark);
+    }
+    if (offset > log_stable_offset(p)) {
+        return err_set(why, ERR_BUSY,
+                       "a transaction that begins at offset %" PRId64 " is open: try again later",
+                       log_stable_offset(p));
+    }
+    if (offset <= p->start_offset) {
+        return ERR_OK;
+    }
+    p->start_offset = offset;
+    p->start_moved = true;
+    (void)log_drop_before(p, offset);
+    return ERR_OK;
 }
 
 /* ---- the whole partition ---- */

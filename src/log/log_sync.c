@@ -52,7 +52,7 @@ bool log_sync_begin(struct log_partition *p, struct log_sync *sync)
     if (!p->quarantined) {
         capture_segments(p, sync);
     }
-    if (sync->n_segments == 0 && p->retired == NULL) {
+    if (sync->n_segments == 0 && p->retired == NULL && !p->start_moved) {
         return false;
     }
     sync->dir = p->dir;
@@ -65,6 +65,8 @@ bool log_sync_begin(struct log_partition *p, struct log_sync *sync)
     sync->flushed_offset = p->flushed_offset;
     sync->retired = p->retired;
     p->retired = NULL;
+    sync->start_moved = p->start_moved || p->start_unkept;
+    p->start_moved = p->start_unkept = false;
     p->sync_dir = p->sync_parent = p->sync_meta = false;
     p->group_bytes = p->appended_bytes;
     p->appended_bytes = 0;
@@ -79,7 +81,7 @@ static bool must_flush(const struct log_sync *sync, uint32_t i)
 
 bool log_sync_has_work(const struct log_sync *sync)
 {
-    bool work = sync->retired != NULL;
+    bool work = sync->retired != NULL || sync->start_moved;
     for (uint32_t i = 0; i < sync->n_segments; i++) {
         work = work || must_flush(sync, i);
     }
@@ -121,8 +123,8 @@ static enum err write_checkpoint(const struct log_sync *sync, bool *written)
     enum err e =
         sync->sync_meta ? log_meta_write_all(sync->meta, &c) : log_meta_write(sync->meta, &c);
     *written = e == ERR_OK;
-    return *written && (sync->sync_meta || sync->retired != NULL) ? host_file_sync(sync->meta)
-                                                                  : ERR_OK;
+    bool flush = sync->sync_meta || sync->start_moved || sync->retired != NULL;
+    return *written && flush ? host_file_sync(sync->meta) : ERR_OK;
 }
 
 /* An index is a cache: where it cannot be written, the segment is scanned at the next start. The
@@ -173,7 +175,7 @@ void log_sync_run(struct host *h, struct log_sync *sync)
     }
     if (sync->result == ERR_OK) {
         write_indexes(h, sync);
-        sync->start_kept = written && sync->retired != NULL;
+        sync->start_kept = written && (sync->retired != NULL || sync->start_moved);
         if (written) {
             remove_retired(h, sync);
         }
@@ -222,6 +224,8 @@ enum err log_sync_end(struct log_partition *p, const struct log_sync *sync)
     }
     if (sync->start_kept) {
         p->kept_offset = sync->start_offset;
+    } else {
+        p->start_unkept |= sync->start_moved;
     }
     for (uint32_t i = 0; i < sync->n_segments; i++) {
         log_segment_release(sync->segments[i]);

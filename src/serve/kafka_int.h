@@ -7,6 +7,7 @@
  *   kafka_metadata.c   Metadata, FindCoordinator
  *   kafka_cluster.c    what tools ask: DescribeCluster, DescribeLogDirs, replicas and the like
  *   kafka_topics.c     CreateTopics, DeleteTopics
+ *   kafka_records.c    DeleteRecords, OffsetForLeaderEpoch
  *   kafka_configs.c    DescribeConfigs, AlterConfigs, IncrementalAlterConfigs
  *   kafka_sasl.c       who the client is; kafka_users.c: their credentials
  *   kafka_throttle.c   what clients may use (buckets: kafka_quota.h); kafka_quotas.c: their quotas
@@ -94,13 +95,8 @@ enum kafka_error {
     KAFKA_E_ELECTION_NOT_NEEDED = 84,
     KAFKA_E_NO_REASSIGNMENT_IN_PROGRESS = 85,
     KAFKA_E_UNKNOWN_TOPIC_ID = 100,
-    KAFKA_E_FENCED_EPOCH = 110,
-    KAFKA_E_UNRELEASED_INSTANCE = 111,
-    KAFKA_E_UNSUPPORTED_ASSIGNOR = 112,
-    KAFKA_E_STALE_EPOCH = 113,
     KAFKA_E_MISMATCHED_ENDPOINT_TYPE = 114,
     KAFKA_E_UNSUPPORTED_ENDPOINT_TYPE = 115,
-    KAFKA_E_INVALID_REGEX = 128,
 };
 
 struct kafka_coordinator;
@@ -243,6 +239,8 @@ void kafka_handle_list_config_resources(struct kafka_request *r);
 void kafka_handle_find_coordinator(struct kafka_request *r);
 void kafka_handle_create_topics(struct kafka_request *r);
 void kafka_handle_delete_topics(struct kafka_request *r);
+void kafka_handle_delete_records(struct kafka_request *r);
+void kafka_handle_offset_for_leader_epoch(struct kafka_request *r);
 void kafka_handle_describe_configs(struct kafka_request *r);
 void kafka_handle_alter_configs(struct kafka_request *r);
 void kafka_handle_incremental_alter_configs(struct kafka_request *r);

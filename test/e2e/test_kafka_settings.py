@@ -10,6 +10,7 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 
 import kafka_wire
+from conftest import wait_for
 
 SET, DELETE, APPEND, SUBTRACT = range(4)
 OK, INVALID_CONFIG, INVALID_REQUEST = 0, 40, 42
@@ -237,3 +238,84 @@ def test_topics_made_by_asking_can_be_switched_off(make_server):
         == "false"
     admin.create_topics([NewTopic("made", 1, 1)])
     admin.close()
+
+
+def delete_records(server, topic, partition, offset):
+    """(error code, low watermark) of DeleteRecords version 1."""
+    body = struct.pack(">i", 1) + kafka_wire.string(topic)
+    body += struct.pack(">iiqi", 1, partition, offset, 10000)
+    sock = kafka_wire.connect(server)
+    sock.sendall(kafka_wire.request(21, 1, body))
+    answer = kafka_wire.response(sock)[1]
+    sock.close()
+    at = 4 + 4 + 2 + len(topic) + 4
+    _, low, code = struct.unpack(">iqh", answer[at:at + 14])
+    return code, low
+
+
+def begins_and_ends(server, topic):
+    consumer = kafka.KafkaConsumer(bootstrap_servers=[server.kafka])
+    part = kafka.TopicPartition(topic, 0)
+    found = consumer.beginning_offsets([part])[part], consumer.end_offsets([part])[part]
+    consumer.close()
+    return found
+
+
+def test_records_are_deleted_up_to_an_offset(make_server):
+    server = make_server()
+    producer = kafka.KafkaProducer(bootstrap_servers=[server.kafka], acks="all", linger_ms=50)
+    for i in range(20):
+        producer.send("t", b"%d" % i)
+    producer.flush(10)
+    producer.close()
+    assert delete_records(server, "t", 0, 7) == (OK, 7)
+    assert delete_records(server, "t", 0, 3) == (OK, 7)     # it is behind that already
+    assert delete_records(server, "t", 0, 21) == (1, -1)    # OFFSET_OUT_OF_RANGE
+    assert delete_records(server, "t", 1, 1) == (UNKNOWN_TOPIC, -1)
+    assert delete_records(server, "sys.catalog", 0, 1)[0] == TOPIC_AUTHORIZATION
+    server.kill()
+    server.start()
+    assert begins_and_ends(server, "t") == (7, 20)
+    consumer = kafka.KafkaConsumer("t", bootstrap_servers=[server.kafka],
+                                   auto_offset_reset="earliest", consumer_timeout_ms=10000)
+    first = next(consumer)
+    consumer.close()
+    assert (first.offset, first.value) == (7, b"7")
+    assert delete_records(server, "t", 0, -1) == (OK, 20)   # all
+    assert begins_and_ends(server, "t") == (20, 20)
+
+
+def test_views_keep_what_they_have_not_read(server, topic):
+    """What a view has read can be deleted; the view goes on."""
+    table = topic.replace("-", "_")
+    query(server, f"CREATE TABLE {table} (v int8)")
+    query(server, f"CREATE MATERIALIZED VIEW {table}_n AS SELECT count(*) AS n FROM {table}")
+    query(server, f"INSERT INTO {table} VALUES (1), (2), (3)")
+    wait_for(lambda: delete_records(server, table, 0, 2) == (OK, 2), "the view to read on")
+    query(server, f"INSERT INTO {table} VALUES (4)")
+    wait_for(lambda: query(server, f"SELECT n FROM {table}_n") in ([["4"]], [[4]]), "four rows")
+
+
+def epoch_end(server, topic, epoch, current=-1):
+    """(error code, epoch, end offset) of OffsetForLeaderEpoch version 3."""
+    body = struct.pack(">ii", -1, 1) + kafka_wire.string(topic)
+    body += struct.pack(">iiii", 1, 0, current, epoch)
+    sock = kafka_wire.connect(server)
+    sock.sendall(kafka_wire.request(23, 3, body))
+    answer = kafka_wire.response(sock)[1]
+    sock.close()
+    at = 4 + 4 + 2 + len(topic) + 4
+    code, _, found, end = struct.unpack(">hiiq", answer[at:at + 18])
+    return code, found, end
+
+
+def test_the_end_of_a_leadership(server, admin, topic):
+    admin.create_topics([NewTopic(topic, 1, 1)])
+    producer = kafka.KafkaProducer(bootstrap_servers=[server.kafka], acks="all")
+    producer.send(topic, b"x").get(10)
+    producer.close()
+    assert epoch_end(server, topic, 0) == (OK, 0, 1)
+    assert epoch_end(server, topic, 0, current=0) == (OK, 0, 1)
+    assert epoch_end(server, topic, 0, current=5) == (75, -1, -1)   # UNKNOWN_LEADER_EPOCH
+    assert epoch_end(server, topic, 5) == (OK, -1, -1)
+    assert epoch_end(server, topic + "x", 0)[0] == UNKNOWN_TOPIC

@@ -6,6 +6,7 @@
 struct model {
     int64_t durable; /* acknowledged */
     int64_t start;   /* dropped before it */
+    int64_t kept;    /* and for good */
 };
 
 static void note(struct model *m, const struct log_partition *p)
@@ -15,6 +16,9 @@ static void note(struct model *m, const struct log_partition *p)
     }
     if (log_start_offset(p) > m->start) {
         m->start = log_start_offset(p);
+    }
+    if (log_kept_offset(p) > m->kept) {
+        m->kept = log_kept_offset(p);
     }
 }
 
@@ -46,6 +50,10 @@ static struct log_partition *work(struct host *h, const struct log_config *c, st
             (void)!log_drop_before(p, log_end_offset(p) - 60);
             note(m, p);
         }
+        if (i % 16 == 6) {
+            (void)!log_trim(p, log_high_watermark(p) - 3, NULL);
+            note(m, p);
+        }
         if (i == 32) {
             log_close(p);
             p = NULL;
@@ -70,7 +78,7 @@ static void verify(struct host *h, const struct log_config *c, const struct mode
             fail_msg("%s", why.text);
         }
         assert_true(log_end_offset(p) >= m->durable);
-        assert_true(log_start_offset(p) <= m->start);
+        assert_true(log_start_offset(p) <= m->start && log_start_offset(p) >= m->kept);
         assert_int_equal(log_durable_offset(p), log_end_offset(p));
         assert_all_readable(p);
         assert_int_equal(append(p, 3, 0), ERR_OK);

@@ -282,6 +282,72 @@ static void old_segments_are_dropped(void **state)
     host_close(h);
 }
 
+static bool count_log(void *arg, const char *name)
+{
+    size_t n = strlen(name);
+    *(uint32_t *)arg += n > 4 && strcmp(name + n - 4, ".log") == 0;
+    return true;
+}
+
+static uint32_t files_of(struct host *h)
+{
+    uint32_t n = 0;
+    assert_int_equal(host_dir_list(h, DIR, count_log, &n), ERR_OK);
+    return n;
+}
+
+/* The start moves into the middle of a batch, and is there after a restart and a power cut. */
+static void the_start_can_be_anywhere(void **state)
+{
+    (void)state;
+    static const int64_t starts[] = {1, 7, 8, 33, 150, 199, 200};
+    struct log_config c = small_config(3000);
+    struct host *h = sim_new(11);
+    struct log_partition *p = open_with(h, &c, NULL);
+    struct err_detail why;
+    struct log_range r;
+    int64_t offset, ms;
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(append(p, 5, i % 2 == 0 ? COMPRESS_NONE : COMPRESS_ZSTD), ERR_OK);
+    }
+    assert_int_equal(log_trim(p, 1, &why), ERR_OFFSET_OUT_OF_RANGE); /* nothing is durable yet */
+    assert_int_equal(sync_all(h, p), ERR_OK);
+    assert_int_equal(log_trim(p, 201, &why), ERR_OFFSET_OUT_OF_RANGE);
+    assert_int_equal(log_trim(p, -1, &why), ERR_OFFSET_OUT_OF_RANGE);
+    uint32_t segments = files_of(h);
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        int64_t start = starts[i];
+        assert_int_equal(log_trim(p, start, &why), ERR_OK);
+        assert_int_equal(log_trim(p, start - 1, &why), ERR_OK); /* it is behind that already */
+        assert_int_equal(log_start_offset(p), start);
+        assert_true(log_kept_offset(p) < start);
+        assert_int_equal(sync_all(h, p), ERR_OK);
+        assert_int_equal(log_kept_offset(p), start);
+        assert_int_equal(log_read(p, start - 1, 200, 1, &r, NULL), ERR_OFFSET_OUT_OF_RANGE);
+        assert_int_equal(log_offset_for_time(p, 0, &offset, &ms), ERR_OK);
+        assert_int_equal(offset, start < 200 ? start : -1);
+        if (i % 2 == 0) {
+            h = host_sim_power_cut(h, i);
+        }
+        log_close(p);
+        p = open_with(h, &c, NULL);
+        assert_int_equal(log_start_offset(p), start);
+        assert_int_equal(log_kept_offset(p), start);
+        assert_int_equal(log_end_offset(p), 200);
+        if (start < 200) {
+            assert_int_equal(log_read(p, start, 200, 1, &r, NULL), ERR_OK);
+            assert_true(r.first_offset <= start && r.next_offset > start);
+            log_range_release(&r);
+        }
+    }
+    assert_true(files_of(h) < segments && files_of(h) <= 2);
+    assert_int_equal(append(p, 5, COMPRESS_NONE), ERR_OK);
+    assert_int_equal(log_read(p, 200, 205, 1, &r, NULL), ERR_OK);
+    log_range_release(&r);
+    log_close(p);
+    host_close(h);
+}
+
 static void segments_roll_by_age(void **state)
 {
     (void)state;
@@ -566,6 +632,7 @@ int main(void)
         cmocka_unit_test(watermarks_follow_their_rules),
         cmocka_unit_test(flushing_can_be_left_to_the_system),
         cmocka_unit_test(old_segments_are_dropped),
+        cmocka_unit_test(the_start_can_be_anywhere),
         cmocka_unit_test(segments_roll_by_age),
         cmocka_unit_test(times_are_found),
         cmocka_unit_test(the_greatest_time_is_found),
