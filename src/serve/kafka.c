@@ -58,6 +58,8 @@ static const struct kafka_route routes[] = {
     {KAFKA_LIST_PARTITION_REASSIGNMENTS, 0, 0, kafka_handle_list_reassignments},
     {KAFKA_LIST_CONFIG_RESOURCES, 0, 1, kafka_handle_list_config_resources},
     {KAFKA_DESCRIBE_TOPIC_PARTITIONS, 0, 0, kafka_handle_describe_topic_partitions},
+    {KAFKA_CONSUMER_GROUP_HEARTBEAT, 0, 1, kafka_handle_group},
+    {KAFKA_CONSUMER_GROUP_DESCRIBE, 0, 1, kafka_handle_group},
 };
 _Static_assert(ARRAY_LEN(routes) == KAFKA_APIS, "every API with a codec is served");
 
@@ -329,6 +331,17 @@ static void api_versions_answer(struct kafka_request *r, int16_t error)
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         keys[i] = (struct kafka_api_versions_res_api_key){routes[i].key, routes[i].version_min,
                                                           routes[i].version_max};
+    /* group.version 1: the new group protocol. Features that begin at 0 cannot be told before
+     * version 4. */
+    static struct kafka_api_versions_res_supported_feature supported = {
+        {"group.version", 13}, 0, 1};
+    static struct kafka_api_versions_res_finalized_feature finalized = {
+        {"group.version", 13}, 1, 1};
+    res->supported_features = &supported;
+    res->n_supported_features = r->header.api_version >= 4 ? 1 : 0;
+    res->finalized_features = &finalized;
+    res->n_finalized_features = 1;
+    res->finalized_features_epoch = 0;
     res->error_code = error;
     res->api_keys = keys;
     res->n_api_keys = ARRAY_LEN(routes);

@@ -31,21 +31,38 @@ static struct kafka_coordinator *coordinator_of(struct kafka_request *r)
     return r->server->coordinator;
 }
 
-static void timer_arm(struct kafka_coordinator *co)
+/* When the coordinator has something to do next. */
+static int64_t next_ms(const struct kafka_coordinator *co)
+{
+    int64_t at = co->groups.next_ms;
+    if (co->groups.retry_ms < at)
+        at = co->groups.retry_ms;
+    if (co->expiry.next_ms < at)
+        at = co->expiry.next_ms;
+    return at;
+}
+
+static void timer_arm_at(struct kafka_coordinator *co, int64_t at_ms)
 {
     struct shard *zero = engine_shard(co->engine, 0);
-    if (co->groups.next_ms == INT64_MAX || co->stopped)
+    if (at_ms == INT64_MAX || co->stopped)
         return;
-    int64_t at = co->groups.next_ms * 1000000;
+    int64_t at = at_ms * 1000000;
     if (co->timer.heap_index != 0 && co->timer.at_ns <= at)
         return;
     if (shard_timer_set(zero, &co->timer, at) != ERR_OK)
         engine_note(co->engine, "error", "kafka: no memory for the timer of consumer groups");
 }
 
+static void timer_arm(struct kafka_coordinator *co)
+{
+    timer_arm_at(co, next_ms(co));
+}
+
 static void timer_fire(struct shard_timer *t)
 {
     struct kafka_coordinator *co = CONTAINER_OF(t, struct kafka_coordinator, timer);
+    co->groups.wall_ms = shard_wall_us(engine_shard(co->engine, 0)) / 1000;
     kafka_groups_tick(&co->groups, kafka_coordinator_now_ms(co));
     timer_arm(co);
 }
@@ -256,6 +273,9 @@ static void *refusal(struct kafka_request *r, int16_t error)
     case KAFKA_LIST_GROUPS:
         ((struct kafka_list_groups_res *)res)->error_code = error;
         break;
+    case KAFKA_CONSUMER_GROUP_HEARTBEAT:
+        ((struct kafka_consumer_group_heartbeat_res *)res)->error_code = error;
+        break;
     case KAFKA_OFFSET_DELETE:
         ((struct kafka_offset_delete_res *)res)->error_code = error;
         break;
@@ -279,6 +299,12 @@ static void group_dispatch(struct kafka_coordinator *co, struct kafka_request *r
         break;
     case KAFKA_LEAVE_GROUP:
         run_leave(co, r);
+        break;
+    case KAFKA_CONSUMER_GROUP_HEARTBEAT:
+        kafka_group_consumer_heartbeat(co, r);
+        break;
+    case KAFKA_CONSUMER_GROUP_DESCRIBE:
+        kafka_group_consumer_describe(co, r);
         break;
     case KAFKA_OFFSET_COMMIT:
         kafka_group_commit(co, r);
@@ -306,7 +332,6 @@ static void group_dispatch(struct kafka_coordinator *co, struct kafka_request *r
 /* Shard 0. */
 static void group_run(struct shard *target, struct shard_call *call)
 {
-    (void)target;
     struct kafka_request *r = CONTAINER_OF(call, struct kafka_request, call);
     struct kafka_coordinator *co = coordinator_of(r);
     if (co->stopped) {
@@ -318,6 +343,7 @@ static void group_run(struct shard *target, struct shard_call *call)
             kafka_coordinator_reply(r, refusal(r, KAFKA_E_COORDINATOR_LOADING));
         return;
     }
+    co->groups.wall_ms = shard_wall_us(target) / 1000;
     group_dispatch(co, r);
     timer_arm(co);
 }
@@ -341,12 +367,44 @@ void kafka_handle_group(struct kafka_request *r)
 
 /* ---- life ---- */
 
+/* A catalog with other topics: subscriptions are resolved again, offsets of dropped topics go. */
+static void catalog_look(struct kafka_coordinator *co, const struct catalog *c, int64_t now_ms)
+{
+    if (c->version == co->catalog_version)
+        return;
+    if (now_ms < co->refreshed_ms + CATALOG_REFRESH_MS) {
+        timer_arm_at(co, co->refreshed_ms + CATALOG_REFRESH_MS);
+        return;
+    }
+    uint64_t topics_gone = c->next_topic - c->n_topics;
+    if (topics_gone != co->topics_gone)
+        kafka_expiry_begin(co);
+    co->topics_gone = topics_gone;
+    co->catalog_version = c->version;
+    co->refreshed_ms = now_ms;
+    kafka_consumer_groups_refresh(&co->groups);
+}
+
 static void coordinator_turn(struct shard_service *service, struct shard *s)
 {
-    (void)s;
     struct kafka_coordinator *co = CONTAINER_OF(service, struct kafka_coordinator, service);
-    if (!co->stopped)
-        offsets_log_turn(co->log);
+    if (co->stopped)
+        return;
+    bool more = offsets_log_turn(co->log);
+    if (!offsets_log_ready(co->log) || shard_catalog(s) == NULL)
+        return;
+    int64_t now_ms = kafka_coordinator_now_ms(co);
+    catalog_look(co, shard_catalog(s), now_ms);
+    if (now_ms >= co->expiry.next_ms)
+        kafka_expiry_begin(co);
+    if (!list_empty(&co->groups.dirty) &&
+        (co->groups.retry_ms == INT64_MAX || now_ms >= co->groups.retry_ms))
+        more = kafka_consumer_groups_work(&co->groups, now_ms, shard_catalog(s)) || more;
+    more = kafka_expiry_turn(co) || more;
+    if (more)
+        timer_arm_at(co, now_ms);
+    else
+        timer_arm(co);
 }
 
 static void coordinator_stop(struct shard_service *service, struct shard *s)
@@ -368,6 +426,7 @@ struct kafka_coordinator *kafka_coordinator_new(struct engine *e)
     co->engine = e;
     co->groups.joined = joined;
     co->groups.synced = synced;
+    co->groups.beaten = kafka_group_beaten;
     co->timer.fire = timer_fire;
     co->service.turn = coordinator_turn;
     co->service.stop = coordinator_stop;
@@ -376,6 +435,7 @@ struct kafka_coordinator *kafka_coordinator_new(struct engine *e)
         mem_free(co);
         return NULL;
     }
+    kafka_expiry_init(co);
     shard_service_add(engine_shard(e, 0), &co->service);
     return co;
 }
@@ -384,5 +444,6 @@ void kafka_coordinator_free(struct kafka_coordinator *co)
 {
     kafka_groups_deinit(&co->groups);
     offsets_log_free(co->log);
+    kafka_expiry_deinit(co);
     mem_free(co);
 }

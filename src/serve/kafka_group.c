@@ -3,6 +3,8 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "serve/kafka_consumer_group.h"
+#include "serve/kafka_group_int.h"
 #include "serve/kafka_int.h"
 
 const char *kafka_group_state_name(enum kafka_group_state state)
@@ -12,16 +14,30 @@ const char *kafka_group_state_name(enum kafka_group_state state)
     return names[state];
 }
 
+bool kafka_group_is_empty(const struct kafka_group *g)
+{
+    if (g->consumer != NULL)
+        return g->consumer->n_members == 0;
+    return g->state == GROUP_EMPTY;
+}
+
+const char *kafka_group_state_text(const struct kafka_group *g)
+{
+    return g->consumer != NULL ? kafka_consumer_state_name(g->consumer)
+                               : kafka_group_state_name(g->state);
+}
+
 void kafka_groups_init(struct kafka_groups *gs)
 {
-    *gs = (struct kafka_groups){.next_ms = INT64_MAX};
+    *gs = (struct kafka_groups){
+        .next_ms = INT64_MAX, .consumer_session_ms = CONSUMER_SESSION_MS, .retry_ms = INT64_MAX};
     list_init(&gs->all);
+    list_init(&gs->dirty);
 }
 
 /* ---- storage ---- */
 
-/* Copies strings behind each other into one block; `*at` moves on. */
-static struct str pack(char **at, struct str s)
+struct str kafka_group_pack(char **at, struct str s)
 {
     if (s.ptr == NULL)
         return s;
@@ -49,9 +65,10 @@ static struct kafka_group *group_new(struct kafka_groups *gs, struct str id)
     if (g == NULL)
         return NULL;
     char *at = (char *)(g + 1);
-    g->id = pack(&at, id);
+    g->id = kafka_group_pack(&at, id);
     g->bytes = bytes;
     g->next_ms = INT64_MAX;
+    g->number = gs->next_number++;
     list_init(&g->members);
     list_init(&g->offsets);
     uint64_t hash = hash_bytes(id.ptr, id.len, 0);
@@ -112,6 +129,8 @@ static void offset_free(struct kafka_groups *gs, struct kafka_group *g,
 static void to_dead(struct kafka_groups *gs, struct kafka_group *g)
 {
     g->state = GROUP_DEAD;
+    if (g->consumer != NULL)
+        kafka_consumer_end(gs, g, KAFKA_E_UNKNOWN_MEMBER);
     group_unhash(gs, g);
     list_remove(&g->link);
     gs->n--;
@@ -127,10 +146,15 @@ static void to_dead(struct kafka_groups *gs, struct kafka_group *g)
     mem_free(g);
 }
 
-/* A group that has nothing to remember goes. Last act of every call. */
-static void group_reap(struct kafka_groups *gs, struct kafka_group *g)
+struct kafka_group *kafka_group_obtain(struct kafka_groups *gs, struct str id)
 {
-    if (g->state == GROUP_EMPTY && g->n_pending == 0 && g->n_offsets == 0)
+    struct kafka_group *g = kafka_groups_find(gs, id);
+    return g != NULL ? g : group_new(gs, id);
+}
+
+void kafka_group_reap(struct kafka_groups *gs, struct kafka_group *g)
+{
+    if (g->state == GROUP_EMPTY && g->consumer == NULL && g->n_pending == 0 && g->n_offsets == 0)
         to_dead(gs, g);
 }
 
@@ -141,7 +165,7 @@ void kafka_groups_deinit(struct kafka_groups *gs)
     map_deinit(&gs->map);
 }
 
-static void due_at(struct kafka_groups *gs, struct kafka_group *g, int64_t at_ms)
+void kafka_group_due(struct kafka_groups *gs, struct kafka_group *g, int64_t at_ms)
 {
     if (at_ms < g->next_ms)
         g->next_ms = at_ms;
@@ -196,7 +220,7 @@ static void member_alive(struct kafka_groups *gs, struct kafka_group *g,
                          struct kafka_group_member *m, int64_t now_ms)
 {
     m->deadline_ms = now_ms + m->session_ms;
-    due_at(gs, g, m->deadline_ms);
+    kafka_group_due(gs, g, m->deadline_ms);
 }
 
 static void join_answer(struct kafka_groups *gs, struct kafka_group_member *m,
@@ -260,8 +284,8 @@ static enum err member_protocols_set(struct kafka_groups *gs, struct kafka_group
         return ERR_NO_MEMORY;
     char *at = (char *)(copy + j->n_protocols);
     for (uint32_t i = 0; i < j->n_protocols; i++) {
-        copy[i].name = pack(&at, j->protocols[i].name);
-        copy[i].metadata = pack(&at, j->protocols[i].metadata);
+        copy[i].name = kafka_group_pack(&at, j->protocols[i].name);
+        copy[i].metadata = kafka_group_pack(&at, j->protocols[i].metadata);
     }
     mem_free(m->protocols);
     m->protocols = copy;
@@ -285,10 +309,10 @@ static struct kafka_group_member *member_new(struct kafka_groups *gs, struct kaf
         mem_free(m);
         return NULL;
     }
-    m->id = pack(&at, j->new_id);
-    m->instance = pack(&at, j->instance);
-    m->client_id = pack(&at, j->client_id);
-    m->client_host = pack(&at, j->client_host);
+    m->id = kafka_group_pack(&at, j->new_id);
+    m->instance = kafka_group_pack(&at, j->instance);
+    m->client_id = kafka_group_pack(&at, j->client_id);
+    m->client_host = kafka_group_pack(&at, j->client_host);
     m->bytes = bytes;
     gs->bytes += bytes;
     m->session_ms = j->session_ms;
@@ -380,12 +404,13 @@ static void to_preparing(struct kafka_groups *gs, struct kafka_group *g, int64_t
     g->deadline_ms = now_ms + (g->initial ? GROUP_INITIAL_DELAY_MS : rebalance_ms(g));
     g->initial_end_ms = now_ms + rebalance_ms(g);
     g->n_waited_for = g->n_members;
-    due_at(gs, g, g->deadline_ms);
+    kafka_group_due(gs, g, g->deadline_ms);
 }
 
 /* Any -> EMPTY */
-static void to_empty(struct kafka_group *g)
+static void to_empty(const struct kafka_groups *gs, struct kafka_group *g)
 {
+    g->empty_ms = gs->wall_ms;
     g->state = GROUP_EMPTY;
     g->generation = g->generation == INT32_MAX ? 1 : g->generation + 1;
     g->leader = NULL;
@@ -431,8 +456,9 @@ static bool group_names_set(struct kafka_group *g, struct str type, struct str p
     if (memory == NULL)
         return false;
     char *at = memory;
-    struct str type_copy = pack(&at, type);
-    struct str protocol_copy = protocol.ptr == NULL ? (struct str){at, 0} : pack(&at, protocol);
+    struct str type_copy = kafka_group_pack(&at, type);
+    struct str protocol_copy =
+        protocol.ptr == NULL ? (struct str){at, 0} : kafka_group_pack(&at, protocol);
     mem_free((void *)(uintptr_t)g->protocol_type.ptr);
     g->protocol_type = type_copy;
     g->protocol = protocol_copy;
@@ -468,13 +494,13 @@ static void to_completing(struct kafka_groups *gs, struct kafka_group *g, int64_
 {
     struct str protocol = protocol_choose(g);
     if (!group_names_set(g, g->protocol_type, protocol)) {
-        due_at(gs, g, now_ms + GROUP_INITIAL_DELAY_MS); /* tried again then */
+        kafka_group_due(gs, g, now_ms + GROUP_INITIAL_DELAY_MS); /* tried again then */
         return;
     }
     g->generation = g->generation == INT32_MAX ? 1 : g->generation + 1;
     g->state = GROUP_COMPLETING;
     g->deadline_ms = now_ms + rebalance_ms(g);
-    due_at(gs, g, g->deadline_ms);
+    kafka_group_due(gs, g, g->deadline_ms);
     LIST_FOR (it, &g->members) {
         struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
         if (!m->pending && g->leader == NULL)
@@ -508,7 +534,7 @@ static void check_joined(struct kafka_groups *gs, struct kafka_group *g, int64_t
     if (g->state != GROUP_PREPARING)
         return;
     if (g->n_members == 0) {
-        to_empty(g);
+        to_empty(gs, g);
         return;
     }
     if (g->initial || g->n_pending > 0)
@@ -525,7 +551,7 @@ static void member_gone(struct kafka_groups *gs, struct kafka_group *g, int64_t 
 {
     if (g->state == GROUP_COMPLETING || g->state == GROUP_STABLE) {
         if (g->n_members == 0)
-            to_empty(g);
+            to_empty(gs, g);
         else
             to_preparing(gs, g, now_ms);
     }
@@ -591,10 +617,10 @@ static void join_static(struct kafka_groups *gs, struct kafka_group *g,
     sync_answer(gs, g, m, KAFKA_E_FENCED_INSTANCE);
     char *at = memory;
     const char *old = m->id.ptr;
-    m->id = pack(&at, j->new_id);
-    m->instance = pack(&at, m->instance);
-    m->client_id = pack(&at, j->client_id);
-    m->client_host = pack(&at, j->client_host);
+    m->id = kafka_group_pack(&at, j->new_id);
+    m->instance = kafka_group_pack(&at, m->instance);
+    m->client_id = kafka_group_pack(&at, j->client_id);
+    m->client_host = kafka_group_pack(&at, j->client_host);
     mem_free((void *)(uintptr_t)old);
     join_known(gs, g, m, now_ms, j);
 }
@@ -623,7 +649,7 @@ static void join_new(struct kafka_groups *gs, struct kafka_group *g, int64_t now
 
 static int16_t join_check(const struct kafka_group_join *j)
 {
-    if (j->group.len == 0)
+    if (!kafka_group_id_valid(j->group))
         return KAFKA_E_INVALID_GROUP_ID;
     if (j->session_ms < GROUP_SESSION_MS_MIN || j->session_ms > GROUP_SESSION_MS_MAX)
         return KAFKA_E_INVALID_SESSION_TIMEOUT;
@@ -644,7 +670,7 @@ static void join_in_group(struct kafka_groups *gs, struct kafka_group *g, int64_
         join_refuse(gs, j->waiter, j->member, KAFKA_E_UNKNOWN_MEMBER);
         return;
     }
-    if (!protocols_fit(g, j, m)) {
+    if (g->consumer != NULL || !protocols_fit(g, j, m)) {
         join_refuse(gs, j->waiter, j->member, KAFKA_E_INCONSISTENT_PROTOCOL);
         return;
     }
@@ -678,8 +704,13 @@ void kafka_groups_join(struct kafka_groups *gs, int64_t now_ms,
         join_refuse(gs, j.waiter, j.member, error);
         return;
     }
+    if (g->consumer != NULL && kafka_group_is_empty(g)) {
+        /* Back to the classic protocol; generations go on where the epochs were. */
+        g->generation = g->consumer->epoch;
+        kafka_consumer_end(gs, g, KAFKA_E_UNKNOWN_MEMBER);
+    }
     join_in_group(gs, g, now_ms, &j);
-    group_reap(gs, g);
+    kafka_group_reap(gs, g);
 }
 
 /* ---- Sync ---- */
@@ -695,7 +726,8 @@ static int16_t assignment_set(struct kafka_groups *gs, struct kafka_group_member
     char *at = copy;
     size_t before = m->assignment.len;
     mem_free((void *)(uintptr_t)m->assignment.ptr);
-    m->assignment = assignment.ptr == NULL ? (struct str){copy, 0} : pack(&at, assignment);
+    m->assignment =
+        assignment.ptr == NULL ? (struct str){copy, 0} : kafka_group_pack(&at, assignment);
     gs->bytes += assignment.len - before;
     m->bytes += assignment.len - before;
     return KAFKA_OK;
@@ -783,7 +815,7 @@ int16_t kafka_groups_leave(struct kafka_groups *gs, int64_t now_ms, struct str g
         return KAFKA_E_FENCED_INSTANCE;
     member_drop(gs, g, m, KAFKA_E_UNKNOWN_MEMBER);
     member_gone(gs, g, now_ms);
-    group_reap(gs, g);
+    kafka_group_reap(gs, g);
     return KAFKA_OK;
 }
 
@@ -792,10 +824,12 @@ int16_t kafka_groups_may_commit(struct kafka_groups *gs, int64_t now_ms, struct 
 {
     struct kafka_group *g = kafka_groups_find(gs, group);
     bool nobody = generation < 0 && member.len == 0;
-    if (group.len == 0)
+    if (!kafka_group_id_valid(group))
         return KAFKA_E_INVALID_GROUP_ID;
     if (g == NULL)
         return generation < 0 ? KAFKA_OK : KAFKA_E_ILLEGAL_GENERATION;
+    if (g->consumer != NULL)
+        return kafka_consumer_may_commit(g, member, generation);
     if (nobody)
         return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_UNKNOWN_MEMBER;
     int16_t error;
@@ -852,7 +886,7 @@ static void group_tick(struct kafka_groups *gs, struct kafka_group *g, int64_t n
     if (g->state == GROUP_PREPARING && g->deadline_ms <= now_ms) {
         g->initial = false;
         if (g->n_members == 0)
-            to_empty(g);
+            to_empty(gs, g);
         else
             to_completing(gs, g, now_ms);
     }
@@ -880,12 +914,16 @@ void kafka_groups_tick(struct kafka_groups *gs, int64_t now_ms)
     LIST_FOR_SAFE (it, next, &gs->all) {
         struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
         if (g->next_ms <= now_ms) {
-            group_tick(gs, g, now_ms);
-            g->next_ms = group_next_ms(g);
+            if (g->consumer != NULL) {
+                g->next_ms = kafka_consumer_tick(gs, g, now_ms);
+            } else {
+                group_tick(gs, g, now_ms);
+                g->next_ms = group_next_ms(g);
+            }
         }
         if (g->next_ms < next_ms)
             next_ms = g->next_ms;
-        group_reap(gs, g);
+        kafka_group_reap(gs, g);
     }
     gs->next_ms = next_ms <= now_ms ? now_ms + 1 : next_ms;
 }
@@ -894,6 +932,8 @@ void kafka_groups_stop(struct kafka_groups *gs, int16_t error)
 {
     LIST_FOR (it, &gs->all) {
         struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
+        if (g->consumer != NULL)
+            kafka_consumer_stop(gs, g, error);
         LIST_FOR (im, &g->members) {
             struct kafka_group_member *m = LIST_ENTRY(im, struct kafka_group_member, link);
             struct kafka_group_join_result result = {
@@ -955,8 +995,8 @@ static enum err offset_add(struct kafka_groups *gs, struct kafka_group *g,
         return ERR_NO_MEMORY;
     *o = *value;
     char *at = (char *)(o + 1);
-    o->topic = pack(&at, value->topic);
-    o->metadata = pack(&at, value->metadata);
+    o->topic = kafka_group_pack(&at, value->topic);
+    o->metadata = kafka_group_pack(&at, value->metadata);
     o->bytes = bytes;
     uint64_t hash = offset_hash(o->topic, o->partition);
     o->next = map_get(&g->offset_map, hash);
@@ -997,7 +1037,7 @@ enum err kafka_groups_offset_put(struct kafka_groups *gs, struct str group, stru
     if (e == ERR_OK && old != NULL)
         offset_drop(gs, g, old);
     else
-        group_reap(gs, g);
+        kafka_group_reap(gs, g);
     return e;
 }
 
@@ -1009,7 +1049,7 @@ void kafka_groups_offset_remove(struct kafka_groups *gs, struct str group, struc
     if (o == NULL)
         return;
     offset_drop(gs, g, o);
-    group_reap(gs, g);
+    kafka_group_reap(gs, g);
 }
 
 int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group)
@@ -1017,7 +1057,39 @@ int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group)
     const struct kafka_group *g = kafka_groups_find(gs, group);
     if (g == NULL)
         return KAFKA_E_GROUP_ID_NOT_FOUND;
-    return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_NON_EMPTY_GROUP;
+    return kafka_group_is_empty(g) ? KAFKA_OK : KAFKA_E_NON_EMPTY_GROUP;
+}
+
+/* ---- epochs of the new protocol ---- */
+
+enum err kafka_groups_epoch_put(struct kafka_groups *gs, struct str group, int32_t epoch)
+{
+    struct kafka_group *g = kafka_group_obtain(gs, group);
+    if (g == NULL)
+        return ERR_LIMIT;
+    if (g->consumer != NULL) {
+        /* Written while it lives, or read back behind an older one. */
+        g->consumer->epoch_logged = epoch;
+        if (g->consumer->n_members == 0 && epoch > g->consumer->epoch)
+            g->consumer->epoch = g->consumer->assignment_epoch = epoch;
+        return ERR_OK;
+    }
+    if (g->state != GROUP_EMPTY || g->n_pending > 0)
+        return ERR_OK; /* it has become a classic one meanwhile */
+    if (kafka_consumer_begin(gs, g, epoch))
+        return ERR_OK;
+    kafka_group_reap(gs, g);
+    return ERR_NO_MEMORY;
+}
+
+void kafka_groups_epoch_remove(struct kafka_groups *gs, struct str group)
+{
+    struct kafka_group *g = kafka_groups_find(gs, group);
+    if (g == NULL || !kafka_group_is_empty(g))
+        return;
+    if (g->consumer != NULL)
+        kafka_consumer_end(gs, g, KAFKA_E_UNKNOWN_MEMBER);
+    kafka_group_reap(gs, g);
 }
 
 /* Metadata of consumers begins with a version and the topics' names. What cannot be read counts as

@@ -30,6 +30,7 @@
 enum {
     GROUPS_MAX = 10000,
     GROUP_MEMBERS_MAX = 1000,
+    GROUP_ID_BYTES_MAX = 255,         /* of a group that has members or offsets */
     GROUP_PROTOCOLS_MAX = 64,         /* of one member */
     GROUP_MEMBER_BYTES_MAX = 1 << 20, /* subscription and assignment of one member, each */
     GROUPS_BYTES_MAX = 128 << 20,     /* all groups together, offsets included */
@@ -74,6 +75,7 @@ struct kafka_group_offset {
 struct kafka_group {
     struct list link;         /* groups->all */
     struct kafka_group *next; /* same hash */
+    uint64_t number;          /* groups->all is in this order, and none is given twice */
     struct str id, protocol_type, protocol;
     enum kafka_group_state state;
     int32_t generation;
@@ -88,8 +90,11 @@ struct kafka_group {
     struct list offsets;
     uint32_t n_offsets;
     struct map offset_map;
+    struct consumer_group *consumer; /* of the new protocol; else NULL. kafka_consumer_group.h */
+    int64_t empty_ms;                /* EMPTY: wall clock since when; 0 = not known */
     size_t bytes;
 };
+struct consumer_heartbeat_result;
 
 struct kafka_group_join_result {
     int16_t error;
@@ -109,12 +114,18 @@ struct kafka_groups {
     struct list all;
     struct map map;
     uint32_t n, n_offsets;
+    uint64_t next_number;
     size_t bytes;
     int64_t next_ms; /* kafka_groups_tick has nothing to do before; INT64_MAX = never */
+    int64_t wall_ms; /* the wall clock, as the caller saw it last: how old offsets are */
+    int32_t consumer_session_ms; /* of members of the new protocol */
+    struct list dirty;           /* consumer groups with work to do */
+    int64_t retry_ms;            /* work waits for memory until then; INT64_MAX = it does not */
     /* Answers to a waiter given to join and sync, once each, now or later. They must not call back
      * into the groups; what the result points to is valid during the call. */
     void (*joined)(void *waiter, const struct kafka_group_join_result *result);
     void (*synced)(void *waiter, const struct kafka_group_sync_result *result);
+    void (*beaten)(void *waiter, const struct consumer_heartbeat_result *result);
 };
 
 /* Empty; the callbacks are set by the caller before use. */
@@ -163,10 +174,20 @@ int16_t kafka_groups_may_commit(struct kafka_groups *gs, int64_t now_ms, struct 
 /* Time passes: loses silent members, ends rebalances. Cheap before gs->next_ms. */
 void kafka_groups_tick(struct kafka_groups *gs, int64_t now_ms);
 
+/* May a group of this id be made? */
+static inline bool kafka_group_id_valid(struct str id)
+{
+    return id.len > 0 && id.len <= GROUP_ID_BYTES_MAX;
+}
 /* NULL when there is none. */
 struct kafka_group *kafka_groups_find(const struct kafka_groups *gs, struct str id);
 /* "Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead". */
 const char *kafka_group_state_name(enum kafka_group_state state);
+/* The same for a group of either protocol; that of the new one can be "Assigning", "Reconciling".
+ */
+const char *kafka_group_state_text(const struct kafka_group *g);
+/* Has no members, and none on their way. */
+bool kafka_group_is_empty(const struct kafka_group *g);
 
 /* ---- offsets: facts that have been made durable already, or are being read back ---- */
 
@@ -177,11 +198,19 @@ enum err kafka_groups_offset_put(struct kafka_groups *gs, struct str group, stru
 /* Forgets one; the group too when nothing is left of it. */
 void kafka_groups_offset_remove(struct kafka_groups *gs, struct str group, struct str topic,
                                 int32_t partition);
+/* Epochs of the new protocol's group up to this one may have been told: it begins behind. Makes the
+ * group one of that protocol if it is empty. ERR_LIMIT, ERR_NO_MEMORY. */
+enum err kafka_groups_epoch_put(struct kafka_groups *gs, struct str group,
+                                int32_t epoch) MUST_CHECK;
+/* The group's epochs are forgotten, and the group if nothing else is left of it. Not while it has
+ * members. */
+void kafka_groups_epoch_remove(struct kafka_groups *gs, struct str group);
 /* NULL when none is committed. */
 const struct kafka_group_offset *kafka_group_offset_find(const struct kafka_group *g,
                                                          struct str topic, int32_t partition);
-/* Does a member subscribe to the topic? Known for consumers (protocol type "consumer"), whose
- * metadata says so; a group of another type is taken to use every topic while it has members. */
+/* Does a member (of the classic protocol) subscribe to the topic? Known for consumers (protocol
+ * type "consumer"), whose metadata says so; a group of another type is taken to use every topic
+ * while it has members. */
 bool kafka_group_subscribes(const struct kafka_group *g, struct str topic);
 /* Kafka's code: 0 when the group may be deleted (it exists and has no members). */
 int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group);

@@ -36,7 +36,8 @@ static void describe_one(struct kafka_request *r, const struct kafka_group *g,
 static void describe_none(struct kafka_request *r, struct kafka_describe_groups_res_group *out)
 {
     out->error_code = KAFKA_E_GROUP_ID_NOT_FOUND;
-    out->error_message = arena_printf(&r->arena, "there is no group %.*s", STR_ARG(out->group_id));
+    out->error_message = arena_printf(&r->arena, "there is no group %.*s of the classic protocol",
+                                      STR_ARG(out->group_id));
 }
 
 void kafka_group_describe(struct kafka_coordinator *co, struct kafka_request *r)
@@ -55,7 +56,7 @@ void kafka_group_describe(struct kafka_coordinator *co, struct kafka_request *r)
         res->groups[i].group_id = req->groups[i];
         res->groups[i].authorized_operations = INT32_MIN;
         res->groups[i].group_state = str_of(kafka_group_state_name(GROUP_DEAD));
-        if (g != NULL)
+        if (g != NULL && g->consumer == NULL)
             describe_one(r, g, &res->groups[i]);
         else if (r->header.api_version >= 6)
             describe_none(r, &res->groups[i]);
@@ -84,13 +85,15 @@ void kafka_group_list(struct kafka_coordinator *co, struct kafka_request *r)
     }
     LIST_FOR (it, &co->groups.all) {
         const struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
-        struct str state = str_of(kafka_group_state_name(g->state)), type = STR("classic");
+        struct str state = str_of(kafka_group_state_text(g));
+        struct str type = g->consumer != NULL ? STR("consumer") : STR("classic");
         if (!wanted(req->states_filter, req->n_states_filter, state) ||
             !wanted(req->types_filter, req->n_types_filter, type))
             continue;
         struct kafka_list_groups_res_group *out = &res->groups[res->n_groups++];
         out->group_id = arena_str(&r->arena, g->id);
-        out->protocol_type = arena_str(&r->arena, g->protocol_type);
+        out->protocol_type =
+            g->consumer != NULL ? STR("consumer") : arena_str(&r->arena, g->protocol_type);
         out->group_state = state;
         out->group_type = type;
     }
@@ -126,10 +129,10 @@ static void delete_run(struct delete_state *st)
         out->group_id = req->group_names[st->next];
         out->error_code = kafka_groups_may_delete(&st->co->groups, out->group_id);
         const struct kafka_group *g = kafka_groups_find(&st->co->groups, out->group_id);
-        if (out->error_code != KAFKA_OK || g == NULL || g->n_offsets == 0)
+        if (out->error_code != KAFKA_OK || g == NULL || (g->n_offsets == 0 && g->consumer == NULL))
             continue;
         st->write = (struct offsets_write){.group = out->group_id, .done = delete_done};
-        st->write.items = arena_zalloc(&r->arena, g->n_offsets, sizeof *st->write.items);
+        st->write.items = arena_zalloc(&r->arena, g->n_offsets + 1, sizeof *st->write.items);
         if (st->write.items == NULL) {
             kafka_coordinator_reply(r, NULL);
             return;
@@ -139,6 +142,9 @@ static void delete_run(struct delete_state *st)
             st->write.items[st->write.n_items++] = (struct offsets_item){
                 .topic = arena_str(&r->arena, o->topic), .partition = o->partition, .remove = true};
         }
+        if (g->consumer != NULL)
+            st->write.items[st->write.n_items++] =
+                (struct offsets_item){.is_epoch = true, .remove = true};
         offsets_log_write(st->co->log, &st->write);
         return;
     }

@@ -3,11 +3,16 @@
 /* OffsetCommit, OffsetFetch and OffsetDelete, on shard 0. Since their version 10 the first two name
  * topics by id; everything behind the first step works with names. */
 
+static const struct catalog *catalog_of(struct kafka_coordinator *co)
+{
+    return shard_catalog(engine_shard(co->engine, 0));
+}
+
 /* The catalog's topic that a request means, by name or, if the version has ids, by id. */
 static const struct topic *topic_named(struct kafka_coordinator *co, struct str name,
                                        struct kafka_uuid id, bool by_id)
 {
-    const struct catalog *c = shard_catalog(engine_shard(co->engine, 0));
+    const struct catalog *c = catalog_of(co);
     return by_id ? catalog_topic_by_id(c, id.bytes) : catalog_topic(c, name);
 }
 
@@ -179,6 +184,14 @@ static bool fetched_group(struct kafka_coordinator *co, struct kafka_request *r,
     const struct kafka_group *g = kafka_groups_find(&co->groups, in->group_id);
     bool by_id = r->header.api_version >= 10;
     out->group_id = in->group_id;
+    /* Members of the new protocol say who they are: somebody who was fenced is not to go on from
+     * what others have committed since. */
+    if (g != NULL && g->consumer != NULL && (in->member_epoch >= 0 || in->member_id.len > 0))
+        out->error_code = kafka_consumer_may_commit(g, in->member_id, in->member_epoch);
+    if (out->error_code != KAFKA_OK) {
+        out->topics = arena_zalloc(&r->arena, 0, sizeof *out->topics);
+        return out->topics != NULL;
+    }
     if (in->topics == NULL)
         return fetched_all(co, r, g, out);
     out->topics = arena_zalloc(&r->arena, in->n_topics, sizeof *out->topics);
@@ -216,7 +229,8 @@ static bool fetched_single(struct kafka_coordinator *co, struct kafka_request *r
 {
     const struct kafka_offset_fetch_req *req = r->request;
     struct kafka_offset_fetch_res_group found = {0};
-    struct kafka_offset_fetch_req_group in = {.group_id = req->group_id, .n_topics = req->n_topics};
+    struct kafka_offset_fetch_req_group in = {
+        .group_id = req->group_id, .member_epoch = -1, .n_topics = req->n_topics};
     if (req->topics != NULL) {
         in.topics = arena_zalloc(&r->arena, req->n_topics, sizeof *in.topics);
         if (in.topics == NULL)
@@ -294,7 +308,9 @@ static bool forget_collect(struct kafka_coordinator *co, struct forget_state *st
         const struct kafka_offset_delete_req_topic *in = &req->topics[i];
         struct kafka_offset_delete_res_topic *out = &st->res->topics[i];
         bool known = topic_named(co, in->name, (struct kafka_uuid){{0}}, false) != NULL;
-        bool in_use = kafka_group_subscribes(g, in->name);
+        bool in_use = g->consumer != NULL
+                          ? kafka_consumer_subscribes(g->consumer, catalog_of(co), in->name)
+                          : kafka_group_subscribes(g, in->name);
         out->name = in->name;
         out->n_partitions = in->n_partitions;
         out->partitions = arena_zalloc(&r->arena, in->n_partitions, sizeof *out->partitions);

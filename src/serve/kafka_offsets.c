@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "serve/kafka_consumer_group.h"
 #include "serve/kafka_int.h"
 #include "wire/kafka_batch.h"
 
@@ -10,8 +11,10 @@
  *    \--topic is there--> READING --all read--------------> READY
  *                               \--unreadable--> FAILED: every write is refused
  *
- * A snapshot (all offsets written anew) is taken when no write is under way, so that no older value
- * can come to stand behind a newer one; then retention may drop what is before it. */
+ * A snapshot (all offsets and epochs written anew) is taken when no write is under way, and writes
+ * wait until it is appended, so that no older value can come to stand behind a newer one; then
+ * retention may drop what is before it. It is written a slice per turn. Every record stands for
+ * itself: a snapshot that a crash cuts is as good as none. */
 enum offsets_phase { OFFSETS_NEW, OFFSETS_READING, OFFSETS_READY, OFFSETS_FAILED };
 
 static const struct str topic_name = {"sys.consumer_offsets", 20};
@@ -28,10 +31,13 @@ struct offsets_log {
     bool creating, stopped, snapshot_due;
     struct list queue; /* writes that wait for the topic or a snapshot */
     uint32_t in_flight;
-    size_t appended_bytes; /* since the last snapshot */
+    size_t appended_bytes, snapshot_after_bytes; /* since the last snapshot; when the next is due */
     struct append_request snapshot;
-    struct buf snapshot_bytes;
-    bool snapshot_running;
+    struct buf snapshot_bytes; /* the slice being written */
+    bool snapshot_running, snapshot_ended;
+    bool slice_due;           /* in the next turn */
+    uint64_t snapshot_group;  /* the number of the group that comes next, */
+    uint32_t snapshot_offset; /* and how many of its offsets are written */
     struct shard_call **waiting;
     uint32_t n_waiting, waiting_cap;
 };
@@ -50,8 +56,14 @@ struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *group
     log->groups = groups;
     list_init(&log->queue);
     buf_init(&log->chunk, KAFKA_BATCH_BYTES_MAX);
-    buf_init(&log->snapshot_bytes, GROUPS_BYTES_MAX * 2);
+    buf_init(&log->snapshot_bytes, 4 * OFFSETS_BATCH_BYTES_MAX);
+    log->snapshot_after_bytes = OFFSETS_SNAPSHOT_AFTER_BYTES;
     return log;
+}
+
+void offsets_log_snapshot_after(struct offsets_log *log, size_t bytes)
+{
+    log->snapshot_after_bytes = bytes;
 }
 
 void offsets_log_free(struct offsets_log *log)
@@ -121,6 +133,44 @@ static void put_value(struct buf *out, int64_t offset, int32_t leader_epoch, str
     kafka_offset_value_write(&w, 3, &value);
 }
 
+static void put_epoch_key(struct buf *out, struct str group)
+{
+    struct kafka_writer w = {.out = out};
+    struct kafka_group_epoch_key key = {group};
+    kafka_write_int16(&w, 3);
+    kafka_group_epoch_key_write(&w, 3, &key);
+}
+
+static void put_epoch_value(struct buf *out, int32_t epoch)
+{
+    struct kafka_writer w = {.out = out};
+    struct kafka_group_epoch_value value = {epoch};
+    kafka_write_int16(&w, 0);
+    kafka_group_epoch_value_write(&w, 0, &value);
+}
+
+/* The rest of a record of a group's epochs. */
+static enum err apply_epoch(struct offsets_log *log, struct kafka_reader *r,
+                            const struct kafka_record *record)
+{
+    struct kafka_group_epoch_key key;
+    struct kafka_group_epoch_value value;
+    kafka_group_epoch_key_read(r, 3, &key);
+    if (r->failed != NULL)
+        return ERR_CORRUPT;
+    if (record->value.ptr == NULL) {
+        kafka_groups_epoch_remove(log->groups, key.group);
+        return ERR_OK;
+    }
+    kafka_reader_init(r, record->value, r->arena);
+    if (kafka_read_int16(r) != 0)
+        return ERR_UNSUPPORTED;
+    kafka_group_epoch_value_read(r, 0, &value);
+    if (r->failed != NULL)
+        return ERR_CORRUPT;
+    return kafka_groups_epoch_put(log->groups, key.group, value.epoch);
+}
+
 /* Puts one record read from the topic into the groups. */
 static enum err apply_record(struct offsets_log *log, const struct kafka_record *record)
 {
@@ -130,6 +180,8 @@ static enum err apply_record(struct offsets_log *log, const struct kafka_record 
     struct kafka_offset_key key;
     kafka_reader_init(&r, record->key, &none);
     int16_t version = kafka_read_int16(&r);
+    if (r.failed == NULL && version == 3)
+        return apply_epoch(log, &r, record);
     if (r.failed != NULL || version != 1)
         return ERR_OK; /* another kind of record */
     kafka_offset_key_read(&r, version, &key);
@@ -238,16 +290,24 @@ static bool topic_take(struct offsets_log *log)
     return true;
 }
 
-void offsets_log_turn(struct offsets_log *log)
+static void snapshot_next(struct offsets_log *log);
+
+bool offsets_log_turn(struct offsets_log *log)
 {
+    if (log->slice_due) {
+        log->slice_due = false;
+        snapshot_next(log);
+        return log->slice_due;
+    }
     if (log->phase != OFFSETS_NEW || shard_catalog(zero(log)) == NULL)
-        return;
+        return false;
     if (!topic_take(log)) {
         phase_set(log, OFFSETS_READY);
-        return;
+        return false;
     }
     log->phase = OFFSETS_READING;
     read_next(log);
+    return false;
 }
 
 /* ---- writing ---- */
@@ -271,7 +331,11 @@ static void write_done(struct append_request *a)
     int64_t at_ms = shard_wall_us(zero(log)) / 1000;
     for (uint32_t i = 0; i < w->n_items && e == ERR_OK; i++) {
         const struct offsets_item *it = &w->items[i];
-        if (it->remove)
+        if (it->is_epoch && it->remove)
+            kafka_groups_epoch_remove(log->groups, w->group);
+        else if (it->is_epoch)
+            e = kafka_groups_epoch_put(log->groups, w->group, (int32_t)it->offset);
+        else if (it->remove)
             kafka_groups_offset_remove(log->groups, w->group, it->topic, it->partition);
         else
             e = kafka_groups_offset_put(log->groups, w->group, it->topic, it->partition, it->offset,
@@ -295,8 +359,13 @@ static enum err write_encode(struct offsets_log *log, struct offsets_write *w)
         const struct offsets_item *it = &w->items[i];
         buf_clear(&key);
         buf_clear(&value);
-        put_key(&key, w->group, it->topic, it->partition);
-        put_value(&value, it->offset, it->leader_epoch, it->metadata, at_ms);
+        if (it->is_epoch) {
+            put_epoch_key(&key, w->group);
+            put_epoch_value(&value, (int32_t)it->offset);
+        } else {
+            put_key(&key, w->group, it->topic, it->partition);
+            put_value(&value, it->offset, it->leader_epoch, it->metadata, at_ms);
+        }
         if (key.failed || value.failed)
             w->bytes.failed = true;
         kafka_batch_add(&batch, buf_str(&key), it->remove ? (struct str){NULL, 0} : buf_str(&value),
@@ -325,7 +394,7 @@ static void write_append(struct offsets_log *log, struct offsets_write *w)
     };
     log->in_flight++;
     log->appended_bytes += w->bytes.len;
-    if (log->appended_bytes >= OFFSETS_SNAPSHOT_AFTER_BYTES)
+    if (log->appended_bytes >= log->snapshot_after_bytes)
         log->snapshot_due = true;
     shard_append(zero(log), &w->append);
 }
@@ -341,73 +410,125 @@ static void queue_fail(struct offsets_log *log, enum err e)
 
 /* ---- snapshot ---- */
 
-static void snapshot_done(struct append_request *a)
+static void snapshot_end(struct offsets_log *log)
 {
-    struct offsets_log *log = CONTAINER_OF(a, struct offsets_log, snapshot);
-    if (a->err != ERR_OK)
-        engine_note(log->engine, "error", "kafka: no snapshot of committed offsets: %s",
-                    err_text(a->err, &a->why));
     log->snapshot_running = false;
     log->appended_bytes = 0;
     buf_deinit(&log->snapshot_bytes);
     queue_run(log);
 }
 
-static enum err snapshot_encode(struct offsets_log *log, uint32_t *n_records)
+static void snapshot_done(struct append_request *a)
 {
-    struct kafka_batch_writer batch;
-    struct buf key, value, *out = &log->snapshot_bytes;
-    int64_t at_ms = shard_wall_us(zero(log)) / 1000;
-    enum err e = ERR_OK;
-    buf_init(&key, 1 << 17);
-    buf_init(&value, 1 << 17);
-    kafka_batch_begin(&batch, out, at_ms);
-    LIST_FOR(ig, &log->groups->all)
-    {
-        const struct kafka_group *g = LIST_ENTRY(ig, struct kafka_group, link);
-        LIST_FOR(io, &g->offsets)
-        {
-            const struct kafka_group_offset *o = LIST_ENTRY(io, struct kafka_group_offset, link);
-            buf_clear(&key);
-            buf_clear(&value);
-            put_key(&key, g->id, o->topic, o->partition);
-            put_value(&value, o->offset, o->leader_epoch, o->metadata, o->at_ms);
-            kafka_batch_add(&batch, buf_str(&key), buf_str(&value), at_ms, NULL, 0);
-            ++*n_records;
-            if (e == ERR_OK && kafka_batch_bytes(&batch) >= OFFSETS_BATCH_BYTES_MAX) {
-                e = kafka_batch_finish(&batch, COMPRESS_NONE, NULL, NULL, NULL);
-                kafka_batch_begin(&batch, out, at_ms);
-            }
-        }
-    }
-    buf_deinit(&key);
-    buf_deinit(&value);
-    enum err last = kafka_batch_finish(&batch, COMPRESS_NONE, NULL, NULL, NULL);
-    return e != ERR_OK ? e : last;
+    struct offsets_log *log = CONTAINER_OF(a, struct offsets_log, snapshot);
+    if (a->err != ERR_OK)
+        engine_note(log->engine, "error", "kafka: no snapshot of committed offsets: %s",
+                    err_text(a->err, &a->why));
+    if (a->err != ERR_OK || log->snapshot_ended || log->stopped)
+        snapshot_end(log); /* after an error it is tried again after as many bytes */
+    else
+        log->slice_due = true;
 }
 
-static void snapshot_begin(struct offsets_log *log)
+/* One record, with its key and value in buffers that are used again. */
+struct slice {
+    struct kafka_batch_writer batch;
+    struct buf key, value;
+    int64_t at_ms;
+    uint32_t n_records;
+};
+
+static void slice_add(struct slice *sl)
+{
+    kafka_batch_add(&sl->batch, buf_str(&sl->key), buf_str(&sl->value), sl->at_ms, NULL, 0);
+    buf_clear(&sl->key);
+    buf_clear(&sl->value);
+    sl->n_records++;
+}
+
+/* The group's records from the position on, until the slice is full. True: all of it is written. */
+static bool slice_group(struct offsets_log *log, struct slice *sl, const struct kafka_group *g)
+{
+    uint32_t skip = log->snapshot_offset, at = 0;
+    if (skip == 0 && g->consumer != NULL) {
+        put_epoch_key(&sl->key, g->id);
+        put_epoch_value(&sl->value, g->consumer->epoch_logged);
+        slice_add(sl);
+    }
+    LIST_FOR (it, &g->offsets) {
+        const struct kafka_group_offset *o = LIST_ENTRY(it, struct kafka_group_offset, link);
+        if (at++ < skip)
+            continue;
+        put_key(&sl->key, g->id, o->topic, o->partition);
+        put_value(&sl->value, o->offset, o->leader_epoch, o->metadata, o->at_ms);
+        slice_add(sl);
+        log->snapshot_offset = at;
+        if (kafka_batch_bytes(&sl->batch) >= OFFSETS_BATCH_BYTES_MAX)
+            return at == g->n_offsets;
+    }
+    return true;
+}
+
+/* Encodes the next slice. Offsets do not change meanwhile, since writes wait; groups come (at the
+ * end) and go, so that the place is kept as a number. */
+static enum err snapshot_slice(struct offsets_log *log, uint32_t *n_records)
+{
+    struct slice sl = {.at_ms = shard_wall_us(zero(log)) / 1000};
+    buf_init(&sl.key, 1 << 17);
+    buf_init(&sl.value, 1 << 17);
+    buf_clear(&log->snapshot_bytes);
+    kafka_batch_begin(&sl.batch, &log->snapshot_bytes, sl.at_ms);
+    log->snapshot_ended = true;
+    LIST_FOR (it, &log->groups->all) {
+        const struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
+        if (g->number < log->snapshot_group)
+            continue;
+        if (g->number > log->snapshot_group)
+            log->snapshot_offset = 0;
+        log->snapshot_group = g->number;
+        bool whole = slice_group(log, &sl, g);
+        if (whole) {
+            log->snapshot_group++;
+            log->snapshot_offset = 0;
+        }
+        if (!whole || kafka_batch_bytes(&sl.batch) >= OFFSETS_BATCH_BYTES_MAX) {
+            log->snapshot_ended = false;
+            break;
+        }
+    }
+    buf_deinit(&sl.key);
+    buf_deinit(&sl.value);
+    *n_records = sl.n_records;
+    return kafka_batch_finish(&sl.batch, COMPRESS_NONE, NULL, NULL, NULL);
+}
+
+static void snapshot_next(struct offsets_log *log)
 {
     uint32_t n_records = 0;
-    log->snapshot_due = false;
-    log->appended_bytes = 0;
-    buf_clear(&log->snapshot_bytes);
-    enum err e = snapshot_encode(log, &n_records);
+    enum err e = snapshot_slice(log, &n_records);
     if (e != ERR_OK || n_records == 0) {
-        buf_deinit(&log->snapshot_bytes);
-        return; /* tried again after as many bytes */
+        snapshot_end(log); /* tried again after as many bytes */
+        return;
     }
     log->snapshot = (struct append_request){
         .topic = log->topic,
         .batches = log->snapshot_bytes.ptr,
         .n_bytes = log->snapshot_bytes.len,
         .n_records = n_records,
-        .want_durable = true,
+        .want_durable = log->snapshot_ended,
         .internal = true,
         .done = snapshot_done,
     };
-    log->snapshot_running = true;
     shard_append(zero(log), &log->snapshot);
+}
+
+static void snapshot_begin(struct offsets_log *log)
+{
+    log->snapshot_due = false;
+    log->snapshot_running = true;
+    log->snapshot_group = 0;
+    log->snapshot_offset = 0;
+    snapshot_next(log);
 }
 
 static void queue_run(struct offsets_log *log)

@@ -10,11 +10,11 @@
 enum {
     OFFSETS_READ_BYTES = 1 << 20,
     OFFSETS_SEGMENT_BYTES = 16 << 20,
-    OFFSETS_RETENTION_BYTES = 256 << 20, /* far more than two snapshots take */
+    OFFSETS_RETENTION_BYTES = 512 << 20, /* more than two snapshots and what is between them */
     OFFSETS_SNAPSHOT_AFTER_BYTES =
         64 << 20, /* appended since the last one: all offsets are written anew */
-    OFFSETS_BATCH_BYTES_MAX = 512 << 10,
-    OFFSETS_WAITING_MAX = 4096, /* requests that wait for the topic to be read */
+    OFFSETS_BATCH_BYTES_MAX = 512 << 10, /* a snapshot is written so much per turn */
+    OFFSETS_WAITING_MAX = 4096,          /* requests that wait for the topic to be read */
 };
 
 struct offsets_log;
@@ -24,6 +24,8 @@ struct offsets_item {
     int32_t partition, leader_epoch;
     int64_t offset;
     bool remove;
+    bool is_epoch; /* not an offset: epochs up to `offset` may be told, of a group of the new
+                      protocol */
 };
 
 /* Offsets of one group to be made durable. The caller's until done. */
@@ -40,12 +42,15 @@ struct offsets_write {
 
 /* `groups` receives what is read and committed; borrowed. NULL when out of memory. Main thread. */
 struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *groups);
+/* For tests: bytes appended between two snapshots, instead of OFFSETS_SNAPSHOT_AFTER_BYTES. */
+void offsets_log_snapshot_after(struct offsets_log *log, size_t bytes);
 void offsets_log_free(struct offsets_log *log);
-/* Once per turn: begins reading as soon as the catalog is there. */
-void offsets_log_turn(struct offsets_log *log);
+/* Once per turn: begins reading as soon as the catalog is there, writes a snapshot's next slice.
+ * True: there is more to do at once. */
+bool offsets_log_turn(struct offsets_log *log);
 /* Everything that waits is answered with an error. */
 void offsets_log_stop(struct offsets_log *log);
-/* Has the topic been read? Until then requests wait: */
+/* Has the topic been read? Until then requests wait. */
 bool offsets_log_ready(const struct offsets_log *log);
 /* Runs the call's `run` again once the log is ready (or stopped). False: too many wait already. */
 bool offsets_log_await(struct offsets_log *log, struct shard_call *call);
