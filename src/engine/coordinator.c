@@ -145,11 +145,18 @@ static void reader_activate(struct coordinator *co, struct co_reader *r)
     co->shard->busy = true;
 }
 
-static int64_t part_durable(const struct coordinator *co, const struct co_reader *r,
+static int64_t part_stable(const struct coordinator *co, const struct co_reader *r,
                             uint32_t partition)
 {
     const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
-    return atomic_load(&t->parts[partition].durable);
+    return atomic_load(&t->parts[partition].stable);
+}
+
+/* Whether something waits for a reader, be it for the end of its transaction. */
+static bool part_waits(const struct coordinator *co, const struct co_reader *r, uint32_t partition)
+{
+    const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
+    return r->parts[partition].pos < atomic_load(&t->parts[partition].durable);
 }
 
 /* Nothing is left to read: partitions tell when there is more. What became durable between the last
@@ -161,7 +168,7 @@ static void reader_rest(struct coordinator *co, struct co_reader *r)
     for (uint32_t i = 0; i < r->n_parts; i++)
         atomic_store(&t->parts[i].advance_awaited, true);
     for (uint32_t i = 0; i < r->n_parts; i++)
-        if (r->parts[i].pos < part_durable(co, r, i))
+        if (r->parts[i].pos < part_stable(co, r, i))
             reader_activate(co, r);
 }
 
@@ -316,7 +323,7 @@ static void wake_together(struct coordinator *co, struct co_reader *r)
     bool all_idle = true, news = false;
     for (uint32_t i = 0; i < r->n_parts; i++) {
         all_idle &= r->parts[i].idle;
-        news |= r->parts[i].pos < part_durable(co, r, i);
+        news |= r->parts[i].pos < part_stable(co, r, i);
     }
     if (!all_idle || !news || r->silent)
         return;
@@ -370,7 +377,7 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
                        struct epoch_input *in)
 {
     struct co_part *p = &r->parts[i];
-    p->durable = part_durable(co, r, i);
+    p->durable = part_stable(co, r, i);
     int64_t start = part_start(co, r, i);
     if (p->pos < start)
         p->pos = start; /* retention took what this reader never saw */
@@ -443,7 +450,7 @@ static void replay_check(struct coordinator *co, struct co_reader *r)
     if (!r->silent)
         return;
     for (uint32_t i = 0; i < r->n_parts; i++)
-        if (r->parts[i].pos < r->parts[i].replay_to && r->parts[i].pos < part_durable(co, r, i))
+        if (r->parts[i].pos < r->parts[i].replay_to && r->parts[i].pos < part_stable(co, r, i))
             return;
     if (r->closing) {
         r->silent = false;
@@ -607,7 +614,7 @@ static void live_check(const struct coordinator *co, const struct co_reader *r)
     if (r->main || r->silent || reader_find(co, r->rel->number) != NULL)
         return;
     for (uint32_t i = 0; i < r->n_parts; i++)
-        if (r->parts[i].pos < part_durable(co, r, i))
+        if (r->parts[i].pos < part_stable(co, r, i))
             return;
     LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
@@ -982,7 +989,7 @@ static void idle_check(struct coordinator *co, struct co_reader *r)
         r->rel->idle_timeout_us > INT64_MAX / 1000 ? INT64_MAX : r->rel->idle_timeout_us * 1000;
     for (uint32_t i = 0; i < r->n_parts; i++) {
         struct co_part *p = &r->parts[i];
-        if (p->idle || p->pos < part_durable(co, r, i) ||
+        if (p->idle || part_waits(co, r, i) ||
             co->shard->mono_ns - p->active_ns < timeout_ns)
             continue;
         p->idle = changed = true;
@@ -1014,7 +1021,7 @@ void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a)
     const struct co_view *v = a->view == 0 ? NULL : view_find(co, a->view);
     const struct co_reader *r = v == NULL ? NULL : reader_find(co, v->reader);
     for (uint32_t i = 0; r != NULL && i < r->n_parts; i++)
-        a->targets[i] = part_durable(co, r, i);
+        a->targets[i] = part_stable(co, r, i);
     a->deadline_ns = co->shard->mono_ns + (int64_t)BOUNDARY_WAIT_MS * 1000000;
     a->next = NULL;
     *co->actions_tail = a;
@@ -1143,7 +1150,7 @@ void coordinator_on_advance(struct shard *s, struct shard_call *c)
 static int64_t replay_end(struct coordinator *co, const struct co_reader *r, uint32_t partition,
                           int64_t recorded)
 {
-    int64_t durable = part_durable(co, r, partition);
+    int64_t durable = part_stable(co, r, partition);
     if (co->engine->options.fsync != FSYNC_OS || recorded <= durable)
         return recorded;
     co->commit_wanted = true;

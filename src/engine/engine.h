@@ -116,6 +116,8 @@ struct append_request {
     uint32_t n_records;
     bool want_durable; /* done after fsync (acks=all, and 1); else after the write */
     bool internal;     /* may write to TOPIC_INTERNAL (consumer offsets) */
+    bool marker;       /* a control batch: appended only where its producer has an open transaction,
+                          else done at once with base_offset -1 */
     void (*done)(struct append_request *r);
     void *arg;
     /* result */
@@ -124,9 +126,15 @@ struct append_request {
     int64_t base_offset, log_start_offset;
     int64_t append_time_ms; /* what the records' timestamps became; -1 = they are the producer's */
     struct shard *origin;   /* set by shard_append */
-    struct list link;       /* private */
+    bool (*admit)(struct shard *via, struct append_request *r); /* private, as all below */
+    struct list link;
 };
 void shard_append(struct shard *s, struct append_request *r);
+/* The same, but shard `via` is asked first: admit() runs there, and what it refuses (false, with
+ * r->err set) is done. What it lets through comes to the partition in the order of what `via`
+ * itself appends there. */
+void shard_append_via(struct shard *s, uint32_t via, struct append_request *r,
+                      bool (*admit)(struct shard *via, struct append_request *r));
 
 /* Read a range of whole batches below the high watermark, to be sent with host_send_file and
  * released with log_range_release. */
@@ -140,24 +148,28 @@ struct read_request {
      * that several partitions are seen at the same one. 0 = the newest. ERR_BUSY when it is so long
      * ago that the partition has forgotten where it ended: take a new one. */
     uint64_t epoch;
+    bool committed; /* only below the stable offset, and told what was aborted */
     void (*done)(struct read_request *r);
     void *arg;
     enum err err;
     struct err_detail why;
-    struct log_range range;                   /* len 0: nothing there now */
-    int64_t high_watermark, log_start_offset; /* as of that epoch */
+    struct log_range range; /* len 0: nothing there now */
+    int64_t high_watermark, stable_offset, log_start_offset; /* as of that epoch */
+    struct log_aborted *aborted; /* in the range, by marker; the caller's to free (mem.h) */
+    uint32_t n_aborted;
     struct shard *origin;
 };
 void shard_read(struct shard *s, struct read_request *r);
 
-/* Tells when a partition's high watermark is above `offset` (or the topic is gone): `done` once.
- * shard_wait_cancel makes `done` come soon with ERR_CANCELED unless it fired already; the struct
- * stays the engine's until done. */
+/* Tells when a partition's high watermark (`committed`: its stable offset) is above `offset`, or
+ * the topic is gone: `done` once. shard_wait_cancel makes `done` come soon with ERR_CANCELED unless
+ * it fired already; the struct stays the engine's until done. */
 struct wait_request {
     struct shard_call call, cancel;
     const struct topic *topic;
     uint32_t partition;
     int64_t offset;
+    bool committed;
     void (*done)(struct wait_request *r);
     void *arg;
     enum err err;
@@ -168,13 +180,14 @@ struct wait_request {
 void shard_wait(struct shard *s, struct wait_request *r);
 void shard_wait_cancel(struct shard *s, struct wait_request *r);
 
-/* Offsets of a partition: timestamp -1 = high watermark, -2 = log start, -3 = offset of greatest
- * timestamp, else first at or after (ms). */
+/* Offsets of a partition: timestamp -1 = high watermark (`committed`: stable offset), -2 = log
+ * start, -3 = offset of greatest timestamp, else first at or after (ms). */
 struct offset_request {
     struct shard_call call;
     const struct topic *topic;
     uint32_t partition;
     int64_t timestamp_ms;
+    bool committed; /* nothing at or above the stable offset is found */
     void (*done)(struct offset_request *r);
     void *arg;
     enum err err;
@@ -184,6 +197,24 @@ struct offset_request {
     struct shard *origin;
 };
 void shard_offsets(struct shard *s, struct offset_request *r);
+
+/* What the partitions of one shard know of producers. */
+struct producer_info {
+    uint32_t topic_number, partition;
+    int64_t producer_id, seen_ms, txn_first_offset; /* -1 = no open transaction */
+    int32_t last_sequence;                          /* -1 = none */
+    int16_t epoch;
+};
+struct producers_request {
+    struct shard_call call;
+    uint32_t shard;
+    uint32_t topic_number, partition; /* topic 0: those with open transactions, of all partitions */
+    void (*done)(struct producers_request *r);
+    enum err err;
+    struct producer_info *list; /* the caller's to free (mem.h) */
+    uint32_t n, cap;
+};
+void shard_producers(struct shard *s, struct producers_request *r);
 
 /* Moves a partition's log start (Kafka's DeleteRecords): `done` when a restart would come back with
  * it. Records that a view has not read yet are not taken: ERR_BUSY. */

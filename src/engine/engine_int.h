@@ -19,6 +19,7 @@ enum { NUMBER_CATALOG = 1, NUMBER_EPOCHS = 2, NUMBER_DEAD_LETTERS = 3, NUMBER_FI
 /* What anybody may read of a partition at any time; written by its owner with relaxed stores. */
 struct part_stats {
     _Atomic int64_t start, high_watermark, durable, end;
+    _Atomic int64_t stable; /* what readers may process: durable, and no transaction is undecided */
     _Atomic int64_t kept; /* start as a restart would find it */
     _Atomic uint64_t bytes;
     _Atomic uint64_t appended_records, appended_bytes;

@@ -245,6 +245,23 @@ static void input_failed(struct epochs *ep, struct reader *r, uint32_t partition
     ep->results[ep->reader_at][ep->input_at].failed = true;
 }
 
+/* The next range of the open input, and what of it was aborted. */
+static enum err range_read(struct epochs *ep, const struct epoch_input *in, struct part *p,
+                           struct log_range *range, struct err_detail *why)
+{
+    for (size_t bytes = READ_BYTES_MAX;; bytes = 1) {
+        TRY(log_read(p->log, ep->offset, log_durable_offset(p->log), bytes, range, why));
+        int64_t to = range->next_offset < in->to ? range->next_offset : in->to;
+        enum err e =
+            record_reader_decide(&ep->reading, p->log, range->first_offset, to, &ep->arena);
+        if (e == ERR_OK)
+            return e;
+        log_range_release(range);
+        if (e != ERR_LIMIT || bytes == 1)
+            return e;
+    }
+}
+
 /* Reads the next range of the open input into memory; false when the input is done. */
 static bool range_load(struct epochs *ep, const struct epoch_input *in, struct reader *r)
 {
@@ -260,8 +277,7 @@ static bool range_load(struct epochs *ep, const struct epoch_input *in, struct r
         if (ep->offset == in->to)
             return false;
     }
-    enum err e =
-        log_read(p->log, ep->offset, log_durable_offset(p->log), READ_BYTES_MAX, &range, &why);
+    enum err e = range_read(ep, in, p, &range, &why);
     bool some = range.len > 0;
     if (e == ERR_OK && some) {
         e = record_reader_load(&ep->reading, &range, &ep->arena);

@@ -163,11 +163,11 @@ static void advance_done(struct shard *s, struct shard_call *c);
 /* Readers that are at work look for themselves: only those that have nothing left are told. */
 static void advance_tell(struct part *p)
 {
-    int64_t durable = log_durable_offset(p->log);
-    if (p->kind == TOPIC_INTERNAL || p->advance_in_flight || durable == p->advance_told ||
+    int64_t stable = stat_get(&p->stats->stable);
+    if (p->kind == TOPIC_INTERNAL || p->advance_in_flight || stable == p->advance_told ||
         p->dropped || !atomic_exchange(&p->stats->advance_awaited, false))
         return;
-    p->advance_told = durable;
+    p->advance_told = stable;
     p->advance_in_flight = true;
     p->advance = (struct shard_call){.run = coordinator_on_advance, .done = advance_done};
     shard_call(p->shard, 0, &p->advance);
@@ -217,7 +217,8 @@ static void wait_finish(struct part *p, struct wait_request *r, enum err e)
 
 void part_publish(struct part *p)
 {
-    int64_t hwm = log_high_watermark(p->log);
+    int64_t hwm = log_high_watermark(p->log), stable = log_stable_offset(p->log);
+    atomic_store(&p->stats->stable, p->kind == TOPIC_USER ? stable : log_durable_offset(p->log));
     stat_set(&p->stats->start, log_start_offset(p->log));
     stat_set(&p->stats->kept, log_kept_offset(p->log));
     stat_set(&p->stats->high_watermark, hwm);
@@ -226,7 +227,7 @@ void part_publish(struct part *p)
     atomic_store_explicit(&p->stats->bytes, log_size_bytes(p->log), memory_order_relaxed);
     LIST_FOR_SAFE (it, next, &p->waits) {
         struct wait_request *r = LIST_ENTRY(it, struct wait_request, link);
-        if (hwm > r->offset)
+        if ((r->committed ? stable : hwm) > r->offset)
             wait_finish(p, r, ERR_OK);
     }
     if (topic_epoch_written(p->kind) && atomic_load(&p->shard->engine->outputs_awaited))
@@ -273,6 +274,12 @@ static int64_t part_high_watermark(struct part *p)
     int64_t end;
     enum err e = part_end_at(p, engine_committed_epoch(p->shard->engine), &end);
     return e == ERR_OK ? end : log_high_watermark(p->log);
+}
+
+/* What readers wait for: the high watermark, or that no transaction is undecided. */
+static int64_t part_limit(struct part *p, bool committed)
+{
+    return committed && p->kind == TOPIC_USER ? log_stable_offset(p->log) : part_high_watermark(p);
 }
 
 void parts_commit(struct shard *s)
@@ -344,6 +351,12 @@ static enum err append_once(struct part *p, struct append_request *r)
 {
     struct kafka_batch b;
     TRY(kafka_batch_parse((struct str){r->batches, r->n_bytes}, &b, &r->why));
+    if (r->marker) {
+        const struct producer *one = producers_find(log_producers(p->log), b.producer_id);
+        return one == NULL || one->txn == NULL
+                   ? ERR_OK
+                   : append(p, r->batches, r->n_bytes, r->n_records, -1, &r->base_offset, &r->why);
+    }
     struct producer_batch batch = {.producer_id = b.producer_id,
                                    .epoch = b.producer_epoch,
                                    .transactional = b.transactional,
@@ -392,7 +405,8 @@ static void append_run(struct shard *s, struct shard_call *c)
         return;
     }
     enum err e = append_once(p, r);
-    bool durable = r->base_offset + (int64_t)r->n_records <= log_durable_offset(p->log);
+    bool durable =
+        r->base_offset < 0 || r->base_offset + (int64_t)r->n_records <= log_durable_offset(p->log);
     if (e != ERR_OK || !r->want_durable || durable) {
         append_reply(p, r, e);
         return;
@@ -416,6 +430,30 @@ void shard_append(struct shard *s, struct append_request *r)
     r->call = (struct shard_call){.run = append_run, .done = append_done};
     list_init(&r->link);
     shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
+}
+
+static void admit_run(struct shard *s, struct shard_call *c)
+{
+    struct append_request *r = CONTAINER_OF(c, struct append_request, call);
+    if (!r->admit(s, r)) {
+        shard_call_reply(s, c);
+        return;
+    }
+    c->run = append_run;
+    shard_forward(s, topic_shard(s->engine, r->topic, r->partition), c);
+}
+
+void shard_append_via(struct shard *s, uint32_t via, struct append_request *r,
+                      bool (*admit)(struct shard *via, struct append_request *r))
+{
+    CHECK(r->partition < r->topic->n_partitions);
+    r->origin = s;
+    r->err = ERR_OK;
+    r->base_offset = r->append_time_ms = -1;
+    r->admit = admit;
+    r->call = (struct shard_call){.run = admit_run, .done = append_done};
+    list_init(&r->link);
+    shard_call(s, via, &r->call);
 }
 
 /* ---- moving the log's start ---- */
@@ -560,15 +598,57 @@ static struct part *find_or_fail(struct shard *s, const struct topic *t, uint32_
     return p;
 }
 
+/* Names the aborted transactions of the range. */
+static enum err aborted_find(struct part *p, struct read_request *r)
+{
+    enum err e = log_aborted(p->log, r->range.first_offset, r->range.next_offset, NULL, 0,
+                             &r->n_aborted, NULL);
+    if (e != ERR_LIMIT)
+        return e;
+    r->aborted = mem_alloc(LOG_ABORTED_MAX * sizeof(*r->aborted));
+    if (r->aborted == NULL)
+        return ERR_NO_MEMORY;
+    e = log_aborted(p->log, r->range.first_offset, r->range.next_offset, r->aborted,
+                    LOG_ABORTED_MAX, &r->n_aborted, &r->why);
+    if (e != ERR_OK) {
+        mem_free(r->aborted);
+        r->aborted = NULL;
+        r->n_aborted = 0;
+        return e;
+    }
+    struct log_aborted *fit = mem_realloc(r->aborted, r->n_aborted * sizeof(*r->aborted));
+    r->aborted = fit != NULL ? fit : r->aborted;
+    return ERR_OK;
+}
+
+static enum err read_committed(struct part *p, struct read_request *r)
+{
+    if (r->offset > r->stable_offset && r->offset <= r->high_watermark)
+        return ERR_OK; /* something is undecided: nothing yet */
+    for (size_t bytes = r->bytes_max;; bytes = 1) {
+        TRY(log_read(p->log, r->offset, r->stable_offset, bytes, &r->range, &r->why));
+        enum err e = r->range.len > 0 ? aborted_find(p, r) : ERR_OK;
+        if (e == ERR_OK)
+            return e;
+        log_range_release(&r->range);
+        if (e != ERR_LIMIT || bytes == 1)
+            return e;
+    }
+}
+
 static enum err read_part(struct part *p, struct read_request *r)
 {
     uint64_t newest = engine_committed_epoch(p->shard->engine);
     r->log_start_offset = log_start_offset(p->log);
     TRY(part_end_at(p, r->epoch == 0 ? newest : r->epoch, &r->high_watermark));
+    /* Only clients' topics have transactions. */
+    r->stable_offset = p->kind == TOPIC_USER ? log_stable_offset(p->log) : r->high_watermark;
     /* Whoever was here at a newer epoch, or saw state before it was committed, waits. */
     bool ahead = r->offset > r->high_watermark && r->offset <= log_end_offset(p->log);
     if (r->bytes_max == 0 || (ahead && topic_epoch_written(p->kind)))
         return ERR_OK;
+    if (r->committed && p->kind == TOPIC_USER)
+        return read_committed(p, r);
     return log_read(p->log, r->offset, r->high_watermark, r->bytes_max, &r->range, &r->why);
 }
 
@@ -593,6 +673,8 @@ void shard_read(struct shard *s, struct read_request *r)
     CHECK(r->partition < r->topic->n_partitions);
     r->origin = s;
     r->range = (struct log_range){0};
+    r->aborted = NULL;
+    r->n_aborted = 0;
     r->call = (struct shard_call){.run = read_run, .done = read_done};
     shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
 }
@@ -603,7 +685,8 @@ static void wait_run(struct shard *s, struct shard_call *c)
     struct part *p = find_or_fail(s, r->topic, r->partition, &r->err);
     if (p != NULL && s->phase != SHARD_RUNNING)
         r->err = ERR_SHUTDOWN;
-    if (p != NULL && r->err == ERR_OK && part_high_watermark(p) <= r->offset) {
+    int64_t limit = p == NULL ? 0 : part_limit(p, r->committed);
+    if (p != NULL && r->err == ERR_OK && limit <= r->offset) {
         list_add(&p->waits, &r->link);
         return;
     }
@@ -672,15 +755,16 @@ static void offsets_run(struct shard *s, struct shard_call *c)
         r->end_offset = log_end_offset(p->log);
         r->size_bytes = log_size_bytes(p->log);
         r->found_ms = -1;
+        int64_t limit = part_limit(p, r->committed);
         if (r->timestamp_ms == -1)
-            r->offset = r->high_watermark;
+            r->offset = limit;
         else if (r->timestamp_ms == -2)
             r->offset = r->log_start_offset;
         else if (r->timestamp_ms == -3)
             r->err = log_offset_for_max_time(p->log, &r->offset, &r->found_ms);
         else
             r->err = log_offset_for_time(p->log, r->timestamp_ms, &r->offset, &r->found_ms);
-        if (r->timestamp_ms >= 0 && r->offset >= r->high_watermark)
+        if ((r->timestamp_ms >= 0 || r->timestamp_ms == -3) && r->offset >= limit)
             r->offset = r->found_ms = -1;
     }
     shard_call_reply(s, c);
@@ -699,6 +783,71 @@ void shard_offsets(struct shard *s, struct offset_request *r)
     r->origin = s;
     r->call = (struct shard_call){.run = offsets_run, .done = offsets_done};
     shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
+}
+
+/* ---- producers ---- */
+
+static enum err producer_list(struct producers_request *r, const struct part *p,
+                              const struct producer *one)
+{
+    if (r->n == r->cap) {
+        uint32_t cap = r->cap == 0 ? 16 : r->cap * 2;
+        struct producer_info *grown = mem_realloc(r->list, cap * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        r->list = grown;
+        r->cap = cap;
+    }
+    r->list[r->n++] = (struct producer_info){
+        .topic_number = p->topic_number,
+        .partition = p->partition,
+        .producer_id = one->id,
+        .seen_ms = one->seen_ms,
+        .txn_first_offset = one->txn != NULL ? one->txn->first_offset : -1,
+        .last_sequence = one->n > 0 ? one->batches[one->n - 1].last : -1,
+        .epoch = one->epoch,
+    };
+    return ERR_OK;
+}
+
+static enum err producers_list(struct producers_request *r, const struct part *p, bool open_only)
+{
+    const struct producer *one;
+    for (size_t at = 0; (one = producers_next(log_producers(p->log), &at)) != NULL;)
+        if (one->epoch >= 0 && (!open_only || one->txn != NULL))
+            TRY(producer_list(r, p, one));
+    return ERR_OK;
+}
+
+static void producers_run(struct shard *s, struct shard_call *c)
+{
+    struct producers_request *r = CONTAINER_OF(c, struct producers_request, call);
+    struct part *p;
+    r->err = ERR_OK;
+    if (r->topic_number != 0) {
+        p = part_find(s, r->topic_number, r->partition);
+        r->err = p == NULL ? ERR_UNKNOWN_PARTITION : producers_list(r, p, false);
+    } else {
+        for (size_t at = 0; r->err == ERR_OK && (p = map_next(&s->parts, &at)) != NULL;)
+            if (producers_first_open(log_producers(p->log)) != INT64_MAX)
+                r->err = producers_list(r, p, true);
+    }
+    shard_call_reply(s, c);
+}
+
+static void producers_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct producers_request *r = CONTAINER_OF(c, struct producers_request, call);
+    r->done(r);
+}
+
+void shard_producers(struct shard *s, struct producers_request *r)
+{
+    r->list = NULL;
+    r->n = r->cap = 0;
+    r->call = (struct shard_call){.run = producers_run, .done = producers_done};
+    shard_call(s, r->shard, &r->call);
 }
 
 /* ---- life ---- */

@@ -148,9 +148,12 @@ static void read_back(struct read_request *r)
 {
     struct part_read *p = r->arg;
     struct query *q = p->query;
+    struct log_aborted *aborted = r->aborted;
     p->reading = false;
-    if (came_back(q))
+    if (came_back(q)) {
+        mem_free(aborted);
         return;
+    }
     if (r->err == ERR_OFFSET_OUT_OF_RANGE && p->offset < r->log_start_offset && !q->live) {
         p->offset = r->log_start_offset; /* retention was quicker */
         step_later(q);
@@ -164,12 +167,15 @@ static void read_back(struct read_request *r)
         return;
     }
     if (p->end < 0)
-        p->end = r->high_watermark;
+        p->end = r->stable_offset;
     arena_reset(&q->batch_arena, QUERY_READ_BYTES * 4);
     scratch_reset(&q->scratch, QUERY_READ_BYTES);
     q->range_open = r->range.len > 0;
     if (q->range_open) {
         enum err e = record_reader_load(&q->reading, &r->range, &q->batch_arena);
+        if (e == ERR_OK)
+            e = record_reader_skip(&q->reading, aborted, r->n_aborted, &q->batch_arena);
+        mem_free(aborted);
         p->ready = true;
         q->read_to = r->range.next_offset;
         if (e != ERR_OK) {
@@ -191,6 +197,7 @@ static void read_start(struct query *q, struct part_read *p)
                                     .partition = p->partition,
                                     .offset = p->offset,
                                     .bytes_max = QUERY_READ_BYTES,
+                                    .committed = true,
                                     .done = read_back,
                                     .arg = p};
     p->reading = true;
@@ -458,6 +465,7 @@ static void wait_all(struct query *q)
         if (p->waiting)
             continue;
         p->wait = (struct wait_request){.topic = q->rel->topic,
+                                        .committed = true,
                                         .partition = i,
                                         .offset = p->offset,
                                         .done = wait_back,

@@ -115,11 +115,10 @@ static enum err check_event_time(const struct relation *rel, const struct kafka_
     if (rel->future_us_max == 0 || sent > INT64_MAX / 2000)
         return ERR_OK;
     if (ts / 1000 - sent > rel->future_us_max / 1000)
-        return err_set(
-            why, ERR_FUTURE_EVENT_TIME,
-            "column \"%.*s\": the event time is more than max_future (%lld s) after the "
-            "record was sent",
-            STR_ARG(def->name), (long long)(rel->future_us_max / 1000000));
+        return err_set(why, ERR_FUTURE_EVENT_TIME,
+                       "column \"%.*s\": the event time is more than max_future (%lld s) after the "
+                       "record was sent",
+                       STR_ARG(def->name), (long long)(rel->future_us_max / 1000000));
     return ERR_OK;
 }
 
@@ -195,7 +194,42 @@ enum err record_reader_load(struct record_reader_state *r, const struct log_rang
     return ERR_OK;
 }
 
-/* Opens the next batch of the run; false at its end. A transaction's marker has no records. */
+enum err record_reader_decide(struct record_reader_state *r, struct log_partition *log,
+                              int64_t from, int64_t to, struct arena *a)
+{
+    static const uint32_t sizes[] = {0, 64, LOG_ABORTED_MAX};
+    struct log_aborted *list = NULL;
+    enum err e = ERR_LIMIT;
+    r->aborted = NULL;
+    r->n_aborted = 0;
+    for (size_t i = 0; i < ARRAY_LEN(sizes) && e == ERR_LIMIT; i++) {
+        if (sizes[i] > 0 && (list = arena_alloc(a, sizes[i] * sizeof(*list))) == NULL)
+            return ERR_NO_MEMORY;
+        e = log_aborted(log, from, to, list, sizes[i], &r->n_aborted, NULL);
+    }
+    if (e != ERR_OK)
+        return e;
+    log_aborted_sort(list, r->n_aborted);
+    r->aborted = list;
+    return ERR_OK;
+}
+
+enum err record_reader_skip(struct record_reader_state *r, const struct log_aborted *list,
+                            uint32_t n, struct arena *a)
+{
+    struct log_aborted *copy = arena_alloc(a, (n + 1) * sizeof(*copy));
+    if (copy == NULL)
+        return ERR_NO_MEMORY;
+    if (n > 0)
+        memcpy(copy, list, n * sizeof(*copy));
+    log_aborted_sort(copy, n);
+    r->aborted = copy;
+    r->n_aborted = n;
+    return ERR_OK;
+}
+
+/* Opens the next batch of the run; false at its end. A transaction's marker has no records, and
+ * neither has what was aborted. */
 static enum err next_batch(struct record_reader_state *r, struct compress *c,
                            struct scratch_pool *pool, bool *opened, struct err_detail *why)
 {
@@ -215,7 +249,9 @@ static enum err next_batch(struct record_reader_state *r, struct compress *c,
             return ERR_BUSY;
         struct str bytes = {r->run.ptr, header.bytes};
         r->run = (struct str){r->run.ptr + header.bytes, r->run.len - header.bytes};
-        if (header.control)
+        if (header.control ||
+            (header.transactional &&
+             log_aborted_has(r->aborted, r->n_aborted, header.producer_id, header.base_offset)))
             continue;
         bool packed = header.codec != COMPRESS_NONE;
         struct buf *scratch = packed && pool != NULL ? scratch_take(pool) : NULL;

@@ -45,19 +45,27 @@ void scratch_deinit(struct scratch_pool *p);
 struct record_reader_state {
     struct str run; /* batches not opened yet */
     struct kafka_records it;
+    const struct log_aborted *aborted; /* of the run, sorted; those batches are skipped */
+    uint32_t n_aborted;
     int64_t batch_offset; /* base offset of the batch that was opened, or refused, last */
     bool in_batch;
 };
 /* Copies a range of the log into the arena and makes it the run to iterate over. */
 enum err record_reader_load(struct record_reader_state *r, const struct log_range *range,
                             struct arena *a) MUST_CHECK;
+/* Finds out which transactions of the range [from, to), all of them ended, were aborted; before the
+ * range is iterated over. ERR_LIMIT: too many for one range. */
+enum err record_reader_decide(struct record_reader_state *r, struct log_partition *log,
+                              int64_t from, int64_t to, struct arena *a) MUST_CHECK;
+/* The same for a list that is known already; it is copied. */
+enum err record_reader_skip(struct record_reader_state *r, const struct log_aborted *list,
+                            uint32_t n, struct arena *a) MUST_CHECK;
 /* Up to `max` records with from <= offset < to; 0 at the end of the run. ERR_BAD_RECORD_BATCH for a
  * damaged batch, which is skipped. ERR_BUSY when the pool is full: the rest of the run is read from
  * the last record's offset on, after a reset. */
 enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to,
                             struct compress *c, struct scratch_pool *pool, struct kafka_record *out,
                             size_t max, size_t *n, struct err_detail *why) MUST_CHECK;
-
 
 /* Calls fn(arg, ...) for every record of one of the system's own partitions (no compression) from
  * offset `from` on, until it fails. What the record points to is in `a`, which is emptied now and

@@ -1,4 +1,4 @@
-#include "serve/kafka_int.h"
+#include "serve/kafka_txn.h"
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -18,8 +18,8 @@ static void handle_api_versions(struct kafka_request *r);
  * because librdkafka takes a higher start for a broker without compression; versions below 3 are
  * answered with UNSUPPORTED_VERSION. */
 static const struct kafka_route routes[] = {
-    {KAFKA_PRODUCE, 0, 11, kafka_handle_produce},
-    {KAFKA_FETCH, 4, 16, kafka_handle_fetch},
+    {KAFKA_PRODUCE, 0, 12, kafka_handle_produce},
+    {KAFKA_FETCH, 4, 17, kafka_handle_fetch},
     {KAFKA_LIST_OFFSETS, 1, 8, kafka_handle_list_offsets},
     {KAFKA_METADATA, 0, 13, kafka_handle_metadata},
     {KAFKA_OFFSET_COMMIT, 0, 10, kafka_handle_group},
@@ -36,8 +36,12 @@ static const struct kafka_route routes[] = {
     {KAFKA_CREATE_TOPICS, 0, 7, kafka_handle_create_topics},
     {KAFKA_DELETE_TOPICS, 0, 6, kafka_handle_delete_topics},
     {KAFKA_DELETE_RECORDS, 0, 2, kafka_handle_delete_records},
-    {KAFKA_INIT_PRODUCER_ID, 0, 4, kafka_handle_init_producer_id},
+    {KAFKA_INIT_PRODUCER_ID, 0, 5, kafka_handle_init_producer_id},
     {KAFKA_OFFSET_FOR_LEADER_EPOCH, 0, 4, kafka_handle_offset_for_leader_epoch},
+    {KAFKA_ADD_PARTITIONS_TO_TXN, 0, 3, kafka_handle_txn},
+    {KAFKA_ADD_OFFSETS_TO_TXN, 0, 4, kafka_handle_txn},
+    {KAFKA_END_TXN, 0, 5, kafka_handle_txn},
+    {KAFKA_TXN_OFFSET_COMMIT, 0, 5, kafka_handle_group},
     {KAFKA_DESCRIBE_ACLS, 0, 3, kafka_handle_describe_acls},
     {KAFKA_CREATE_ACLS, 0, 3, kafka_handle_create_acls},
     {KAFKA_DELETE_ACLS, 0, 3, kafka_handle_delete_acls},
@@ -56,6 +60,9 @@ static const struct kafka_route routes[] = {
     {KAFKA_ELECT_LEADERS, 0, 2, kafka_handle_elect_leaders},
     {KAFKA_ALTER_PARTITION_REASSIGNMENTS, 0, 1, kafka_handle_alter_reassignments},
     {KAFKA_LIST_PARTITION_REASSIGNMENTS, 0, 0, kafka_handle_list_reassignments},
+    {KAFKA_DESCRIBE_PRODUCERS, 0, 0, kafka_handle_describe_producers},
+    {KAFKA_DESCRIBE_TRANSACTIONS, 0, 0, kafka_handle_txn},
+    {KAFKA_LIST_TRANSACTIONS, 0, 2, kafka_handle_txn},
     {KAFKA_LIST_CONFIG_RESOURCES, 0, 1, kafka_handle_list_config_resources},
     {KAFKA_DESCRIBE_TOPIC_PARTITIONS, 0, 0, kafka_handle_describe_topic_partitions},
     {KAFKA_CONSUMER_GROUP_HEARTBEAT, 0, 1, kafka_handle_group},
@@ -331,16 +338,17 @@ static void api_versions_answer(struct kafka_request *r, int16_t error)
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         keys[i] = (struct kafka_api_versions_res_api_key){routes[i].key, routes[i].version_min,
                                                           routes[i].version_max};
-    /* group.version 1: the new group protocol. Features that begin at 0 cannot be told before
-     * version 4. */
-    static struct kafka_api_versions_res_supported_feature supported = {
-        {"group.version", 13}, 0, 1};
-    static struct kafka_api_versions_res_finalized_feature finalized = {
-        {"group.version", 13}, 1, 1};
-    res->supported_features = &supported;
-    res->n_supported_features = r->header.api_version >= 4 ? 1 : 0;
-    res->finalized_features = &finalized;
-    res->n_finalized_features = 1;
+    /* group.version 1: the new group protocol. transaction.version 2: what clients look for before
+     * they leave the beginning of transactions to Produce, and expect a new epoch from EndTxn
+     * (KIP-890). Features that begin at 0 cannot be told before version 4. */
+    static struct kafka_api_versions_res_supported_feature supported[] = {
+        {{"group.version", 13}, 0, 1}, {{"transaction.version", 19}, 0, 2}};
+    static struct kafka_api_versions_res_finalized_feature finalized[] = {
+        {{"group.version", 13}, 1, 1}, {{"transaction.version", 19}, 2, 2}};
+    res->supported_features = supported;
+    res->n_supported_features = r->header.api_version >= 4 ? ARRAY_LEN(supported) : 0;
+    res->finalized_features = finalized;
+    res->n_finalized_features = ARRAY_LEN(finalized);
     res->finalized_features_epoch = 0;
     res->error_code = error;
     res->api_keys = keys;
@@ -482,8 +490,8 @@ static void kafka_input(struct conn *c)
         uint32_t size = be32_get(in.ptr);
         bool token = kc->sasl_tokens;
         uint32_t least = token ? 0 : KAFKA_REQUEST_BYTES_MIN;
-        uint32_t most = token || kafka_login_missing(c) ? KAFKA_LOGIN_BYTES_MAX
-                                                        : KAFKA_REQUEST_BYTES_MAX;
+        uint32_t most =
+            token || kafka_login_missing(c) ? KAFKA_LOGIN_BYTES_MAX : KAFKA_REQUEST_BYTES_MAX;
         if (size < least || size > most) {
             engine_note(sv->engine, "warning",
                         "kafka: connection from %s closed: not a Kafka request, or one of %u bytes "
@@ -529,8 +537,7 @@ static void kafka_close(struct conn *c)
     if (!kc->opened)
         return;
     kc->canceling = true; /* a cancel may finish its request at once; none is freed meanwhile */
-    LIST_FOR(it, &kc->requests)
-    {
+    LIST_FOR (it, &kc->requests) {
         struct kafka_request *r = LIST_ENTRY(it, struct kafka_request, link);
         if (r->cancel != NULL)
             r->cancel(r);
@@ -557,6 +564,8 @@ static void kafka_server_free(void *arg)
         buf_deinit(&ks->scratch);
         buf_deinit(&ks->response);
     }
+    if (sv->txns != NULL)
+        kafka_txns_free(sv->txns);
     if (sv->coordinator != NULL)
         kafka_coordinator_free(sv->coordinator);
     mem_free(sv->quotas);
@@ -616,6 +625,9 @@ enum err kafka_server_start(struct engine *e, const struct serve_options *o, uin
     sv->coordinator = kafka_coordinator_new(e);
     if (sv->coordinator == NULL)
         return err_set(why, ERR_NO_MEMORY, "no memory for the group coordinator");
+    sv->txns = kafka_txns_new(e, kafka_coordinator_offsets(sv->coordinator));
+    if (sv->txns == NULL)
+        return err_set(why, ERR_NO_MEMORY, "no memory for the transaction coordinator");
     engine_metric_add(e, "tidemill_kafka_requests_total", "", "Kafka requests begun.", true,
                       &sv->n_requests);
     engine_metric_add(e, "tidemill_kafka_produced_bytes_total", "",

@@ -309,6 +309,9 @@ static void group_dispatch(struct kafka_coordinator *co, struct kafka_request *r
     case KAFKA_OFFSET_COMMIT:
         kafka_group_commit(co, r);
         break;
+    case KAFKA_TXN_OFFSET_COMMIT:
+        kafka_group_txn_commit(co, r);
+        break;
     case KAFKA_OFFSET_FETCH:
         kafka_group_offset_fetch(co, r);
         break;
@@ -438,6 +441,11 @@ struct kafka_coordinator *kafka_coordinator_new(struct engine *e)
     kafka_expiry_init(co);
     shard_service_add(engine_shard(e, 0), &co->service);
     return co;
+}
+
+struct offsets_log *kafka_coordinator_offsets(struct kafka_coordinator *co)
+{
+    return co->log;
 }
 
 void kafka_coordinator_free(struct kafka_coordinator *co)

@@ -58,6 +58,7 @@ int64_t kafka_coordinator_now_ms(struct kafka_coordinator *co);
 void kafka_group_consumer_heartbeat(struct kafka_coordinator *co, struct kafka_request *r);
 void kafka_group_consumer_describe(struct kafka_coordinator *co, struct kafka_request *r);
 void kafka_group_commit(struct kafka_coordinator *co, struct kafka_request *r);
+void kafka_group_txn_commit(struct kafka_coordinator *co, struct kafka_request *r);
 void kafka_group_offset_fetch(struct kafka_coordinator *co, struct kafka_request *r);
 void kafka_group_offset_delete(struct kafka_coordinator *co, struct kafka_request *r);
 void kafka_group_describe(struct kafka_coordinator *co, struct kafka_request *r);

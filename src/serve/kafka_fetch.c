@@ -1,3 +1,4 @@
+#include "base/mem.h"
 #include "serve/kafka_int.h"
 
 #include <stdatomic.h>
@@ -56,6 +57,9 @@ static void part_release(struct fetch_part *p)
     if (p->read.range.len > 0)
         log_range_release(&p->read.range);
     p->read.range = (struct log_range){0};
+    mem_free(p->read.aborted);
+    p->read.aborted = NULL;
+    p->read.n_aborted = 0;
 }
 
 static void read_done(struct read_request *read)
@@ -67,7 +71,8 @@ static void read_done(struct read_request *read)
         step_done(p->request);
         return;
     }
-    p->res->high_watermark = p->res->last_stable_offset = read->high_watermark;
+    p->res->high_watermark = read->high_watermark;
+    p->res->last_stable_offset = read->stable_offset;
     p->res->log_start_offset = read->log_start_offset;
     p->res->error_code = kafka_error_of(read->err);
     if (read->err != ERR_OK) {
@@ -75,6 +80,11 @@ static void read_done(struct read_request *read)
         st->failed = true;
     }
     step_done(p->request);
+}
+
+static bool committed(const struct kafka_request *r)
+{
+    return ((const struct kafka_fetch_req *)r->request)->isolation_level == 1;
 }
 
 static void fetch_read(struct kafka_request *r)
@@ -90,6 +100,7 @@ static void fetch_read(struct kafka_request *r)
         p->read.offset = p->in->fetch_offset;
         p->read.bytes_max = bytes < st->bytes_max ? bytes : st->bytes_max;
         p->read.epoch = epoch;
+        p->read.committed = committed(r);
         p->read.done = read_done;
         shard_read(r->shard, &p->read);
     }
@@ -130,7 +141,9 @@ static void fetch_wait(struct kafka_request *r)
         struct fetch_part *p = &st->parts[i];
         p->wait = (struct wait_request){.topic = p->read.topic,
                                         .partition = p->read.partition,
-                                        .offset = p->read.high_watermark,
+                                        .committed = committed(r),
+                                        .offset = committed(r) ? p->read.stable_offset
+                                                               : p->read.high_watermark,
                                         .done = wait_done};
         p->waiting = true;
         st->pending++;
@@ -180,6 +193,21 @@ static enum fetch_phase fetch_decide(struct kafka_request *r)
     return req->min_bytes <= 0 || bytes >= (uint64_t)req->min_bytes ? FETCH_DONE : FETCH_WAIT;
 }
 
+/* Names the aborted transactions of the range; without them it may not be sent. */
+static bool aborted_name(struct kafka_request *r, struct fetch_part *p)
+{
+    struct kafka_fetch_res_aborted *out =
+        arena_zalloc(&r->arena, p->read.n_aborted + 1, sizeof *out);
+    if (out == NULL)
+        return false;
+    for (uint32_t i = 0; i < p->read.n_aborted; i++)
+        out[i] = (struct kafka_fetch_res_aborted){p->read.aborted[i].producer_id,
+                                                  p->read.aborted[i].first_offset};
+    p->res->aborted_transactions = committed(r) ? out : NULL;
+    p->res->n_aborted_transactions = p->read.n_aborted;
+    return true;
+}
+
 /* Gives the ranges their places in the answer, within the request's total. The partition that is
  * looked at first moves on with each fetch, so that a busy one cannot starve the others. */
 static void fetch_answer(struct kafka_request *r)
@@ -193,6 +221,10 @@ static void fetch_answer(struct kafka_request *r)
         if (n == 0)
             continue;
         if (r->splices_max == KAFKA_RANGES_MAX || (total > 0 && total + n > st->bytes_max)) {
+            part_release(p);
+            continue;
+        }
+        if (!aborted_name(r, p)) {
             part_release(p);
             continue;
         }

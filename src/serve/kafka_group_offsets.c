@@ -133,15 +133,20 @@ void kafka_group_commit(struct kafka_coordinator *co, struct kafka_request *r)
 
 /* ---- OffsetFetch ---- */
 
-static void fetched_one(struct kafka_request *r, const struct kafka_group *g, struct str topic,
-                        int32_t partition, struct kafka_offset_fetch_res_group_partition *out)
+static void fetched_one(struct kafka_coordinator *co, struct kafka_request *r, struct str group,
+                        const struct kafka_group *g, struct str topic, int32_t partition,
+                        struct kafka_offset_fetch_res_group_partition *out)
 {
+    const struct kafka_offset_fetch_req *req = r->request;
     const struct kafka_group_offset *o =
         g == NULL ? NULL : kafka_group_offset_find(g, topic, partition);
     out->index = partition;
     out->committed_offset = o != NULL ? o->offset : -1;
     out->committed_leader_epoch = o != NULL ? o->leader_epoch : -1;
     out->metadata = o != NULL ? arena_str(&r->arena, o->metadata) : STR("");
+    /* A transaction decides: who takes over the partition has to wait for it. */
+    if (req->require_stable && offsets_log_unstable(co->log, group, topic, partition))
+        out->error_code = KAFKA_E_UNSTABLE_OFFSET;
 }
 
 /* All offsets of a group, one entry per topic and partition: clients accept a topic more than once.
@@ -171,7 +176,7 @@ static bool fetched_all(struct kafka_coordinator *co, struct kafka_request *r,
             memcpy(topic->topic_id.bytes, t->id, sizeof topic->topic_id.bytes);
         topic->partitions = &parts[out->n_topics++];
         topic->n_partitions = 1;
-        fetched_one(r, g, o->topic, o->partition, topic->partitions);
+        fetched_one(co, r, g->id, g, o->topic, o->partition, topic->partitions);
     }
     return true;
 }
@@ -209,7 +214,8 @@ static bool fetched_group(struct kafka_coordinator *co, struct kafka_request *r,
         if (topic->partitions == NULL)
             return false;
         for (uint32_t k = 0; k < topic->n_partitions; k++) {
-            fetched_one(r, g, topic->name, asked->partition_indexes[k], &topic->partitions[k]);
+            fetched_one(co, r, in->group_id, g, topic->name, asked->partition_indexes[k],
+                        &topic->partitions[k]);
             if (by_id && t == NULL)
                 topic->partitions[k].error_code = KAFKA_E_UNKNOWN_TOPIC_ID;
         }

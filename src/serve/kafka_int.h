@@ -12,6 +12,7 @@
  *   kafka_sasl.c       who the client is; kafka_users.c: their credentials
  *   kafka_throttle.c   what clients may use (buckets: kafka_quota.h); kafka_quotas.c: their quotas
  *   kafka_authorize.c  what a client may do, for all APIs; kafka_acls.c: the lists that say so
+ *   kafka_txn.c        transactions, on shard 0, where kafka_txn_state.c decides
  *   kafka_coordinator.c  group requests, carried to shard 0 (kafka_coordinator.h)
  *
  * Requests of a connection are begun in the order they came, several may be under way, and answers
@@ -88,6 +89,13 @@ enum kafka_error {
     KAFKA_E_FENCED_INSTANCE = 82,
     KAFKA_E_GROUP_SUBSCRIBED = 86,
     KAFKA_E_INVALID_RECORD = 87,
+    KAFKA_E_CONCURRENT_TRANSACTIONS = 51,
+    KAFKA_E_UNSTABLE_OFFSET = 88,
+    KAFKA_E_TXN_ID_NOT_FOUND = 105,
+    KAFKA_E_PRODUCER_FENCED = 90,
+    KAFKA_E_INVALID_TXN_STATE = 48,
+    KAFKA_E_INVALID_PRODUCER_EPOCH = 47,
+    KAFKA_E_TRANSACTION_ABORTABLE = 120,
     KAFKA_E_RESOURCE_NOT_FOUND = 91,
     KAFKA_E_DUPLICATE_RESOURCE = 92,
     KAFKA_E_UNACCEPTABLE_CREDENTIAL = 93,
@@ -106,14 +114,16 @@ enum kafka_error {
 
 struct kafka_coordinator;
 struct quota_table;
+struct kafka_txns;
+struct offsets_log;
 
 /* Per shard; `free_requests` and the scratch memory are touched by that shard only. */
 struct kafka_shard {
     struct list free_requests;
     uint32_t n_free;
     struct compress *compress;
-    struct buf scratch;  /* decompressed records of the batch being validated */
-    struct buf response; /* the response being encoded */
+    struct buf scratch;          /* decompressed records of the batch being validated */
+    struct buf response;         /* the response being encoded */
     struct list password_checks; /* requests that wait for theirs */
     struct shard_timer password_timer;
     int64_t password_at_ns; /* when the next one may begin */
@@ -123,6 +133,7 @@ struct kafka_server {
     struct engine *engine;
     struct serve_options options;
     struct kafka_coordinator *coordinator; /* shard 0's */
+    struct kafka_txns *txns;               /* shard 0's */
     char cluster_id[24];
     struct quota_table *quotas;
     uint8_t sasl_secret[SECURITY_SECRET_BYTES]; /* until the catalog has one */
@@ -141,7 +152,7 @@ struct kafka_conn {
     bool authenticated;
     bool sasl_tokens; /* what comes is a token of SaslHandshake version 0, not a request */
     bool sasl_busy;   /* the request under way decides who the client is */
-    enum sasl_mechanism mechanism;  /* asked for by SaslHandshake */
+    enum sasl_mechanism mechanism;   /* asked for by SaslHandshake */
     struct scram_exchange *exchange; /* SCRAM, between its two steps */
     struct kafka_request *working; /* whose handler runs and has not finished it */
     bool muted; /* not read until muted_until_ns; the connection is held meanwhile */
@@ -250,6 +261,8 @@ void kafka_handle_describe_configs(struct kafka_request *r);
 void kafka_handle_alter_configs(struct kafka_request *r);
 void kafka_handle_incremental_alter_configs(struct kafka_request *r);
 void kafka_handle_group(struct kafka_request *r);
+void kafka_handle_txn(struct kafka_request *r);
+void kafka_handle_describe_producers(struct kafka_request *r);
 
 /* kafka_sasl.c */
 void kafka_sasl_shard_init(struct kafka_server *sv, struct kafka_shard *ks);
@@ -310,6 +323,8 @@ void kafka_handle_alter_users(struct kafka_request *r);
 
 /* kafka_coordinator.c: the coordinator's life; it registers its service on shard 0. */
 struct kafka_coordinator *kafka_coordinator_new(struct engine *e);
+/* Where it keeps committed offsets; borrowed. */
+struct offsets_log *kafka_coordinator_offsets(struct kafka_coordinator *co);
 void kafka_coordinator_free(struct kafka_coordinator *co);
 
 #endif

@@ -60,6 +60,7 @@ static void part_begin(struct kafka_request *r, const struct topic *t,
     p->offset.topic = t;
     p->offset.partition = (uint32_t)in->index;
     p->offset.timestamp_ms = in->timestamp == LIST_EARLIEST_LOCAL ? LIST_EARLIEST : in->timestamp;
+    p->offset.committed = ((const struct kafka_list_offsets_req *)r->request)->isolation_level == 1;
     p->offset.done = offset_done;
     st->pending++;
     shard_offsets(r->shard, &p->offset);

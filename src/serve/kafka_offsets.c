@@ -12,15 +12,26 @@
  *                               \--unreadable--> FAILED: every write is refused
  *
  * A snapshot (all offsets and epochs written anew) is taken when no write is under way, and writes
- * wait until it is appended, so that no older value can come to stand behind a newer one; then
+ * wait until it is appended, so that no older value can come to stand behind a newer one, and when
+ * no transaction is open (new ones wait), so that none of their offsets lies before it; then
  * retention may drop what is before it. It is written a slice per turn. Every record stands for
  * itself: a snapshot that a crash cuts is as good as none. */
 enum offsets_phase { OFFSETS_NEW, OFFSETS_READING, OFFSETS_READY, OFFSETS_FAILED };
 
 static const struct str topic_name = {"sys.consumer_offsets", 20};
 
+/* A batch of an open transaction. */
+struct offsets_pending {
+    struct list link;
+    int64_t producer_id;
+    size_t n;
+    char bytes[];
+};
+
 struct offsets_log {
     struct engine *engine;
+    struct list pending;
+    size_t pending_bytes;
     struct kafka_groups *groups;
     enum offsets_phase phase;
     const struct catalog *catalog; /* holds `topic` */
@@ -55,6 +66,7 @@ struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *group
     log->engine = e;
     log->groups = groups;
     list_init(&log->queue);
+    list_init(&log->pending);
     buf_init(&log->chunk, KAFKA_BATCH_BYTES_MAX);
     buf_init(&log->snapshot_bytes, 4 * OFFSETS_BATCH_BYTES_MAX);
     log->snapshot_after_bytes = OFFSETS_SNAPSHOT_AFTER_BYTES;
@@ -66,8 +78,17 @@ void offsets_log_snapshot_after(struct offsets_log *log, size_t bytes)
     log->snapshot_after_bytes = bytes;
 }
 
+static void pending_free(struct offsets_log *log, struct offsets_pending *p)
+{
+    list_remove(&p->link);
+    log->pending_bytes -= p->n;
+    mem_free(p);
+}
+
 void offsets_log_free(struct offsets_log *log)
 {
+    while (!list_empty(&log->pending))
+        pending_free(log, LIST_ENTRY(log->pending.next, struct offsets_pending, link));
     if (log->catalog != NULL)
         catalog_unref(log->catalog);
     buf_deinit(&log->chunk);
@@ -203,6 +224,101 @@ static enum err apply_record(struct offsets_log *log, const struct kafka_record 
                                    value.leader_epoch, value.metadata, value.commit_timestamp);
 }
 
+/* ---- transactions ---- */
+
+static enum err batch_apply(struct offsets_log *log, struct str bytes, struct err_detail *why)
+{
+    struct kafka_records it;
+    struct kafka_record record;
+    TRY(kafka_records_open(&it, bytes, NULL, NULL, why));
+    while (kafka_records_next(&it, &record))
+        TRY(apply_record(log, &record));
+    return kafka_records_end(&it, why);
+}
+
+/* Keeps a copy; the caller links it when it is durable. NULL when there is no room. */
+static struct offsets_pending *pending_new(struct offsets_log *log, int64_t producer_id,
+                                           struct str bytes)
+{
+    if (log->pending_bytes + bytes.len > OFFSETS_PENDING_BYTES_MAX)
+        return NULL;
+    struct offsets_pending *p = mem_alloc(sizeof *p + bytes.len);
+    if (p == NULL)
+        return NULL;
+    *p = (struct offsets_pending){.producer_id = producer_id, .n = bytes.len};
+    list_init(&p->link);
+    memcpy(p->bytes, bytes.ptr, bytes.len);
+    log->pending_bytes += bytes.len;
+    return p;
+}
+
+static bool pending_has(const struct offsets_log *log, int64_t producer_id)
+{
+    LIST_FOR (it, &log->pending)
+        if (LIST_ENTRY(it, struct offsets_pending, link)->producer_id == producer_id)
+            return true;
+    return false;
+}
+
+static void queue_run(struct offsets_log *log);
+
+static enum err txn_ended(struct offsets_log *log, int64_t producer_id, bool commit)
+{
+    enum err e = ERR_OK;
+    LIST_FOR_SAFE (it, next, &log->pending) {
+        struct offsets_pending *p = LIST_ENTRY(it, struct offsets_pending, link);
+        if (p->producer_id != producer_id)
+            continue;
+        if (commit && e == ERR_OK)
+            e = batch_apply(log, (struct str){p->bytes, p->n}, NULL);
+        pending_free(log, p);
+    }
+    return e;
+}
+
+void offsets_log_txn_ended(struct offsets_log *log, int64_t producer_id, bool commit)
+{
+    enum err e = txn_ended(log, producer_id, commit);
+    if (e != ERR_OK)
+        engine_note(log->engine, "error",
+                    "kafka: offsets of a committed transaction cannot be kept in memory, they are "
+                    "there after a restart: %s",
+                    err_info(e)->text);
+    queue_run(log);
+}
+
+/* Whether a record is the group's offset of the partition. */
+static bool record_is(const struct kafka_record *record, struct str group, struct str topic,
+                      int32_t partition)
+{
+    struct arena none;
+    struct kafka_reader r;
+    struct kafka_offset_key key;
+    arena_init(&none, 0);
+    kafka_reader_init(&r, record->key, &none);
+    if (kafka_read_int16(&r) != 1)
+        return false;
+    kafka_offset_key_read(&r, 1, &key);
+    return r.failed == NULL && key.partition == partition && str_eq(key.group, group) &&
+           str_eq(key.topic, topic);
+}
+
+bool offsets_log_unstable(const struct offsets_log *log, struct str group, struct str topic,
+                          int32_t partition)
+{
+    LIST_FOR (it, &log->pending) {
+        const struct offsets_pending *p = LIST_ENTRY(it, struct offsets_pending, link);
+        struct kafka_records records;
+        struct kafka_record record;
+        if (kafka_records_open(&records, (struct str){p->bytes, p->n}, NULL, NULL, NULL) != ERR_OK)
+            continue;
+        while (kafka_records_next(&records, &record))
+            if (record_is(&record, group, topic, partition))
+                return true;
+    }
+    return false;
+}
+
 /* ---- reading back ---- */
 
 static void read_next(struct offsets_log *log);
@@ -222,12 +338,18 @@ static enum err chunk_apply(struct offsets_log *log, struct err_detail *why)
     struct kafka_batch batch;
     enum err result = ERR_OK;
     while (kafka_batch_next(&run, &batch, &bytes, &result, why)) {
-        struct kafka_records it;
-        TRY(kafka_records_open(&it, bytes, NULL, NULL, why));
-        struct kafka_record record;
-        while (kafka_records_next(&it, &record))
-            TRY(apply_record(log, &record));
-        TRY(kafka_records_end(&it, why));
+        bool commit = false;
+        if (batch.control) {
+            TRY(kafka_marker_get(bytes, &commit));
+            TRY(txn_ended(log, batch.producer_id, commit));
+        } else if (batch.transactional) {
+            struct offsets_pending *p = pending_new(log, batch.producer_id, bytes);
+            if (p == NULL)
+                return ERR_NO_MEMORY;
+            list_add(&log->pending, &p->link);
+        } else {
+            TRY(batch_apply(log, bytes, why));
+        }
     }
     return result;
 }
@@ -312,11 +434,12 @@ bool offsets_log_turn(struct offsets_log *log)
 
 /* ---- writing ---- */
 
-static void queue_run(struct offsets_log *log);
-
 static void write_end(struct offsets_write *w, enum err e)
 {
     buf_deinit(&w->bytes);
+    if (w->pending != NULL)
+        pending_free(w->log, w->pending);
+    w->pending = NULL;
     w->done(w, e);
 }
 
@@ -329,7 +452,11 @@ static void write_done(struct append_request *a)
         engine_note(log->engine, "error", "kafka: offsets of group %.*s were not committed: %s",
                     STR_ARG(w->group), err_text(e, &a->why));
     int64_t at_ms = shard_wall_us(zero(log)) / 1000;
-    for (uint32_t i = 0; i < w->n_items && e == ERR_OK; i++) {
+    if (e == ERR_OK && w->pending != NULL) {
+        list_add(&log->pending, &w->pending->link);
+        w->pending = NULL;
+    }
+    for (uint32_t i = 0; i < w->n_items && e == ERR_OK && !w->transactional; i++) {
         const struct offsets_item *it = &w->items[i];
         if (it->is_epoch && it->remove)
             kafka_groups_epoch_remove(log->groups, w->group);
@@ -373,12 +500,17 @@ static enum err write_encode(struct offsets_log *log, struct offsets_write *w)
     }
     buf_deinit(&key);
     buf_deinit(&value);
-    return kafka_batch_finish(&batch, COMPRESS_NONE, NULL, NULL, NULL);
+    TRY(kafka_batch_finish(&batch, COMPRESS_NONE, NULL, NULL, NULL));
+    if (!w->transactional)
+        return ERR_OK;
+    kafka_batch_set_producer(w->bytes.ptr, w->producer_id, w->producer_epoch, -1, true);
+    w->pending = pending_new(log, w->producer_id, buf_str(&w->bytes));
+    return w->pending != NULL ? ERR_OK : ERR_NO_MEMORY;
 }
 
 static void write_append(struct offsets_log *log, struct offsets_write *w)
 {
-    enum err e = write_encode(log, w);
+    enum err e = w->still == NULL || w->still(w) ? write_encode(log, w) : ERR_TXN_STATE;
     if (e != ERR_OK) {
         write_end(w, e);
         return;
@@ -537,10 +669,15 @@ static void queue_run(struct offsets_log *log)
         queue_fail(log, ERR_SHUTDOWN);
         return;
     }
-    if (log->snapshot_due && log->in_flight == 0 && !log->snapshot_running)
+    bool open = !list_empty(&log->pending);
+    if (log->snapshot_due && log->in_flight == 0 && !log->snapshot_running && !open)
         snapshot_begin(log);
-    while (!list_empty(&log->queue) && !log->snapshot_due && !log->snapshot_running) {
-        struct offsets_write *w = LIST_ENTRY(log->queue.next, struct offsets_write, link);
+    LIST_FOR_SAFE (it, next, &log->queue) {
+        struct offsets_write *w = LIST_ENTRY(it, struct offsets_write, link);
+        if (log->snapshot_running || (log->snapshot_due && !open))
+            return;
+        if (log->snapshot_due && w->transactional && !pending_has(log, w->producer_id))
+            continue;
         list_remove(&w->link);
         write_append(log, w);
     }

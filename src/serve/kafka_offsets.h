@@ -13,8 +13,9 @@ enum {
     OFFSETS_RETENTION_BYTES = 512 << 20, /* more than two snapshots and what is between them */
     OFFSETS_SNAPSHOT_AFTER_BYTES =
         64 << 20, /* appended since the last one: all offsets are written anew */
-    OFFSETS_BATCH_BYTES_MAX = 512 << 10, /* a snapshot is written so much per turn */
-    OFFSETS_WAITING_MAX = 4096,          /* requests that wait for the topic to be read */
+    OFFSETS_BATCH_BYTES_MAX = 512 << 10,  /* a snapshot is written so much per turn */
+    OFFSETS_PENDING_BYTES_MAX = 16 << 20, /* of open transactions */
+    OFFSETS_WAITING_MAX = 4096,           /* requests that wait for the topic to be read */
 };
 
 struct offsets_log;
@@ -33,11 +34,18 @@ struct offsets_write {
     struct str group;
     struct offsets_item *items;
     uint32_t n_items;
+    /* Part of a producer's transaction: they count when it is committed. */
+    bool transactional;
+    int16_t producer_epoch;
+    int64_t producer_id;
+    /* Asked right before the append: may it still? NULL: yes. */
+    bool (*still)(struct offsets_write *w);
     void (*done)(struct offsets_write *w, enum err e);
     struct append_request append; /* private, as all below */
     struct buf bytes;
     struct list link;
     struct offsets_log *log;
+    struct offsets_pending *pending;
 };
 
 /* `groups` receives what is read and committed; borrowed. NULL when out of memory. Main thread. */
@@ -54,6 +62,12 @@ void offsets_log_stop(struct offsets_log *log);
 bool offsets_log_ready(const struct offsets_log *log);
 /* Runs the call's `run` again once the log is ready (or stopped). False: too many wait already. */
 bool offsets_log_await(struct offsets_log *log, struct shard_call *call);
+/* The producer's transaction has ended, its marker is durable: what it wrote counts, or is
+ * forgotten. */
+void offsets_log_txn_ended(struct offsets_log *log, int64_t producer_id, bool commit);
+/* Whether an open transaction has written the offset. Looks through all of those. */
+bool offsets_log_unstable(const struct offsets_log *log, struct str group, struct str topic,
+                          int32_t partition);
 /* Appends; `done` when durable and put into the groups, or with an error. */
 void offsets_log_write(struct offsets_log *log, struct offsets_write *w);
 

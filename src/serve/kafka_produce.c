@@ -1,4 +1,4 @@
-#include "serve/kafka_int.h"
+#include "serve/kafka_txn.h"
 
 #include "wire/kafka_batch.h"
 
@@ -10,6 +10,10 @@ struct produce_part {
     struct append_request append;
     struct kafka_request *request;
     struct kafka_produce_res_partition *res;
+    /* of a transaction */
+    int64_t producer_id;
+    int16_t producer_epoch;
+    int16_t refused; /* by the transaction coordinator: Kafka's code */
 };
 
 struct produce_state {
@@ -50,7 +54,10 @@ static void append_done(struct append_request *a)
 {
     struct produce_part *part = CONTAINER_OF(a, struct produce_part, append);
     struct kafka_request *r = part->request;
-    if (a->err == ERR_OK) {
+    if (part->refused != KAFKA_OK) {
+        part_error(part->res, part->refused,
+                   STR("the producer has no transaction that may write to the partition now"));
+    } else if (a->err == ERR_OK) {
         part->res->base_offset = a->base_offset;
         part->res->log_start_offset = a->log_start_offset;
         part->res->log_append_time_ms = a->append_time_ms;
@@ -124,6 +131,24 @@ static bool batches_valid(struct kafka_request *r, const struct topic *t, char *
     return false;
 }
 
+/* On shard 0: every batch of a transaction passes the coordinator, in the order of the markers that
+ * it sends. From version 12 on, being written makes a partition a part of the transaction. */
+static bool txn_admits(struct shard *via, struct append_request *a)
+{
+    (void)via;
+    enum { IMPLICIT_FROM = 12, ABORTABLE_FROM = 11 };
+    struct produce_part *part = CONTAINER_OF(a, struct produce_part, append);
+    const struct kafka_request *r = part->request;
+    const struct kafka_produce_req *req = r->request;
+    int16_t version = r->header.api_version;
+    struct txn_part where = {a->topic->number, a->partition};
+    part->refused = kafka_txns_admit(r->server->txns, req->transactional_id, part->producer_id,
+                                     part->producer_epoch, where, version >= IMPLICIT_FROM);
+    if (part->refused == KAFKA_E_INVALID_TXN_STATE && version >= ABORTABLE_FROM)
+        part->refused = KAFKA_E_TRANSACTION_ABORTABLE;
+    return part->refused == KAFKA_OK;
+}
+
 static void part_begin(struct kafka_request *r, const struct topic *t,
                        const struct kafka_produce_req_partition *in,
                        struct kafka_produce_res_partition *res)
@@ -148,6 +173,12 @@ static void part_begin(struct kafka_request *r, const struct topic *t,
     struct kafka_run run;
     if (!batches_valid(r, t, bytes, in->records.len, &run, res))
         return;
+    if (run.transactional != (req->transactional_id.ptr != NULL)) {
+        part_error(
+            res, KAFKA_E_INVALID_RECORD,
+            STR("batches of a transaction come with a transactional id, and others without"));
+        return;
+    }
     struct produce_part *part = arena_zalloc(&r->arena, 1, sizeof *part);
     if (part == NULL) {
         part_error(res, kafka_error_of(ERR_NO_MEMORY), STR("out of memory for the request"));
@@ -162,8 +193,13 @@ static void part_begin(struct kafka_request *r, const struct topic *t,
     part->append.n_records = (uint32_t)run.n_records;
     part->append.want_durable = req->acks != 0;
     part->append.done = append_done;
+    part->producer_id = run.producer_id;
+    part->producer_epoch = run.producer_epoch;
     st->pending++;
-    shard_append(r->shard, &part->append);
+    if (run.transactional)
+        shard_append_via(r->shard, 0, &part->append, txn_admits);
+    else
+        shard_append(r->shard, &part->append);
 }
 
 /* What is wrong with the request as a whole, or 0. */
@@ -173,10 +209,6 @@ static int16_t produce_refusal(const struct kafka_request *r, struct str *text)
     if (r->header.api_version < PRODUCE_VERSION_MIN) {
         *text = STR("Produce before version 3 (message formats before Kafka 0.11) is not served");
         return KAFKA_E_UNSUPPORTED_VERSION;
-    }
-    if (req->transactional_id.ptr != NULL) {
-        *text = STR("transactions are not offered: produce without a transactional id");
-        return KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION;
     }
     if (req->acks < -1 || req->acks > 1) {
         *text = STR("acks must be 0, 1 or -1 (all)");
@@ -243,16 +275,15 @@ void kafka_handle_produce(struct kafka_request *r)
 void kafka_handle_init_producer_id(struct kafka_request *r)
 {
     const struct kafka_init_producer_id_req *req = r->request;
+    if (req->transactional_id.ptr != NULL) {
+        kafka_handle_txn(r);
+        return;
+    }
     struct kafka_init_producer_id_res *res = kafka_request_alloc(r, 1, sizeof *res);
     if (res == NULL)
         return;
-    if (req->transactional_id.ptr != NULL) {
-        res->error_code = KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION;
-        res->producer_id = res->producer_epoch = -1;
-    } else {
-        uint64_t id;
-        host_random(engine_host(r->server->engine), &id, sizeof id);
-        res->producer_id = (int64_t)(id >> 2);
-    }
+    uint64_t id;
+    host_random(engine_host(r->server->engine), &id, sizeof id);
+    res->producer_id = (int64_t)(id >> 2);
     kafka_request_finish(r, res);
 }

@@ -1,5 +1,15 @@
 """Idempotent and transactional producers over the wire."""
+import socket
+import subprocess
+import threading
+import time
+
+import kafka
 import kafka_wire as wire
+import pytest
+import rdkafka
+
+from conftest import wait_for
 
 
 def produce_numbered(sock, topic, sequence, epoch=0, producer=4711):
@@ -33,3 +43,225 @@ def test_repeated_batches_are_known_after_a_crash(make_server):
     with wire.connect(server) as sock:
         assert produce_numbered(sock, "t", 0, epoch=1) == (0, 8)
         assert produce_numbered(sock, "t", 8)[0] == 47  # INVALID_PRODUCER_EPOCH
+
+
+def consume(server, topic, isolation, *partitions):
+    """Values up to the end that the isolation level shows."""
+    done = subprocess.run(
+        ["kcat", "-b", server.kafka, "-C", "-t", topic, "-o", "beginning", "-e", "-q",
+         "-X", f"isolation.level={isolation}", "-X", "check.crcs=true", *partitions],
+        capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def committed(server, topic, *partitions):
+    return consume(server, topic, "read_committed", *partitions)
+
+
+def test_commit_and_abort(make_server):
+    server = make_server("--partitions", "2")
+    producer = rdkafka.Producer(server.kafka, "tx-1")
+    producer.init()
+    producer.begin()
+    for i in range(10):
+        producer.produce("t", b"a%d" % i, i % 2)
+    assert producer.flush() == 0
+    assert committed(server, "t") == []
+    assert len(consume(server, "t", "read_uncommitted")) == 10
+    producer.commit()
+    assert sorted(committed(server, "t")) == [b"a%d" % i for i in range(10)]
+    producer.begin()
+    producer.produce("t", b"never")
+    assert producer.flush() == 0
+    producer.abort()
+    producer.begin()
+    producer.produce("t", b"b")
+    producer.commit()
+    expected = sorted([b"a%d" % i for i in range(10)] + [b"b"])
+    assert sorted(committed(server, "t")) == expected
+    server.kill()
+    server.start()
+    assert sorted(committed(server, "t")) == expected
+    assert b"never" in consume(server, "t", "read_uncommitted")
+    producer.drop()
+
+
+def sql(server, statement):
+    done = subprocess.run(
+        ["psql", "-XAtq", "-h", "127.0.0.1", "-p", str(server.port("pg")), "-U", "u", "-d", "d",
+         "-c", statement], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().split()
+
+
+def test_views_take_in_what_is_committed(make_server):
+    server = make_server()
+    sql(server, "CREATE TABLE t (v int8) WITH (format = 'json', partitions = 1)")
+    sql(server, "CREATE MATERIALIZED VIEW s AS SELECT count(*) AS n, sum(v) AS v FROM t")
+    producer = rdkafka.Producer(server.kafka, "tx-1")
+    producer.init()
+
+    def send(value, end):
+        producer.begin()
+        producer.produce("t", b'{"v": %d}' % value)
+        assert producer.flush() == 0
+        end()
+
+    send(1, producer.commit)
+    send(10, producer.abort)
+    send(100, producer.commit)
+    wait_for(lambda: sql(server, "SELECT n, v FROM s") == ["2|101"], "two rows in the view")
+    assert sql(server, "SELECT v FROM t ORDER BY v") == ["1", "100"]
+    producer.begin()
+    producer.produce("t", b'{"v": 1000}')
+    assert producer.flush() == 0
+    sql(server, "INSERT INTO t VALUES (10000)")
+    assert sql(server, "SELECT n, v FROM s") == ["2|101"]
+    assert sql(server, "SELECT v FROM t ORDER BY v") == ["1", "100"]
+    producer.abort()
+    wait_for(lambda: sql(server, "SELECT n, v FROM s") == ["3|10101"], "what waited for the end")
+    for end in (server.kill, server.stop):
+        end()
+        server.start()
+        wait_for(lambda: sql(server, "SELECT n, v FROM s") == ["3|10101"], "the view as it was")
+        assert sql(server, "SELECT v FROM t ORDER BY v") == ["1", "100", "10000"]
+    producer.drop()
+
+
+def stay(make_server, *options):
+    """A server that comes back under the same Kafka address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return make_server("--kafka", f"127.0.0.1:{port}", *options)
+
+
+def committed_offset(server, group, topic, partition=0):
+    consumer = kafka.KafkaConsumer(bootstrap_servers=[server.kafka], group_id=group,
+                                   enable_auto_commit=False)
+    try:
+        return consumer.committed(kafka.TopicPartition(topic, partition))
+    finally:
+        consumer.close()
+
+
+def test_offsets_are_part_of_it(make_server):
+    server = stay(make_server)
+    producer = rdkafka.Producer(server.kafka, "tx-1")
+    producer.init()
+
+    def step(value, offset, end):
+        producer.begin()
+        producer.produce("out", value)
+        producer.offsets("g", {("in", 0): offset})
+        end()
+
+    with wire.connect(server) as sock:
+        topic_make(sock, "in")
+    step(b"a", 5, producer.commit)
+    assert committed_offset(server, "g", "in") == 5
+    step(b"b", 6, producer.abort)
+    assert committed_offset(server, "g", "in") == 5
+    producer.begin()
+    producer.offsets("g", {("in", 0): 7})
+    assert committed_offset(server, "g", "in") == 5
+    server.kill()
+    server.start()
+    assert committed_offset(server, "g", "in") == 5
+    producer.commit()
+    assert committed_offset(server, "g", "in") == 7
+    server.kill()
+    server.start()
+    assert committed_offset(server, "g", "in") == 7
+    assert committed(server, "out") == [b"a"]
+    producer.drop()
+
+
+def test_a_newer_producer_fences_the_older(make_server):
+    server = make_server()
+    old = rdkafka.Producer(server.kafka, "tx-1")
+    old.init()
+    old.begin()
+    old.produce("t", b"old")
+    assert old.flush() == 0
+    new = rdkafka.Producer(server.kafka, "tx-1")
+    new.init()
+    with pytest.raises(rdkafka.RdError) as failure:
+        old.commit()
+    assert failure.value.fatal
+    new.begin()
+    new.produce("t", b"new")
+    new.commit()
+    assert committed(server, "t") == [b"new"]
+    old.drop()
+    new.drop()
+
+
+def test_a_silent_producer_holds_nobody_for_long(make_server):
+    server = make_server()
+    silent = rdkafka.Producer(server.kafka, "tx-1", **{"transaction.timeout.ms": "2000"})
+    silent.init()
+    silent.begin()
+    silent.produce("t", b"never")
+    assert silent.flush() == 0
+    silent.drop()
+    other = rdkafka.Producer(server.kafka, "tx-2")
+    other.init()
+    other.begin()
+    other.produce("t", b"behind")
+    other.commit()
+    assert committed(server, "t") == []
+    wait_for(lambda: committed(server, "t") == [b"behind"], "the end of the silent one's time")
+    other.drop()
+
+
+def test_no_transaction_is_torn_by_crashes(make_server):
+    """Producers copy numbers from transaction to transaction while the server is killed: each
+    transaction is there whole, once, with its offsets, or not at all."""
+    server = stay(make_server, "--partitions", "3")
+    done = []
+
+    def work(name):
+        """One committed transaction after the other; an uncertain one is asked for again."""
+        producer = rdkafka.Producer(server.kafka, name)
+        producer.init()
+        for number in range(12):
+            abort = number % 4 == 3
+            while True:
+                try:
+                    producer.begin()
+                    for partition in range(3):
+                        value = b"%s-%d%s" % (name.encode(), number, b"-x" if abort else b"")
+                        producer.produce("t", value, partition)
+                    producer.offsets(f"g-{name}", {("in", 0): number + 1})
+                    if abort:
+                        producer.abort()
+                    else:
+                        producer.commit()
+                    break
+                except rdkafka.RdError as failure:
+                    assert not failure.fatal, failure
+                    producer.abort()
+        producer.drop()
+        done.append(name)
+
+    with wire.connect(server) as sock:
+        topic_make(sock, "in")
+    names = [f"tx{i}" for i in range(3)]
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        time.sleep(0.7)
+        server.kill()
+        server.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(done) == names
+    expected = sorted(b"%s-%d" % (name.encode(), number)
+                      for name in names for number in range(12) if number % 4 != 3)
+    for partition in ("0", "1", "2"):
+        assert sorted(committed(server, "t", "-p", partition)) == expected
+    for name in names:
+        assert committed_offset(server, f"g-{name}", "in") == 11
