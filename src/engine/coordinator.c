@@ -445,6 +445,17 @@ static void ready_check(struct coordinator *co)
     atomic_store(&co->engine->ready, true);
 }
 
+/* Views that had come as far as their table's reader before the last stop have waited for it, with
+ * nothing left to read. */
+static void followers_activate(struct coordinator *co, const struct co_reader *main)
+{
+    LIST_FOR (it, &co->readers) {
+        struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        if (main->main && r->rel == main->rel && !r->main)
+            reader_activate(co, r);
+    }
+}
+
 static void replay_check(struct coordinator *co, struct co_reader *r)
 {
     if (!r->silent)
@@ -454,6 +465,7 @@ static void replay_check(struct coordinator *co, struct co_reader *r)
             return;
     if (r->closing) {
         r->silent = false;
+        followers_activate(co, r);
         ready_check(co);
         return;
     }

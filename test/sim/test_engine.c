@@ -200,6 +200,39 @@ static void a_full_view_fails_alone(void **state)
     host_close(h);
 }
 
+/* ---- a view that was not caught up at the end ---- */
+
+static void make_late_view(struct script *s, void *arg)
+{
+    (void)arg;
+    run_sql(s, "CREATE TABLE t (v int8) WITH (partitions = 2)");
+    for (uint32_t i = 0; i < 20; i++)
+        must_produce(s, "t", i % 2, "{\"v\":1}");
+    run_sql(s, "CREATE MATERIALIZED VIEW later AS SELECT sum(v) AS n FROM t");
+}
+
+static void late_view_is_live(struct script *s, void *arg)
+{
+    (void)arg;
+    expect(s, "SELECT n FROM later", "20\n");
+    expect(s, "SELECT status FROM sys.views WHERE name = 'later'", "live\n");
+}
+
+/* With nothing new in its table, too. */
+static void a_view_made_before_the_end_is_live_after_a_start(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct host *h = sim_new(seed, 0);
+        run_one(h, 2, 0, make_late_view, NULL);
+        for (int life = 0; life < 2; life++) {
+            h = host_sim_crash(h);
+            run_one(h, 2, 0, late_view_is_live, NULL);
+        }
+        host_close(h);
+    }
+}
+
 /* ---- many windows, long keys ---- */
 
 static void many_windows(struct script *s, void *arg)
@@ -778,6 +811,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(idleness_closes_windows_and_floors_hold),
         cmocka_unit_test(a_full_view_fails_alone),
+        cmocka_unit_test(a_view_made_before_the_end_is_live_after_a_start),
         cmocka_unit_test(rows_in_many_windows_and_long_keys),
         cmocka_unit_test(impossible_views_are_refused_for_good),
         cmocka_unit_test(a_full_disk_loses_nothing),
