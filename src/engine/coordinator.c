@@ -7,6 +7,9 @@
 #include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/records.h"
+#include "engine/view_run.h"
+
+#include <stdio.h>
 
 enum {
     IDLE_CHECK_MS = 100,
@@ -53,7 +56,12 @@ struct co_reader {
 struct co_view {
     struct list link;
     uint32_t number, reader;
-    uint32_t told; /* reader in the record that was made last; 0 = not in one */
+    uint32_t told;     /* reader in the record that was made last; 0 = not in one */
+    bool failed;       /* as of the epoch that ended last */
+    bool failure_told; /* ... and in the record that was made last */
+    struct list failing_link; /* fails in the epoch under way */
+    enum err err;
+    char why[ERR_TEXT_MAX];
 };
 
 /* A derived partition: how far epochs have written it, how far they are committed. */
@@ -101,6 +109,10 @@ struct coordinator {
     struct shard_call begin[SHARDS_MAX];
     uint32_t n_done;
     bool has_outputs; /* this epoch wrote something */
+    bool failures_due;   /* the record under way has new ones */
+    struct list failing; /* views; read by all shards until they have replied */
+    struct shard_call fail_calls[SHARDS_MAX];
+    uint32_t fail_acks;
 
     struct boundary_action *actions, **actions_tail;
     const struct catalog *next_catalog;
@@ -118,7 +130,7 @@ struct coordinator {
     uint64_t full_bytes, delta_bytes; /* its size, and that of the deltas behind it */
     struct list changed; /* readers */
     struct list written, untold, committing; /* outputs */
-    bool views_changed; /* some view's reader, since the record that was made last */
+    bool views_changed; /* some view's reader or failure, since the record that was made last */
     int64_t record_end, floors_end;
     struct shard_call tell[SHARDS_MAX]; /* COMMIT to owners of outputs */
     uint32_t commit_tells;
@@ -129,6 +141,8 @@ struct coordinator {
     bool backlog;    /* the last epoch could not take in all that was durable */
     struct shard_timer pace_timer;
 };
+
+static struct co_view *view_find(const struct coordinator *co, uint32_t number);
 
 static struct co_reader *reader_find(const struct coordinator *co, uint32_t id)
 {
@@ -686,6 +700,71 @@ static void epoch_finish(struct coordinator *co)
     ready_check(co);
 }
 
+/* ---- views that fail ---- */
+
+/* A shard tells; the first reason counts. */
+static void view_fails(struct coordinator *co, const struct view_failure *f)
+{
+    struct co_view *v = view_find(co, f->view);
+    CHECK(v != NULL && !v->failed);
+    if (!list_empty(&v->failing_link))
+        return;
+    v->err = f->err;
+    snprintf(v->why, sizeof(v->why), "%s", f->why);
+    list_add(&co->failing, &v->failing_link);
+}
+
+/* What the view wrote in this epoch is not noted. */
+static void outputs_forget(struct coordinator *co, const struct relation *rel)
+{
+    const struct topic *late = rel->view->late;
+    LIST_FOR_SAFE (it, next, &co->written) {
+        const struct co_output *o = LIST_ENTRY(it, struct co_output, written_link);
+        if (o->at.topic_number == rel->topic->number ||
+            (late != NULL && o->at.topic_number == late->number))
+            list_remove(it);
+    }
+}
+
+static void fail_run(struct shard *s, struct shard_call *c)
+{
+    const struct coordinator *co = CONTAINER_OF(c - s->index, struct coordinator, fail_calls);
+    LIST_FOR (it, &co->failing)
+        epochs_view_failed(s->epochs, LIST_ENTRY(it, struct co_view, failing_link)->number);
+    shard_call_reply(s, c);
+}
+
+static void fail_acked(struct shard *s, struct shard_call *c)
+{
+    (void)c;
+    struct coordinator *co = s->coordinator;
+    if (--co->fail_acks > 0)
+        return;
+    LIST_FOR_SAFE (it, next, &co->failing) {
+        list_remove(it);
+        LIST_ENTRY(it, struct co_view, failing_link)->failed = true;
+    }
+    co->views_changed = true;
+    co->has_outputs = true; /* there is something to record */
+    epoch_finish(co);
+}
+
+static void fail_send(struct coordinator *co)
+{
+    LIST_FOR (it, &co->failing) {
+        const struct co_view *v = LIST_ENTRY(it, struct co_view, failing_link);
+        const struct relation *rel = catalog_relation_by_number(co->catalog, v->number);
+        engine_note(co->engine, "error", "view \"%.*s\" has failed: %s", STR_ARG(rel->name),
+                    v->why);
+        outputs_forget(co, rel);
+    }
+    co->fail_acks = co->engine->n_shards;
+    for (uint32_t i = 0; i < co->engine->n_shards; i++) {
+        co->fail_calls[i] = (struct shard_call){.run = fail_run, .done = fail_acked};
+        shard_call(co->shard, i, &co->fail_calls[i]);
+    }
+}
+
 void coordinator_on_done(struct shard *s, struct shard_call *c)
 {
     struct coordinator *co = s->coordinator;
@@ -707,8 +786,14 @@ void coordinator_on_done(struct shard *s, struct shard_call *c)
         co->has_outputs = true;
     }
     co->has_outputs |= d->n_outputs > 0;
-    if (++co->n_done == co->engine->n_shards)
+    for (const struct view_failure *f = d->failures; f != NULL; f = f->next)
+        view_fails(co, f);
+    if (++co->n_done < co->engine->n_shards)
+        return;
+    if (list_empty(&co->failing))
         epoch_finish(co);
+    else
+        fail_send(co);
 }
 
 /* ---- commit ---- */
@@ -792,13 +877,17 @@ static enum err record_views(const struct coordinator *co, struct arena *a, stru
     LIST_FOR (it, &co->views)
         n++;
     r->views = arena_zalloc(a, n + 1, sizeof(*r->views));
-    if (r->views == NULL)
+    r->failures = arena_zalloc(a, n + 1, sizeof(*r->failures));
+    if (r->views == NULL || r->failures == NULL)
         return ERR_NO_MEMORY;
     LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         const struct co_reader *cr = reader_find(co, v->reader);
         if (cr != NULL && cr->ran && (full || v->told != v->reader))
             r->views[r->n_views++] = (struct record_view){v->number, v->reader};
+        if (v->failed && (full || !v->failure_told))
+            r->failures[r->n_failures++] =
+                (struct record_failure){v->number, v->err, str_of(v->why)};
     }
     return ERR_OK;
 }
@@ -866,6 +955,8 @@ static void record_told(struct coordinator *co, bool full)
             struct co_view *v = LIST_ENTRY(it, struct co_view, link);
             const struct co_reader *cr = reader_find(co, v->reader);
             v->told = cr != NULL && cr->ran ? v->reader : 0;
+            co->failures_due |= v->failed && !v->failure_told;
+            v->failure_told = v->failed;
         }
     co->views_changed = false;
     LIST_FOR_SAFE (it, next, &co->committing)
@@ -897,6 +988,22 @@ static void commit_start(struct coordinator *co)
     atomic_store(&co->engine->outputs_awaited, true);
 }
 
+/* Users learn of a failure when it is durable. */
+static void failure_show(const struct coordinator *co, const struct co_view *v)
+{
+    view_stats_fail(engine_relation_stats(co->engine, v->number), v->err, v->why);
+}
+
+static void failures_show(struct coordinator *co)
+{
+    LIST_FOR (it, &co->views) {
+        const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
+        if (v->failure_told)
+            failure_show(co, v);
+    }
+    co->failures_due = false;
+}
+
 static void tell_run(struct shard *s, struct shard_call *c)
 {
     parts_commit(s);
@@ -925,6 +1032,8 @@ static void tell_all(struct coordinator *co)
     co->committed = co->recorded;
     atomic_store_explicit(&co->engine->committed, co->committed, memory_order_release);
     stat_add(&co->engine->epochs_committed, 1);
+    if (co->failures_due)
+        failures_show(co);
     co->commit = COMMIT_TELLING;
     for (uint32_t i = 0; i < co->engine->n_shards; i++) {
         if (!writes[i])
@@ -1025,8 +1134,6 @@ static void idle_fire(struct shard_timer *t)
 }
 
 /* ---- boundaries ---- */
-
-static struct co_view *view_find(const struct coordinator *co, uint32_t number);
 
 void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a)
 {
@@ -1209,13 +1316,21 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
     return ERR_OK;
 }
 
-static enum err view_add(struct coordinator *co, uint32_t number, uint32_t reader)
+static enum err view_add(struct coordinator *co, uint32_t number, uint32_t reader,
+                         const struct record_failure *failure)
 {
     struct co_view *v = mem_zalloc(1, sizeof(*v));
     if (v == NULL)
         return ERR_NO_MEMORY;
     *v = (struct co_view){.number = number, .reader = reader};
+    list_init(&v->failing_link);
     list_add(&co->views, &v->link);
+    if (failure == NULL)
+        return ERR_OK;
+    v->err = failure->err;
+    snprintf(v->why, sizeof(v->why), "%.*s", STR_ARG(failure->why));
+    v->failed = true;
+    failure_show(co, v);
     return ERR_OK;
 }
 
@@ -1273,7 +1388,7 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
         if (reader == rel->number)
             TRY(reader_add(co, reader, rel->view->source, false,
                            record_reader_find(record, reader)));
-        TRY(view_add(co, rel->number, reader));
+        TRY(view_add(co, rel->number, reader, record_failure_find(record, rel->number)));
     }
     for (uint32_t i = 0; record != NULL && i < record->n_outputs; i++) {
         const struct output_end *o = &record->outputs[i];
@@ -1301,6 +1416,7 @@ enum err coordinator_new(struct shard *s, struct coordinator **out)
     list_init(&co->readers);
     list_init(&co->active);
     list_init(&co->views);
+    list_init(&co->failing);
     list_init(&co->floor_lists);
     list_init(&co->changed);
     list_init(&co->written);

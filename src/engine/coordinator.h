@@ -3,6 +3,7 @@
  *
  *          work, and time for an epoch         every DONE is in
  *   IDLE ------------------------------> RUNNING -----------------> IDLE
+ *                                           \--a view failed--> FAILING --all shards know--> IDLE
  *   between epochs: new catalogs first, then scans of view state
  *
  *   an epoch with outputs:
@@ -10,7 +11,12 @@
  *                                                (owners raise high watermarks)
  *
  * The commit runs beside the next epochs; an epoch that ends while one is being committed is
- * committed with the next. */
+ * committed with the next.
+ *
+ * A view that fails on one shard, in the middle of an epoch, fails as of the end of the epoch
+ * before: all shards take back what it wrote in this one, before it ends (its outputs are in no
+ * record), and the epoch's record has the failure and its reason. Both count from the same moment,
+ * or, after a crash before it, neither does. */
 #ifndef TIDEMILL_ENGINE_COORDINATOR_H
 #define TIDEMILL_ENGINE_COORDINATOR_H
 

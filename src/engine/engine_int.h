@@ -10,7 +10,8 @@
 
 enum {
     NUMBERS_MAX = 1 << 20,   /* topics and relations ever made in one data directory */
-    DATA_FORMAT_VERSION = 2, /* 1: sys.catalog without snapshots, whole epoch records */
+    /* 1: sys.catalog without snapshots, whole epoch records; 2: those without failed views */
+    DATA_FORMAT_VERSION = 3,
 };
 
 /* Names of the internal topics; their numbers are fixed. */
@@ -46,7 +47,6 @@ struct relation_stats {
     _Atomic int64_t groups, state_bytes;
     _Atomic int64_t watermark_us;
     _Atomic int status; /* enum view_status */
-    _Atomic bool stands; /* failed because its table cannot be read: what it has is whole */
     _Atomic bool has_error;
     _Atomic int err;          /* an enum err: why the view has failed */
     char error[ERR_TEXT_MAX]; /* written once, before has_error */

@@ -5,7 +5,8 @@
  *   epoch_plan  ---BEGIN--->  read, decode, split
  *                             --END(packets, watermarks)--> every shard
  *                             apply, close windows, append outputs
- *               <---DONE---   outputs' ends
+ *               <---DONE---   outputs' ends, views that have failed
+ *               ---FAIL--->   (only then) their outputs of this epoch are not to be seen
  *   record durable ---COMMIT---> high watermarks rise */
 #ifndef TIDEMILL_ENGINE_EPOCH_H
 #define TIDEMILL_ENGINE_EPOCH_H
@@ -73,6 +74,14 @@ struct packet {
     const int64_t *window_end; /* NULL without a window */
 };
 
+/* A view that cannot go on, on its way to the coordinator, which fails it on all shards. */
+struct view_failure {
+    struct view_failure *next;
+    uint32_t view;
+    enum err err;
+    char why[ERR_TEXT_MAX];
+};
+
 /* A record for sys.dead_letters, on its way to shard 0. */
 struct dead_letter {
     struct dead_letter *next;
@@ -97,6 +106,7 @@ struct epoch_done {
     struct shard_call call;
     const struct input_result *const *results;
     const struct dead_letter *dead_letters; /* made after END was sent */
+    const struct view_failure *failures;
     uint32_t n_outputs;
     const struct output_end *outputs;
 };

@@ -1,4 +1,4 @@
-/* The epoch record on disk, big-endian. Version 2:
+/* The epoch record on disk, big-endian. Version 3:
  *
  *   u8 version | u8 kind (0 full, 1 delta) | i64 base (offset of the full record; full: -1)
  *   u64 epoch | i64 wall_us
@@ -7,9 +7,10 @@
  *       of a delta: u32 k | k x { u32 partition | i64 position }
  *   u32 n | n x { u32 view | u32 reader }
  *   u32 n | n x { u32 topic | u32 partition | i64 end }
+ *   u32 n | n x { u32 view | u32 length | name of the error | u32 length | text }   (failed views)
  *
- * Version 1 is a full record without kind and base. It is the value of a record in the topic
- * sys.epochs; the last one that is whole counts. */
+ * Version 2 has no failed views; version 1 is a full record, without kind, base and those. It is
+ * the value of a record in the topic sys.epochs; the last one that is whole counts. */
 #include "engine/epoch_record.h"
 
 #include "base/bytes.h"
@@ -17,7 +18,7 @@
 
 #include <stdlib.h>
 
-enum { RECORD_VERSION = 2, RECORD_ITEMS_MAX = 1 << 22 };
+enum { RECORD_VERSION = 3, RECORD_ITEMS_MAX = 1 << 22 };
 enum { KIND_FULL, KIND_DELTA };
 
 /* ---- writing ---- */
@@ -36,6 +37,24 @@ static void put_positions(struct buf *out, const struct record_reader *rr, bool 
         if (delta)
             buf_put_be32(out, p);
         buf_put_be64(out, (uint64_t)rr->positions[p]);
+    }
+}
+
+static void put_text(struct buf *out, struct str text)
+{
+    buf_put_be32(out, (uint32_t)text.len);
+    buf_put_str(out, text);
+}
+
+/* Errors by name: their numbers are this program's own. */
+static void put_failures(struct buf *out, const struct epoch_record *r)
+{
+    buf_put_be32(out, r->n_failures);
+    for (uint32_t i = 0; i < r->n_failures; i++) {
+        const struct record_failure *f = &r->failures[i];
+        buf_put_be32(out, f->view);
+        put_text(out, str_of(err_info(f->err)->name));
+        put_text(out, f->why);
     }
 }
 
@@ -66,6 +85,7 @@ enum err epoch_record_encode(const struct epoch_record *r, struct buf *out)
         buf_put_be32(out, r->outputs[i].partition);
         buf_put_be64(out, (uint64_t)r->outputs[i].end);
     }
+    put_failures(out, r);
     return buf_err(out);
 }
 
@@ -141,6 +161,39 @@ static enum err decode_readers(struct cursor *c, struct arena *a, struct epoch_r
     return ERR_OK;
 }
 
+static struct str take_text(struct cursor *c)
+{
+    size_t n = take_count(c, 1);
+    struct str text = {c->at, n};
+    c->at += n;
+    c->left -= n;
+    return text;
+}
+
+static enum err error_named(struct str name)
+{
+    for (int e = ERR_OK + 1; e < ERR_COUNT_; e++)
+        if (str_eq(name, str_of(err_info((enum err)e)->name)))
+            return (enum err)e;
+    return ERR_INTERNAL;
+}
+
+/* Texts stay in the bytes. */
+static enum err decode_failures(struct cursor *c, struct arena *a, struct epoch_record *out)
+{
+    out->n_failures = take_count(c, 12);
+    out->failures = arena_zalloc(a, out->n_failures + 1, sizeof(*out->failures));
+    if (out->failures == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < out->n_failures; i++) {
+        struct record_failure *f = &out->failures[i];
+        f->view = (uint32_t)take(c, 4);
+        f->err = error_named(take_text(c));
+        f->why = take_text(c);
+    }
+    return ERR_OK;
+}
+
 static void decode_head(struct cursor *c, uint64_t version, struct epoch_record *out)
 {
     out->base = -1;
@@ -179,6 +232,8 @@ enum err epoch_record_decode(struct str bytes, struct arena *a, struct epoch_rec
         out->outputs[i].partition = (uint32_t)take(&c, 4);
         out->outputs[i].end = (int64_t)take(&c, 8);
     }
+    if (version >= 3)
+        TRY(decode_failures(&c, a, out));
     return c.bad || c.left != 0 || version == 0 ? ERR_CORRUPT : ERR_OK;
 }
 
@@ -194,6 +249,7 @@ void record_sum_deinit(struct record_sum *s)
     map_deinit(&s->readers);
     map_deinit(&s->views);
     map_deinit(&s->outputs);
+    map_deinit(&s->failures);
 }
 
 static enum err sum_reader(struct record_sum *s, const struct record_reader *rr)
@@ -250,6 +306,15 @@ enum err record_sum_add(struct record_sum *s, const struct epoch_record *r)
             return ERR_NO_MEMORY;
         *o = *from;
     }
+    for (uint32_t i = 0; i < r->n_failures; i++) {
+        struct record_failure *f = sum_entry(s, &s->failures, r->failures[i].view, sizeof(*f));
+        if (f == NULL)
+            return ERR_NO_MEMORY;
+        *f = r->failures[i];
+        f->why = arena_str(s->arena, f->why);
+        if (f->why.ptr == NULL)
+            return ERR_NO_MEMORY;
+    }
     return ERR_OK;
 }
 
@@ -277,6 +342,12 @@ static int compare_outputs(const void *a, const void *b)
                         part_key(y->topic_number, y->partition));
 }
 
+static int compare_failures(const void *a, const void *b)
+{
+    const struct record_failure *x = a, *y = b;
+    return compare_keys(x->view, y->view);
+}
+
 enum err record_sum_take(struct record_sum *s, struct epoch_record *out)
 {
     struct arena *a = s->arena;
@@ -284,7 +355,8 @@ enum err record_sum_take(struct record_sum *s, struct epoch_record *out)
     out->readers = arena_zalloc(a, s->readers.count + 1, sizeof(*out->readers));
     out->views = arena_zalloc(a, s->views.count + 1, sizeof(*out->views));
     out->outputs = arena_zalloc(a, s->outputs.count + 1, sizeof(*out->outputs));
-    if (out->readers == NULL || out->views == NULL || out->outputs == NULL)
+    out->failures = arena_zalloc(a, s->failures.count + 1, sizeof(*out->failures));
+    if (out->readers == NULL || out->views == NULL || out->outputs == NULL || out->failures == NULL)
         return ERR_NO_MEMORY;
     const struct record_reader *rr;
     for (size_t at = 0; (rr = map_next(&s->readers, &at)) != NULL;)
@@ -295,6 +367,10 @@ enum err record_sum_take(struct record_sum *s, struct epoch_record *out)
     const struct output_end *o;
     for (size_t at = 0; (o = map_next(&s->outputs, &at)) != NULL;)
         out->outputs[out->n_outputs++] = *o;
+    const struct record_failure *f;
+    for (size_t at = 0; (f = map_next(&s->failures, &at)) != NULL;)
+        out->failures[out->n_failures++] = *f;
+    qsort(out->failures, out->n_failures, sizeof(*out->failures), compare_failures);
     qsort(out->readers, out->n_readers, sizeof(*out->readers), compare_readers);
     qsort(out->views, out->n_views, sizeof(*out->views), compare_views);
     qsort(out->outputs, out->n_outputs, sizeof(*out->outputs), compare_outputs);
@@ -319,6 +395,15 @@ uint32_t record_view_reader(const struct epoch_record *record, uint32_t view)
             ? NULL
             : bsearch(&key, record->views, record->n_views, sizeof(key), compare_views);
     return found == NULL ? view : found->reader;
+}
+
+const struct record_failure *record_failure_find(const struct epoch_record *record, uint32_t view)
+{
+    const struct record_failure key = {.view = view};
+    return record == NULL || record->n_failures == 0
+               ? NULL
+               : bsearch(&key, record->failures, record->n_failures, sizeof(key),
+                         compare_failures);
 }
 
 int64_t record_output_end(const struct epoch_record *record, uint32_t topic_number,

@@ -29,6 +29,11 @@ struct record_reader {
 struct record_view {
     uint32_t view, reader; /* which reader the view was on */
 };
+struct record_failure {
+    uint32_t view;
+    enum err err;
+    struct str why;
+};
 struct epoch_record {
     uint64_t epoch;
     int64_t wall_us;
@@ -39,6 +44,8 @@ struct epoch_record {
     struct record_view *views;
     uint32_t n_outputs;
     struct output_end *outputs;
+    uint32_t n_failures;
+    struct record_failure *failures; /* views that have failed; in a delta, since the last record */
 };
 
 /* Appends the record to `out`, and reads it back (arrays live in `a`). ERR_CORRUPT, or
@@ -53,7 +60,7 @@ struct record_sum {
     uint64_t epoch;
     int64_t wall_us;
     uint64_t records;
-    struct map readers, views, outputs; /* by id, view, part_key */
+    struct map readers, views, outputs, failures; /* by id, view, part_key, view */
 };
 void record_sum_init(struct record_sum *s, struct arena *a);
 void record_sum_deinit(struct record_sum *s);
@@ -68,6 +75,8 @@ enum err record_sum_take(struct record_sum *s, struct epoch_record *out) MUST_CH
 const struct record_reader *record_reader_find(const struct epoch_record *record, uint32_t id);
 /* The reader a view was on when it was last recorded; its own when it is new. */
 uint32_t record_view_reader(const struct epoch_record *record, uint32_t view);
+/* Why a view has failed; NULL when it has not. */
+const struct record_failure *record_failure_find(const struct epoch_record *record, uint32_t view);
 /* How far a derived partition was committed; 0 when no epoch has written it. */
 int64_t record_output_end(const struct epoch_record *record, uint32_t topic_number,
                           uint32_t partition);

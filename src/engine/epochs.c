@@ -342,7 +342,7 @@ static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
                  b->n_rows);
     LIST_FOR_SAFE (it, next, &r->views) {
         struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
-        enum err e = view_run_failed(v) ? ERR_OK : view_run_source(v, &in, &ep->work);
+        enum err e = v->failed ? ERR_OK : view_run_source(v, &in, &ep->work);
         if (e != ERR_OK)
             fail_epoch(ep, e, "running a view", NULL);
     }
@@ -597,7 +597,7 @@ static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool 
     return view_finish_step(&ep->finishing, more);
 }
 
-static void apply_failed(struct view_run *v, enum err e)
+static void apply_failed(struct epochs *ep, struct view_run *v, enum err e)
 {
     struct err_detail why = {0};
     err_set(&why, e,
@@ -605,7 +605,7 @@ static void apply_failed(struct view_run *v, enum err e)
             "room and create it again",
             e == ERR_LIMIT ? "its state is at its memory bound" : err_info(e)->text,
             (long long)stat_get(&v->stats->state_bytes));
-    view_run_fail(v, e, &why);
+    view_run_fail(v, &ep->work, e, &why);
 }
 
 static void apply_step(struct epochs *ep)
@@ -619,7 +619,7 @@ static void apply_step(struct epochs *ep)
     struct view_run *v = u->view;
     enum err e = ERR_OK;
     bool more = false;
-    if (!v->failed && !view_run_failed(v)) {
+    if (!v->failed) {
         if (ep->packet_at < u->n) {
             const struct packet *p = u->packets[ep->packet_at++];
             shard_worked(ep->shard, p->batch->n_rows);
@@ -630,7 +630,7 @@ static void apply_step(struct epochs *ep)
         }
     }
     if (e != ERR_OK)
-        apply_failed(v, e);
+        apply_failed(ep, v, e);
     if (e == ERR_OK && more)
         return;
     ep->unit_at++;
@@ -696,9 +696,8 @@ static enum err output_view(struct epochs *ep, struct view_run *v, const struct 
     struct err_detail told = {0};
     err_set(&told, e, "topic \"%.*s\" partition %u takes no more: %s", STR_ARG(t->name), partition,
             err_text(e, why));
-    engine_note(ep->shard->engine, "error", "view \"%.*s\": %s", STR_ARG(v->rel->name), told.text);
-    view_run_fail(v, e, &told);
-    records_clear(r, RECORDS_KEEP_BYTES);
+    view_run_fail(v, &ep->work, e, &told);
+    *more = false;
     return ERR_OK;
 }
 
@@ -706,9 +705,12 @@ static enum err output_unit(struct epochs *ep, const struct apply_unit *u, bool 
                             struct err_detail *why)
 {
     struct view_run *v = u->view;
+    *more = false;
+    if (v->failed)
+        return ERR_OK;
     TRY(output_view(ep, v, v->rel->topic, u->state_partition,
                     &v->partitions[u->state_partition].out, more, why));
-    if (v->late == NULL || *more)
+    if (v->late == NULL || *more || v->failed)
         return ERR_OK;
     return output_view(ep, v, v->rel->view->late, u->state_partition, &v->late[u->state_partition],
                        more, why);
@@ -756,9 +758,29 @@ static void finish(struct epochs *ep)
     ep->done = (struct epoch_done){.call = {.run = coordinator_on_done},
                                    .results = (const struct input_result *const *)ep->results,
                                    .dead_letters = ep->apply_dead,
+                                   .failures = ep->work.failures,
                                    .n_outputs = ep->n_outputs,
                                    .outputs = ep->outputs};
     shard_post(s, 0, &ep->done.call);
+}
+
+static void cut_outputs(struct epochs *ep, const struct topic *t)
+{
+    for (uint32_t i = 0; t != NULL && i < t->n_partitions; i++) {
+        struct part *p = part_find(ep->shard, t->number, i);
+        if (p != NULL)
+            part_epoch_cut(p, ep->plan->epoch);
+    }
+}
+
+void epochs_view_failed(struct epochs *ep, uint32_t number)
+{
+    struct view_run *v = epochs_view(ep, number);
+    CHECK(v != NULL && ep->phase == PHASE_IDLE);
+    v->failed = true;
+    view_run_clear(v);
+    cut_outputs(ep, v->rel->topic);
+    cut_outputs(ep, v->rel->view->late);
 }
 
 static void retry_fire(struct shard_timer *t)
@@ -856,9 +878,10 @@ static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation
     return ERR_OK;
 }
 
-static enum err view_new(struct epochs *ep, const struct relation *rel, uint32_t reader_id,
-                         struct err_detail *why)
+static enum err view_new(struct epochs *ep, const struct relation *rel,
+                         const struct epoch_record *record, struct err_detail *why)
 {
+    uint32_t reader_id = record_view_reader(record, rel->number);
     struct reader *r = map_get(&ep->readers, reader_id);
     if (r == NULL)
         TRY(reader_new(ep, reader_id, rel->view->source, false, &r));
@@ -870,6 +893,7 @@ static enum err view_new(struct epochs *ep, const struct relation *rel, uint32_t
         return e;
     }
     list_add(&r->views, &v->reader_link);
+    v->failed = record_failure_find(record, rel->number) != NULL;
     atomic_store(&v->stats->status, r->main ? VIEW_LIVE : VIEW_BACKFILLING);
     return ERR_OK;
 }
@@ -962,7 +986,7 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
         if (v != NULL)
             v->rel = rel;
         else if (rel->kind == REL_VIEW)
-            TRY(view_new(ep, rel, record_view_reader(record, rel->number), why));
+            TRY(view_new(ep, rel, record, why));
     }
     configure_parts(ep, c);
     const struct catalog *old = ep->shard->catalog;

@@ -21,6 +21,7 @@ struct epoch_work {
     struct dead_letter *
         *dead_tail;         /* of the list that goes to shard 0 next: with END, later with DONE */
     struct epoch_end *ends; /* per target shard */
+    struct view_failure *failures;
     uint64_t epoch;
 };
 
@@ -32,8 +33,8 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan);
 /* A slice of the epoch under way. */
 void epochs_turn(struct epochs *ep);
 /* Brings partitions, readers and views in line with a catalog version and takes a reference.
- * `record` tells which readers views were on at the last commit (start-up; else NULL). Between
- * epochs. */
+ * `record` tells which readers views were on at the last commit, and which had failed (start-up;
+ * else NULL). Between epochs. */
 enum err epochs_adopt(struct epochs *ep, const struct catalog *catalog,
                       const struct epoch_record *record, struct err_detail *why) MUST_CHECK;
 /* Before a change is made: opens the partitions that live here and are new in `catalog`, which
@@ -46,6 +47,9 @@ void epochs_set_catalog(struct epochs *ep, const struct catalog *catalog);
 /* Appends dead letters that came with a DONE (shard 0) and returns the end of their partition. When
  * the disk is full they wait for those of the next epoch. */
 int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us);
+/* In the epoch that has just ended here the view has failed, on some shard: it takes in nothing
+ * more, and what it wrote in this epoch will never be visible. */
+void epochs_view_failed(struct epochs *ep, uint32_t number);
 /* NULL when this shard does not run the view. */
 struct view_run *epochs_view(struct epochs *ep, uint32_t number);
 

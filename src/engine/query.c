@@ -659,7 +659,7 @@ static enum err scan_begin(struct shard *s, struct scan_call *sc)
     struct view_run *v = epochs_view(s->epochs, sc->view);
     if (v == NULL)
         return ERR_UNDEFINED_TABLE;
-    if (atomic_load(&v->stats->status) == VIEW_FAILED)
+    if (v->failed || atomic_load(&v->stats->status) == VIEW_FAILED)
         return scan_failed(sc, v);
     for (uint32_t p = 0; p < v->n_partitions; p++) {
         const struct part *part = part_find(s, v->rel->topic->number, p);

@@ -131,33 +131,36 @@ void view_run_give_up(struct shard *s, struct view_run *v)
     removal_hand(s, &v->removal);
 }
 
-bool view_run_failed(struct view_run *v)
+void view_stats_fail(struct relation_stats *st, enum err e, const char *why)
 {
-    v->failed |= atomic_load_explicit(&v->stats->status, memory_order_acquire) == VIEW_FAILED &&
-                 !atomic_load(&v->stats->stands);
-    return v->failed;
-}
-
-static void fail_tell(struct view_run *v, enum err e, const struct err_detail *why)
-{
-    if (atomic_exchange(&v->stats->status, VIEW_FAILED) == VIEW_FAILED)
+    if (atomic_exchange(&st->status, VIEW_FAILED) == VIEW_FAILED)
         return;
-    atomic_store(&v->stats->err, (int)e);
-    snprintf(v->stats->error, sizeof(v->stats->error), "%s", err_text(e, why));
-    atomic_store(&v->stats->has_error, true);
+    atomic_store(&st->err, (int)e);
+    snprintf(st->error, sizeof(st->error), "%s", why);
+    atomic_store(&st->has_error, true);
 }
 
-void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why)
+void view_run_clear(struct view_run *v)
 {
+    for (uint32_t i = 0; i < v->n_partitions; i++)
+        records_clear(&v->partitions[i].out, 0);
+    for (uint32_t i = 0; v->late != NULL && i < v->n_partitions; i++)
+        records_clear(&v->late[i], 0);
+}
+
+void view_run_fail(struct view_run *v, struct epoch_work *w, enum err e,
+                   const struct err_detail *why)
+{
+    if (v->failed)
+        return;
     v->failed = true;
-    atomic_store(&v->stats->stands, false);
-    fail_tell(v, e, why);
+    v->failure = (struct view_failure){.next = w->failures, .view = v->number, .err = e};
+    snprintf(v->failure.why, sizeof(v->failure.why), "%s", err_text(e, why));
+    w->failures = &v->failure;
+    view_run_clear(v);
 }
 
-void view_run_stand(struct view_run *v, enum err e, const struct err_detail *why)
+void view_run_stand(const struct view_run *v, enum err e, const struct err_detail *why)
 {
-    if (atomic_load(&v->stats->status) == VIEW_FAILED)
-        return;
-    atomic_store(&v->stats->stands, true);
-    fail_tell(v, e, why);
+    view_stats_fail(v->stats, e, err_text(e, why));
 }

@@ -61,7 +61,7 @@ struct view_run {
     struct chain *result_chain; /* from the aggregate's output to the root */
     bool windowed, emit_final;
     int64_t retention_us; /* of closed windows, behind the watermark; INT64_MAX = for ever */
-    bool closes; /* groups are over with their window; else one has rows of many windows */
+    bool closes;          /* groups are over with their window; else one has rows of many windows */
     uint32_t windows_per_row;     /* 1 without a window */
     struct agg_plan agg;          /* zeroes without an aggregate */
     uint64_t partition_bytes_max; /* of state: the view's bound, shared evenly */
@@ -70,7 +70,8 @@ struct view_run {
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
     struct records *late; /* per source partition that lives here */
     struct list scans;    /* view_scan.link: no group may be freed while there are any */
-    bool failed;          /* on this shard: see view_run_failed */
+    bool failed;          /* takes in nothing more: since an epoch before, or in this one here */
+    struct view_failure failure; /* told with DONE */
     struct removal removal;
 };
 
@@ -136,14 +137,17 @@ enum err view_finish_step(struct view_finish *f, bool *more) MUST_CHECK;
 uint64_t view_partition_bytes(const struct state_partition *sp);
 /* Makes the one row of a view without keys. */
 enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t epoch) MUST_CHECK;
-/* Marks the view failed with a reason that users see. */
-void view_run_fail(struct view_run *v, enum err e, const struct err_detail *why);
-
-/* The view's table cannot be read any further: it has failed for its users, with all that was read.
- */
-void view_run_stand(struct view_run *v, enum err e, const struct err_detail *why);
-/* Whether the view has failed, on whichever shard: then it takes in nothing more. */
-bool view_run_failed(struct view_run *v);
+/* The view cannot go on: it takes in nothing more here, and the coordinator is told at the end of
+ * the epoch, which fails it everywhere and for good (coordinator.h). */
+void view_run_fail(struct view_run *v, struct epoch_work *w, enum err e,
+                   const struct err_detail *why);
+/* Forgets what the view has not written yet. */
+void view_run_clear(struct view_run *v);
+/* The view's table cannot be read any further: until the next start it has failed for its users,
+ * with all that was read. */
+void view_run_stand(const struct view_run *v, enum err e, const struct err_detail *why);
+/* Shows users that a view has failed, with the reason. The first one stays. */
+void view_stats_fail(struct relation_stats *st, enum err e, const char *why);
 
 /* ---- results ---- */
 

@@ -63,9 +63,8 @@ static void check(struct record_sum *sum, const struct world *w, uint64_t epoch)
         assert_int_equal(record_view_reader(&r, w->views[i].view), w->views[i].reader);
     }
     for (uint32_t i = 0; i < OUTPUTS; i++)
-        assert_int_equal(
-            record_output_end(&r, w->outputs[i].topic_number, w->outputs[i].partition),
-            w->outputs[i].end);
+        assert_int_equal(record_output_end(&r, w->outputs[i].topic_number, w->outputs[i].partition),
+                         w->outputs[i].end);
     assert_null(record_reader_find(&r, 1));
     assert_int_equal(record_view_reader(&r, 77), 77);
     assert_int_equal(record_output_end(&r, 99, 0), 0);
@@ -188,10 +187,87 @@ static void version_1_is_a_full_record(void **state)
     assert_int_equal(record_reader_find(&r, 16)->positions[1], 8);
     assert_int_equal(record_view_reader(&r, 17), 16);
     assert_int_equal(record_output_end(&r, 20, 0), 9);
-    b.ptr[0] = 3;
+    b.ptr[0] = 4;
     assert_int_equal(epoch_record_decode(buf_str(&b), &a, &r), ERR_UNSUPPORTED);
     b.ptr[0] = 0;
     assert_int_equal(epoch_record_decode(buf_str(&b), &a, &r), ERR_CORRUPT);
+    arena_deinit(&a);
+    buf_deinit(&b);
+}
+
+static void version_2_has_no_failed_views(void **state)
+{
+    (void)state;
+    struct buf b;
+    struct arena a;
+    struct epoch_record r;
+    buf_init(&b, BYTES_MAX);
+    arena_init(&a, BYTES_MAX);
+    buf_put_u8(&b, 2);
+    buf_put_u8(&b, 1); /* delta */
+    buf_put_be64(&b, 5);
+    buf_put_be64(&b, 12);
+    buf_put_be64(&b, 34);
+    for (int list = 0; list < 3; list++)
+        buf_put_be32(&b, 0);
+    assert_int_equal(epoch_record_decode(buf_str(&b), &a, &r), ERR_OK);
+    assert_int_equal(r.base, 5);
+    assert_int_equal(r.epoch, 12);
+    assert_null(record_failure_find(&r, 17));
+    arena_deinit(&a);
+    buf_deinit(&b);
+}
+
+static void expect_failure(struct record_sum *sum, uint32_t view, enum err e, const char *why)
+{
+    struct epoch_record r;
+    assert_int_equal(record_sum_take(sum, &r), ERR_OK);
+    const struct record_failure *f = record_failure_find(&r, view);
+    assert_non_null(f);
+    assert_int_equal(f->err, e);
+    assert_true(str_eq(f->why, str_of(why)));
+    assert_null(record_failure_find(&r, view + 1));
+    assert_null(record_failure_find(NULL, view));
+}
+
+/* Failures of full records and of deltas add up, and no later record takes one back. */
+static void failed_views_stay_failed(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct record_sum sum;
+    struct record_failure first = {.view = 30, .err = ERR_LIMIT, .why = STR("full")},
+                          second = {.view = 20, .err = ERR_CORRUPT, .why = STR("")};
+    struct epoch_record full = {.epoch = 1, .base = -1, .n_failures = 1, .failures = &first},
+                        delta = {.epoch = 2, .base = 0, .n_failures = 1, .failures = &second},
+                        later = {.epoch = 3, .base = 0};
+    arena_init(&a, BYTES_MAX);
+    record_sum_init(&sum, &a);
+    assert_int_equal(add(&sum, &full), ERR_OK);
+    expect_failure(&sum, 30, ERR_LIMIT, "full");
+    assert_int_equal(add(&sum, &delta), ERR_OK);
+    assert_int_equal(add(&sum, &later), ERR_OK);
+    expect_failure(&sum, 30, ERR_LIMIT, "full");
+    expect_failure(&sum, 20, ERR_CORRUPT, "");
+    record_sum_deinit(&sum);
+    arena_deinit(&a);
+}
+
+/* An error that this program does not know is an error still. */
+static void an_unknown_error_is_internal(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct buf b;
+    struct record_failure failure = {.view = 30, .err = ERR_LIMIT, .why = STR("full")};
+    struct epoch_record r = {.base = -1, .n_failures = 1, .failures = &failure}, back;
+    arena_init(&a, BYTES_MAX);
+    buf_init(&b, BYTES_MAX);
+    assert_int_equal(epoch_record_encode(&r, &b), ERR_OK);
+    b.ptr[b.len - 4 - 4 - 5] = 'X'; /* "limit" is before the text and its length */
+    assert_int_equal(epoch_record_decode(buf_str(&b), &a, &back), ERR_OK);
+    assert_int_equal(back.failures[0].err, ERR_INTERNAL);
+    assert_true(str_eq(back.failures[0].why, STR("full")));
     arena_deinit(&a);
     buf_deinit(&b);
 }
@@ -202,6 +278,9 @@ int main(void)
         cmocka_unit_test(deltas_add_up),
         cmocka_unit_test(a_sum_begins_with_a_full_record),
         cmocka_unit_test(version_1_is_a_full_record),
+        cmocka_unit_test(version_2_has_no_failed_views),
+        cmocka_unit_test(failed_views_stay_failed),
+        cmocka_unit_test(an_unknown_error_is_internal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
