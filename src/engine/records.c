@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "wire/json.h"
+#include "wire/json_rows.h"
 
 #include <stdio.h>
 
@@ -122,40 +123,68 @@ void records_clear(struct records *r, size_t keep_bytes)
     r->taken = 0;
 }
 
-static void member_json(const struct column_def *def, const struct column *c, uint32_t row,
-                        struct buf *out)
+/* Writes columns as members, one after the other. */
+struct row_writer {
+    struct buf *out;
+    const struct column_def *defs;
+    const struct column *columns;
+    uint32_t row;
+    uint32_t n_written;
+    uint32_t n_jsonb_nulls;
+};
+
+static void member_write(struct row_writer *w, uint32_t i)
 {
-    json_write_string(out, def->name);
-    buf_put_str(out, STR(": "));
-    struct value v = column_get(c, row);
-    if (v.null)
-        buf_put_str(out, STR("null"));
-    else
-        value_print_json(&v, out);
+    buf_put_str(w->out, w->n_written++ == 0 ? STR("{") : STR(", "));
+    json_write_string(w->out, w->defs[i].name);
+    buf_put_str(w->out, STR(": "));
+    struct value v = column_get(&w->columns[i], w->row);
+    w->n_jsonb_nulls += value_is_jsonb_null(&v);
+    value_print_json(&v, w->out);
+}
+
+static void jsonb_null_list(struct row_writer *w, uint32_t i, bool *first)
+{
+    struct value v = column_get(&w->columns[i], w->row);
+    if (!value_is_jsonb_null(&v))
+        return;
+    if (!*first)
+        buf_put_str(w->out, STR(", "));
+    *first = false;
+    json_write_string(w->out, w->defs[i].name);
+}
+
+/* The end of the object, and before it what JSON itself cannot say. `which` may be NULL: all. */
+static void row_end(struct row_writer *w, const uint32_t *which, uint32_t n)
+{
+    bool first = true;
+    if (w->n_jsonb_nulls > 0) {
+        buf_put_str(w->out, STR(", "));
+        json_write_string(w->out, JSONB_NULLS_MEMBER);
+        buf_put_str(w->out, STR(": ["));
+        for (uint32_t i = 0; i < n; i++)
+            jsonb_null_list(w, which == NULL ? i : which[i], &first);
+        buf_put_u8(w->out, ']');
+    }
+    buf_put_str(w->out, n == 0 ? STR("{}") : STR("}"));
 }
 
 void row_json(const struct column_def *defs, const struct column *columns, uint32_t n_columns,
               uint32_t row, struct buf *out)
 {
-    buf_put_u8(out, '{');
-    for (uint32_t i = 0; i < n_columns; i++) {
-        if (i > 0)
-            buf_put_str(out, STR(", "));
-        member_json(&defs[i], &columns[i], row, out);
-    }
-    buf_put_u8(out, '}');
+    struct row_writer w = {.out = out, .defs = defs, .columns = columns, .row = row};
+    for (uint32_t i = 0; i < n_columns; i++)
+        member_write(&w, i);
+    row_end(&w, NULL, n_columns);
 }
 
 void row_json_some(const struct column_def *defs, const struct column *columns,
                    const uint32_t *which, uint32_t n_which, uint32_t row, struct buf *out)
 {
-    buf_put_u8(out, '{');
-    for (uint32_t i = 0; i < n_which; i++) {
-        if (i > 0)
-            buf_put_str(out, STR(", "));
-        member_json(&defs[which[i]], &columns[which[i]], row, out);
-    }
-    buf_put_u8(out, '}');
+    struct row_writer w = {.out = out, .defs = defs, .columns = columns, .row = row};
+    for (uint32_t i = 0; i < n_which; i++)
+        member_write(&w, which[i]);
+    row_end(&w, which, n_which);
 }
 
 /* Bytes that are not UTF-8 become U+FFFD one by one, so that the rest stays readable. */

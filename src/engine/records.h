@@ -46,7 +46,8 @@ void records_taken(struct records *r, size_t bytes);
 /* Empties; keeps up to `keep_bytes` of memory. */
 void records_clear(struct records *r, size_t keep_bytes);
 
-/* Appends row `row` of a batch as a JSON object with the given column names. */
+/* Appends row `row` of a batch as a JSON object with the given column names. Columns whose value is
+ * the jsonb null are listed in the member JSONB_NULLS_MEMBER, which is there only then. */
 void row_json(const struct column_def *defs, const struct column *columns, uint32_t n_columns,
               uint32_t row, struct buf *out);
 /* The same with only the columns `which`. */

@@ -1,6 +1,8 @@
 /* CREATE TABLE, CREATE MATERIALIZED VIEW, DROP: statements to catalog changes. */
 #include "plan/plan_int.h"
 
+#include "wire/json_rows.h"
+
 enum { DROPS_MAX = 1000 };
 
 /* Places in table_options' and view_options' tables. */
@@ -130,6 +132,12 @@ static bool read_column(struct binder *b, const PgQuery__ColumnDef *d, struct co
 static bool column_is_new(struct binder *b, const struct column_def *columns, uint32_t n,
                           struct str name, int32_t position)
 {
+    if (str_eq(name, JSONB_NULLS_MEMBER)) {
+        bind_fail(b, position, ERR_INVALID_ARGUMENT, "column name \"%.*s\" is reserved",
+                  STR_ARG(name));
+        bind_hint(b, "Rows as JSON list their jsonb nulls in a member of this name.");
+        return false;
+    }
     for (uint32_t i = 0; i < n; i++) {
         if (str_eq(columns[i].name, name)) {
             bind_fail(b, position, ERR_DUPLICATE_COLUMN,

@@ -188,7 +188,7 @@ enum err http_view_plan(struct http_conn *h, const struct http_call *call, bool 
 void http_identifier_write(struct buf *out, struct str name);
 /* Appends `"name":` for each column, ready to be put before its value; NULL when out of memory. */
 struct str *http_column_keys(struct arena *a, const struct plan_node *root);
-/* Appends row `row` as an object with those keys. */
+/* Appends row `row` as an object with those keys; jsonb nulls are listed in JSONB_NULLS_MEMBER. */
 void http_row_write(struct buf *out, const struct batch *b, uint32_t row, const struct str *keys);
 
 /* http_push.c */

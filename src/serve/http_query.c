@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "serve/statement.h"
 #include "wire/json.h"
+#include "wire/json_rows.h"
 
 struct query_task;
 
@@ -73,6 +74,28 @@ static void value_write(struct buf *out, const struct batch *b, uint32_t column,
     value_print_json(&v, out);
 }
 
+/* The member that tells jsonb nulls from NULL, when the row has any. */
+static void jsonb_nulls_write(struct buf *out, const struct batch *b, uint32_t row,
+                              const struct str *keys)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->n_columns; i++) {
+        struct value v = column_get(&b->columns[i], row);
+        if (!value_is_jsonb_null(&v))
+            continue;
+        if (n == 0) {
+            buf_put_u8(out, ',');
+            json_write_string(out, JSONB_NULLS_MEMBER);
+            buf_put_str(out, STR(":["));
+        }
+        if (n++ > 0)
+            buf_put_u8(out, ',');
+        buf_put(out, keys[i].ptr, keys[i].len - 1); /* without its colon */
+    }
+    if (n > 0)
+        buf_put_u8(out, ']');
+}
+
 void http_row_write(struct buf *out, const struct batch *b, uint32_t row, const struct str *keys)
 {
     for (uint32_t i = 0; i < b->n_columns; i++) {
@@ -80,6 +103,7 @@ void http_row_write(struct buf *out, const struct batch *b, uint32_t row, const 
         buf_put_str(out, keys[i]);
         value_write(out, b, i, row);
     }
+    jsonb_nulls_write(out, b, row, keys);
     buf_put_str(out, b->n_columns == 0 ? STR("{}") : STR("}"));
 }
 

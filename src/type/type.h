@@ -90,6 +90,11 @@ void value_print(const struct value *v, struct buf *out);
 /* Appends as JSON: numbers bare (NaN/inf as strings), timestamptz "2013-12-02T21:15:00Z" with up
  * to 6 fraction digits (none when zero), date "2013-12-02", jsonb verbatim, NULL null. */
 void value_print_json(const struct value *v, struct buf *out);
+/* Whether it is the jsonb value null, which is not NULL but looks like it in a JSON object. */
+static inline bool value_is_jsonb_null(const struct value *v)
+{
+    return v->type == TYPE_JSONB && !v->null && v->as.s.len == 4 && v->as.s.ptr[0] == 'n';
+}
 /* PostgreSQL's binary wire format. */
 void value_print_binary(const struct value *v, struct buf *out);
 /* Reads it back. ERR_MALFORMED, or as value_parse; text is borrowed. */

@@ -22,6 +22,7 @@ enum {
     KEY_BYTES_MAX = 1024, /* a key with escapes longer than this names no field */
     EXCERPT_BYTES_MAX = 40,
     FIELD_NONE = -1, /* a key that names no field */
+    FIELD_JSONB_NULLS = -2, /* JSONB_NULLS_MEMBER */
 };
 
 struct place {
@@ -35,6 +36,8 @@ struct json_decoder {
     struct json_field *fields;
     uint64_t *seen; /* bit per field: it got a value in this row */
     uint64_t *all;  /* bit per field that wants a value or must have one */
+    uint64_t *jsonb_nulls; /* bit per field: listed as jsonb null; valid when `listed` */
+    bool listed;           /* this row has the member */
     uint32_t n_words;
     uint32_t slots_mask;
     int32_t *slots; /* open addressing by hash of the name: field or FIELD_NONE */
@@ -105,7 +108,7 @@ enum err json_decoder_new(const struct json_field *fields, uint32_t n, struct js
         n_slots *= 2;
     uint32_t n_words = (n + 63) / 64;
     size_t bytes = sizeof(struct json_decoder) + n * sizeof *fields +
-                   (size_t)n_words * 2 * sizeof(uint64_t) + n_slots * sizeof(int32_t) + names;
+                   (size_t)n_words * 3 * sizeof(uint64_t) + n_slots * sizeof(int32_t) + names;
     struct json_decoder *d = mem_zalloc(1, bytes);
     if (d == NULL)
         return ERR_NO_MEMORY;
@@ -115,7 +118,8 @@ enum err json_decoder_new(const struct json_field *fields, uint32_t n, struct js
     d->fields = (struct json_field *)(d + 1);
     d->seen = (uint64_t *)(d->fields + n);
     d->all = d->seen + n_words;
-    d->slots = (int32_t *)(d->all + n_words);
+    d->jsonb_nulls = d->all + n_words;
+    d->slots = (int32_t *)(d->jsonb_nulls + n_words);
     decoder_fill(d, fields, (char *)(d->slots + n_slots));
     *out = d;
     return ERR_OK;
@@ -469,12 +473,10 @@ static inline bool place_matches(const struct place *place, const char *p, const
     return len != 0 && memcmp(place->bytes, p, len) == 0;
 }
 
-/* Reads the key at `p` (its quote): the field it names. */
-static const char *key_read(struct row *r, const char *p, int32_t *field)
+/* Reads a string at `p` (its quote) that may name a field; returns what is behind it. */
+static const char *name_read(struct row *r, const char *p, int32_t *field)
 {
     bool escaped;
-    if (p == r->in.end || *p != '"')
-        return json_fail(&r->in, p, ERR_MALFORMED, "expected a key in double quotes");
     const char *close = json_string_end(&r->in, p + 1, &escaped);
     if (close == NULL)
         return NULL;
@@ -485,7 +487,20 @@ static const char *key_read(struct row *r, const char *p, int32_t *field)
         name = (struct str){bytes, json_unescape(name, bytes)};
     if (!escaped || name.ptr == bytes)
         *field = field_find(r->d, name);
-    p = json_blanks(close + 1, r->in.end);
+    if (*field == FIELD_NONE && str_eq(name, JSONB_NULLS_MEMBER))
+        *field = FIELD_JSONB_NULLS;
+    return close + 1;
+}
+
+/* Reads the key at `p` (its quote) and the colon: the field it names. */
+static const char *key_read(struct row *r, const char *p, int32_t *field)
+{
+    if (p == r->in.end || *p != '"')
+        return json_fail(&r->in, p, ERR_MALFORMED, "expected a key in double quotes");
+    p = name_read(r, p, field);
+    if (p == NULL)
+        return NULL;
+    p = json_blanks(p, r->in.end);
     if (p == r->in.end || *p != ':')
         return json_fail(&r->in, p, ERR_MALFORMED, "expected ':' behind the key");
     p = json_blanks(p + 1, r->in.end);
@@ -530,6 +545,54 @@ static const char *member_find(struct row *r, const char *from, uint32_t k, int3
     return p;
 }
 
+/* The value of JSONB_NULLS_MEMBER is JSON, but not a list of jsonb columns' names. */
+__attribute__((cold)) static const char *fail_list(struct row *r, const char *at, const char *what)
+{
+    if (json_skip_value(&r->in, at, 1) == NULL)
+        return NULL;
+    r->err = err_set(r->why, ERR_TYPE_MISMATCH, "member \"%.*s\": %s",
+                     STR_ARG(JSONB_NULLS_MEMBER), what);
+    json_place(&r->in, at, r->why);
+    return NULL;
+}
+
+/* Reads the value of JSONB_NULLS_MEMBER at `p`. */
+static const char *read_jsonb_nulls(struct row *r, const char *p)
+{
+    struct json_decoder *d = r->d;
+    const char *end = r->in.end;
+    const char *start = p;
+    memset(d->jsonb_nulls, 0, d->n_words * sizeof *d->jsonb_nulls);
+    d->listed = true;
+    if (*p != '[')
+        return fail_list(r, p, "expected an array of names of jsonb columns");
+    p = json_blanks(p + 1, end);
+    if (p < end && *p == ']')
+        return p + 1;
+    for (;;) {
+        int32_t field;
+        if (p == end || *p != '"')
+            return fail_list(r, start, "expected an array of names of jsonb columns");
+        const char *name = p;
+        p = name_read(r, p, &field);
+        if (p == NULL)
+            return NULL;
+        if (field >= 0 && d->fields[field].type != TYPE_JSONB) {
+            err_set(r->why, ERR_TYPE_MISMATCH, "is not jsonb, but \"%.*s\" lists it",
+                    STR_ARG(JSONB_NULLS_MEMBER));
+            return fail_at(r, &d->fields[field], name, ERR_TYPE_MISMATCH);
+        }
+        if (field >= 0)
+            d->jsonb_nulls[field / 64] |= (uint64_t)1 << (field % 64);
+        p = json_blanks(p, end);
+        if (p < end && *p == ']')
+            return p + 1;
+        if (p == end || *p != ',')
+            return json_fail(&r->in, p, ERR_MALFORMED, "expected ',' or ']'");
+        p = json_blanks(p + 1, end);
+    }
+}
+
 /* Reads the members up to the closing brace, whose position it returns. */
 static const char *members_read(struct row *r)
 {
@@ -551,6 +614,12 @@ static const char *members_read(struct row *r)
             p = member_find(r, p, k, &field, &last);
             if (p == NULL)
                 return last;
+        }
+        if (UNLIKELY(field == FIELD_JSONB_NULLS)) {
+            p = read_jsonb_nulls(r, p);
+            if (p == NULL)
+                return NULL;
+            continue;
         }
         if (field == FIELD_NONE || !d->fields[field].wanted) {
             bool null = *p == 'n';
@@ -576,6 +645,16 @@ static const char *members_read(struct row *r)
     }
 }
 
+/* The jsonb value null for field `i`. */
+static enum err jsonb_null_write(struct row *r, uint32_t i, const char *close)
+{
+    const struct json_field *f = &r->d->fields[i];
+    if (!f->wanted)
+        return ERR_OK;
+    const char *p = parse_slow(r, f, &r->out->columns[i], STR("null"), close, close);
+    return p == NULL ? r->err : ERR_OK;
+}
+
 /* NULL for the fields without a value; a complaint when one may not be NULL. */
 static enum err nulls_write(struct row *r, const char *close)
 {
@@ -585,6 +664,10 @@ static enum err nulls_write(struct row *r, const char *close)
         while (UNLIKELY(missing != 0)) {
             uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(missing);
             missing &= missing - 1;
+            if (d->listed && (d->jsonb_nulls[w] >> (i % 64) & 1) != 0) {
+                TRY(jsonb_null_write(r, i, close));
+                continue;
+            }
             if (d->fields[i].not_null) {
                 err_set(r->why, ERR_NULL_VIOLATION, "null or missing, but the column is NOT NULL");
                 fail_at(r, &d->fields[i], close, ERR_NULL_VIOLATION);
@@ -608,6 +691,7 @@ static inline void nulls_clear(struct row *r)
     }
     for (uint32_t w = 0; w < d->n_words; w++)
         d->seen[w] = 0;
+    d->listed = false;
 }
 
 enum err json_decode_row(struct json_decoder *d, struct str value, struct batch *out,

@@ -20,13 +20,19 @@
  * null and a missing key are NULL. Unknown keys are ignored; of equal keys the last wins, though
  * every one must have the right type. Everything is checked to be JSON (RFC 8259) in valid UTF-8,
  * wanted or not: no lone surrogates, no control characters, no byte order mark, at most
- * JSON_DEPTH_MAX levels. \u0000 is refused in text, as PostgreSQL does. */
+ * JSON_DEPTH_MAX levels. \u0000 is refused in text, as PostgreSQL does.
+ *
+ * The member JSONB_NULLS_MEMBER lists jsonb columns whose null is the jsonb value and not NULL:
+ * {"doc": null, "$jsonb_null": ["doc"]}. It is an array of strings; a column that has a value keeps
+ * it, unknown names are ignored, and naming a column of another type is ERR_TYPE_MISMATCH. */
 #ifndef TIDEMILL_WIRE_JSON_ROWS_H
 #define TIDEMILL_WIRE_JSON_ROWS_H
 
 #include "type/column.h"
 
 enum { JSON_FIELDS_MAX = BATCH_COLUMNS_MAX };
+/* The member of a row that lists its jsonb nulls; no column may have this name. */
+#define JSONB_NULLS_MEMBER STR("$jsonb_null")
 
 struct json_field {
     struct str name; /* compared bytewise with the key after its escapes are resolved */

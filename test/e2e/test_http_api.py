@@ -159,6 +159,26 @@ def test_query_lines(server, client, table):
         {"sensor": "a", "temp": i} for i in range(3)]
 
 
+def test_jsonb_null_goes_out_and_in(server, client):
+    name = new_name("t")
+    client.sql(f"CREATE TABLE {name} (id int4, doc jsonb, more jsonb)")
+    client.sql(f"INSERT INTO {name} VALUES (1, 'null', 'null'), (2, NULL, 'null'), (3, NULL, NULL)")
+    text = f"SELECT * FROM {name} ORDER BY id"
+    lines = curl(server, "-d", text, "/v1/query?format=ndjson")
+    assert [json.loads(line) for line in lines.splitlines()] == [
+        {"id": 1, "doc": None, "more": None, "$jsonb_null": ["doc", "more"]},
+        {"id": 2, "doc": None, "more": None, "$jsonb_null": ["more"]},
+        {"id": 3, "doc": None, "more": None}]
+    assert client.sql(text) == [[1, None, None], [2, None, None], [3, None, None]]
+    status, answer = client.post(f"/v1/tables/{name}/rows", lines)
+    assert (status, answer) == (200, {"rows": 3})
+    assert client.sql(f"SELECT id, doc IS NULL, more IS NULL FROM {name} ORDER BY id") == [
+        row for row in ([1, False, False], [2, True, False], [3, True, True]) for _ in range(2)]
+    status, error = client.error("POST", f"/v1/tables/{name}/rows",
+                                 json.dumps({"id": 4, "$jsonb_null": ["id"]}))
+    assert status == 400 and 'column "id"' in error["message"]
+
+
 def test_large_answer_is_streamed(client, table):
     rows = [reading("x" * 100, i, i % 60) for i in range(30000)]
     assert client.post(f"/v1/tables/{table}/rows", rows)[0] == 200

@@ -123,6 +123,63 @@ static void nulls_and_duplicates(void **state)
     fixture_close(&f);
 }
 
+static void jsonb_nulls(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {
+        FIELD("j", TYPE_JSONB), REQUIRED("k", TYPE_JSONB), FIELD("a", TYPE_INT8),
+        {STR("u"), TYPE_JSONB, -1, true, false}};
+    struct fixture f;
+    fixture_open(&f, fields, 4);
+    /* In front and behind, with and without the members; a second list replaces the first. */
+    static const char *const good[] = {
+        "{\"j\":null,\"k\":null,\"u\":null,\"$jsonb_null\":[\"j\",\"k\",\"u\"]}",
+        "{\"$jsonb_null\": [ \"k\" , \"\\u006a\", \"u\" ] , \"j\" : null }",
+        "{\"$jsonb_null\":[\"a\\\\\", \"no such column\", \"u\", \"k\", \"j\"]}",
+        "{\"$jsonb_null\":[],\"\\u0024jsonb_null\":[\"u\",\"j\",\"k\"]}",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_int_equal(decode(&f, str_of(good[i])), ERR_OK);
+        for (int c = 0; c < 2; c++) {
+            assert_false(column_is_null(&f.b->columns[c], 0));
+            assert_true(str_eq(column_str(&f.b->columns[c])[0], STR("null")));
+        }
+        assert_true(column_is_null(&f.b->columns[2], 0));
+    }
+    /* Without the list null is NULL, also in the row behind one that had it; a value wins. */
+    assert_int_equal(decode(&f, STR("{\"j\":null,\"k\":1,\"u\":1}")), ERR_OK);
+    assert_true(column_is_null(&f.b->columns[0], 0));
+    assert_int_equal(decode(&f, STR("{\"j\":2,\"k\":1,\"u\":1,\"$jsonb_null\":[\"j\"]}")),
+                     ERR_OK);
+    assert_true(str_eq(column_str(&f.b->columns[0])[0], STR("2")));
+    assert_int_equal(decode(&f, STR("{\"j\":null,\"u\":1,\"$jsonb_null\":[\"j\"]}")),
+                     ERR_NULL_VIOLATION);
+
+    static const struct {
+        const char *json;
+        enum err err;
+    } bad[] = {
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":[\"a\"]}", ERR_TYPE_MISMATCH},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":null}", ERR_TYPE_MISMATCH},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":{\"j\":1}}", ERR_TYPE_MISMATCH},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":[\"j\",1]}", ERR_TYPE_MISMATCH},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":[[\"j\"]]}", ERR_TYPE_MISMATCH},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":[\"j\",]}", ERR_MALFORMED},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":[\"j\" \"k\"]}", ERR_MALFORMED},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":[\"j\"", ERR_MALFORMED},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":[", ERR_MALFORMED},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":[\"j", ERR_MALFORMED},
+        {"{\"k\":1,\"u\":1,\"$jsonb_null\":x}", ERR_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (decode(&f, str_of(bad[i].json)) != bad[i].err)
+            fail_msg("%s: %s", bad[i].json, f.why.text);
+    assert_int_equal(decode(&f, str_of(bad[0].json)), ERR_TYPE_MISMATCH);
+    assert_string_equal(f.why.text, "column \"a\": is not jsonb, but \"$jsonb_null\" lists it");
+    assert_int_equal(f.why.column, 29);
+    fixture_close(&f);
+}
+
 static void other_types(void **state)
 {
     (void)state;
@@ -391,6 +448,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reading),       cmocka_unit_test(nulls_and_duplicates),
+        cmocka_unit_test(jsonb_nulls),
         cmocka_unit_test(other_types),   cmocka_unit_test(errors),
         cmocka_unit_test(prefixes),      cmocka_unit_test(wide_table),
         cmocka_unit_test(out_of_memory), cmocka_unit_test(decided_by_python),
