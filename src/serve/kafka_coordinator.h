@@ -23,8 +23,6 @@ enum {
     OFFSETS_EXPIRY_CHECK_MS = 600000,
     OFFSETS_EXPIRY_PER_TURN = 2000, /* offsets looked at */
 };
-/* As offsets.retention.minutes of Kafka. */
-#define OFFSETS_RETENTION_MS (7 * 24 * INT64_C(3600000))
 
 /* A pass over all groups: see kafka_group_expiry.c. */
 struct kafka_expiry {

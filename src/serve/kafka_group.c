@@ -1025,6 +1025,7 @@ enum err kafka_groups_offset_put(struct kafka_groups *gs, struct str group, stru
         old->offset = offset;
         old->leader_epoch = leader_epoch;
         old->at_ms = at_ms;
+        old->topic_number = 0;
         return ERR_OK;
     }
     struct kafka_group_offset value = {.partition = partition,
@@ -1050,6 +1051,35 @@ void kafka_groups_offset_remove(struct kafka_groups *gs, struct str group, struc
         return;
     offset_drop(gs, g, o);
     kafka_group_reap(gs, g);
+}
+
+void kafka_groups_offset_is_of(struct kafka_groups *gs, struct str group, struct str topic,
+                               int32_t partition, uint32_t topic_number)
+{
+    struct kafka_group *g = kafka_groups_find(gs, group);
+    struct kafka_group_offset *o = g != NULL ? offset_find(g, topic, partition) : NULL;
+    if (o != NULL)
+        o->topic_number = topic_number;
+}
+
+bool kafka_group_offset_over(const struct kafka_group *g, const struct kafka_group_offset *o,
+                             uint32_t topic_number, int64_t since_ms, int64_t now_ms)
+{
+    if (topic_number == 0 || (o->topic_number != 0 && o->topic_number != topic_number))
+        return true;
+    if (!kafka_group_is_empty(g) || g->n_pending > 0)
+        return false;
+    int64_t unused_ms = g->empty_ms > since_ms ? g->empty_ms : since_ms;
+    if (o->at_ms > unused_ms)
+        unused_ms = o->at_ms;
+    return now_ms - unused_ms >= GROUP_OFFSETS_RETENTION_MS;
+}
+
+bool kafka_group_epochs_over(const struct kafka_group *g, int64_t since_ms, int64_t now_ms)
+{
+    int64_t unused_ms = g->empty_ms > since_ms ? g->empty_ms : since_ms;
+    return g->consumer != NULL && kafka_group_is_empty(g) &&
+           now_ms - unused_ms >= GROUP_EPOCHS_RETENTION_MS;
 }
 
 int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group)

@@ -42,6 +42,12 @@ enum {
     GROUP_INITIAL_DELAY_MS = 100, /* first members wait for others: one rebalance instead of many */
 };
 
+/* As offsets.retention.minutes of Kafka. */
+#define GROUP_OFFSETS_RETENTION_MS (7 * 24 * INT64_C(3600000))
+
+/* A group of the new protocol without members and offsets is forgotten, with its epochs. */
+#define GROUP_EPOCHS_RETENTION_MS INT64_C(3600000)
+
 enum kafka_group_state { GROUP_EMPTY, GROUP_PREPARING, GROUP_COMPLETING, GROUP_STABLE, GROUP_DEAD };
 
 struct kafka_group_protocol {
@@ -69,6 +75,7 @@ struct kafka_group_offset {
     int32_t partition, leader_epoch;
     int64_t offset, at_ms;
     struct str topic, metadata;
+    uint32_t topic_number; /* which of that name it is for; 0 = not known: read back from the log */
     size_t bytes;
 };
 
@@ -198,6 +205,17 @@ enum err kafka_groups_offset_put(struct kafka_groups *gs, struct str group, stru
 /* Forgets one; the group too when nothing is left of it. */
 void kafka_groups_offset_remove(struct kafka_groups *gs, struct str group, struct str topic,
                                 int32_t partition);
+/* After kafka_groups_offset_put: says which topic of that name the offset is for. When it is
+ * dropped and made again, the offset is not the new one's. */
+void kafka_groups_offset_is_of(struct kafka_groups *gs, struct str group, struct str topic,
+                               int32_t partition, uint32_t topic_number);
+/* Will nobody ask for the offset? Its topic is gone (`topic_number`: the one of that name now, 0 =
+ * none), or the group has been empty for so long, and the commit is as old. `since_ms`: what came
+ * before then is not known. Wall clock. */
+bool kafka_group_offset_over(const struct kafka_group *g, const struct kafka_group_offset *o,
+                             uint32_t topic_number, int64_t since_ms, int64_t now_ms);
+/* The same for the epochs of a group of the new protocol. */
+bool kafka_group_epochs_over(const struct kafka_group *g, int64_t since_ms, int64_t now_ms);
 /* Epochs of the new protocol's group up to this one may have been told: it begins behind. Makes the
  * group one of that protocol if it is empty. ERR_LIMIT, ERR_NO_MEMORY. */
 enum err kafka_groups_epoch_put(struct kafka_groups *gs, struct str group,

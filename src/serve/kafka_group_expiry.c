@@ -2,8 +2,8 @@
 
 /* Offsets that nobody will ask for: those of topics that are gone, and of groups without members, a
  * week after the commit or after the group became empty, whatever came last (after a restart: the
- * start). Groups of the new protocol without members and offsets go, too. A pass looks at a bounded
- * number of offsets per turn and writes one group's removals at a time:
+ * start). Groups of the new protocol without members and offsets go after an hour. A pass looks at
+ * a bounded number of offsets per turn and writes one group's removals at a time:
  *
  *   begin --> turn: look --nothing found--> next turn ... --> end of the groups: over
  *              ^        \--found--> write --durable--> (turn)
@@ -41,25 +41,15 @@ static void expired(struct offsets_write *w, enum err e)
     arena_reset(&co->expiry.arena, 0);
 }
 
-/* Since when nobody is in the group; INT64_MAX while there is somebody. */
-static int64_t empty_since(const struct kafka_coordinator *co, const struct kafka_group *g)
-{
-    if (!kafka_group_is_empty(g) || g->n_pending > 0)
-        return INT64_MAX;
-    return g->empty_ms > co->expiry.started_ms ? g->empty_ms : co->expiry.started_ms;
-}
-
 /* Looks at offsets of one group from the pass's place on; what is over goes into the write. Returns
  * false when the group is not at its end. */
 static bool look(struct kafka_coordinator *co, const struct kafka_group *g, uint32_t *left)
 {
     struct kafka_expiry *x = &co->expiry;
     const struct catalog *c = shard_catalog(engine_shard(co->engine, 0));
-    int64_t oldest = co->groups.wall_ms - OFFSETS_RETENTION_MS;
-    bool unused = empty_since(co, g) <= oldest;
     uint32_t at = 0, kept = x->offset;
     LIST_FOR (it, &g->offsets) {
-        const struct kafka_group_offset *o = LIST_ENTRY(it, struct kafka_group_offset, link);
+        struct kafka_group_offset *o = LIST_ENTRY(it, struct kafka_group_offset, link);
         if (at++ < x->offset)
             continue;
         if (*left == 0) {
@@ -67,7 +57,11 @@ static bool look(struct kafka_coordinator *co, const struct kafka_group *g, uint
             return false;
         }
         --*left;
-        bool over = (unused && o->at_ms <= oldest) || catalog_topic(c, o->topic) == NULL;
+        const struct topic *t = catalog_topic(c, o->topic);
+        uint32_t number = t != NULL ? t->number : 0;
+        if (o->topic_number == 0)
+            o->topic_number = number; /* read back: what the name means since the start */
+        bool over = kafka_group_offset_over(g, o, number, x->started_ms, co->groups.wall_ms);
         struct str topic = over ? arena_str(&x->arena, o->topic) : STR("");
         if (!over || topic.ptr == NULL)
             kept++;
@@ -76,7 +70,7 @@ static bool look(struct kafka_coordinator *co, const struct kafka_group *g, uint
                 (struct offsets_item){.topic = topic, .partition = o->partition, .remove = true};
     }
     bool all = x->write.n_items == g->n_offsets;
-    if (all && g->consumer != NULL && kafka_group_is_empty(g))
+    if (all && kafka_group_epochs_over(g, x->started_ms, co->groups.wall_ms))
         x->write.items[x->write.n_items++] =
             (struct offsets_item){.is_epoch = true, .remove = true};
     return true;
@@ -95,8 +89,10 @@ bool kafka_expiry_turn(struct kafka_coordinator *co)
     struct kafka_expiry *x = &co->expiry;
     uint32_t left = OFFSETS_EXPIRY_PER_TURN;
     co->groups.wall_ms = shard_wall_us(engine_shard(co->engine, 0)) / 1000;
-    if (x->started_ms == 0)
+    if (x->started_ms == 0) {
         x->started_ms = co->groups.wall_ms;
+        kafka_expiry_begin(co); /* what was read back gets to know its topics */
+    }
     if (!x->running || x->writing)
         return false;
     LIST_FOR (it, &co->groups.all) {

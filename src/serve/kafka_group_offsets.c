@@ -71,6 +71,7 @@ static bool commit_topic(struct kafka_coordinator *co, struct commit_state *st,
             continue;
         st->write.items[st->write.n_items++] = (struct offsets_item){
             .topic = name,
+            .topic_number = t->number,
             .partition = p->index,
             .offset = p->committed_offset,
             .leader_epoch = p->committed_leader_epoch,
@@ -140,6 +141,9 @@ static void fetched_one(struct kafka_coordinator *co, struct kafka_request *r, s
     const struct kafka_offset_fetch_req *req = r->request;
     const struct kafka_group_offset *o =
         g == NULL ? NULL : kafka_group_offset_find(g, topic, partition);
+    const struct topic *t = o != NULL ? catalog_topic(catalog_of(co), topic) : NULL;
+    if (t != NULL && o->topic_number != 0 && o->topic_number != t->number)
+        o = NULL; /* of a topic of that name that was dropped */
     out->index = partition;
     out->committed_offset = o != NULL ? o->offset : -1;
     out->committed_leader_epoch = o != NULL ? o->leader_epoch : -1;

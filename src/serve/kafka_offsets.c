@@ -42,7 +42,7 @@ struct offsets_log {
     bool creating, stopped, snapshot_due;
     struct list queue; /* writes that wait for the topic or a snapshot */
     uint32_t in_flight;
-    size_t appended_bytes, snapshot_after_bytes; /* since the last snapshot; when the next is due */
+    size_t appended_bytes; /* since the last snapshot */
     struct append_request snapshot;
     struct buf snapshot_bytes; /* the slice being written */
     bool snapshot_running, snapshot_ended;
@@ -69,13 +69,7 @@ struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *group
     list_init(&log->pending);
     buf_init(&log->chunk, KAFKA_BATCH_BYTES_MAX);
     buf_init(&log->snapshot_bytes, 4 * OFFSETS_BATCH_BYTES_MAX);
-    log->snapshot_after_bytes = OFFSETS_SNAPSHOT_AFTER_BYTES;
     return log;
-}
-
-void offsets_log_snapshot_after(struct offsets_log *log, size_t bytes)
-{
-    log->snapshot_after_bytes = bytes;
 }
 
 static void pending_free(struct offsets_log *log, struct offsets_pending *p)
@@ -467,6 +461,9 @@ static void write_done(struct append_request *a)
         else
             e = kafka_groups_offset_put(log->groups, w->group, it->topic, it->partition, it->offset,
                                         it->leader_epoch, it->metadata, at_ms);
+        if (e == ERR_OK && !it->remove && !it->is_epoch)
+            kafka_groups_offset_is_of(log->groups, w->group, it->topic, it->partition,
+                                      it->topic_number);
     }
     log->in_flight--;
     write_end(w, e);
@@ -526,7 +523,7 @@ static void write_append(struct offsets_log *log, struct offsets_write *w)
     };
     log->in_flight++;
     log->appended_bytes += w->bytes.len;
-    if (log->appended_bytes >= log->snapshot_after_bytes)
+    if (log->appended_bytes >= OFFSETS_SNAPSHOT_AFTER_BYTES)
         log->snapshot_due = true;
     shard_append(zero(log), &w->append);
 }

@@ -24,6 +24,7 @@ struct offsets_item {
     struct str topic, metadata;
     int32_t partition, leader_epoch;
     int64_t offset;
+    uint32_t topic_number; /* kafka_groups_offset_is_of */
     bool remove;
     bool is_epoch; /* not an offset: epochs up to `offset` may be told, of a group of the new
                       protocol */
@@ -50,8 +51,6 @@ struct offsets_write {
 
 /* `groups` receives what is read and committed; borrowed. NULL when out of memory. Main thread. */
 struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *groups);
-/* For tests: bytes appended between two snapshots, instead of OFFSETS_SNAPSHOT_AFTER_BYTES. */
-void offsets_log_snapshot_after(struct offsets_log *log, size_t bytes);
 void offsets_log_free(struct offsets_log *log);
 /* Once per turn: begins reading as soon as the catalog is there, writes a snapshot's next slice.
  * True: there is more to do at once. */

@@ -652,6 +652,11 @@ static void test_epochs_go_on_after_a_restart(void **state)
     kafka_groups_epoch_remove(&gs, STR("g"));
     assert_true(is_consumer_group()); /* not while it has members */
     send(&a, CONSUMER_EPOCH_LEAVE);
+    const struct kafka_group *g = kafka_groups_find(&gs, STR("g"));
+    const int64_t hour = GROUP_EPOCHS_RETENTION_MS; /* it was left at 1000 ms */
+    assert_false(kafka_group_epochs_over(g, 0, hour + 999));
+    assert_true(kafka_group_epochs_over(g, 0, hour + 1000));
+    assert_false(kafka_group_epochs_over(g, 1001, hour + 1000)); /* since the start */
     kafka_groups_epoch_remove(&gs, STR("g"));
     assert_null(kafka_groups_find(&gs, STR("g")));
 }
@@ -722,7 +727,7 @@ static void test_random_lives(void **state)
 {
     (void)state;
     static struct client all[LIVES];
-    static char ids[LIVES][8];
+    static char ids[LIVES][NAME_BYTES];
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         bool alive[LIVES] = {false};
         int64_t last[LIVES] = {0};

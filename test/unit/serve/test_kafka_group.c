@@ -423,6 +423,37 @@ static void test_offsets(void **state)
     assert_null(kafka_groups_find(&gs, STR("g")));
 }
 
+/* Offsets expire when nobody has been there for a week; those of dropped topics at once. */
+static void test_offsets_expire(void **state)
+{
+    (void)state;
+    const int64_t week = GROUP_OFFSETS_RETENTION_MS;
+    put("t", 0, 5); /* at 1 ms */
+    kafka_groups_offset_is_of(&gs, STR("g"), STR("t"), 0, 7);
+    const struct kafka_group *g = kafka_groups_find(&gs, STR("g"));
+    const struct kafka_group_offset *o = kafka_group_offset_find(g, STR("t"), 0);
+    assert_false(kafka_group_offset_over(g, o, 7, 0, week));
+    assert_true(kafka_group_offset_over(g, o, 7, 0, week + 1));
+    assert_false(kafka_group_offset_over(g, o, 7, 2, week + 1)); /* counted from the start */
+    assert_true(kafka_group_offset_over(g, o, 7, 2, week + 2));
+    assert_true(kafka_group_offset_over(g, o, 0, 0, 2)); /* dropped */
+    assert_true(kafka_group_offset_over(g, o, 8, 0, 2)); /* and made again */
+    put("t", 0, 6); /* for the new one, which is not known yet */
+    assert_false(kafka_group_offset_over(g, o, 8, 0, 2));
+    kafka_groups_offset_is_of(&gs, STR("g"), STR("t"), 0, 7);
+    /* Members keep them; when the last one goes, the week begins. */
+    struct answer a, b;
+    two_members(&a, &b);
+    assert_false(kafka_group_offset_over(g, o, 7, 0, 2 * week));
+    gs.wall_ms = week;
+    assert_int_equal(kafka_groups_leave(&gs, 300, STR("g"), STR("a"), (struct str){NULL, 0}), 0);
+    assert_int_equal(kafka_groups_leave(&gs, 300, STR("g"), STR("b"), (struct str){NULL, 0}), 0);
+    tick_to(300 + REBALANCE_MS);
+    assert_int_equal(state_of_g(), GROUP_EMPTY);
+    assert_false(kafka_group_offset_over(g, o, 7, 0, 2 * week - 1));
+    assert_true(kafka_group_offset_over(g, o, 7, 0, 2 * week));
+}
+
 /* Every allocation fails in turn: an answer always comes, and nothing is left. */
 static void test_memory(void **state)
 {
@@ -458,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_commit_rights, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_offsets_expire, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
