@@ -741,6 +741,13 @@ static void operations_fill(struct kafka_request *r, void *response)
             if (res->groups[i].error_code == KAFKA_OK)
                 res->groups[i].authorized_operations =
                     kafka_operations(r, ACL_GROUP, res->groups[i].group_id);
+    } else if (r->header.api_key == KAFKA_CONSUMER_GROUP_DESCRIBE) {
+        const struct kafka_consumer_group_describe_req *req = r->request;
+        struct kafka_consumer_group_describe_res *res = response;
+        for (uint32_t i = 0; i < res->n_groups && req->include_authorized_operations; i++)
+            if (res->groups[i].error_code == KAFKA_OK)
+                res->groups[i].authorized_operations =
+                    kafka_operations(r, ACL_GROUP, res->groups[i].group_id);
     } else if (r->header.api_key == KAFKA_DESCRIBE_CLUSTER) {
         const struct kafka_describe_cluster_req *req = r->request;
         struct kafka_describe_cluster_res *res = response;

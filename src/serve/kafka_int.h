@@ -46,6 +46,7 @@ enum {
     KAFKA_SECURITY_ITEM_FIRST = 1,
     KAFKA_ACL_FILTERS_MAX = 100,
     KAFKA_SECURITY_NAMES_MAX = 1000, /* users, ACLs or quotas in one request */
+    KAFKA_LOGIN_PAUSE_MS_MAX = 50, /* a check that took long was kept from running by others */
     KAFKA_LOGIN_SHARE = 4, /* password checks take at most 1/(1 + this) of a shard's time */
     KAFKA_IDLE_MS = 600000,
     KAFKA_PARTIAL_MS = 60000,

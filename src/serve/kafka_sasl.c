@@ -153,7 +153,9 @@ static void password_check(struct kafka_request *r)
     if (e == ERR_OK)
         e = scram_password_check(&c, login->password, &right);
     int64_t until = host_mono_ns(h);
-    ks->password_at_ns = until + KAFKA_LOGIN_SHARE * (until - from);
+    int64_t pause = KAFKA_LOGIN_SHARE * (until - from);
+    int64_t most = KAFKA_LOGIN_PAUSE_MS_MAX * INT64_C(1000000);
+    ks->password_at_ns = until + (pause < most ? pause : most);
     list_remove(&r->check);
     r->cancel = NULL;
     if (e == ERR_OK && right)

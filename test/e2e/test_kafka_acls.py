@@ -466,6 +466,32 @@ def test_authorized_operations(bed):
     assert answer["groups"][0]["authorized_operations"] == bits(READ, DESCRIBE)
 
 
+def test_new_consumer_groups(bed):
+    """KIP-848: its groups are groups."""
+    beat = {"group_id": "kip", "member_id": "m", "member_epoch": 0, "rebalance_timeout_ms": 10000,
+            "subscribed_topic_names": ["orders"], "topic_partitions": []}
+    assert bed.alice.call("consumer_group_heartbeat", 1, **beat)["error_code"] == GROUP_DENIED
+    describe = {"group_ids": ["kip"], "include_authorized_operations": 1}
+    group = bed.alice.call("consumer_group_describe", 1, **describe)["groups"][0]
+    assert (group["error_code"], group["group_id"]) == (GROUP_DENIED, "kip")
+    grant(bed.root, acl(GROUP, "kip", READ), acl(TOPIC, "orders", READ))
+    assert bed.alice.call("consumer_group_heartbeat", 1, **beat)["error_code"] == 0
+    group = bed.alice.call("consumer_group_describe", 1, **describe)["groups"][0]
+    assert (group["error_code"], group["authorized_operations"]) == (0, bits(READ, DESCRIBE))
+
+
+def test_deleting_records(bed):
+    def delete():
+        answer = bed.alice.call("delete_records", 2, timeout_ms=1000, topics=[
+            {"name": n, "partitions": [{"index": 0, "offset": 0}]} for n in ("other", "orders")])
+        return {t["name"]: (t["partitions"][0]["error_code"], t["partitions"][0]["low_watermark"])
+                for t in answer["topics"]}
+
+    assert delete() == {"other": (TOPIC_DENIED, -1), "orders": (TOPIC_DENIED, -1)}
+    grant(bed.root, acl(TOPIC, "orders", DELETE))
+    assert delete() == {"orders": (0, 0), "other": (TOPIC_DENIED, -1)}
+
+
 def test_salted_passwords_are_not_for_reading(make_server):
     """sys.catalog may be read as long as it holds none."""
     server = make_server()
