@@ -134,7 +134,8 @@ static void write_marker(struct log_partition *p, struct model *m, int producer,
     if (put_buffer(p, &b) != ERR_OK) {
         return;
     }
-    for (int64_t i = m->open[producer]; i < m->n && !commit; i++) {
+    /* None is open when a fault has refused its records. */
+    for (int64_t i = m->open[producer]; i >= 0 && i < m->n && !commit; i++) {
         m->records[i].aborted |= m->records[i].producer == producer;
     }
     m->open[producer] = -1;
