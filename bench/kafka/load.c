@@ -7,8 +7,9 @@
  *   produce A TOPIC PARTITIONS ACKS CONNECTIONS IN_FLIGHT RECORDS BYTES MESSAGES
  *                                                   batches of RECORDS records of BYTES
  *   fetch A TOPIC PARTITIONS MESSAGES               reads them all, 1 MB at most per partition
- *   latency A TOPIC PARTITIONS RECORDS BYTES RATE SECONDS
- *                                                   RATE messages a second, timed until fetched
+ *   latency A TOPIC PARTITIONS RECORDS BYTES RATE MESSAGES
+ *                                                   RATE messages a second, timed until fetched;
+ *                                                   a RATE out of reach tells the highest one
  *   groups A NAME GROUPS MEMBERS PARTITIONS         forms groups that read NAME-0 and NAME-1, all
  * of them; then a member of each leaves first A START_NS                                tries until
  * a message is acknowledged
@@ -41,6 +42,7 @@ enum {
     MEMBERS_MAX = 64,
     TOPICS = 2, /* that each group reads; a topic of Tidemill has 1,024 partitions at most */
     EVENTS_MAX = 512,
+    HEARTBEAT_MS = 3000, /* the Java consumer's default */
     SAMPLES_MAX = 1 << 20,
     FETCH_PARTITION_BYTES = 1 << 20,
 };
@@ -49,12 +51,14 @@ enum {
     KEY_FETCH = 1,
     KEY_COORDINATOR = 10,
     KEY_JOIN = 11,
+    KEY_HEARTBEAT = 12,
     KEY_LEAVE = 13,
     KEY_SYNC = 14,
     KEY_CREATE_TOPICS = 19,
 };
 enum { E_REBALANCE_IN_PROGRESS = 27, E_TOPIC_EXISTS = 36, E_MEMBER_ID_REQUIRED = 79 };
 
+static const int64_t SECOND_NS = 1000000000;
 static int64_t deadline_ns;
 
 static int64_t now_ns(void)
@@ -376,11 +380,13 @@ static void conn_read(struct conn *c,
     }
 }
 
-static int loop_wait(int epoll, struct epoll_event *events, int timeout_ms)
+static int loop_wait(int epoll, struct epoll_event *events, int64_t timeout_ns)
 {
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                               .tv_nsec = timeout_ns % 1000000000};
     if (now_ns() > deadline_ns)
         fail("not done after %d s", PART_SECONDS_MAX);
-    int n = epoll_wait(epoll, events, EVENTS_MAX, timeout_ms);
+    int n = epoll_pwait2(epoll, events, EVENTS_MAX, &timeout, NULL);
     if (n < 0 && errno != EINTR)
         fail("epoll: %s", strerror(errno));
     return n < 0 ? 0 : n;
@@ -500,7 +506,7 @@ static void part_produce(char **argv)
     for (int i = 0; i < n_conns; i++)
         produce_more(&p, &conns[i]);
     while (p.acknowledged < wanted) {
-        int n = loop_wait(epoll, events, 1000);
+        int n = loop_wait(epoll, events, SECOND_NS);
         for (int i = 0; i < n; i++) {
             conn_read(events[i].data.ptr, produce_got, &p);
             produce_more(&p, events[i].data.ptr);
@@ -614,7 +620,7 @@ static void part_fetch(char **argv)
             fetch_build(&f);
             conn_send(&c, &f.request);
         }
-        if (loop_wait(epoll, events, 1000) > 0) {
+        if (loop_wait(epoll, events, SECOND_NS) > 0) {
             conn_flush(&c);
             conn_read(&c, fetch_got, &f);
         }
@@ -661,8 +667,8 @@ static void latency_report(int64_t skip)
 }
 
 /* One batch each RECORDS / RATE seconds, to the partitions in turn, sent when it is due or as soon
- * after as the connection takes it; the time counts from when it was due. The first second is not
- * counted. */
+ * after as the connection takes it; the time counts from when it was due. The first second
+ * is not counted, or the first tenth when that is less. */
 static void part_latency(char **argv)
 {
     static struct fetch f;
@@ -674,7 +680,7 @@ static void part_latency(char **argv)
     f.partitions = p.partitions = (int)strtol(argv[4], NULL, 10);
     latency.records = p.records = (int)strtol(argv[5], NULL, 10);
     double rate = strtod(argv[7], NULL);
-    int64_t total = (int64_t)(rate * strtod(argv[8], NULL)) / p.records, sent = 0;
+    int64_t total = strtoll(argv[8], NULL, 10) / p.records, sent = 0;
     if (p.partitions > PARTITIONS_MAX || total / p.partitions >= SAMPLES_MAX / 16)
         fail("too many partitions or batches");
     batch_build(&batch, p.records, (size_t)strtol(argv[6], NULL, 10));
@@ -698,8 +704,9 @@ static void part_latency(char **argv)
             conn_send(&producer, &p.requests[part]);
             continue;
         }
-        int64_t wait = sent < total ? (due - now_ns()) / 1000000 : 1000;
-        int n = loop_wait(epoll, events, wait < 0 ? 0 : (int)wait);
+        /* Until the next batch is due; one that is due waits for the connection to take it. */
+        int64_t left = due - now_ns();
+        int n = loop_wait(epoll, events, sent < total && left > 0 ? left : SECOND_NS);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             conn_flush(c);
@@ -707,8 +714,10 @@ static void part_latency(char **argv)
                       c == &producer ? (void *)&p : (void *)&f);
         }
     }
-    printf("batch_bytes %zu\n", batch.n);
-    latency_report((int64_t)(1e9 / period_ns));
+    printf("batch_bytes %zu\nrate %.0f\n", batch.n,
+           (double)f.messages * 1e9 / (double)(now_ns() - start));
+    int64_t skip = (int64_t)(1e9 / period_ns);
+    latency_report(skip < latency.n_samples / 10 ? skip : latency.n_samples / 10);
 }
 
 /* ---- groups ---- */
@@ -720,6 +729,8 @@ struct member {
     int group, number;
     enum member_state state;
     int64_t generation;
+    int64_t heartbeat_ns;     /* when the next one is due */
+    bool heartbeat_in_flight; /* the next response is its answer */
     char id[TEXT_MAX];
     struct out request;
 };
@@ -821,14 +832,43 @@ static void member_sync(struct member *m, struct in *in)
     conn_send(&m->conn, o);
 }
 
+/* How a member that has its partitions learns that others came or went. */
+static void member_heartbeat(struct member *m)
+{
+    struct out *o = &m->request;
+    char group[TEXT_MAX];
+    group_name(m, group);
+    request_begin(o, KEY_HEARTBEAT, 3);
+    put_str(o, group);
+    put_int(o, m->generation, 4);
+    put_str(o, m->id);
+    put_int(o, -1, 2);
+    request_end(o);
+    m->heartbeat_in_flight = true;
+    m->heartbeat_ns = now_ns() + (int64_t)HEARTBEAT_MS * 1000000;
+    conn_send(&m->conn, o);
+}
+
+static void heartbeats_send(void)
+{
+    int64_t now = now_ns();
+    for (int i = 0; i < groups.n_groups * groups.n_members; i++) {
+        struct member *m = &groups.members[i];
+        if (m->state == MEMBER_STABLE && m->heartbeat_ns <= now && m->conn.in_flight == 0)
+            member_heartbeat(m);
+    }
+}
+
 static void member_got(struct conn *c, const char *response, size_t n, void *arg)
 {
     struct member *m = (struct member *)c;
     struct in in = {response, response + n};
     (void)arg;
-    get_int(&in, 4);
-    if (m->state == MEMBER_GONE)
+    bool heartbeat = m->heartbeat_in_flight;
+    m->heartbeat_in_flight = false;
+    if (m->state == MEMBER_GONE || (heartbeat && m->state != MEMBER_STABLE))
         return;
+    get_int(&in, 4);
     get_int(&in, 4);
     int error = (int)get_int(&in, 2);
     if (m->state == MEMBER_JOINING && error == E_MEMBER_ID_REQUIRED) {
@@ -842,11 +882,15 @@ static void member_got(struct conn *c, const char *response, size_t n, void *arg
         member_join(m);
     } else if (error != 0) {
         fail("group %d, member %d: %s: error %d", m->group, m->number,
-             m->state == MEMBER_JOINING ? "JoinGroup" : "SyncGroup", error);
+             heartbeat                    ? "Heartbeat"
+             : m->state == MEMBER_JOINING ? "JoinGroup"
+                                          : "SyncGroup",
+             error);
     } else if (m->state == MEMBER_JOINING) {
         member_sync(m, &in);
     } else if (m->state == MEMBER_SYNCING) {
         m->state = MEMBER_STABLE;
+        m->heartbeat_ns = now_ns() + (int64_t)HEARTBEAT_MS * 1000000;
         groups.n_stable++;
     }
 }
@@ -855,8 +899,13 @@ static void member_got(struct conn *c, const char *response, size_t n, void *arg
 static double groups_run(int epoll, int wanted, int64_t start)
 {
     struct epoll_event events[EVENTS_MAX];
+    int64_t beat = 0;
     while (groups.n_stable < wanted) {
-        int n = loop_wait(epoll, events, 1000);
+        int n = loop_wait(epoll, events, SECOND_NS / 10);
+        if (now_ns() > beat) {
+            heartbeats_send();
+            beat = now_ns() + SECOND_NS / 10;
+        }
         for (int i = 0; i < n; i++) {
             struct member *m = events[i].data.ptr;
             conn_flush(&m->conn);
