@@ -94,6 +94,8 @@ static bool topic_describe(struct describing *d, struct str name, int32_t first)
         p->leader_id = KAFKA_NODE_ID;
         p->replica_nodes = p->isr_nodes = node_ids;
         p->n_replica_nodes = p->n_isr_nodes = 1;
+        /* None, as an empty list: the Java client does not take null, although it may be null. */
+        p->eligible_leader_replicas = p->last_known_elr = node_ids;
     }
     d->left -= n;
     if (from + n < t->n_partitions) {
