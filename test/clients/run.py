@@ -165,13 +165,14 @@ def python(name):
 
 
 def programs():
-    """name: command; BOOTSTRAP stands for the server's address."""
+    """name: command; BOOTSTRAP stands for the server's address, FOLDER for an empty folder."""
     kafkajs = ["node", os.path.join(BUILD, "node", "kafkajs.mjs"), "BOOTSTRAP"]
     confluent = [*python("confluent.py"), "BOOTSTRAP"]
     kafka_python = [*python("kafka_python.py"), "BOOTSTRAP"]
     all_of_them = {
         "java-4": java("4", "Main", "BOOTSTRAP"),
         "java-3": java("3", "Main", "BOOTSTRAP"),
+        "streams": java("4", "WordCount", "BOOTSTRAP", "FOLDER"),
         "java-4-login": java("4", "Main", "BOOTSTRAP", "SCRAM-SHA-512"),
         "java-3-login": java("3", "Main", "BOOTSTRAP", "SCRAM-SHA-256"),
         "kafkajs": kafkajs,
@@ -223,8 +224,9 @@ def run_program(name, command):
         if login:
             make_user(server)
         errors = os.path.join(folder, "errors")
+        places = {"BOOTSTRAP": server.kafka, "FOLDER": os.path.join(folder, "state")}
         status, output = run_bounded(
-            [server.kafka if word == "BOOTSTRAP" else word for word in command], errors)
+            [places.get(word, word) for word in command], errors)
         alive = server.alive()
         if not alive or server.stop() != 0:
             problems.append(f"the server ended badly: {server.stderr()}")

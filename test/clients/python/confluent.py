@@ -87,9 +87,8 @@ def large():
     assert got[0].value().decode() == value, "the large value is not what was sent"
 
 
-def groups(strategy):
+def groups(**more):
     topic, group = topic_of(4), fresh("g")
-    more = {"partition_assignment_strategy": strategy, "heartbeat_interval_ms": 300}
     a = group_consumer(topic, group, **more)
 
     def owned(consumers, counts):
@@ -170,8 +169,10 @@ if __name__ == "__main__":
         *((f"idempotent.{c}", partial(round_trip, c)) for c in
           ("none", "gzip", "snappy", "lz4", "zstd")),
         ("large-record", large),
-        *((f"group.{s}", partial(groups, s)) for s in
-          ("range", "roundrobin", "cooperative-sticky")),
+        *((f"group.{s}", partial(groups, partition_assignment_strategy=s,
+                                 heartbeat_interval_ms=300))
+          for s in ("range", "roundrobin", "cooperative-sticky")),
+        ("group.consumer-protocol", partial(groups, group_protocol="consumer")),
         ("seek-and-commit", seek_and_commit),
         ("admin.topics", admin_topics),
         ("admin.offsets", admin_offsets),

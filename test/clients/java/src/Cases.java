@@ -9,7 +9,7 @@ import java.util.concurrent.TimeoutException;
 
 /** Named cases, run one after the other; one line each: "ok NAME" or "FAILED NAME: why". */
 final class Cases {
-    static final int CASE_SECONDS_MAX = 60;
+    private static final int CASE_SECONDS_MAX = 60;
 
     interface Body {
         void run() throws Exception;
@@ -25,6 +25,16 @@ final class Cases {
     }
 
     private final Map<String, Body> all = new LinkedHashMap<>();
+    private final int secondsMax;
+
+    Cases() {
+        this(CASE_SECONDS_MAX);
+    }
+
+    /** Each case may take so long. */
+    Cases(int secondsMax) {
+        this.secondsMax = secondsMax;
+    }
 
     void add(String name, Body body) {
         if (all.put(name, body) != null)
@@ -55,20 +65,20 @@ final class Cases {
     }
 
     /** Null when the body returns in time. */
-    private static String why(ExecutorService one, Body body) {
+    private String why(ExecutorService one, Body body) {
         Future<?> f = one.submit(() -> {
             body.run();
             return null;
         });
         try {
-            f.get(CASE_SECONDS_MAX, TimeUnit.SECONDS);
+            f.get(secondsMax, TimeUnit.SECONDS);
             return null;
         } catch (ExecutionException e) {
             e.getCause().printStackTrace();
             return e.getCause().toString().replace('\n', ' ');
         } catch (TimeoutException e) {
             f.cancel(true);
-            return "not done after " + CASE_SECONDS_MAX + " s";
+            return "not done after " + secondsMax + " s";
         } catch (InterruptedException e) {
             return "interrupted";
         }

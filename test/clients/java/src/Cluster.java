@@ -85,6 +85,11 @@ final class Cluster {
     /** Makes a topic of a fresh name; settings are the topic's. */
     String topic(int partitions, String... settings) throws Exception {
         String name = fresh("java");
+        make(name, partitions, settings);
+        return name;
+    }
+
+    void make(String name, int partitions, String... settings) throws Exception {
         Map<String, String> configs = new HashMap<>();
         for (String s : settings)
             configs.put(s.substring(0, s.indexOf('=')), s.substring(s.indexOf('=') + 1));
@@ -92,7 +97,6 @@ final class Cluster {
             admin.createTopics(List.of(new NewTopic(name, partitions, (short) 1).configs(configs)))
                 .all().get(20, TimeUnit.SECONDS);
         }
-        return name;
     }
 
     /** Produces the values 0 .. n-1 with key "k" + value and waits until all are acknowledged. */

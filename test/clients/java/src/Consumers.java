@@ -24,6 +24,7 @@ import org.apache.kafka.common.errors.WakeupException;
 final class Consumers {
     private static final String ASSIGNOR = "partition.assignment.strategy="
                                            + "org.apache.kafka.clients.consumer.";
+    private static final String NEW_PROTOCOL = "group.protocol=consumer"; // KIP-848
     private final Cluster kafka;
 
     Consumers(Cluster kafka, Cases cases) {
@@ -37,14 +38,19 @@ final class Consumers {
         cases.add("consumer.wakeup", this::wakeup);
         cases.add("consumer.pattern", this::pattern);
         cases.add("consumer.list-topics", this::listTopics);
-        cases.add("consumer.commit", this::commit);
+        cases.add("consumer.commit", () -> commit("group.protocol=classic"));
         cases.add("consumer.auto-commit", this::autoCommit);
         cases.add("consumer.read-committed", this::readCommitted);
         cases.add("consumer.waits-for-data", this::waits);
         for (String name : new String[] {"RangeAssignor", "RoundRobinAssignor", "StickyAssignor",
                                          "CooperativeStickyAssignor"})
-            cases.add("group." + name, () -> group(ASSIGNOR + name));
-        cases.add("group.static-member", () -> staticMember());
+            cases.add("group." + name, () -> group(ASSIGNOR + name, "heartbeat.interval.ms=300"));
+        for (String name : new String[] {"uniform", "range"})
+            cases.add("group.consumer-protocol." + name,
+                      () -> group("group.remote.assignor=" + name, NEW_PROTOCOL));
+        cases.add("group.static-member", () -> staticMember("session.timeout.ms=30000"));
+        cases.add("group.consumer-protocol.static-member", () -> staticMember(NEW_PROTOCOL));
+        cases.add("group.consumer-protocol.commit", () -> commit(NEW_PROTOCOL));
         cases.add("group.grows-with-topic-list", this::changedSubscription);
     }
 
@@ -185,12 +191,12 @@ final class Consumers {
         }
     }
 
-    private void commit() throws Exception {
+    private void commit(String protocol) throws Exception {
         String topic = kafka.topic(2);
         kafka.fill(topic, 100);
         String group = "group.id=" + Cluster.fresh("g");
         TopicPartition zero = new TopicPartition(topic, 0), one = new TopicPartition(topic, 1);
-        try (KafkaConsumer<String, String> consumer = kafka.consumer(group)) {
+        try (KafkaConsumer<String, String> consumer = kafka.consumer(group, protocol)) {
             consumer.subscribe(List.of(topic));
             Cluster.poll(consumer, 100);
             consumer.commitSync(Map.of(zero, new OffsetAndMetadata(7, "note")));
@@ -208,12 +214,12 @@ final class Consumers {
             Cases.equal("note", found.get(zero).metadata(), "metadata");
             Cases.equal(3L, found.get(one).offset(), "committed asynchronously");
         }
-        try (KafkaConsumer<String, String> consumer = kafka.consumer(group)) {
+        try (KafkaConsumer<String, String> consumer = kafka.consumer(group, protocol)) {
             consumer.subscribe(List.of(topic));
             Cluster.poll(consumer, 100 - 7 - 3);
             consumer.commitSync();
         }
-        try (KafkaConsumer<String, String> consumer = kafka.consumer(group)) {
+        try (KafkaConsumer<String, String> consumer = kafka.consumer(group, protocol)) {
             Cases.equal(100L, consumer.committed(Set.of(zero, one)).values().stream().mapToLong(
                                   OffsetAndMetadata::offset).sum(), "sum of what is committed");
         }
@@ -307,11 +313,12 @@ final class Consumers {
     }
 
     /** One member has six partitions, shares them with two others, takes over when they leave. */
-    private void group(String assignor) throws Exception {
+    private void group(String... settings) throws Exception {
         String topic = kafka.topic(6);
         kafka.fill(topic, 300);
-        sharedBy(kafka, topic, "group.id=" + Cluster.fresh("g"), assignor,
-                 "heartbeat.interval.ms=300");
+        String[] all = java.util.Arrays.copyOf(settings, settings.length + 1);
+        all[settings.length] = "group.id=" + Cluster.fresh("g");
+        sharedBy(kafka, topic, all);
     }
 
     static void sharedBy(Cluster kafka, String topic, String... settings) throws Exception {
@@ -339,20 +346,19 @@ final class Consumers {
     }
 
     /** A static member that comes back within its session gets its partitions; no rebalance. */
-    private void staticMember() throws Exception {
+    private void staticMember(String setting) throws Exception {
         String topic = kafka.topic(4), group = "group.id=" + Cluster.fresh("g");
-        String session = "session.timeout.ms=30000";
-        try (Member a = new Member(kafka.consumer(group, session, "group.instance.id=a"),
+        try (Member a = new Member(kafka.consumer(group, setting, "group.instance.id=a"),
                                    List.of(topic))) {
             Set<TopicPartition> before;
             int assignments;
-            try (Member b = new Member(kafka.consumer(group, session, "group.instance.id=b"),
+            try (Member b = new Member(kafka.consumer(group, setting, "group.instance.id=b"),
                                        List.of(topic))) {
                 Cases.eventually("2 and 2", 20, () -> a.owned() == 2 && b.owned() == 2);
                 before = b.owned;
                 assignments = a.assignments.get();
             }
-            try (Member b = new Member(kafka.consumer(group, session, "group.instance.id=b"),
+            try (Member b = new Member(kafka.consumer(group, setting, "group.instance.id=b"),
                                        List.of(topic))) {
                 Cases.eventually("2 again", 20, () -> b.owned() == 2);
                 Cases.equal(before, b.owned, "partitions of the member that came back");
