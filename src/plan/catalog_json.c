@@ -6,7 +6,9 @@
  *           "placement":0,"config":{"retention.ms":"86400000"}}
  *   {"verb":"numbers","name":"","number":17,"next_topic":20}
  *
- * "config" has the settings that were given. Users, ACLs and quotas are rows of words
+ * "config" has the settings that were given. Until format 2 of the data directory a topic had, in
+ * its place, four numbers, given or not: "retention_ms", "retention_bytes", "segment_bytes" and
+ * "batch_bytes_max". They are still read. Users, ACLs and quotas are rows of words
  * (security_rows.c):
  *
  *   {"verb":"security","name":"","number":0,"security":[["acl","set",...],["scram",...]]}
@@ -313,6 +315,37 @@ static uint32_t config_field(struct reader *r, void *arg, struct str name)
 
 enum { TF_NAME, TF_ID, TF_NUMBER, TF_PARTITIONS, TF_KIND, TF_PLACEMENT, TF_CONFIG, TF_COUNT };
 
+/* Settings as they once were, with what stood for one that was not given in topics of tables and of
+ * Kafka clients. */
+static const struct {
+    const char *name;
+    enum topic_config_key key;
+    int64_t table_default, kafka_default;
+} old_settings[] = {
+    {"retention_ms", TOPIC_RETENTION_MS, -1, -1},
+    {"retention_bytes", TOPIC_RETENTION_BYTES, -1, -1},
+    {"segment_bytes", TOPIC_SEGMENT_BYTES, 64 << 20, 256 << 20},
+    {"batch_bytes_max", TOPIC_MAX_MESSAGE_BYTES, 1048588, 16 << 20},
+};
+enum { TF_FIXED = (1 << TF_CONFIG) - 1,
+       TF_OLD_SETTINGS = ((1 << ARRAY_LEN(old_settings)) - 1) << TF_COUNT };
+
+static uint32_t old_setting(struct reader *r, struct topic_config *c, struct str name)
+{
+    int64_t value;
+    size_t i = 0;
+    while (i < ARRAY_LEN(old_settings) && !str_eq(name, str_of(old_settings[i].name)))
+        i++;
+    if (i == ARRAY_LEN(old_settings))
+        return 0;
+    const struct topic_config_def *d = topic_config_def(old_settings[i].key);
+    if (!read_number(r, d->min, d->max, &value))
+        return 0;
+    if (value != old_settings[i].table_default && value != old_settings[i].kafka_default)
+        topic_config_set(c, old_settings[i].key, value);
+    return 1u << (TF_COUNT + i);
+}
+
 /* dispatch table */
 static uint32_t topic_field(struct reader *r, void *arg, struct str name)
 {
@@ -335,7 +368,7 @@ static uint32_t topic_field(struct reader *r, void *arg, struct str name)
         break;
     case TF_PLACEMENT: (void)read_u32(r, &t->placement); break;
     case TF_CONFIG: (void)read_object(r, config_field, &t->config, &seen); break;
-    default: return 0;
+    default: return old_setting(r, &t->config, name);
     }
     return 1u << f;
 }
@@ -345,7 +378,7 @@ static bool read_topic(struct reader *r, struct topic *t)
     uint32_t seen;
     if (!read_object(r, topic_field, t, &seen))
         return false;
-    if (seen != (1u << TF_COUNT) - 1)
+    if (seen != (TF_FIXED | 1u << TF_CONFIG) && seen != (TF_FIXED | TF_OLD_SETTINGS))
         return damage(r, "a topic without all of its fields");
     return t->name.len > 0 || damage(r, "a topic without a name");
 }

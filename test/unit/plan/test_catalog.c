@@ -203,6 +203,53 @@ static void test_json_strict(void **state)
     arena_deinit(&a);
 }
 
+/* Topics as format 1 of the data directory wrote them. */
+#define OLD_TOPIC                                                                  \
+    "{\"verb\":\"create_topic\",\"name\":\"a\",\"number\":0,\"topic\":{\"name\":\"a\"," \
+    "\"id\":\"000102030405060708090a0b0c0d0e0f\",\"number\":17,\"partitions\":2,"     \
+    "\"kind\":\"user\",\"placement\":0"
+
+static void test_json_of_format_1(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        OLD_TOPIC "}}",
+        OLD_TOPIC ",\"retention_ms\":5,\"retention_bytes\":6,\"segment_bytes\":16384}}",
+        OLD_TOPIC ",\"retention_ms\":5,\"retention_bytes\":6,\"segment_bytes\":16384,"
+                  "\"batch_bytes_max\":7,\"config\":{}}}",
+        OLD_TOPIC ",\"retention_ms\":-2,\"retention_bytes\":6,\"segment_bytes\":16384,"
+                  "\"batch_bytes_max\":7}}",
+        OLD_TOPIC ",\"retention_ms\":5,\"retention_ms\":5,\"retention_bytes\":6,"
+                  "\"segment_bytes\":16384,\"batch_bytes_max\":7}}",
+    };
+    struct arena a;
+    struct catalog_change back;
+    struct err_detail why = {0};
+    arena_init(&a, 1 << 20);
+    struct str given = STR(OLD_TOPIC ",\"retention_ms\":5,\"retention_bytes\":6,"
+                                     "\"segment_bytes\":16384,\"batch_bytes_max\":7}}");
+    assert_int_equal(catalog_change_decode(given, &a, &back, &why), ERR_OK);
+    const struct topic_config *c = &back.topic.config;
+    assert_int_equal(back.topic.n_partitions, 2);
+    assert_int_equal(topic_config_get(c, TOPIC_RETENTION_MS), 5);
+    assert_int_equal(topic_config_get(c, TOPIC_RETENTION_BYTES), 6);
+    assert_int_equal(topic_config_get(c, TOPIC_SEGMENT_BYTES), 16384);
+    assert_int_equal(topic_config_get(c, TOPIC_MAX_MESSAGE_BYTES), 7);
+    static const char *const defaults[] = {
+        OLD_TOPIC ",\"retention_ms\":-1,\"retention_bytes\":-1,\"segment_bytes\":67108864,"
+                  "\"batch_bytes_max\":1048588}}",
+        OLD_TOPIC ",\"retention_ms\":-1,\"retention_bytes\":-1,\"segment_bytes\":268435456,"
+                  "\"batch_bytes_max\":16777216}}",
+    };
+    for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++) {
+        assert_int_equal(catalog_change_decode(str_of(defaults[i]), &a, &back, &why), ERR_OK);
+        assert_int_equal(back.topic.config.given, 0);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(catalog_change_decode(str_of(bad[i]), &a, &back, &why), ERR_CORRUPT);
+    arena_deinit(&a);
+}
+
 /* Recovery applies the encoded changes in order and ends with the same catalog. */
 static void test_replay(void **state)
 {
@@ -430,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_relations_of_topics), cmocka_unit_test(test_old_version_stays),
         cmocka_unit_test(test_table_takes_topics_name), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_json_strict),
+        cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_json_of_format_1),
         cmocka_unit_test(test_replay), cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_thousand_tables), cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_altered_topics_are_followed),
