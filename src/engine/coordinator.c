@@ -470,6 +470,8 @@ static void followers_activate(struct coordinator *co, const struct co_reader *m
     }
 }
 
+static void live_check(const struct coordinator *co, const struct co_reader *r);
+
 static void replay_check(struct coordinator *co, struct co_reader *r)
 {
     if (!r->silent)
@@ -481,6 +483,7 @@ static void replay_check(struct coordinator *co, struct co_reader *r)
         r->silent = false;
         followers_activate(co, r);
         ready_check(co);
+        live_check(co, r); /* no epoch follows until there are new rows */
         return;
     }
     r->closing = r->touched = true;

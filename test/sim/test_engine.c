@@ -519,6 +519,123 @@ static void a_log_that_cannot_be_read_stops_its_views_alone(void **state)
     assert_true(stopped > 0);
 }
 
+static void two_partitions(struct script *s, void *arg)
+{
+    (void)arg;
+    run_sql(s, "CREATE TABLE c (k int8) WITH (partitions = 2)");
+    run_sql(s, "CREATE TABLE b (k int8) WITH (partitions = 1)");
+    run_sql(s, "CREATE MATERIALIZED VIEW vb AS SELECT count(*) AS n FROM b");
+    for (uint32_t i = 0; i < 20; i++)
+        must_produce(s, "c", i % 2, "{\"k\":1}");
+}
+
+static void count_fails(struct script *s, void *arg)
+{
+    static const char create[] = "CREATE MATERIALIZED VIEW vc AS SELECT count(*) AS n FROM c";
+    struct unreadable *u = arg;
+    struct buf rows;
+    buf_init(&rows, TEXT_MAX);
+    host_sim_fault_at(script_host(s), u->call, SIM_FAULT_ERROR, false);
+    if (script_sql(s, create, NULL) != ERR_OK)
+        run_sql(s, create);
+    REQUIRE(script_sleep(s, 300) == ERR_OK);
+    host_sim_fault_at(script_host(s), 0, SIM_FAULT_NONE, false);
+    must_produce(s, "b", 0, "{\"k\":1}"); /* a commit, which tells of the other views too */
+    expect(s, "SELECT n FROM vb", "1\n");
+    REQUIRE(script_sleep(s, 300) == ERR_OK);
+    REQUIRE(script_sql(s, "SELECT status FROM sys.views WHERE name = 'vc'", &rows) == ERR_OK);
+    u->stopped = str_eq(buf_str(&rows), STR("failed\n"));
+    buf_deinit(&rows);
+}
+
+/* Every change begins with the row that the change before it left. */
+static void count_is_told_whole(struct script *s, void *arg)
+{
+    (void)arg;
+    expect(s, "SELECT n FROM vc", "20\n");
+    struct buf log;
+    buf_init(&log, TEXT_MAX);
+    REQUIRE(script_sleep(s, 300) == ERR_OK); /* until the last change is committed */
+    REQUIRE(script_read(s, "vc", 0, 0, &log, NULL) == ERR_OK);
+    buf_put_u8(&log, 0);
+    char *at = log.ptr, *line;
+    const char *now = "-";
+    while ((line = strsep(&at, "\n")) != NULL && *line != '\0') {
+        (void)strsep(&line, "\t");
+        (void)strsep(&line, "\t");
+        const char *value = strsep(&line, "\t");
+        const char *before = strsep(&line, "\t");
+        if (before == NULL || strcmp(before, now) != 0)
+            FAIL("before %s is %s", value, before == NULL ? "nothing" : before);
+        now = value;
+    }
+    REQUIRE(strcmp(now, "{\"n\": 20}") == 0);
+    buf_deinit(&log);
+}
+
+static int count_fails_at(void *arg)
+{
+    struct unreadable u = {.call = *(const uint64_t *)arg};
+    struct host *h = sim_new(8, 0);
+    run_one(h, 1, 0, two_partitions, NULL);
+    h = host_sim_crash(h);
+    run_one(h, 1, 0, count_fails, &u);
+    h = host_sim_crash(h);
+    run_one(h, 1, 0, count_is_told_whole, NULL);
+    host_close(h);
+    return u.stopped ? CHILD_STOPPED : 0;
+}
+
+/* One partition cannot be read in an epoch that takes in rows of another: what the next start
+ * takes for processed has been written to the changelog. */
+static void a_view_that_stood_still_tells_all_changes(void **state)
+{
+    (void)state;
+    int stopped = 0;
+    for (uint64_t call = 1; call <= 40; call++) {
+        char text[4096];
+        int status = script_child(count_fails_at, &call, text, sizeof(text));
+        if (status != 0 && status != CHILD_STOPPED && !script_flush_failed(text))
+            fail_msg("call %llu ended with %d: %s", (unsigned long long)call, status, text);
+        stopped += status == CHILD_STOPPED;
+    }
+    assert_true(stopped > 0);
+}
+
+/* ---- views of topics that no table reads ---- */
+
+static void raw_seen(struct script *s, void *arg)
+{
+    (void)arg;
+    run_sql(s, "CREATE TABLE a () WITH (format = 'raw', partitions = 1)");
+    run_sql(s, "CREATE MATERIALIZED VIEW seen AS SELECT count(*) AS n FROM a");
+    must_produce(s, "a", 0, "not JSON");
+    expect(s, "SELECT n FROM seen", "1\n");
+}
+
+static void live_again(struct script *s, void *arg)
+{
+    enum { SOONER_THAN_IDLENESS_MS = 5000 };
+    struct buf rows;
+    (void)arg;
+    buf_init(&rows, TEXT_MAX);
+    if (script_until(s, "SELECT status FROM sys.views", "live\n", SOONER_THAN_IDLENESS_MS,
+                     &rows) != ERR_OK)
+        FAIL("the view is %.*s", (int)rows.len, rows.ptr);
+    buf_deinit(&rows);
+}
+
+/* With nothing new to read, nothing comes after the replay that could tell. */
+static void a_view_is_live_when_its_replay_ends(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(8, 0);
+    run_one(h, 2, 0, raw_seen, NULL);
+    h = host_sim_crash(h);
+    run_one(h, 2, 0, live_again, NULL);
+    host_close(h);
+}
+
 /* ---- requests of all kinds, cut off ---- */
 
 struct chaos {
@@ -818,6 +935,8 @@ int main(void)
         cmocka_unit_test(outputs_go_on_when_there_is_room),
         cmocka_unit_test(damage_stops_only_what_reads_it),
         cmocka_unit_test(a_log_that_cannot_be_read_stops_its_views_alone),
+        cmocka_unit_test(a_view_that_stood_still_tells_all_changes),
+        cmocka_unit_test(a_view_is_live_when_its_replay_ends),
         cmocka_unit_test(any_order_of_requests_is_survived),
         cmocka_unit_test(a_stop_at_any_moment_is_quick),
         cmocka_unit_test(full_queues_keep_order_and_say_so),
