@@ -684,15 +684,17 @@ static int run_error(void *arg)
 static void an_error_at_any_file_call_is_survived(void **state)
 {
     (void)state;
-    uint64_t last = 2000 + seeds(40), aborted = 0;
-    for (uint64_t seed = 2001; seed <= last; seed++) {
+    const char *one = getenv("SEED");
+    uint64_t first = one != NULL ? strtoull(one, NULL, 10) : 2001, aborted = 0;
+    uint64_t last = one != NULL ? first : 2000 + seeds(40);
+    for (uint64_t seed = first; seed <= last; seed++) {
         char text[4096];
         int status = script_child(run_error, &seed, text, sizeof(text));
         aborted += status != 0;
         if (status != 0 && !script_flush_failed(text))
             fail_msg("seed %llu ended with status %d: %s", (unsigned long long)seed, status, text);
     }
-    assert_true(aborted < last - 2000);
+    assert_true(one != NULL || aborted < last - 2000);
 }
 
 static void views_depend_on_the_rows_alone(void **state)
