@@ -16,7 +16,7 @@
  * stays as an empty one, so that its sequence numbers are known.
  *
  * Ranges that readers hold stay readable. Why no crash can lose a record:
- * docs/adr/0009-compaction.md. */
+ * docs/adr/0013-compaction.md. */
 #ifndef TIDEMILL_LOG_LOG_COMPACT_H
 #define TIDEMILL_LOG_LOG_COMPACT_H
 

@@ -1,5 +1,5 @@
 /* The transaction coordinator: acts on kafka_txn_state.h. Lives on shard 0; every call here is made
- * there. docs/adr/0012-transactions.md argues why a crash between any two steps tears nothing. */
+ * there. docs/adr/0018-transactions.md argues why a crash between any two steps tears nothing. */
 #ifndef TIDEMILL_SERVE_KAFKA_TXN_H
 #define TIDEMILL_SERVE_KAFKA_TXN_H
 

@@ -281,3 +281,16 @@ def test_git_decides_what_is_read(tree):
     assert tidy(tree) == (0, [])
     tree("docs/new.md", "a \n")
     expect(tree, "docs/new.md:1")
+
+
+def test_decisions_have_numbers_of_their_own(tree):
+    tree("docs/adr/0001-a.md", "# 1. A\n")
+    tree("docs/adr/0002-b.md", "# 2. B\n")
+    assert tidy(tree) == (0, [])
+    tree("docs/adr/0002-c.md", "# 2. C\n")
+    expect(tree, "docs/adr/0002-c.md:1", "has the number 2, too")
+
+
+def test_a_decision_has_its_number_in_its_title(tree):
+    tree("docs/adr/0003-c.md", "# 4. C\n")
+    expect(tree, "docs/adr/0003-c.md:1", "does not begin with")
