@@ -49,7 +49,7 @@ static void add_batch(struct group_table *g, const struct agg_op *op, const stru
     struct str *keys = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*keys));
     uint64_t *hashes = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*hashes));
     char **cells = arena_alloc(a, BATCH_ROWS_MAX * sizeof(char *));
-    if (!key_encode(b->columns, 1, b->n_rows, a, keys, hashes))
+    if (!key_encode(b->columns, 1, b->n_rows, a, 0, keys, hashes))
         fail("out of memory");
     for (uint32_t i = 0; i < b->n_rows; i++) {
         struct group *row;

@@ -452,6 +452,7 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
         e->options.memory_bytes_max = DEFAULT_MEMORY_BYTES;
     e->started_ns = host_mono_ns(h);
     e->started_wall_us = host_wall_us(h);
+    host_random(h, &e->hash_seed, sizeof(e->hash_seed));
     enum err err = open_all(e, options, why);
     if (err != ERR_OK) {
         engine_close(e);

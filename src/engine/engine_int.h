@@ -74,6 +74,7 @@ struct engine {
     _Atomic bool ready;
     _Atomic uint32_t outputs_waiting; /* shards whose outputs wait for room on the disk */
     int64_t started_ns, started_wall_us;
+    uint64_t hash_seed; /* secret, of this process: for hashes of what clients choose */
     _Atomic uint64_t epoch;       /* last epoch processed */
     _Atomic uint64_t committed;   /* last epoch whose outputs are visible */
     _Atomic bool outputs_awaited; /* a commit waits for outputs to be durable: wake shard 0 */

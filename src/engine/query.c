@@ -935,8 +935,8 @@ static enum err query_build(struct query *q, const struct plan *plan)
     static const struct plan_node lines = {.kind = PLAN_VALUES, .n_columns = 1, .columns = &line};
     bool explain = plan->kind == STMT_EXPLAIN;
     const struct plan_node *source;
-    TRY(stages_new(explain ? &lines : plan->root, QUERY_BYTES_MAX, q->shard->wall_us, &q->stages,
-                   &source, &q->why));
+    TRY(stages_new(explain ? &lines : plan->root, QUERY_BYTES_MAX, q->shard->wall_us,
+                   q->shard->engine->hash_seed, &q->stages, &source, &q->why));
     if (q->follow && !stages_streaming(q->stages))
         return err_set(
             &q->why, ERR_UNSUPPORTED,

@@ -76,6 +76,7 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
     v->number = rel->number;
     v->emit_final = rel->view->emit_final;
     v->retention_us = rel->view->retention_us;
+    v->hash_seed = s->engine->hash_seed;
     v->stats = engine_relation_stats(s->engine, rel->number);
     list_init(&v->reader_link);
     list_init(&v->scans);

@@ -65,6 +65,7 @@ struct view_run {
     uint32_t windows_per_row;     /* 1 without a window */
     struct agg_plan agg;          /* zeroes without an aggregate */
     uint64_t partition_bytes_max; /* of state: the view's bound, shared evenly */
+    uint64_t hash_seed;           /* the engine's */
     uint32_t n_partitions;
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */

@@ -107,8 +107,7 @@ static enum err send_some(struct view_run *v, struct epoch_work *w, const struct
     return ERR_OK;
 }
 
-/* Routes rows to the state partition of their key's hash. The upper half is used: the lower finds
- * the slot. */
+/* Routes rows to the state partition of their key. */
 static enum err route(struct view_run *v, struct epoch_work *w, const struct packet *all)
 {
     uint32_t n = all->batch->n_rows, parts = v->agg.n_keys == 0 ? 1 : v->n_partitions;
@@ -117,14 +116,17 @@ static enum err route(struct view_run *v, struct epoch_work *w, const struct pac
     uint32_t *count = arena_zalloc(w->arena, parts, sizeof(*count));
     uint32_t *start = arena_zalloc(w->arena, parts, sizeof(*start));
     uint32_t *rows = arena_alloc(w->arena, n * sizeof(*rows));
-    if (count == NULL || start == NULL || rows == NULL)
+    uint32_t *to = arena_alloc(w->arena, n * sizeof(*to));
+    if (count == NULL || start == NULL || rows == NULL || to == NULL)
         return ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < n; i++)
-        count[(all->hashes[i] >> 32) % parts]++;
+    for (uint32_t i = 0; i < n; i++) {
+        to[i] = key_partition(all->keys[i], parts);
+        count[to[i]]++;
+    }
     for (uint32_t p = 1; p < parts; p++)
         start[p] = start[p - 1] + count[p - 1];
     for (uint32_t i = 0; i < n; i++)
-        rows[start[(all->hashes[i] >> 32) % parts]++] = i;
+        rows[start[to[i]]++] = i;
     for (uint32_t p = 0; p < parts; p++)
         if (count[p] > 0)
             TRY(send_some(v, w, all, p, rows + start[p] - count[p], count[p]));
@@ -205,7 +207,8 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
     struct str *keys = arena_alloc(w->arena, r.batch->n_rows * sizeof(*keys));
     uint64_t *hashes = arena_alloc(w->arena, r.batch->n_rows * sizeof(*hashes));
     if (keys == NULL || hashes == NULL ||
-        !key_encode(r.batch->columns, v->agg.n_keys, r.batch->n_rows, w->arena, keys, hashes))
+        !key_encode(r.batch->columns, v->agg.n_keys, r.batch->n_rows, w->arena, v->hash_seed, keys,
+                    hashes))
         return ERR_NO_MEMORY;
     all.keys = keys;
     all.hashes = hashes;

@@ -1,10 +1,10 @@
 /* The state side of views: packets into groups. */
 #include "base/check.h"
-#include "base/hash.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
 #include "engine/view_retention.h"
 #include "engine/view_scan.h"
+#include "run/key.h"
 
 enum { TOUCHED_MAX = 1 << 26, WINDOWS_MAX = 1 << 24 };
 
@@ -161,7 +161,8 @@ enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t 
 {
     struct group *g;
     bool created;
-    TRY(group_table_upsert(sp->groups, hash_bytes("", 0, 0), (struct str){"", 0}, &g, &created));
+    TRY(group_table_upsert(sp->groups, key_hash_none(v->hash_seed), (struct str){"", 0}, &g,
+                           &created));
     if (!created)
         return ERR_OK;
     g->touched_epoch = epoch;

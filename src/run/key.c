@@ -117,7 +117,7 @@ static char *tail_encode(char *at, const struct column *c, uint32_t row)
 }
 
 bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_rows, struct arena *a,
-                struct str *keys, uint64_t *hashes)
+                uint64_t seed, struct str *keys, uint64_t *hashes)
 {
     size_t total = 0, tail = 0;
     for (uint32_t c = 0; c < n_columns; c++) {
@@ -133,11 +133,21 @@ bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_row
         for (uint32_t c = 0; c < n_columns; c++)
             at = value_encode(at, &columns[c], i);
         keys[i] = (struct str){start, (size_t)(at - start)};
-        hashes[i] = hash_bytes(start, keys[i].len, 0);
+        hashes[i] = hash_bytes(start, keys[i].len, seed);
         for (uint32_t c = 0; tail > 0 && c < n_columns; c++)
             at = tail_encode(at, &columns[c], i);
     }
     return true;
+}
+
+uint64_t key_hash_none(uint64_t seed)
+{
+    return hash_bytes("", 0, seed);
+}
+
+uint32_t key_partition(struct str key, uint32_t parts)
+{
+    return (uint32_t)((hash_bytes(key.ptr, key.len, 0) >> 32) % parts);
 }
 
 /* A numeric back at the scale that the tail names. */

@@ -14,9 +14,15 @@
 /* Bytes behind each key of columns of these types. */
 uint32_t key_tail_bytes(const enum type *types, uint32_t n);
 /* Encodes rows 0..n_rows of the columns. `keys[i]` and `hashes[i]` are filled; bytes live in `a`.
- * False when the arena is full. */
+ * The hashes are for tables in memory: who sends rows knows neither `seed` nor, with it, keys that
+ * meet in one place of a table. Nothing that outlives the process may depend on them. False when
+ * the arena is full. */
 bool key_encode(const struct column *columns, uint32_t n_columns, uint32_t n_rows, struct arena *a,
-                struct str *keys, uint64_t *hashes) MUST_CHECK;
+                uint64_t seed, struct str *keys, uint64_t *hashes) MUST_CHECK;
+/* The hash of the key of no columns. */
+uint64_t key_hash_none(uint64_t seed);
+/* Where a key's rows go, of `parts` partitions: the same in every process, for ever. */
+uint32_t key_partition(struct str key, uint32_t parts);
 /* Reads an encoded key, with its tail behind it, back into row `row` of the columns (text borrows
  * from `key`). */
 void key_decode(struct str key, struct column *columns, uint32_t n_columns, uint32_t row);

@@ -1,7 +1,6 @@
 #include "run/stages.h"
 
 #include "base/check.h"
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/merge_sort.h"
 #include "run/aggregate_plan.h"
@@ -56,6 +55,7 @@ struct stages {
     struct arena step;  /* the batch in work and the output */
     size_t bytes_max;
     int64_t now_us;
+    uint64_t hash_seed;
     uint32_t n;
     struct stage stage[STAGES_MAX];
 };
@@ -156,13 +156,15 @@ static enum err build(struct stages *s, const struct plan_node *root,
 }
 
 enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_us,
-                    struct stages **out, const struct plan_node **source, struct err_detail *why)
+                    uint64_t hash_seed, struct stages **out, const struct plan_node **source,
+                    struct err_detail *why)
 {
     struct stages *s = mem_zalloc(1, sizeof(*s));
     if (s == NULL)
         return ERR_NO_MEMORY;
     s->bytes_max = bytes_max;
     s->now_us = now_us;
+    s->hash_seed = hash_seed;
     arena_init(&s->arena, bytes_max);
     arena_init(&s->step, bytes_max);
     enum err e = build(s, root, source, why);
@@ -250,7 +252,7 @@ static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg,
         return ERR_NO_MEMORY;
     memcpy(pair, in->columns, n_keys * sizeof(*pair));
     pair[n_keys] = *arg;
-    if (!key_encode(pair, n_keys + 1, n, &s->step, keys, hashes))
+    if (!key_encode(pair, n_keys + 1, n, &s->step, s->hash_seed, keys, hashes))
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
         bool out = column_is_null(arg, i) ||
@@ -274,7 +276,7 @@ static enum err aggregate_push(struct stages *s, struct aggregation *g, const st
     char **cells = arena_alloc(&s->step, (n + 1) * sizeof(char *));
     char **distinct = arena_alloc(&s->step, (n + 1) * sizeof(char *));
     if (keys == NULL || hashes == NULL || cells == NULL || distinct == NULL ||
-        !key_encode(in->columns, g->plan.n_keys, n, &s->step, keys, hashes))
+        !key_encode(in->columns, g->plan.n_keys, n, &s->step, s->hash_seed, keys, hashes))
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
         struct group *row;
@@ -303,7 +305,7 @@ static enum err aggregate_output(struct stages *s, struct aggregation *g, const 
     if (g->plan.n_keys == 0 && group_table_count(g->groups) == 0) {
         struct group *row;
         bool created;
-        TRY(group_table_upsert(g->groups, hash_bytes("", 0, 0), (struct str){"", 0}, &row,
+        TRY(group_table_upsert(g->groups, key_hash_none(s->hash_seed), (struct str){"", 0}, &row,
                                &created));
     }
     struct batch *b =

@@ -14,9 +14,9 @@ struct stages;
 
 /* Builds the stages of `root` above its source node (SCAN or VALUES), which is returned in
  * `source`. Nothing borrows the plan afterwards but column definitions. `params` are gone: the plan
- * is bound. */
+ * is bound. `hash_seed` is secret (run/key.h); rows out do not depend on it. */
 enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_us,
-                    struct stages **out, const struct plan_node **source,
+                    uint64_t hash_seed, struct stages **out, const struct plan_node **source,
                     struct err_detail *why) MUST_CHECK;
 void stages_free(struct stages *s);
 /* The chain next to the source: it may be run elsewhere before stages_push_chained. Immutable. */

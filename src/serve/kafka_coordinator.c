@@ -426,6 +426,7 @@ struct kafka_coordinator *kafka_coordinator_new(struct engine *e)
     if (co == NULL)
         return NULL;
     kafka_groups_init(&co->groups);
+    host_random(engine_host(e), &co->groups.hash_seed, sizeof co->groups.hash_seed);
     co->engine = e;
     co->groups.joined = joined;
     co->groups.synced = synced;

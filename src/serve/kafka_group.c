@@ -50,7 +50,7 @@ struct str kafka_group_pack(char **at, struct str s)
 
 struct kafka_group *kafka_groups_find(const struct kafka_groups *gs, struct str id)
 {
-    struct kafka_group *g = map_get(&gs->map, hash_bytes(id.ptr, id.len, 0));
+    struct kafka_group *g = map_get(&gs->map, hash_bytes(id.ptr, id.len, gs->hash_seed));
     while (g != NULL && !str_eq(g->id, id))
         g = g->next;
     return g;
@@ -69,9 +69,10 @@ static struct kafka_group *group_new(struct kafka_groups *gs, struct str id)
     g->bytes = bytes;
     g->next_ms = INT64_MAX;
     g->number = gs->next_number++;
+    g->hash_seed = gs->hash_seed;
     list_init(&g->members);
     list_init(&g->offsets);
-    uint64_t hash = hash_bytes(id.ptr, id.len, 0);
+    uint64_t hash = hash_bytes(id.ptr, id.len, gs->hash_seed);
     g->next = map_get(&gs->map, hash);
     if (map_put(&gs->map, hash, g) != ERR_OK) {
         mem_free(g);
@@ -91,7 +92,7 @@ static void group_names_free(struct kafka_group *g)
 
 static void group_unhash(struct kafka_groups *gs, struct kafka_group *g)
 {
-    uint64_t hash = hash_bytes(g->id.ptr, g->id.len, 0);
+    uint64_t hash = hash_bytes(g->id.ptr, g->id.len, gs->hash_seed);
     struct kafka_group *head = map_remove(&gs->map, hash);
     if (head == g) {
         head = g->next;
@@ -946,15 +947,15 @@ void kafka_groups_stop(struct kafka_groups *gs, int16_t error)
 
 /* ---- offsets ---- */
 
-static uint64_t offset_hash(struct str topic, int32_t partition)
+static uint64_t offset_hash(const struct kafka_group *g, struct str topic, int32_t partition)
 {
-    return hash_bytes(topic.ptr, topic.len, (uint64_t)(uint32_t)partition + 1);
+    return hash_bytes(topic.ptr, topic.len, g->hash_seed + (uint32_t)partition);
 }
 
 static struct kafka_group_offset *offset_find(const struct kafka_group *g, struct str topic,
                                               int32_t partition)
 {
-    struct kafka_group_offset *o = map_get(&g->offset_map, offset_hash(topic, partition));
+    struct kafka_group_offset *o = map_get(&g->offset_map, offset_hash(g, topic, partition));
     while (o != NULL && (o->partition != partition || !str_eq(o->topic, topic)))
         o = o->next;
     return o;
@@ -969,7 +970,7 @@ const struct kafka_group_offset *kafka_group_offset_find(const struct kafka_grou
 static void offset_drop(struct kafka_groups *gs, struct kafka_group *g,
                         struct kafka_group_offset *o)
 {
-    uint64_t hash = offset_hash(o->topic, o->partition);
+    uint64_t hash = offset_hash(g, o->topic, o->partition);
     struct kafka_group_offset *head = map_remove(&g->offset_map, hash);
     if (head == o) {
         head = o->next;
@@ -998,7 +999,7 @@ static enum err offset_add(struct kafka_groups *gs, struct kafka_group *g,
     o->topic = kafka_group_pack(&at, value->topic);
     o->metadata = kafka_group_pack(&at, value->metadata);
     o->bytes = bytes;
-    uint64_t hash = offset_hash(o->topic, o->partition);
+    uint64_t hash = offset_hash(g, o->topic, o->partition);
     o->next = map_get(&g->offset_map, hash);
     if (map_put(&g->offset_map, hash, o) != ERR_OK) {
         mem_free(o);

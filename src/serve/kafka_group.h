@@ -96,6 +96,7 @@ struct kafka_group {
     int64_t next_ms;        /* nothing falls due before */
     struct list offsets;
     uint32_t n_offsets;
+    uint64_t hash_seed; /* of all groups */
     struct map offset_map;
     struct consumer_group *consumer; /* of the new protocol; else NULL. kafka_consumer_group.h */
     int64_t empty_ms;                /* EMPTY: wall clock since when; 0 = not known */
@@ -122,6 +123,7 @@ struct kafka_groups {
     struct map map;
     uint32_t n, n_offsets;
     uint64_t next_number;
+    uint64_t hash_seed; /* secret; set by the caller before the first group, 0 in tests */
     size_t bytes;
     int64_t next_ms; /* kafka_groups_tick has nothing to do before; INT64_MAX = never */
     int64_t wall_ms; /* the wall clock, as the caller saw it last: how old offsets are */

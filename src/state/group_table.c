@@ -321,3 +321,13 @@ struct group *group_table_next(const struct group_table *g, struct group_table_c
         *c = (struct group_table_cursor){.page = p->next + 1, .unit = p->next == 0};
     }
 }
+
+uint64_t group_table_run_max(const struct group_table *g)
+{
+    uint64_t longest = 0, run = 0;
+    for (uint64_t i = 0; i <= 2 * g->mask + 1; i++) { /* twice: a run may pass the end */
+        run = g->slots[i & g->mask].ref == 0 ? 0 : run + 1;
+        longest = run > longest ? run : longest;
+    }
+    return longest;
+}

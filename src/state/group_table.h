@@ -5,7 +5,11 @@
  *
  * A ref is a page number and a place in it, never a pointer. Iteration follows insertion order,
  * which depends on nothing but the order of the input: pages are chained in the order of their use.
- * A page whose rows are all removed is given back, and its number is used again. One thread. */
+ * A page whose rows are all removed is given back, and its number is used again. One thread.
+ *
+ * Places follow from the caller's hashes. Where keys come from clients these must be seeded with a
+ * secret: else a client makes keys that all meet in one place, and each search is as long as the
+ * table. */
 #ifndef TIDEMILL_STATE_GROUP_TABLE_H
 #define TIDEMILL_STATE_GROUP_TABLE_H
 
@@ -76,6 +80,9 @@ static inline void *group_cells(struct group *row)
 struct str group_key(const struct group_table *g, const struct group *row);
 uint32_t group_ref(const struct group_table *g, const struct group *row);
 struct group *group_at(const struct group_table *g, uint32_t ref);
+
+/* The longest run of slots without an empty one: what a search may have to look at. Walks all. */
+uint64_t group_table_run_max(const struct group_table *g);
 
 /* Iteration in insertion order: start with a zeroed cursor; NULL at the end. Rows added meanwhile
  * are seen; rows must not be removed meanwhile. */

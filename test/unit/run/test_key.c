@@ -5,11 +5,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
 #include "base/mem.h"
 #include "run/key.h"
+#include "state/group_table.h"
 #include "type/numeric.h"
 
 enum { ROWS = 120, COLUMNS = 10 };
@@ -147,7 +149,7 @@ static void keys_are_equal_when_rows_are(void **state)
         for (uint32_t c = 0; c < n; c++)
             t[c] = types[rng(COLUMNS)];
         struct batch *b = random_batch(t, n, &a);
-        assert_true(key_encode(b->columns, n, ROWS, &a, keys, hashes));
+        assert_true(key_encode(b->columns, n, ROWS, &a, seed, keys, hashes));
         for (uint32_t i = 0; i < ROWS; i++) {
             check_decoded(b, i, keys[i], &a);
             for (uint32_t j = 0; j < i; j++) {
@@ -177,9 +179,72 @@ static void columns_do_not_run_together(void **state)
     column_str(&b->columns[1])[0] = STR("c");
     column_str(&b->columns[0])[1] = STR("a");
     column_str(&b->columns[1])[1] = STR("bc");
-    assert_true(key_encode(b->columns, 2, 2, &a, keys, hashes));
+    assert_true(key_encode(b->columns, 2, 2, &a, 0, keys, hashes));
     assert_false(str_eq(keys[0], keys[1]));
     arena_deinit(&a);
+}
+
+/* Keys of which a client has seen to it that they all meet in one place of a table, as far as it
+ * can know the hash. With another seed they are as good as any. */
+static void chosen_keys_do_not_meet(void **state)
+{
+    (void)state;
+    enum { CHOSEN = 300, TEXT_MAX = 16, PLACE_BITS = 12, SEEDS = 8 };
+    static const enum type text = TYPE_TEXT;
+    struct arena a, step;
+    struct str key, keys[CHOSEN];
+    uint64_t hash, hashes[CHOSEN];
+    arena_init(&a, ARENA_MAX);
+    arena_init(&step, ARENA_MAX);
+    struct batch *one = batch_new(&text, 1, 1, &a), *all = batch_new(&text, 1, CHOSEN, &a);
+    uint32_t n = 0;
+    for (uint32_t i = 0; n < CHOSEN; i++) {
+        char bytes[TEXT_MAX];
+        int len = snprintf(bytes, sizeof bytes, "%u", i);
+        column_str(&one->columns[0])[0] = (struct str){bytes, (size_t)len};
+        arena_reset(&step, ARENA_MAX);
+        assert_true(key_encode(one->columns, 1, 1, &step, 0, &key, &hash));
+        if ((hash & ((1 << PLACE_BITS) - 1)) == 0)
+            column_str(&all->columns[0])[n++] = arena_str(&a, column_str(&one->columns[0])[0]);
+    }
+    for (uint64_t seed = 0; seed <= SEEDS; seed++) {
+        struct group_table *g;
+        assert_int_equal(group_table_new(0, 16 << 20, &g), ERR_OK);
+        assert_true(key_encode(all->columns, 1, CHOSEN, &a, seed, keys, hashes));
+        for (uint32_t i = 0; i < CHOSEN; i++) {
+            struct group *row;
+            bool created;
+            assert_int_equal(group_table_upsert(g, hashes[i], keys[i], &row, &created), ERR_OK);
+            assert_true(created);
+        }
+        if (seed == 0)
+            assert_int_equal(group_table_run_max(g), CHOSEN);
+        else
+            assert_true(group_table_run_max(g) < CHOSEN / 3);
+        group_table_free(g);
+    }
+    arena_deinit(&step);
+    arena_deinit(&a);
+}
+
+/* Changelogs on disk were written by these. */
+static void partitions_of_keys_are_for_ever(void **state)
+{
+    (void)state;
+    static const struct {
+        struct str key;
+        uint32_t of_2, of_7, of_1000;
+    } cases[] = {
+        {{"", 0}, 1, 0, 709},
+        {{"\1\5\0\0\0hello", 10}, 0, 4, 956},
+        {{"\1\52\0\0\0\0\0\0\0", 9}, 0, 4, 530},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(key_partition(cases[i].key, 1), 0);
+        assert_int_equal(key_partition(cases[i].key, 2), cases[i].of_2);
+        assert_int_equal(key_partition(cases[i].key, 7), cases[i].of_7);
+        assert_int_equal(key_partition(cases[i].key, 1000), cases[i].of_1000);
+    }
 }
 
 static void a_full_arena_is_told(void **state)
@@ -191,11 +256,11 @@ static void a_full_arena_is_told(void **state)
     arena_init(&a, ARENA_MAX);
     arena_init(&small, 16);
     struct batch *b = random_batch(types, COLUMNS, &a);
-    assert_false(key_encode(b->columns, COLUMNS, ROWS, &small, keys, hashes));
+    assert_false(key_encode(b->columns, COLUMNS, ROWS, &small, 0, keys, hashes));
     mem_fail_at(1, true);
     arena_deinit(&small);
     arena_init(&small, ARENA_MAX);
-    assert_false(key_encode(b->columns, COLUMNS, ROWS, &small, keys, hashes));
+    assert_false(key_encode(b->columns, COLUMNS, ROWS, &small, 0, keys, hashes));
     mem_fail_at(0, false);
     arena_deinit(&small);
     arena_deinit(&a);
@@ -206,6 +271,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_are_equal_when_rows_are),
         cmocka_unit_test(columns_do_not_run_together),
+        cmocka_unit_test(chosen_keys_do_not_meet),
+        cmocka_unit_test(partitions_of_keys_are_for_ever),
         cmocka_unit_test(a_full_arena_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

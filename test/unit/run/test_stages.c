@@ -93,7 +93,7 @@ static enum err run(const struct plan *p, const struct source *src, bool cut, si
     const struct plan_node *scan;
     const struct batch *rows;
     struct arena a;
-    TRY(stages_new(p->root, bytes_max, 0, &s, &scan, why));
+    TRY(stages_new(p->root, bytes_max, 0, rng(2), &s, &scan, why));
     arena_init(&a, 64 << 20);
     enum err e = ERR_OK;
     for (uint32_t at = 0; at < src->n && e == ERR_OK && !stages_satisfied(s);) {
