@@ -76,7 +76,8 @@ struct shard_timer {
     int64_t at_ns;
     void (*fire)(struct shard_timer *t);
 };
-/* Sets or moves the timer. Bounded by memory: ERR_NO_MEMORY. */
+/* Sets or moves the timer. One set by a timer that fires, for a time that has come, fires in the
+ * next turn. Bounded by memory: ERR_NO_MEMORY. */
 enum err shard_timer_set(struct shard *s, struct shard_timer *t, int64_t at_ns) MUST_CHECK;
 void shard_timer_cancel(struct shard *s, struct shard_timer *t);
 

@@ -188,6 +188,9 @@ static void timer_sift(struct shard *s, uint32_t i)
 
 enum err shard_timer_set(struct shard *s, struct shard_timer *t, int64_t at_ns)
 {
+    /* One that is set by one that fires has its next turn: else it could fire for ever in this. */
+    if (s->timers_firing && at_ns <= s->mono_ns)
+        at_ns = s->mono_ns + 1;
     t->at_ns = at_ns;
     if (t->heap_index != 0) {
         timer_sift(s, t->heap_index - 1);
@@ -223,11 +226,13 @@ void shard_timer_cancel(struct shard *s, struct shard_timer *t)
 
 static void timers_fire(struct shard *s)
 {
+    s->timers_firing = true;
     while (s->n_timers > 0 && s->timers[0]->at_ns <= s->mono_ns) {
         struct shard_timer *t = s->timers[0];
         shard_timer_cancel(s, t);
         t->fire(t);
     }
+    s->timers_firing = false;
 }
 
 /* ---- sockets and services ---- */

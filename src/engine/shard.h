@@ -54,6 +54,7 @@ struct shard {
     size_t n_events, event_at;
     struct shard_timer **timers; /* binary heap by at_ns */
     uint32_t n_timers, timers_cap;
+    bool timers_firing;
     struct list services;
     struct list tasks;
     uint64_t turn_rows; /* groups and rows that this turn has worked on */

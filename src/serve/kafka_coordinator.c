@@ -64,7 +64,7 @@ static void timer_fire(struct shard_timer *t)
     struct kafka_coordinator *co = CONTAINER_OF(t, struct kafka_coordinator, timer);
     co->groups.wall_ms = shard_wall_us(engine_shard(co->engine, 0)) / 1000;
     kafka_groups_tick(&co->groups, kafka_coordinator_now_ms(co));
-    timer_arm(co);
+    /* Armed again by this turn's coordinator_turn, which also does what else has come due. */
 }
 
 /* ---- JoinGroup ---- */
