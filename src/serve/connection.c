@@ -197,7 +197,8 @@ static int64_t conn_deadline(const struct conn *c)
         at = c->flushing_ns + CONN_LINGER_MS * NS_PER_MS;
     if (p->stall_ms_max > 0 && c->n_pieces > 0 && c->sent_ns + p->stall_ms_max * NS_PER_MS < at)
         at = c->sent_ns + p->stall_ms_max * NS_PER_MS;
-    bool waits_for_peer = c->fill > c->at && !c->paused && list_empty(&c->starved);
+    bool waits_for_peer =
+        (c->fill > c->at || c->unfinished) && !c->paused && list_empty(&c->starved);
     if (p->partial_ms_max > 0 && waits_for_peer &&
         c->partial_ns + p->partial_ms_max * NS_PER_MS < at)
         at = c->partial_ns + p->partial_ms_max * NS_PER_MS;

@@ -56,8 +56,8 @@ struct conn_protocol {
                                 connection */
     int64_t idle_ms_max; /* nothing received, nothing held, nothing queued for so long: closed; 0 =
                             never */
-    int64_t partial_ms_max; /* unconsumed input, not paused, without progress for so long: closed; 0
-                               = never */
+    int64_t partial_ms_max; /* unconsumed input or an unfinished message, not paused, without
+                               progress for so long: closed; 0 = never */
     int64_t stall_ms_max; /* queued output of which the peer takes nothing for so long: closed; 0 =
                              never */
     /* A new connection. An error closes it (close is called). May be NULL. */
@@ -131,6 +131,9 @@ void conn_release(struct conn *c);
 /* What was received and not consumed. Valid until the callback returns, or until conn_consume. */
 struct str conn_input(struct conn *c);
 void conn_consume(struct conn *c, size_t n);
+/* The same with a part of a message that is not whole yet: partial_ms_max goes on counting, also
+ * when nothing is left, until conn_consume. */
+void conn_consume_part(struct conn *c, size_t n);
 /* The message being received is `n` bytes long in all: `input` is not called before that many are
  * there. Reset by the next `input`. Memory grows with what really comes, whatever was announced. */
 void conn_want(struct conn *c, size_t n);

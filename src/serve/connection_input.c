@@ -224,7 +224,7 @@ static void received(struct conn *c, size_t n)
 {
     int64_t now = conn_now(c);
     int64_t partial_ms = c->server->protocol->partial_ms_max;
-    if (c->fill == c->at || c->progress_bytes >= CONN_PARTIAL_PROGRESS_BYTES) {
+    if ((c->fill == c->at && !c->unfinished) || c->progress_bytes >= CONN_PARTIAL_PROGRESS_BYTES) {
         c->partial_ns = now;
         c->progress_bytes = 0;
     }
@@ -302,7 +302,7 @@ struct str conn_input(struct conn *c)
     return (struct str){c->block->data + c->at, c->fill - c->at};
 }
 
-void conn_consume(struct conn *c, size_t n)
+static void consume(struct conn *c, size_t n)
 {
     CHECK(n <= c->fill - c->at);
     c->at += n;
@@ -311,11 +311,23 @@ void conn_consume(struct conn *c, size_t n)
         c->block_hint = n < CONN_BLOCK_HINT_MAX ? n : CONN_BLOCK_HINT_MAX;
     else if (c->at == c->fill)
         c->block_hint /= 2;
-    c->partial_ns = conn_now(c);
-    c->progress_bytes = 0;
     if (c->at == c->fill && c->block != NULL && c->block->refs == 1)
         c->at = c->fill = 0;
     privilege_drop(c);
+}
+
+void conn_consume(struct conn *c, size_t n)
+{
+    c->unfinished = false;
+    c->partial_ns = conn_now(c);
+    c->progress_bytes = 0;
+    consume(c, n);
+}
+
+void conn_consume_part(struct conn *c, size_t n)
+{
+    c->unfinished = true;
+    consume(c, n);
 }
 
 void conn_want(struct conn *c, size_t n)

@@ -72,6 +72,7 @@ struct conn {
     size_t at, fill, want;
     size_t progress_bytes; /* received since partial_ns */
     size_t block_hint;
+    bool unfinished; /* the message in work was consumed in part */
     bool paused, input_due, eof, eof_told, privileged;
 
     struct conn_piece *pieces; /* ring; power of two */

@@ -204,7 +204,7 @@ static void chunked_begin(struct http_conn *h, struct str input, size_t head_byt
     h->head = r;
     h->phase = HTTP_PHASE_BODY;
     h->body.max = h->route->body_bytes_max;
-    conn_consume(h->conn, head_bytes);
+    conn_consume_part(h->conn, head_bytes);
     continue_send(h, r);
 }
 
@@ -214,7 +214,10 @@ static void chunked_read(struct http_conn *h)
     enum err e;
     struct str in = conn_input(h->conn);
     size_t n = http_chunked_feed(&h->chunked, in, &h->body, &e, &why);
-    conn_consume(h->conn, n);
+    if (e == ERR_OK && h->chunked.state != HTTP_CHUNK_END)
+        conn_consume_part(h->conn, n);
+    else
+        conn_consume(h->conn, n);
     if (e == ERR_OK && !body_count(h))
         e = err_set(&why, ERR_BUSY, "too many long request bodies at once");
     if (e != ERR_OK) {
@@ -285,8 +288,11 @@ static void head_read(struct http_conn *h, const struct http_request *r, struct 
 static void discard(struct http_conn *h, struct str input)
 {
     size_t n = input.len < h->discard_bytes ? input.len : (size_t)h->discard_bytes;
-    conn_consume(h->conn, n);
     h->discard_bytes -= n;
+    if (h->discard_bytes > 0)
+        conn_consume_part(h->conn, n);
+    else
+        conn_consume(h->conn, n);
     if (h->discard_bytes == 0)
         h->phase = HTTP_PHASE_HEAD;
 }
