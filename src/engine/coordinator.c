@@ -15,8 +15,7 @@ enum {
     IDLE_CHECK_MS = 100,
     KEEP_TELL_MS = 5000, /* retention runs every 10 s */
     RECORD_BYTES_MAX = 64 << 20,
-    EPOCH_INTERVAL_US = 4000, /* between the beginnings of two epochs under sustained load */
-    EPOCH_BURST = 2,          /* epochs after a pause that need not wait for each other */
+    EPOCH_BURST = 2, /* epochs after a pause that need not wait for each other */
     EPOCHS_AHEAD_MAX = EPOCH_MARKS_MAX / 2 - 1, /* with outputs, beside one commit */
 };
 
@@ -520,14 +519,18 @@ static bool plan_reader(struct coordinator *co, struct co_reader *r, struct epoc
 
 static void begin_send(struct coordinator *co);
 
+static int64_t pace_interval_ns(const struct coordinator *co)
+{
+    return (int64_t)co->engine->options.epoch_ms_min * 1000000;
+}
+
 /* An epoch costs the same few flushes and wake-ups however many rows it has. So under sustained
- * load one begins every EPOCH_INTERVAL_US, while the first ones after a pause begin at once, and so
+ * load one begins every epoch_ms_min, while the first ones after a pause begin at once, and so
  * does one that a statement waits for or that has rows left over from the last. (The bucket of
  * tokens is counted in time: pace_ns is when it will be full again.) */
 static bool pace_due(struct coordinator *co)
 {
-    const int64_t interval = (int64_t)EPOCH_INTERVAL_US * 1000,
-                  at_ns = co->pace_ns - (EPOCH_BURST - 1) * interval;
+    const int64_t at_ns = co->pace_ns - (EPOCH_BURST - 1) * pace_interval_ns(co);
     if (co->commit != COMMIT_IDLE && co->ahead >= EPOCHS_AHEAD_MAX)
         return false; /* the end of the commit makes a turn */
     if (co->shard->mono_ns >= at_ns || co->actions != NULL || co->backlog ||
@@ -540,7 +543,7 @@ static bool pace_due(struct coordinator *co)
 static void pace_step(struct coordinator *co)
 {
     int64_t now = co->shard->mono_ns;
-    co->pace_ns = (co->pace_ns < now ? now : co->pace_ns) + (int64_t)EPOCH_INTERVAL_US * 1000;
+    co->pace_ns = (co->pace_ns < now ? now : co->pace_ns) + pace_interval_ns(co);
 }
 
 static void pace_fire(struct shard_timer *t)

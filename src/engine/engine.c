@@ -20,6 +20,7 @@ enum {
     RECORD_ARENA_BYTES_MAX = 256 << 20,
     VERSION_BYTES = 64,
     INTERNAL_SEGMENT_BYTES_DEFAULT = 1 << 20,
+    EPOCH_MS_MIN_DEFAULT = 2,
 };
 static const uint64_t DEFAULT_MEMORY_BYTES = 4ULL << 30;
 
@@ -443,7 +444,9 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
     e->options = *options;
     e->n_shards = options->n_shards == 0 ? 1 : options->n_shards;
     e->options.n_shards = e->n_shards;
-    CHECK(e->n_shards <= SHARDS_MAX);
+    CHECK(e->n_shards <= SHARDS_MAX && options->epoch_ms_min <= EPOCH_MS_MAX);
+    if (e->options.epoch_ms_min == 0)
+        e->options.epoch_ms_min = EPOCH_MS_MIN_DEFAULT;
     if (e->options.default_partitions == 0)
         e->options.default_partitions = 1;
     if (e->options.internal_segment_bytes == 0)

@@ -26,10 +26,11 @@ struct engine_options {
     uint32_t default_partitions; /* of topics created on produce */
     bool auto_create_topics;     /* create-on-produce (metadata request); default true */
     uint64_t memory_bytes_max;   /* per view state, per query result: see engine_limits.h */
+    uint32_t epoch_ms_min; /* between two epochs under load: 1..EPOCH_MS_MAX; 0 = 2 */
     /* Of sys.catalog and sys.epochs, which hold a few of them; 0 = 1 MB. */
     uint32_t internal_segment_bytes;
 };
-enum { SHARDS_MAX = 64 };
+enum { SHARDS_MAX = 64, EPOCH_MS_MAX = 100 };
 
 /* Opens the data directory (ERR_IN_USE when another process has it), recovers the log and the
  * catalog, rebuilds views and starts the shard workers. Recovery continues on the shards: see
