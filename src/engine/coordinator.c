@@ -555,9 +555,8 @@ static void epoch_begin(struct coordinator *co)
 {
     if (list_empty(&co->active) || !pace_due(co))
         return;
-    uint32_t n = 0, cap = 0;
-    LIST_FOR (it, &co->active)
-        cap++;
+    /* Planning one reader may activate others. */
+    uint32_t n = 0, cap = (uint32_t)co->by_id.count;
     arena_reset(&co->plan_arena, 1 << 20);
     co->plan = arena_zalloc(&co->plan_arena, 1, sizeof(*co->plan));
     struct epoch_reader *readers = arena_zalloc(&co->plan_arena, cap, sizeof(*readers));
