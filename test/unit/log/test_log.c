@@ -296,6 +296,89 @@ static uint32_t files_of(struct host *h)
     return n;
 }
 
+/* A range that was read before, whatever became of its file. */
+static void assert_held(const struct log_range *r, int64_t from)
+{
+    char *bytes = mem_alloc(r->len);
+    int64_t next;
+    assert_non_null(bytes);
+    assert_int_equal(host_file_read(r->file, r->at, bytes, r->len), ERR_OK);
+    assert_int_equal(check_run((struct str){bytes, r->len}, from, &next), ERR_OK);
+    assert_int_equal(next, r->next_offset);
+    mem_free(bytes);
+}
+
+/* A partition that is written and looked after for long, as the clock goes on: files come and go,
+ * what is within the bounds is there, and nothing that a reader holds goes away under it. */
+static void files_go_as_time_passes(uint64_t seed, int64_t retention_bytes, int64_t retention_ms)
+{
+    enum { ROUNDS = 1500, AT_ONCE = 4, HOLD_EVERY = 100, HELD = ROUNDS / HOLD_EVERY };
+    enum { SEGMENT_BYTES = 4000, QUIET_MS = 1000000 };
+    struct log_range held[HELD];
+    int64_t held_from[HELD];
+    struct host *h = sim_new(seed);
+    struct log_config c = small_config(SEGMENT_BYTES);
+    c.retention_bytes = retention_bytes;
+    c.retention_ms = retention_ms;
+    c.segment_ms = 600;
+    struct log_partition *p = open_with(h, &c, NULL);
+    uint32_t n_held = 0, files_max = 0, dropped = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        assert_int_equal(append(p, AT_ONCE, 0), ERR_OK);
+        assert_int_equal(sync_all(h, p), ERR_OK);
+        int64_t start = log_start_offset(p), end = log_end_offset(p);
+        if (i % HOLD_EVERY == HOLD_EVERY - 1) { /* the oldest there is: it goes next */
+            held_from[n_held] = start;
+            assert_int_equal(log_read(p, start, end, 1000, &held[n_held++], NULL), ERR_OK);
+        }
+        uint32_t now = log_retain(p, time_at(end), INT64_MAX);
+        dropped += now;
+        start = log_start_offset(p);
+        /* Not too much: what is young or within the size is there. */
+        if (retention_ms >= 0)
+            assert_true(now == 0 || start <= end - retention_ms / 10);
+        if (retention_bytes >= 0)
+            assert_true(now == 0 || log_size_bytes(p) >= (uint64_t)retention_bytes);
+        /* Not too little. */
+        if (retention_ms >= 0)
+            assert_true(start >= end - (retention_ms + 2 * c.segment_ms) / 10);
+        if (retention_bytes >= 0)
+            assert_true(log_size_bytes(p) <= (uint64_t)retention_bytes + 2 * SEGMENT_BYTES);
+        assert_int_equal(sync_all(h, p), ERR_OK);
+        uint32_t files = files_of(h);
+        files_max = files > files_max ? files : files_max;
+    }
+    assert_true(dropped > ROUNDS / 20 && files_max < 12);
+    assert_true(log_start_offset(p) >= held[n_held - 2].next_offset);
+    for (uint32_t i = 0; i < n_held; i++)
+        assert_held(&held[i], held_from[i]);
+    assert_all_readable(p);
+    /* Nobody writes any more: with time all goes by age, nothing by size, but for the last file. */
+    int64_t end = log_end_offset(p);
+    log_retain(p, time_at(end) + QUIET_MS, INT64_MAX);
+    assert_int_equal(sync_all(h, p), ERR_OK);
+    assert_true((files_of(h) == 1) == (retention_ms >= 0));
+    for (uint32_t i = 0; i < n_held; i++) {
+        assert_held(&held[i], held_from[i]);
+        log_range_release(&held[i]);
+    }
+    int64_t start = log_start_offset(p);
+    log_close(p);
+    p = open_with(h, &c, NULL);
+    assert_int_equal(log_start_offset(p), start);
+    assert_int_equal(log_end_offset(p), end);
+    assert_all_readable(p);
+    log_close(p);
+    host_close(h);
+}
+
+static void files_go_by_age_and_by_size(void **state)
+{
+    (void)state;
+    files_go_as_time_passes(31, -1, 2000);
+    files_go_as_time_passes(32, 20000, -1);
+}
+
 /* The start moves into the middle of a batch, and is there after a restart and a power cut. */
 static void the_start_can_be_anywhere(void **state)
 {
@@ -632,6 +715,7 @@ int main(void)
         cmocka_unit_test(watermarks_follow_their_rules),
         cmocka_unit_test(flushing_can_be_left_to_the_system),
         cmocka_unit_test(old_segments_are_dropped),
+        cmocka_unit_test(files_go_by_age_and_by_size),
         cmocka_unit_test(the_start_can_be_anywhere),
         cmocka_unit_test(segments_roll_by_age),
         cmocka_unit_test(times_are_found),
