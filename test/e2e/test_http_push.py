@@ -93,6 +93,29 @@ def changelog(server, view):
     return epochs
 
 
+def test_changes_tell_jsonb_null_from_null(server, client):
+    table, view = new_name("t"), new_name("v")
+    client.sql(f"CREATE TABLE {table} (doc jsonb, v int8)")
+    client.sql(f"CREATE MATERIALIZED VIEW {view} AS SELECT doc, count(*) AS n FROM {table} "
+               "GROUP BY doc")
+    for n in (1, 2):
+        client.sql(f"INSERT INTO {table} VALUES ('null', 1), (NULL, 1)")
+        until(lambda n=n: client.sql(f"SELECT sum(n) FROM {view}") == [[2 * n]], "the rows")
+    consumer = kafka.KafkaConsumer(bootstrap_servers=server.kafka, auto_offset_reset="earliest",
+                                   consumer_timeout_ms=2000)
+    consumer.assign([kafka.TopicPartition(view, p) for p in consumer.partitions_for_topic(view)])
+    records = list(consumer)
+    consumer.close()
+    null, jsonb_null = {"doc": None}, {"doc": None, "$jsonb_null": ["doc"]}
+    found = [(json.loads(r.key), json.loads(r.value), json.loads(dict(r.headers)["before"]))
+             for r in records if "before" in dict(r.headers)]
+    assert sorted(found, key=str) == sorted(
+        [(key, {**key, "n": 2}, {**key, "n": 1}) for key in (null, jsonb_null)], key=str)
+    events = Events(server, f"/v1/views/{view}/changes")
+    rows = [row for _, row in events.rows(2)]
+    assert sorted(rows, key=str) == sorted(({**key, "n": 2} for key in (null, jsonb_null)), key=str)
+
+
 def test_a_change_has_its_epoch_everywhere(make_server):
     """Two readers, a topic, and the same after a restart."""
     server = make_server("--threads", "2")
