@@ -175,12 +175,13 @@ static enum err find_snapshot(void *arg, const struct kafka_record *rec, struct 
     int64_t n;
     if (!str_eq(rec->key, KEY_SNAPSHOT_END))
         return ERR_OK;
-    if (str_to_i64(rec->value, &n) != ERR_OK || n < 1 ||
-        n > rec->offset - log_start_offset(r->log->part->log))
+    if (str_to_i64(rec->value, &n) != ERR_OK || n < 1 || n > rec->offset)
         return err_set(why, ERR_CORRUPT,
-                       "sys.catalog offset %" PRId64 ": the end of a snapshot whose begin is not "
-                       "there",
+                       "sys.catalog offset %" PRId64 ": the end of a snapshot that has no begin",
                        rec->offset);
+    /* An older one, whose first segments are gone already: a newer one comes behind it. */
+    if (n > rec->offset - log_start_offset(r->log->part->log))
+        return ERR_OK;
     r->log->snapshot_base = rec->offset - n;
     r->log->snapshot_end = rec->offset + 1;
     return ERR_OK;

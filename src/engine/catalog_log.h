@@ -16,6 +16,7 @@
  *
  * A snapshot is one append, but a crash can cut it anywhere: without its end it is not there, and a
  * start goes back to the one before, whose segments are only dropped when the newer one is durable.
+ * They go one by one: what a start finds of the older one, without its begin, is not there either.
  * One is due when a segment's worth was written since the last, or twice its size. */
 #ifndef TIDEMILL_ENGINE_CATALOG_LOG_H
 #define TIDEMILL_ENGINE_CATALOG_LOG_H

@@ -562,6 +562,36 @@ static void a_cut_snapshot_is_not_there(void **state)
     host_close(h);
 }
 
+static int64_t catalog_end(struct host *h, int64_t *start)
+{
+    struct log_partition *p;
+    struct err_detail why = {0};
+    assert_int_equal(log_open(h, "/data/topics/1/0", &log_config_default, &p, NULL, &why), ERR_OK);
+    int64_t end = log_end_offset(p);
+    *start = log_start_offset(p);
+    log_close(p);
+    return end;
+}
+
+/* Segments go one by one: a crash in between may leave the end of a snapshot that is not needed any
+ * more. */
+static void an_old_snapshot_without_its_begin_is_not_there(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(3);
+    assert_true(run_one(h, 2, many_changes, NULL));
+    h = host_sim_crash(h);
+    char records[24];
+    int64_t start, end = catalog_end(h, &start);
+    assert_true(start > 0);
+    h = host_sim_crash(h);
+    snprintf(records, sizeof(records), "%lld", (long long)(end - start + 1));
+    add_record(h, "snapshot_end", records);
+    h = host_sim_crash(h);
+    assert_true(run_one(h, 2, still_there, NULL));
+    host_close(h);
+}
+
 static void write_file(struct host *h, const char *path, const char *text)
 {
     struct host_file *f;
@@ -604,6 +634,7 @@ int main(void)
         cmocka_unit_test(windows_that_are_over_go),
         cmocka_unit_test(floors_come_back_from_a_snapshot),
         cmocka_unit_test(a_cut_snapshot_is_not_there),
+        cmocka_unit_test(an_old_snapshot_without_its_begin_is_not_there),
         cmocka_unit_test(an_older_directory_is_taken_over),
         cmocka_unit_test(a_catalog_survives_death_at_any_file_call),
     };
