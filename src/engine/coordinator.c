@@ -531,8 +531,8 @@ static int64_t pace_interval_ns(const struct coordinator *co)
 static bool pace_due(struct coordinator *co)
 {
     const int64_t at_ns = co->pace_ns - (EPOCH_BURST - 1) * pace_interval_ns(co);
-    if (co->commit != COMMIT_IDLE && co->ahead >= EPOCHS_AHEAD_MAX)
-        return false; /* the end of the commit makes a turn */
+    if (co->ahead >= EPOCHS_AHEAD_MAX)
+        return false; /* the end of the commit, or what tries it again, makes a turn */
     if (co->shard->mono_ns >= at_ns || co->actions != NULL || co->backlog ||
         !engine_ready(co->engine))
         return true;
@@ -620,7 +620,9 @@ static enum err output_note(struct coordinator *co, const struct output_end *end
             return e;
         }
     }
-    o->next_end = end->end;
+    /* Shards report in any order: shard 0 has written dead letters of others behind its own. */
+    if (o->next_end < end->end)
+        o->next_end = end->end;
     list_remove(&o->written_link);
     list_add(&co->written, &o->written_link);
     return ERR_OK;

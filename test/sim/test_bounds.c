@@ -320,10 +320,60 @@ static void a_power_cut_without_flushes_leaves_a_server_that_starts(void **state
     LEAKS_END();
 }
 
+/* ---- dead letters of two shards ---- */
+
+enum { LETTER_SEEDS = 60, LETTER_KEYS = 12 };
+
+static void letters_written(struct script *s, void *arg)
+{
+    static char text[LETTER_KEYS][64];
+    const char *values[LETTER_KEYS + 1] = {"no JSON"};
+    (void)arg;
+    sql(s, "CREATE TABLE t (k text, n int8)");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, 1 / (sum(n) - sum(n)) AS x FROM t GROUP BY k");
+    for (uint32_t i = 0; i < LETTER_KEYS; i++) {
+        snprintf(text[i], sizeof(text[i]), "{\"k\": \"%u\", \"n\": 1}", i);
+        values[i + 1] = text[i];
+    }
+    REQUIRE(script_produce(s, "t", 0, values, LETTER_KEYS + 1) == ERR_OK);
+    until(s, "SELECT count(*) FROM sys.dead_letters", "13\n");
+}
+
+static void letters_kept(struct script *s, void *arg)
+{
+    (void)arg;
+    until(s, "SELECT count(*) FROM sys.dead_letters", "13\n");
+}
+
+/* Shard 0 writes those of rows with its outputs, and those of groups of other shards when they tell
+ * of them: the record has to have the end of both, whatever comes first. */
+static void dead_letters_of_all_shards_outlive_a_crash(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= LETTER_SEEDS; seed++) {
+        const struct sim_options sim = {.seed = seed,
+                                        .wall_us = 1767225600000000,
+                                        .sync_delay_us_max = 500,
+                                        .run_ns_max = (int64_t)600 * 1000000000};
+        const struct engine_options options = {.data_dir = "/data",
+                                               .n_shards = 2 + (uint32_t)(seed % 3)};
+        const struct script_part written = {letters_written, NULL, 0},
+                                 kept = {letters_kept, NULL, 0};
+        struct host *h = host_sim_open(&sim);
+        assert_non_null(h);
+        assert_int_equal(scripts_run(h, &options, &written, 1, NULL), ERR_OK);
+        h = host_sim_crash(h);
+        assert_non_null(h);
+        assert_int_equal(scripts_run(h, &options, &kept, 1, NULL), ERR_OK);
+        host_close(h);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_power_cut_without_flushes_leaves_a_server_that_starts),
+        cmocka_unit_test(dead_letters_of_all_shards_outlive_a_crash),
         cmocka_unit_test(a_failed_view_gives_an_error),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
         cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),
