@@ -2,7 +2,8 @@
  * queries see whole epochs, and all of them the same ones, over crashes too.
  *
  * Every batch moves amounts between accounts and so adds nothing to their sum; a view keeps the
- * accounts, on several shards. Whoever sees half an epoch sees a sum other than 0. */
+ * accounts, on several shards. Whoever sees half an epoch sees a sum other than 0. A second view
+ * has the moves as they are: of each of its epochs everybody sees the same number of rows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,6 +32,7 @@ enum {
     MOVES = 120, /* batches; each of a row for two accounts */
     WAIT_MS = 20000,
     FOLLOWERS = 2,
+    EPOCHS = 20000, /* more than there are */
 };
 
 struct world {
@@ -39,6 +41,8 @@ struct world {
     bool made, all_moved;
     /* Each change raises its account's count: the epoch that wrote it, once it was seen. */
     uint64_t epoch_of[ACCOUNTS][2 * MOVES + 1];
+    /* Rows that an epoch wrote to the view of moves, and 1; 0 = nobody has seen it. */
+    uint32_t rows_of[EPOCHS];
 };
 
 struct follower {
@@ -93,6 +97,8 @@ static void mover(struct script *s, void *arg)
                            "CREATE MATERIALIZED VIEW accounts AS SELECT k, sum(v) AS s, "
                            "count(*) AS n FROM moves GROUP BY k",
                            NULL);
+        if (e == ERR_OK || e == ERR_DUPLICATE_TABLE)
+            e = script_sql(s, "CREATE MATERIALIZED VIEW flat AS SELECT k, v FROM moves", NULL);
         w->made = e == ERR_OK || e == ERR_DUPLICATE_TABLE;
         REQUIRE(w->made || e == ERR_SHUTDOWN);
     }
@@ -253,6 +259,101 @@ static void reader(struct script *s, void *arg)
     REQUIRE(e == ERR_OK || e == ERR_SHUTDOWN);
 }
 
+/* ---- the view of moves ---- */
+
+static void check_rows(struct world *w, uint64_t epoch, uint32_t n, const char *who)
+{
+    REQUIRE(epoch > 0 && epoch < EPOCHS);
+    if (w->rows_of[epoch] == 0)
+        w->rows_of[epoch] = n + 1;
+    if (w->rows_of[epoch] != n + 1)
+        FAIL("seed %llu: %s sees %u rows of epoch %llu, another saw %u",
+             (unsigned long long)w->seed, who, n, (unsigned long long)epoch,
+             w->rows_of[epoch] - 1);
+}
+
+static void flat_follower(struct script *s, void *arg)
+{
+    struct world *w = arg;
+    struct buf lines;
+    uint32_t all = 0, of_epoch = 0;
+    uint64_t last = 0;
+    bool more, live = false;
+    buf_init(&lines, TEXT_MAX);
+    enum err e = wait_made(s, w);
+    if (e == ERR_OK)
+        e = script_query_open(s, 0, "SELECT k, v FROM flat", true);
+    while (e == ERR_OK && (!w->all_moved || all < 2 * w->moved)) {
+        buf_clear(&lines);
+        e = script_query_pull(s, 0, WAIT_MS, &lines, &more);
+        if (e != ERR_OK)
+            break;
+        uint64_t epoch = script_query_epoch(s);
+        REQUIRE(epoch >= last && epoch > 0);
+        if (epoch != last && live && of_epoch > 0)
+            check_rows(w, last, of_epoch, "a follower of moves");
+        of_epoch = epoch != last ? 0 : of_epoch;
+        last = epoch;
+        for (size_t i = 0; i < lines.len; i++) {
+            REQUIRE(lines.ptr[i] != '-' || lines.ptr[i - 1] == '|'); /* a number's sign */
+            all += lines.ptr[i] == '\n';
+            of_epoch += live && lines.ptr[i] == '\n';
+        }
+        live |= !more;
+    }
+    REQUIRE(e == ERR_OK || e == ERR_SHUTDOWN);
+    script_query_close(s, 0);
+    buf_deinit(&lines);
+}
+
+/* Adds up the rows of each epoch in one partition. */
+static uint32_t count_flat(const struct world *w, struct buf *lines, uint64_t as_of, uint32_t *rows)
+{
+    uint32_t n = 0;
+    uint64_t last = 0;
+    buf_put_u8(lines, 0);
+    char *at = lines->ptr;
+    for (char *line; (line = strsep(&at, "\n")) != NULL && *line != '\0'; n++) {
+        for (int field = 0; field < 4; field++)
+            (void)strsep(&line, "\t");
+        uint64_t epoch = strtoull(line, NULL, 10);
+        if (epoch < last || epoch > as_of || epoch >= EPOCHS)
+            FAIL("seed %llu: a row of epoch %llu behind one of %llu as of %llu",
+                 (unsigned long long)w->seed, (unsigned long long)epoch, (unsigned long long)last,
+                 (unsigned long long)as_of);
+        rows[epoch]++;
+        last = epoch;
+    }
+    return n;
+}
+
+static void flat_reader(struct script *s, void *arg)
+{
+    struct world *w = arg;
+    uint32_t *rows = calloc(EPOCHS, sizeof(*rows));
+    REQUIRE(rows != NULL);
+    enum err e = wait_made(s, w);
+    for (uint32_t all = 0; e == ERR_OK && (!w->all_moved || all < 2 * w->moved);) {
+        uint64_t as_of = engine_committed_epoch(script_engine(s));
+        memset(rows, 0, EPOCHS * sizeof(*rows));
+        all = 0;
+        for (uint32_t p = 0; p < PARTITIONS && e == ERR_OK; p++) {
+            struct buf lines;
+            buf_init(&lines, TEXT_MAX);
+            e = script_read_as_of(s, "flat", p, 0, as_of, &lines, NULL);
+            if (e == ERR_OK)
+                all += count_flat(w, &lines, as_of, rows);
+            buf_deinit(&lines);
+        }
+        for (uint64_t epoch = 1; e == ERR_OK && epoch <= as_of && epoch < EPOCHS; epoch++)
+            check_rows(w, epoch, rows[epoch], "a reader of moves");
+        if (e == ERR_OK)
+            e = script_sleep(s, 2);
+    }
+    REQUIRE(e == ERR_OK || e == ERR_SHUTDOWN);
+    free(rows);
+}
+
 /* ---- worlds ---- */
 
 static void stopper(struct script *s, void *arg)
@@ -280,10 +381,12 @@ static void run_world(uint64_t seed)
                                             {reader, &w, rng(&w, 3)},
                                             {follower, &f[0], rng(&w, 3)},
                                             {follower, &f[1], rng(&w, 3)},
+                                            {flat_reader, &w, rng(&w, 3)},
+                                            {flat_follower, &w, rng(&w, 3)},
                                             {stopper, &stop_ms, 0}};
         bool last = w.all_moved || life == 29;
         struct err_detail why = {0};
-        enum err e = scripts_run(h, &options, parts, last ? 4 : 5, &why);
+        enum err e = scripts_run(h, &options, parts, last ? 6 : 7, &why);
         if (e != ERR_OK)
             FAIL("seed %llu, life %u: %s", (unsigned long long)seed, life, err_text(e, &why));
         if (last)
