@@ -195,7 +195,8 @@ static enum err step_close(struct view_finish *f, uint32_t *rows)
     sp->watermark_us = f->watermark_us;
     TRY(view_windows_closed(f->view, sp, f->n_closed));
     sp->n_windows -= f->n_closed;
-    memmove(sp->windows, sp->windows + f->n_closed, sp->n_windows * sizeof(*sp->windows));
+    if (sp->n_windows > 0)
+        memmove(sp->windows, sp->windows + f->n_closed, sp->n_windows * sizeof(*sp->windows));
     merge_sort_begin(&f->sort, f->groups, f->spare, f->n_groups, sizeof(*f->groups),
                      compare_touched, sp->groups);
     f->phase = f->n_groups > 0 ? FINISH_SORT : FINISH_EXPIRE;

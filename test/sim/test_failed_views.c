@@ -57,8 +57,9 @@ static uint32_t rng(struct world *w, uint32_t below)
 static void check_prefix(const struct world *w, const char *name, struct buf *old, struct buf *now,
                          bool ended)
 {
-    if (now->len < old->len || memcmp(now->ptr, old->ptr, old->len) != 0 ||
-        (ended && now->len != old->len))
+    bool same = now->len >= old->len &&
+                (old->len == 0 || memcmp(now->ptr, old->ptr, old->len) == 0);
+    if (!same || (ended && now->len != old->len))
         FAIL("seed %llu: the changelog of %s had %zu bytes and has %zu, ending with %.*s",
              (unsigned long long)w->seed, name, old->len, now->len, 200,
              now->len < 200 ? "" : now->ptr + now->len - 200);
