@@ -40,6 +40,7 @@ enum {
     KAFKA_WAIT_MS_MAX = 300000,           /* longest long poll, whatever was asked for */
     KAFKA_TOPICS_PER_REQUEST_MAX = 10000,
     KAFKA_DECODED_BYTES_MAX = 256 << 20, /* of one compressed batch */
+    KAFKA_DECODED_KEEP_BYTES = 8 << 20,  /* of its memory, for the next one */
     KAFKA_NODE_ID = 1,
     KAFKA_LOGIN_BYTES_MAX = 64 << 10, /* a message before the client has authenticated */
     KAFKA_MUTE_MS_MAX = 600000, /* what is still owed then is waited for after the next request */
@@ -95,6 +96,7 @@ enum kafka_error {
     KAFKA_E_TXN_ID_NOT_FOUND = 105,
     KAFKA_E_PRODUCER_FENCED = 90,
     KAFKA_E_INVALID_TXN_STATE = 48,
+    KAFKA_E_OPERATION_NOT_ATTEMPTED = 55,
     KAFKA_E_INVALID_PRODUCER_EPOCH = 47,
     KAFKA_E_TRANSACTION_ABORTABLE = 120,
     KAFKA_E_RESOURCE_NOT_FOUND = 91,

@@ -529,44 +529,80 @@ static int16_t add_one(struct kafka_txns *co, struct txn *t, int64_t producer_id
                      : txn_add(t, producer_id, epoch, part, wall_ms(co));
 }
 
-static void run_add_partitions(struct kafka_txns *co, struct txn_wait *w)
+/* What is wrong with each partition by itself; false when one is refused, here or by ACLs. */
+static bool add_check(struct kafka_txns *co, struct kafka_request *r,
+                      struct kafka_add_partitions_to_txn_res *res)
 {
-    struct kafka_request *r = w->request;
     const struct kafka_add_partitions_to_txn_req *req = r->request;
-    struct txn *t = txns_find(&co->set, req->transactional_id);
-    struct kafka_add_partitions_to_txn_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
     const struct catalog *c = shard_catalog(zero(co));
-    if (t != NULL && t->job != NULL) {
-        wait_for(t, w);
-        return;
-    }
-    if (res != NULL)
-        res->topics = arena_zalloc(&r->arena, req->n_topics, sizeof *res->topics);
-    if (res == NULL || res->topics == NULL) {
-        reply(r, NULL);
-        return;
-    }
-    res->n_topics = req->n_topics;
+    bool good = r->denials == NULL;
     for (uint32_t i = 0; i < req->n_topics; i++) {
         const struct kafka_add_partitions_to_txn_req_topic *in = &req->topics[i];
         struct kafka_add_partitions_to_txn_res_topic *out = &res->topics[i];
         const struct topic *topic = catalog_topic(c, in->name);
         out->name = in->name;
-        out->partitions = arena_zalloc(&r->arena, in->n_partitions, sizeof *out->partitions);
-        out->n_partitions = out->partitions == NULL ? 0 : in->n_partitions;
-        for (uint32_t k = 0; k < out->n_partitions; k++) {
+        out->n_partitions = in->n_partitions;
+        for (uint32_t k = 0; k < in->n_partitions; k++) {
             int32_t index = out->partitions[k].index = in->partitions[k];
             bool there = topic != NULL && index >= 0 && (uint32_t)index < topic->n_partitions;
-            struct txn_part part = {there ? topic->number : 0, (uint32_t)index};
-            out->partitions[k].error_code =
-                !there ? (int16_t)KAFKA_E_UNKNOWN_TOPIC
-                : topic->kind != TOPIC_USER
-                    ? (int16_t)KAFKA_E_TOPIC_AUTHORIZATION
-                    : code_for(r, add_one(co, t, req->producer_id, req->producer_epoch, part));
+            int16_t code = !there ? KAFKA_E_UNKNOWN_TOPIC
+                           : topic->kind != TOPIC_USER ? KAFKA_E_TOPIC_AUTHORIZATION
+                                                       : KAFKA_OK;
+            out->partitions[k].error_code = code;
+            good = good && code == KAFKA_OK;
         }
     }
-    if (t != NULL && t->state == TXN_ONGOING)
+    return good;
+}
+
+/* All of the request or, when one is refused, none: the others were not attempted. */
+static void add_all(struct kafka_txns *co, struct kafka_request *r, struct txn *t,
+                    struct kafka_add_partitions_to_txn_res *res)
+{
+    const struct kafka_add_partitions_to_txn_req *req = r->request;
+    const struct catalog *c = shard_catalog(zero(co));
+    bool good = add_check(co, r, res);
+    for (uint32_t i = 0; i < req->n_topics; i++) {
+        const struct topic *topic = catalog_topic(c, req->topics[i].name);
+        for (uint32_t k = 0; k < req->topics[i].n_partitions; k++) {
+            int16_t *code = &res->topics[i].partitions[k].error_code;
+            if (*code != KAFKA_OK)
+                continue;
+            *code = KAFKA_E_OPERATION_NOT_ATTEMPTED;
+            if (good) {
+                struct txn_part part = {topic->number, (uint32_t)req->topics[i].partitions[k]};
+                *code = code_for(r, add_one(co, t, req->producer_id, req->producer_epoch, part));
+            }
+        }
+    }
+    if (good && t != NULL && t->state == TXN_ONGOING)
         record_note(co, t, false);
+}
+
+static void run_add_partitions(struct kafka_txns *co, struct txn_wait *w)
+{
+    struct kafka_request *r = w->request;
+    const struct kafka_add_partitions_to_txn_req *req = r->request;
+    struct txn *t = txns_find(&co->set, req->transactional_id);
+    if (t != NULL && t->job != NULL) {
+        wait_for(t, w);
+        return;
+    }
+    struct kafka_add_partitions_to_txn_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
+    if (res != NULL)
+        res->topics = arena_zalloc(&r->arena, req->n_topics, sizeof *res->topics);
+    bool memory = res != NULL && res->topics != NULL;
+    for (uint32_t i = 0; memory && i < req->n_topics; i++) {
+        uint32_t n = req->topics[i].n_partitions;
+        res->topics[i].partitions = arena_zalloc(&r->arena, n, sizeof *res->topics[i].partitions);
+        memory = res->topics[i].partitions != NULL;
+    }
+    if (!memory) {
+        reply(r, NULL);
+        return;
+    }
+    res->n_topics = req->n_topics;
+    add_all(co, r, t, res);
     reply(r, res);
 }
 

@@ -15,6 +15,7 @@ ALL, READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE = 2, 3, 4, 5, 6, 7, 8
 DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE = 10, 11, 12
 DENY, ALLOW = 2, 3
 TOPIC_DENIED, GROUP_DENIED, CLUSTER_DENIED, TXN_DENIED = 29, 30, 31, 53
+UNKNOWN_TOPIC, NOT_ATTEMPTED = 3, 55
 
 
 def sql(server, text):
@@ -430,6 +431,42 @@ def test_producer_ids(bed):
     assert answer["error_code"] == TXN_DENIED
     grant(bed.root, acl(TOPIC, "orders", WRITE))
     assert produce(bed.alice, "orders", transactional_id="x") == {"orders": TXN_DENIED}
+
+
+def test_partitions_of_a_transaction_are_added_all_or_none(bed):
+    grant(bed.root, acl(TXN, "all", WRITE), acl(TOPIC, "orders", WRITE))
+    made = bed.alice.call("init_producer_id", 4, transactional_id="all",
+                          transaction_timeout_ms=60000)
+    assert made["error_code"] == 0
+
+    def add(*topics):
+        answer = bed.alice.call("add_partitions_to_txn", 3, transactional_id="all",
+                                producer_id=made["producer_id"],
+                                producer_epoch=made["producer_epoch"],
+                                topics=[{"name": n, "partitions": [0, 1]} for n in topics])
+        return {t["name"]: [p["error_code"] for p in t["partitions"]] for t in answer["topics"]}
+
+    def added():
+        state = bed.root.call("describe_transactions", 0, transactional_ids=["all"])
+        state = state["transaction_states"][0]
+        return state["transaction_state"], sorted({t["name"] for t in state["topics"]})
+
+    denied, none, skipped = [TOPIC_DENIED] * 2, [UNKNOWN_TOPIC] * 2, [NOT_ATTEMPTED] * 2
+    assert add("orders", "other") == {"orders": skipped, "other": denied}
+    assert add("other") == {"other": denied}
+    assert added() == ("Empty", [])
+    grant(bed.root, acl(TOPIC, "missing", WRITE), acl(TOPIC, "sys.catalog", WRITE))
+    assert add("missing", "orders") == {"missing": none, "orders": skipped}
+    assert add("orders", "sys.catalog") == {"orders": skipped,
+                                            "sys.catalog": [TOPIC_DENIED, UNKNOWN_TOPIC]}
+    assert added() == ("Empty", [])
+    assert add("orders") == {"orders": [0, 0]}
+    assert added() == ("Ongoing", ["orders"])
+    assert add("orders", "other") == {"orders": skipped, "other": denied}
+    assert added() == ("Ongoing", ["orders"])
+    ended = bed.alice.call("end_txn", 3, transactional_id="all", committed=False,
+                           producer_id=made["producer_id"], producer_epoch=made["producer_epoch"])
+    assert ended["error_code"] == 0
 
 
 def test_hosts_and_everybody(bed):
