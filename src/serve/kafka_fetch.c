@@ -176,6 +176,14 @@ static void fetch_cleanup(struct kafka_request *r)
 
 /* ---- deciding and answering ---- */
 
+/* A range that ends before what may be seen, at its limit or at the end of a segment: waiting would
+ * not make it longer. */
+static bool cut_short(const struct kafka_request *r, const struct fetch_part *p)
+{
+    int64_t visible = committed(r) ? p->read.stable_offset : p->read.high_watermark;
+    return p->read.range.len > 0 && p->read.range.next_offset < visible;
+}
+
 static enum fetch_phase fetch_decide(struct kafka_request *r)
 {
     const struct kafka_fetch_req *req = r->request;
@@ -188,8 +196,11 @@ static enum fetch_phase fetch_decide(struct kafka_request *r)
         shard_mono_ns(r->shard) >= st->deadline_ns)
         return FETCH_DONE;
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < st->n_parts; i++)
+    for (uint32_t i = 0; i < st->n_parts; i++) {
+        if (cut_short(r, &st->parts[i]))
+            return FETCH_DONE;
         bytes += st->parts[i].read.range.len;
+    }
     return req->min_bytes <= 0 || bytes >= (uint64_t)req->min_bytes ? FETCH_DONE : FETCH_WAIT;
 }
 
