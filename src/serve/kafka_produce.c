@@ -123,6 +123,8 @@ static bool batches_valid(struct kafka_request *r, const struct topic *t, char *
     struct kafka_run_rules rules = topic_rules(r, t);
     run->n_errors = 0;
     enum err e = kafka_run_validate(bytes, n, &rules, ks->compress, &ks->scratch, run, &why);
+    if (ks->scratch.cap > KAFKA_DECODED_KEEP_BYTES)
+        buf_deinit(&ks->scratch); /* one large batch does not hold memory for ever */
     if (e == ERR_OK && run->n_records <= UINT32_MAX)
         return true;
     part_error(res, e == ERR_OK ? KAFKA_E_INVALID_RECORD : kafka_error_of(e),
