@@ -1,0 +1,335 @@
+"""What a log promises to clients: whole batches, limits, long polls, times, codecs, topic ids."""
+import subprocess
+import time
+import uuid
+
+import kafka_records as records
+import psycopg
+import pytest
+from kafka_schema import Client
+
+OK, TOO_LARGE, CORRUPT, UNKNOWN_TOPIC_ID = 0, 10, 2, 100
+PRODUCE, FETCH, LIST_OFFSETS, CREATE, DELETE, METADATA = 9, 12, 7, 7, 6, 12
+LATEST, MAX_TIMESTAMP = -1, -3
+MIB = 1 << 20
+FOREVER_MS = 600_000  # longer than the socket's time-out: who waits that long fails
+DECODED_BYTES_MAX = 256 * MIB
+
+
+@pytest.fixture
+def client(server):
+    with Client(server) as c:
+        yield c
+
+
+@pytest.fixture
+def topic(client):
+    name = f"log_{uuid.uuid4().hex[:12]}"
+    create(client, name)
+    return name
+
+
+def create(client, name, partitions=1, **configs):
+    answer = client.call("create_topics", CREATE, topics=[{
+        "name": name, "num_partitions": partitions, "replication_factor": 1,
+        "configs": [{"name": k.replace("_", "."), "value": v} for k, v in configs.items()]}])
+    assert answer["topics"][0]["error_code"] == OK, answer
+    return answer["topics"][0]["topic_id"]
+
+
+def produce(client, topic, data, partition=0):
+    answer = client.call("produce", PRODUCE, acks=-1, timeout_ms=10000, topics=[
+        {"name": topic, "partitions": [{"index": partition, "records": data}]}])
+    return answer["topics"][0]["partitions"][0]
+
+
+def produced(client, topic, data, partition=0):
+    """The base offset."""
+    result = produce(client, topic, data, partition)
+    assert result["error_code"] == OK, result
+    return result["base_offset"]
+
+
+def fetch_request(topic, offset=0, partitions=(0,), wait_ms=0, min_bytes=1, max_bytes=MIB,
+                  partition_bytes=MIB):
+    return {"max_wait_ms": wait_ms, "min_bytes": min_bytes, "max_bytes": max_bytes,
+            "topics": [{"name": topic, "partitions": [
+                {"index": i, "fetch_offset": offset, "partition_max_bytes": partition_bytes}
+                for i in partitions]}]}
+
+
+def fetched(answer):
+    """{partition: batches}"""
+    parts = answer["topics"][0]["partitions"]
+    assert all(p["error_code"] == OK for p in parts), parts
+    return {p["index"]: records.batches(p["records"]) for p in parts}
+
+
+def fetch(client, topic, offset=0, **more):
+    """Batches of partition 0."""
+    return fetched(client.call("fetch", FETCH, **fetch_request(topic, offset, **more)))[0]
+
+
+def offset_at(client, topic, timestamp):
+    """(offset, timestamp)"""
+    answer = client.call("list_offsets", LIST_OFFSETS, replica_id=-1, topics=[
+        {"name": topic, "partitions": [{"index": 0, "timestamp": timestamp}]}])
+    part = answer["topics"][0]["partitions"][0]
+    assert part["error_code"] == OK
+    return part["offset"], part["timestamp"]
+
+
+def kcat(server, topic, form):
+    done = subprocess.run(
+        ["kcat", "-b", server.kafka, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", form,
+         "-X", "check.crcs=true"], capture_output=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().splitlines()
+
+
+def sql(server, statement):
+    with psycopg.connect(host="127.0.0.1", port=server.port("pg"), autocommit=True) as db:
+        done = db.execute(statement)
+        return done.fetchall() if done.description else None
+
+
+# ---- codecs ----
+
+@pytest.mark.parametrize("form", records.CODECS)
+def test_codecs(server, client, form):
+    """Stored and sent as they came; decoded by a client, by a table and by a view."""
+    codec, compress = records.CODECS[form]
+    table = f"codec_{form.replace('-', '_')}"
+    sql(server, f"CREATE TABLE {table} (i int8, word text)")
+    sql(server, f"CREATE MATERIALIZED VIEW {table}_sums AS "
+                f"SELECT word, count(*) AS n, sum(i) AS s FROM {table} GROUP BY word")
+    # Several of a codec's blocks, with more than a window of lz4 between equal words.
+    values = [b'{"i": %d, "word": "%s"}' % (i, b"word-%d" % (i % 3) * 10) for i in range(2000)]
+    batch = records.batch(values, codec, compress)
+    assert len(batch) < sum(map(len, values)) / 2
+    for base in (0, 2000):
+        assert produced(client, table, batch) == base
+    stored = fetch(client, table)
+    assert [(b.base, b.last, b.attributes, b.body) for b in stored] \
+        == [(base, base + 1999, codec, batch[61:]) for base in (0, 2000)]
+    assert kcat(server, table, "%o %s\n") \
+        == [f"{i} {values[i % 2000].decode()}" for i in range(4000)]
+    expected = sorted((f"word-{w}" * 10, 2 * len(range(w, 2000, 3)), 2 * sum(range(w, 2000, 3)))
+                      for w in range(3))
+    ask = "SELECT word, {} FROM {} {} ORDER BY word"
+    for rows in (sql(server, ask.format("count(*), sum(i)", table, "GROUP BY word")),
+                 sql(server, ask.format("n, s", table + "_sums", ""))):
+        assert [(w, int(n), int(s)) for w, n, s in rows] == expected
+
+
+def memory(server, name):
+    """Bytes: VmRSS now, VmHWM at most so far."""
+    with open(f"/proc/{server.pid}/status", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith(name + ":"))
+    return int(line.split()[1]) << 10
+
+
+def test_batches_that_become_huge_are_refused(make_server):
+    server = make_server()
+    unit = bytes(20 * MIB)
+    packed = {}
+    for form in ("gzip", "lz4", "lz4-linked", "zstd", "zstd-unsized"):
+        codec, compress = records.CODECS[form]
+        packed[form] = codec, compress(unit) * 15
+    # A frame that says 1 TiB, and one block of 128 KiB.
+    packed["zstd-claim"] = records.ZSTD, (b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little")
+                                          + (1 << 20 | 3).to_bytes(3, "little") + b"\0")
+    # Snappy cannot grow that much: it can only say that it does.
+    liar = b"\xff\xff\xff\xff\x0f" + records.snappy(bytes(100))[1:]
+    packed["snappy"] = records.SNAPPY, liar
+    packed["snappy-xerial"] = records.SNAPPY, (
+        records.snappy_xerial(bytes(100))[:16] + len(liar).to_bytes(4, "big") + liar)
+    with Client(server) as client:
+        create(client, "bombs", max_message_bytes=str(8 * MIB))
+        assert produced(client, "bombs", records.batch([b"before"])) == 0
+        before = memory(server, "VmRSS")
+        for form, (codec, data) in packed.items():
+            batch = records.batch_of(data, 1, codec)
+            assert len(batch) < 4 * MIB
+            expected = CORRUPT if form.startswith("snappy") else TOO_LARGE
+            assert produce(client, "bombs", batch)["error_code"] == expected, form
+        assert memory(server, "VmHWM") < before + DECODED_BYTES_MAX + 64 * MIB
+        assert memory(server, "VmRSS") < before + 64 * MIB
+        assert produced(client, "bombs", records.batch([b"after"])) == 1
+
+
+def test_the_largest_batch_is_counted_compressed(client):
+    create(client, "sizes", max_message_bytes="1000")
+    values = [bytes(100)] * 50
+    exact = records.batch([bytes(1000 - len(records.batch([bytes(900)])) + 900)])
+    assert len(exact) == 1000
+    assert produced(client, "sizes", exact) == 0
+    assert produced(client, "sizes", records.batch(values, *records.CODECS["zstd"])) == 1
+    assert produce(client, "sizes", records.batch(values))["error_code"] == TOO_LARGE
+    assert produce(client, "sizes", records.batch([bytes(940)]))["error_code"] == TOO_LARGE
+    # One batch that is too large takes the whole run with it.
+    run = records.batch([b"x"]) + records.batch(values)
+    assert produce(client, "sizes", run)["error_code"] == TOO_LARGE
+    assert offset_at(client, "sizes", LATEST)[0] == 51
+
+
+# ---- times ----
+
+def test_times_inside_compressed_batches(client, topic):
+    """ListOffsets: the first record at or behind a time, not the first of its batch."""
+    base, first_ms = 0, 10_000
+    for codec, compress in records.CODECS.values():
+        # In each batch 100 records, 10 ms from one to the next, the second half out of order.
+        times = [first_ms + 10 * i for i in range(50)] + [first_ms + 10 * i
+                                                          for i in range(99, 49, -1)]
+        assert produced(client, topic, records.batch([b"v"] * 100, codec, compress, times)) == base
+        for ms, delta, found in ((0, 0, 0), (1, 1, 10), (10, 1, 10), (255, 26, 260),
+                                 (490, 49, 490), (491, 50, 990), (990, 50, 990)):
+            assert offset_at(client, topic, first_ms + ms) == (base + delta, first_ms + found)
+        assert offset_at(client, topic, first_ms + 991) == (-1, -1)
+        assert offset_at(client, topic, MAX_TIMESTAMP) == (base + 50, first_ms + 990)
+        base, first_ms = base + 100, first_ms + 1000
+    assert offset_at(client, topic, 0) == (0, 10_000)
+    # An older time behind newer ones: still the first record that reaches a time.
+    produced(client, topic, records.batch([b"late"], times=[5_000]))
+    assert offset_at(client, topic, 4_000) == (0, 10_000)
+
+
+def test_the_time_of_the_append_in_compressed_batches(server, client):
+    create(client, "append", message_timestamp_type="LogAppendTime")
+    expected = []
+    for base, (codec, compress) in enumerate(records.CODECS.values()):
+        batch = records.batch([b"a", b"b", b"c"], codec, compress, [5, 10 ** 15, 7])
+        before = int(time.time() * 1000)
+        result = produce(client, "append", batch)
+        after = int(time.time() * 1000)
+        append_ms = result["log_append_time_ms"]
+        assert (result["error_code"], result["base_offset"]) == (OK, 3 * base)
+        assert before <= append_ms <= after
+        stored, = fetch(client, "append", 3 * base)
+        assert (stored.attributes, stored.max_ms) == (codec | records.LOG_APPEND_TIME, append_ms)
+        assert stored.body == batch[61:]
+        assert offset_at(client, "append", append_ms)[1] == append_ms
+        assert offset_at(client, "append", append_ms + 1) == (-1, -1)
+        expected += [f"{3 * base + i} {append_ms} {v}" for i, v in enumerate("abc")]
+    assert kcat(server, "append", "%o %T %s\n") == expected
+
+
+def test_the_time_of_the_append_is_told_only_where_it_counts(client, topic):
+    assert produce(client, topic, records.batch([b"v"]))["log_append_time_ms"] == -1
+
+
+# ---- fetching ----
+
+def test_whole_batches_from_the_middle(client, topic):
+    codec, compress = records.CODECS["zstd"]
+    for base in (0, 10, 20):
+        assert produced(client, topic, records.batch([b"v"] * 10, codec, compress)) == base
+    for offset, first in ((0, 0), (1, 0), (9, 0), (10, 10), (15, 10), (29, 20)):
+        assert [b.base for b in fetch(client, topic, offset)] == list(range(first, 30, 10))
+    assert fetch(client, topic, 30) == []
+
+
+def test_a_batch_over_the_limits_comes_alone(client):
+    create(client, "limits", partitions=3)
+    batch = records.batch([bytes(1000)])
+    for partition in range(3):
+        for base in range(4):
+            assert produced(client, "limits", batch, partition) == base
+    size = len(batch)
+    for limit, n in ((0, 1), (1, 1), (size - 1, 1), (size, 1), (2 * size - 1, 1), (2 * size, 2),
+                     (3 * size, 3), (9 * size, 4)):
+        assert [b.base for b in fetch(client, "limits", partition_bytes=limit)] == list(range(n))
+        assert [b.base for b in fetch(client, "limits", max_bytes=limit)] == list(range(n))
+    # The total holds for all partitions together, but for the first batch; nobody starves.
+    position = [0, 0, 0]
+    for _ in range(12):
+        request = fetch_request("limits", max_bytes=1, partitions=range(3))
+        for part in request["topics"][0]["partitions"]:
+            part["fetch_offset"] = position[part["index"]]
+        got = [(i, b.base) for i, part in fetched(client.call("fetch", FETCH, **request)).items()
+               for b in part]
+        assert len(got) == 1 and got[0] == (got[0][0], position[got[0][0]])
+        position[got[0][0]] += 1
+    assert position == [4, 4, 4]
+
+
+# ---- long polls: who waits longer than the test means runs into the socket's time-out ----
+
+def test_fetches_that_do_not_wait(client, topic):
+    assert fetch(client, topic, wait_ms=0, min_bytes=MIB) == []
+    assert fetch(client, topic, wait_ms=FOREVER_MS, min_bytes=0) == []
+    assert fetch(client, topic, wait_ms=1, min_bytes=1) == []
+    produced(client, topic, records.batch([b"v"]))
+    assert len(fetch(client, topic, wait_ms=FOREVER_MS)) == 1
+    assert len(fetch(client, topic, wait_ms=1, min_bytes=MIB)) == 1  # what there is, at the end
+
+
+def test_fetches_are_answered_by_what_comes(server, client, topic):
+    batch = records.batch([bytes(100)])
+    for base in range(3):
+        client.send("fetch", FETCH, **fetch_request(topic, base, wait_ms=FOREVER_MS))
+        with Client(server) as producer:
+            assert produced(producer, topic, batch) == base
+        assert [b.base for b in fetched(client.receive("fetch", FETCH))[0]] == [base]
+
+
+def test_fetches_wait_for_the_bytes_they_ask_for(server, client, topic):
+    batch = records.batch([bytes(100)])
+    client.send("fetch", FETCH, **fetch_request(topic, wait_ms=FOREVER_MS,
+                                                min_bytes=2 * len(batch) + 1))
+    with Client(server) as producer:
+        for base in range(3):
+            assert produced(producer, topic, batch) == base
+    assert [b.base for b in fetched(client.receive("fetch", FETCH))[0]] == [0, 1, 2]
+
+
+def test_fetches_do_not_wait_for_more_than_may_come(client, topic):
+    """The limit on an answer, or a segment's end, comes before min_bytes."""
+    batch = records.batch([bytes(100)])
+    for _ in range(3):
+        produced(client, topic, batch)
+    for limits in ({"max_bytes": 2 * len(batch)}, {"partition_bytes": 2 * len(batch)}):
+        assert len(fetch(client, topic, wait_ms=FOREVER_MS, min_bytes=MIB, **limits)) == 2
+    create(client, "rolled", segment_bytes="16384")
+    for _ in range(30):
+        produced(client, "rolled", records.batch([bytes(1000)]))
+    assert 0 < len(fetch(client, "rolled", wait_ms=FOREVER_MS, min_bytes=100_000)) < 30
+
+
+# ---- ids of topics ----
+
+def delete(client, *topics):
+    answer = client.call("delete_topics", DELETE, topics=list(topics), timeout_ms=10000)
+    return [(t["name"], t["topic_id"], t["error_code"]) for t in answer["responses"]]
+
+
+def fetch_by_id(client, topic_id):
+    request = fetch_request("")
+    request["topics"][0].update(topic_id=topic_id)
+    del request["topics"][0]["name"]
+    part = client.call("fetch", 13, **request)["topics"][0]["partitions"][0]
+    return part["error_code"], records.batches(part["records"] or b"")
+
+
+def test_a_topic_that_is_made_again_has_another_id(client):
+    old = create(client, "again")
+    produced(client, "again", records.batch([b"old"]))
+    error, stored = fetch_by_id(client, old)
+    assert error == OK and len(stored) == 1
+    assert delete(client, {"name": None, "topic_id": old}) == [("again", old, OK)]
+    assert fetch_by_id(client, old) == (UNKNOWN_TOPIC_ID, [])
+    assert delete(client, {"name": None, "topic_id": old}) == [(None, old, UNKNOWN_TOPIC_ID)]
+    new = create(client, "again")
+    assert new not in (old, b"\0" * 16)
+    assert fetch_by_id(client, old) == (UNKNOWN_TOPIC_ID, [])
+    assert fetch_by_id(client, new) == (OK, [])
+    produced(client, "again", records.batch([b"new"]))
+    assert len(fetch_by_id(client, new)[1]) == 1
+    # The old id does not reach the new topic, and by name it has the new id everywhere.
+    assert delete(client, {"name": None, "topic_id": old}) == [(None, old, UNKNOWN_TOPIC_ID)]
+    answer = client.call("metadata", METADATA, topics=[
+        {"name": "again"}, {"name": None, "topic_id": new}, {"name": None, "topic_id": old}])
+    assert [(t["name"], t["topic_id"], t["error_code"]) for t in answer["topics"]] \
+        == [("again", new, OK), ("again", new, OK), (None, old, UNKNOWN_TOPIC_ID)]
+    assert delete(client, {"name": "again"}) == [("again", new, OK)]
