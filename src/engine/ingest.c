@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "engine/raw.h"
 #include "engine/records.h"
 #include "engine/source.h"
 
@@ -190,15 +191,17 @@ static enum err ingest_one(struct ingest *in, const struct batch *rows, const ui
 
 enum { RAW_KEY_COLUMN = 3, RAW_VALUE_COLUMN = 4 };
 
-/* A raw topic takes key and value; the rest is the log's. */
+/* A raw topic takes key and value, as text that stands for bytes; the rest is the log's. */
 static enum err ingest_raw(struct ingest *in, const struct batch *rows, const uint32_t *map,
                            uint32_t row, struct err_detail *why)
 {
     struct str field[2] = {{0}, {0}};
+    arena_reset(&in->arena, INGEST_ARENA_KEEP_BYTES);
     for (uint32_t i = 0; i < rows->n_columns; i++) {
         struct value v = column_get(&rows->columns[i], row);
-        if (map[i] == RAW_KEY_COLUMN || map[i] == RAW_VALUE_COLUMN)
-            field[map[i] - RAW_KEY_COLUMN] = v.null ? (struct str){0} : v.as.s;
+        bool given = map[i] == RAW_KEY_COLUMN || map[i] == RAW_VALUE_COLUMN;
+        if (given && !v.null)
+            TRY(raw_bytes(v.as.s, &in->arena, &field[map[i] - RAW_KEY_COLUMN], why));
         else if (!v.null)
             return err_set(why, ERR_INVALID_ARGUMENT,
                            "only key and value of a topic can be inserted: the log gives the rest");

@@ -2,9 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "wire/json.h"
-
-enum { RAW_PARTITION, RAW_OFFSET, RAW_TIMESTAMP, RAW_KEY, RAW_VALUE, RAW_HEADERS, RAW_COLUMNS };
+#include "engine/raw.h"
 
 enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
 {
@@ -34,66 +32,7 @@ void row_decoder_deinit(struct row_decoder *d)
 
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a)
 {
-    static const enum type raw[RAW_COLUMNS] = {TYPE_INT4, TYPE_INT8, TYPE_TIMESTAMPTZ,
-                                               TYPE_TEXT, TYPE_TEXT, TYPE_JSONB};
-    return d->json != NULL ? json_decoder_batch(d->json, rows, a)
-                           : batch_new(raw, RAW_COLUMNS, rows, a);
-}
-
-/* Text that is not UTF-8 has no place in a text column: NULL. */
-static void put_text(struct column *c, uint32_t row, struct str s)
-{
-    bool null = s.ptr == NULL || !str_utf8_valid(s);
-    c->nulls[row] = null;
-    column_str(c)[row] = null ? (struct str){"", 0} : s;
-}
-
-static enum err raw_headers(const struct kafka_record *rec, struct column *c, uint32_t row,
-                            struct arena *a)
-{
-    c->nulls[row] = rec->n_headers == 0;
-    column_str(c)[row] = (struct str){"", 0};
-    if (rec->n_headers == 0)
-        return ERR_OK;
-    struct buf text;
-    buf_init(&text, 16 << 20);
-    struct str rest = rec->headers;
-    struct kafka_header h;
-    buf_put_u8(&text, '{');
-    while (kafka_record_header(&rest, &h)) {
-        if (text.len > 1)
-            buf_put_str(&text, STR(", "));
-        json_write_string(&text, str_utf8_valid(h.key) ? h.key : STR("?"));
-        buf_put_str(&text, STR(": "));
-        if (h.value.ptr == NULL || !str_utf8_valid(h.value))
-            buf_put_str(&text, STR("null"));
-        else
-            json_write_string(&text, h.value);
-    }
-    buf_put_u8(&text, '}');
-    struct value v;
-    enum err e = text.failed ? ERR_LIMIT : value_parse(TYPE_JSONB, buf_str(&text), a, &v, NULL);
-    if (e == ERR_OK)
-        v.as.s = arena_str(a, v.as.s);
-    buf_deinit(&text);
-    if (e == ERR_OK)
-        column_str(c)[row] = v.as.s;
-    else
-        c->nulls[row] = 1;
-    return e == ERR_NO_MEMORY || (e == ERR_OK && v.as.s.ptr == NULL) ? ERR_NO_MEMORY : ERR_OK;
-}
-
-static enum err raw_decode(const struct kafka_record *rec, uint32_t partition, struct batch *b,
-                           struct arena *a)
-{
-    uint32_t row = b->n_rows;
-    column_i4(&b->columns[RAW_PARTITION])[row] = (int32_t)partition;
-    column_i8(&b->columns[RAW_OFFSET])[row] = rec->offset;
-    column_i8(&b->columns[RAW_TIMESTAMP])[row] = rec->timestamp < 0 ? 0 : rec->timestamp * 1000;
-    b->columns[RAW_TIMESTAMP].nulls[row] = rec->timestamp < 0 || rec->timestamp > INT64_MAX / 1000;
-    put_text(&b->columns[RAW_KEY], row, rec->key);
-    put_text(&b->columns[RAW_VALUE], row, rec->value);
-    return raw_headers(rec, &b->columns[RAW_HEADERS], row, a);
+    return d->json != NULL ? json_decoder_batch(d->json, rows, a) : raw_batch(rows, a);
 }
 
 /* The far future is measured from the record's own timestamp, so that a replay years later decides
