@@ -122,18 +122,21 @@ static enum err reserve_numbers(struct ddl *d, const struct catalog *next, struc
     return ERR_OK;
 }
 
-/* The source of a view that is being made; NULL for everything else. */
+/* Plans a text again, on the catalog of now: what it was planned on may be old. Gives the source of
+ * a view that is being made; NULL for everything else. */
 static enum err change_source(struct shard *s, const struct catalog_change *change,
                               const struct relation **source, struct err_detail *why)
 {
     *source = NULL;
-    if (change->verb != CHANGE_CREATE_VIEW)
+    bool view = change->verb == CHANGE_CREATE_VIEW;
+    if (!view && change->verb != CHANGE_CREATE_TABLE)
         return ERR_OK;
     struct plan *plan;
     TRY(plan_statement(change->sql, s->catalog, NULL, 0, &plan, why));
-    *source = catalog_relation(s->catalog, plan->view.source->name);
+    if (view)
+        *source = catalog_relation(s->catalog, plan->view.source->name);
     plan_free(plan);
-    return *source == NULL ? ERR_INTERNAL : ERR_OK;
+    return view && *source == NULL ? ERR_INTERNAL : ERR_OK;
 }
 
 static bool is_create(enum catalog_verb v)

@@ -336,7 +336,9 @@ enum err catalog_no_relation(const struct catalog *c, struct str name, struct er
     for (uint32_t i = 0; i < n; i++)
         names[i] = c->relations[i]->name;
     int best = str_nearest(name, names, n);
-    if (best >= 0)
+    if (catalog_topic(c, name) != NULL)
+        err_hint(why, "It is an internal topic of the server. sys.tables lists what can be read.");
+    else if (best >= 0)
         err_hint(why, "Perhaps you meant \"%.*s\".", STR_ARG(names[best]));
     mem_free(names);
     return e;
@@ -659,7 +661,7 @@ static enum err plan_change(struct version *v, const struct catalog_change *chan
         return err_set(why, ERR_INVALID_ARGUMENT, "relation number %u is too great",
                        change->number);
     struct plan *p = NULL;
-    TRY(plan_statement(change->sql, &v->pub, NULL, 0, &p, why));
+    TRY(plan_accepted(change->sql, &v->pub, &p, why));
     struct object *o = p->kind == kind && str_eq(p->name, change->name) ? object_new(false) : NULL;
     if (o == NULL) {
         bool match = p->kind == kind && str_eq(p->name, change->name);

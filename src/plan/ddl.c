@@ -38,6 +38,8 @@ bool topic_name_ok(struct binder *b, struct str name, int32_t position)
         if (str_starts(name, str_of(reserved[i]))) {
             bind_fail(b, position, ERR_INVALID_ARGUMENT,
                       "names that start with \"%s\" are reserved for the system", reserved[i]);
+            bind_hint(b, "Choose another name; a topic that a Kafka client made may have it, with "
+                         "tables over it.");
             return false;
         }
     }
@@ -264,38 +266,67 @@ static bool retention_options(struct binder *b, struct topic *t, const struct op
     return true;
 }
 
-/* An existing topic is taken as it is; else the change carries a new one. */
+/* Only topics that anybody may write to can have a schema; the others have one already. */
+static bool topic_open(struct binder *b, const struct topic *t, int32_t at)
+{
+    static const char *const what[] = {
+        [TOPIC_CHANGELOG] = "holds the changes of a materialized view",
+        [TOPIC_LATE] = "receives the late rows of a materialized view",
+        [TOPIC_DEAD_LETTERS] = "is written by the system",
+        [TOPIC_INTERNAL] = "is internal to the system",
+    };
+    if (t->kind == TOPIC_USER)
+        return true;
+    bind_fail(b, at, ERR_WRONG_OBJECT_TYPE, "topic \"%.*s\" %s", STR_ARG(t->name),
+              what[t->kind]);
+    if (t->kind == TOPIC_INTERNAL)
+        bind_hint(b, "sys.tables lists what can be read.");
+    else
+        bind_hint(b, "It has columns already: SELECT * FROM %s%.*s%s.",
+                  t->kind == TOPIC_DEAD_LETTERS ? "" : "\"", STR_ARG(t->name),
+                  t->kind == TOPIC_DEAD_LETTERS ? "" : "\"");
+    return false;
+}
+
+/* The settings of an existing topic stay: none may be asked for, but the partitions that it has. */
+static bool settings_stay(struct binder *b, const struct topic *t, const struct option_value *v)
+{
+    static const int fixed[] = {T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES, T_SEGMENT_BYTES};
+    if (v[T_PARTITIONS].given && v[T_PARTITIONS].number != (int64_t)t->n_partitions &&
+        !b->accepted) {
+        bind_fail(b, v[T_PARTITIONS].position, ERR_INVALID_ARGUMENT,
+                  "topic \"%.*s\" exists already, with %u partition%s, not %lld", STR_ARG(t->name),
+                  t->n_partitions, t->n_partitions == 1 ? "" : "s",
+                  (long long)v[T_PARTITIONS].number);
+        bind_hint(b, "Leave the option out: a table has the partitions of its topic.");
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
+        if (!v[fixed[i]].given)
+            continue;
+        bind_fail(b, v[fixed[i]].position, ERR_INVALID_ARGUMENT,
+                  "topic \"%.*s\" exists already: its settings stay", STR_ARG(t->name));
+        bind_hint(b, "Leave the option out; Kafka clients change a topic's settings.");
+        return false;
+    }
+    return true;
+}
+
+/* An existing topic is taken as it is, whatever its name; else the change carries a new one. */
 static bool table_topic(struct binder *b, struct relation *r, const struct option_value *v)
 {
     struct str name = v[T_TOPIC].given ? v[T_TOPIC].text : r->name;
     int32_t at = v[T_TOPIC].position;
-    if (!topic_name_ok(b, name, at) || !partitions_ok(b, &v[T_PARTITIONS]))
-        return false;
     const struct topic *t = catalog_topic(b->catalog, name);
+    if ((t == NULL && !topic_name_ok(b, name, at)) || !partitions_ok(b, &v[T_PARTITIONS]))
+        return false;
     if (t == NULL) {
         b->plan->change.topic =
             topic_defaults(TOPIC_USER, name, (uint32_t)v[T_PARTITIONS].number);
         return retention_options(b, &b->plan->change.topic, v);
     }
-    static const int fixed[] = {T_PARTITIONS, T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES,
-                                T_SEGMENT_BYTES};
-    if (t->kind != TOPIC_USER) {
-        bind_fail(b, at, ERR_WRONG_OBJECT_TYPE, "topic \"%.*s\" is written by the system",
-                  STR_ARG(name));
-        return false;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
-        if (!v[fixed[i]].given || (fixed[i] == T_PARTITIONS &&
-                                   v[T_PARTITIONS].number == (int64_t)t->n_partitions))
-            continue;
-        bind_fail(b, v[fixed[i]].position, ERR_INVALID_ARGUMENT,
-                  "topic \"%.*s\" exists already, with %u partitions: its settings stay",
-                  STR_ARG(name), t->n_partitions);
-        bind_hint(b, "Leave the option out, or choose another topic.");
-        return false;
-    }
     r->topic = t;
-    return true;
+    return topic_open(b, t, at) && settings_stay(b, t, v);
 }
 
 static bool table_options_apply(struct binder *b, struct relation *r, const struct option_value *v)

@@ -175,9 +175,9 @@ static void plan_tree(struct binder *b, const PgQuery__ParseResult *tree)
     CHECK(ok == (b->err == ERR_OK));
 }
 
-enum err plan_statement(struct str sql, const struct catalog *catalog,
-                        const enum type *param_types, uint32_t n_param_types, struct plan **out,
-                        struct err_detail *why)
+static enum err plan_text(struct str sql, const struct catalog *catalog, bool accepted,
+                          const enum type *param_types, uint32_t n_param_types, struct plan **out,
+                          struct err_detail *why)
 {
     struct err_detail scratch;
     struct arena trees;
@@ -194,7 +194,7 @@ enum err plan_statement(struct str sql, const struct catalog *catalog,
     if (p != NULL) {
         *why = (struct err_detail){0};
         struct binder b = {.plan = p, .arena = p->arena, .catalog = catalog, .why = why,
-                           .from_position = -1};
+                           .from_position = -1, .accepted = accepted};
         b.sql = bind_str(&b, sql);
         take_hints(&b, param_types, n_param_types);
         if (b.err == ERR_OK)
@@ -210,6 +210,19 @@ enum err plan_statement(struct str sql, const struct catalog *catalog,
     p->catalog = catalog_ref(catalog);
     *out = p;
     return ERR_OK;
+}
+
+enum err plan_statement(struct str sql, const struct catalog *catalog,
+                        const enum type *param_types, uint32_t n_param_types, struct plan **out,
+                        struct err_detail *why)
+{
+    return plan_text(sql, catalog, false, param_types, n_param_types, out, why);
+}
+
+enum err plan_accepted(struct str sql, const struct catalog *catalog, struct plan **out,
+                       struct err_detail *why)
+{
+    return plan_text(sql, catalog, true, NULL, 0, out, why);
 }
 
 /* ---- parameters ---- */

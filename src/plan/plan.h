@@ -129,6 +129,10 @@ enum err sql_split(struct str sql, struct arena *a, struct str **statements, uin
 enum err plan_statement(struct str sql, const struct catalog *catalog, const enum type *param_types,
                         uint32_t n_param_types, struct plan **out, struct err_detail *why)
     MUST_CHECK;
+/* The same for a text that was accepted before, as the catalog's log keeps it: the topic of a table
+ * may have more partitions by now than the text says. */
+enum err plan_accepted(struct str sql, const struct catalog *catalog, struct plan **out,
+                       struct err_detail *why) MUST_CHECK;
 void plan_free(struct plan *p);
 /* Replaces parameters by values; the result borrows from both and lives in `a`. */
 enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_params,

@@ -49,6 +49,7 @@ struct binder {
     struct err_detail *why;          /* never NULL */
     enum err err;                    /* the first error; sticks */
     bool continuous;                 /* binding a continuous view's query */
+    bool accepted;                   /* before: topics may have grown since */
     int32_t from_position;           /* of the innermost relation in FROM: for errors about it */
     uint32_t n_params, params_cap;
     enum type *params;               /* TYPE_UNKNOWN until inferred */

@@ -386,6 +386,28 @@ static void test_altered_topics_are_followed(void **state)
     assert_int_equal(mem_used(), before);
 }
 
+/* The text of a table, as the catalog's log keeps it, may name the partitions that its topic had
+ * once. */
+static void test_a_table_stays_when_its_topic_grows(void **state)
+{
+    (void)state;
+    static const char sql[] =
+        "CREATE TABLE t (a int) WITH (topic = 'my_topic', partitions = 2)";
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    struct catalog_change change = altered(c, "my_topic", 1, 1000);
+    assert_int_equal(fixture_apply(&c, &change, &why), ERR_OK);
+    struct plan *p = NULL;
+    assert_int_equal(plan_statement(str_of(sql), c, NULL, 0, &p, &why), ERR_INVALID_ARGUMENT);
+    struct catalog_change again = {.verb = CHANGE_CREATE_TABLE,
+                                   .name = STR("t"),
+                                   .sql = str_of(sql),
+                                   .number = c->next_relation};
+    assert_int_equal(fixture_apply(&c, &again, &why), ERR_OK);
+    assert_int_equal(catalog_relation(c, STR("t"))->topic->n_partitions, 3);
+    catalog_unref(c);
+}
+
 static void test_alterations_that_are_refused(void **state)
 {
     (void)state;
@@ -481,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_replay), cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_thousand_tables), cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_altered_topics_are_followed),
+        cmocka_unit_test(test_a_table_stays_when_its_topic_grows),
         cmocka_unit_test(test_alterations_that_are_refused),
         cmocka_unit_test(test_altering_without_memory),
     };
