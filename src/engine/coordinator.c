@@ -13,7 +13,7 @@
 
 enum {
     IDLE_CHECK_MS = 100,
-    KEEP_TELL_MS = 5000, /* retention runs every 10 s */
+    KEEP_TELL_MS = 2500, /* retention runs every 10 s */
     RECORD_BYTES_MAX = 64 << 20,
     EPOCH_BURST = 2, /* epochs after a pause that need not wait for each other */
     EPOCHS_AHEAD_MAX = EPOCH_MARKS_MAX / 2 - 1, /* with outputs, beside one commit */
@@ -27,6 +27,8 @@ struct co_part {
                           this far */
     int64_t active_ns; /* when it last had work */
     int64_t told;      /* in the record that was made last; POSITION_UNCHANGED = not in one */
+    int64_t keep; /* retention has to leave what is from here on: it may not be committed yet */
+    int64_t keep_next; /* ... when keep_epoch is committed */
     bool idle;
 };
 
@@ -136,6 +138,7 @@ struct coordinator {
     uint32_t ahead; /* epochs with outputs since the record under way was made */
     struct shard_timer idle_timer;
     int64_t keep_at_ns;
+    uint64_t keep_epoch;
     int64_t pace_ns; /* see pace_due */
     bool backlog;    /* the last epoch could not take in all that was durable */
     struct shard_timer pace_timer;
@@ -351,15 +354,16 @@ static void wake_together(struct coordinator *co, struct co_reader *r)
 
 /* ---- what retention has to keep ---- */
 
-/* Offset below which no view needs the partition any more. INT64_MAX: nobody reads it. A reader
- * that has failed would keep all for ever. */
+/* Offset below which no view needs the partition any more, not even after a crash: what was made of
+ * it is committed. INT64_MAX: nobody reads it. A reader that has failed would keep all for ever. */
 static int64_t keep_from(const struct coordinator *co, uint32_t topic_number, uint32_t partition)
 {
     int64_t least = INT64_MAX;
     LIST_FOR (it, &co->readers) {
         const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
-        if (r->rel->topic->number == topic_number && !r->failed && r->parts[partition].pos < least)
-            least = r->parts[partition].pos;
+        if (r->rel->topic->number == topic_number && !r->failed &&
+            r->parts[partition].keep < least)
+            least = r->parts[partition].keep;
     }
     return least;
 }
@@ -372,15 +376,41 @@ static void keep_tell(const struct coordinator *co, const struct topic *t)
         stat_set(&stats->parts[p].keep_from, keep_from(co, t->number, p));
 }
 
+/* Whether what the epoch wrote, and all before it, is visible: then it has happened. */
+static bool epoch_happened(const struct coordinator *co, uint64_t epoch)
+{
+    return co->committed >= epoch || (co->commit == COMMIT_IDLE && !co->commit_wanted);
+}
+
+static void keep_next(struct co_reader *r)
+{
+    for (uint32_t i = 0; i < r->n_parts; i++) {
+        r->parts[i].keep = r->parts[i].keep_next;
+        r->parts[i].keep_next = r->parts[i].pos;
+    }
+}
+
+/* What the views of `from` need, which have joined the reader. */
+static void keep_lesser(struct co_reader *r, const struct co_reader *from)
+{
+    for (uint32_t i = 0; i < r->n_parts; i++) {
+        if (from->parts[i].keep < r->parts[i].keep)
+            r->parts[i].keep = from->parts[i].keep;
+        if (from->parts[i].keep_next < r->parts[i].keep_next)
+            r->parts[i].keep_next = from->parts[i].keep_next;
+    }
+}
+
 static void keep_tell_all(struct coordinator *co)
 {
-    if (co->shard->mono_ns < co->keep_at_ns)
+    if (co->shard->mono_ns < co->keep_at_ns || !epoch_happened(co, co->keep_epoch))
         return;
     co->keep_at_ns = co->shard->mono_ns + (int64_t)KEEP_TELL_MS * 1000000;
-    LIST_FOR (it, &co->readers) {
-        const struct topic *t = LIST_ENTRY(it, struct co_reader, link)->rel->topic;
-        keep_tell(co, t);
-    }
+    co->keep_epoch = co->finished;
+    LIST_FOR (it, &co->readers)
+        keep_next(LIST_ENTRY(it, struct co_reader, link));
+    LIST_FOR (it, &co->readers)
+        keep_tell(co, LIST_ENTRY(it, struct co_reader, link)->rel->topic);
 }
 
 /* ---- planning an epoch ---- */
@@ -671,6 +701,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
             if (v->reader == r->id)
                 v->reader = er->merge_into;
         }
+        keep_lesser(reader_find(co, er->merge_into), r);
         reader_end(co, r);
         return;
     }
@@ -1162,8 +1193,7 @@ static bool action_committed(const struct coordinator *co, struct boundary_actio
         return true;
     if (a->epoch == 0)
         a->epoch = co->finished;
-    bool nothing_pending = co->commit == COMMIT_IDLE && !co->commit_wanted;
-    return nothing_pending || co->committed >= a->epoch;
+    return epoch_happened(co, a->epoch);
 }
 
 /* Whether the view that an action reads has come as far as the action wants. */
@@ -1309,7 +1339,7 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
         r->parts[i] = (struct co_part){.watermark_us = INT64_MIN,
                                        .active_ns = co->shard->mono_ns,
                                        .told = POSITION_UNCHANGED};
-        r->parts[i].pos = part_start(co, r, i);
+        r->parts[i].pos = r->parts[i].keep = r->parts[i].keep_next = part_start(co, r, i);
         if (at != NULL && i < at->n_parts)
             r->parts[i].replay_to = replay_end(co, r, i, at->positions[i]);
     }

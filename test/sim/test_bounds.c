@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "engine/engine_int.h"
 #include "support/script.h"
 #include "wire/compress.h"
 #include "wire/kafka_batch.h"
@@ -369,10 +370,62 @@ static void dead_letters_of_all_shards_outlive_a_crash(void **state)
     }
 }
 
+/* ---- what retention may take ---- */
+
+enum { KEPT_ROWS = 40, KEPT_LOOKS = 40 };
+
+/* Each row of the table is one of the view: no row may go before its own is committed. */
+static void look(struct script *s)
+{
+    const struct catalog *c = script_engine(s)->shards[0].catalog;
+    const struct topic *t = catalog_topic(c, STR("t")), *v = catalog_topic(c, STR("v"));
+    int64_t keep = stat_get(&engine_topic_stats(script_engine(s), t->number)->parts[0].keep_from),
+            end =
+                stat_get(&engine_topic_stats(script_engine(s), v->number)->parts[0].high_watermark);
+    if (keep > end)
+        FAIL("rows up to %lld may go, changes up to %lld are committed", (long long)keep,
+             (long long)end);
+}
+
+static void keep_what_is_not_committed(struct script *s, void *arg)
+{
+    (void)arg;
+    const char *row = "{\"n\": 1}";
+    sql(s, "CREATE TABLE t (n int8)");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT n FROM t");
+    for (uint32_t i = 0; i < KEPT_ROWS; i++) {
+        REQUIRE(script_produce(s, "t", 0, &row, 1) == ERR_OK);
+        for (uint32_t j = 0; j < KEPT_LOOKS; j++) {
+            REQUIRE(script_sleep(s, 1) == ERR_OK);
+            look(s);
+        }
+    }
+    REQUIRE(script_sleep(s, 10000) == ERR_OK);
+    const struct topic *t = catalog_topic(script_engine(s)->shards[0].catalog, STR("t"));
+    REQUIRE(stat_get(&engine_topic_stats(script_engine(s), t->number)->parts[0].keep_from) ==
+            KEPT_ROWS);
+}
+
+static void rows_may_go_when_what_they_made_is_committed(void **state)
+{
+    (void)state;
+    const struct sim_options sim = {.seed = 5,
+                                    .wall_us = 1767225600000000,
+                                    .sync_delay_us_max = 2000000,
+                                    .run_ns_max = (int64_t)3600 * 1000000000};
+    const struct engine_options options = {.data_dir = "/data", .n_shards = 1};
+    const struct script_part part = {keep_what_is_not_committed, NULL, 0};
+    struct host *h = host_sim_open(&sim);
+    assert_non_null(h);
+    assert_int_equal(scripts_run(h, &options, &part, 1, NULL), ERR_OK);
+    host_close(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_power_cut_without_flushes_leaves_a_server_that_starts),
+        cmocka_unit_test(rows_may_go_when_what_they_made_is_committed),
         cmocka_unit_test(dead_letters_of_all_shards_outlive_a_crash),
         cmocka_unit_test(a_failed_view_gives_an_error),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
