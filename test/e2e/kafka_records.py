@@ -8,7 +8,7 @@ import zlib
 import kafka_wire as wire
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
-LOG_APPEND_TIME = 8
+LOG_APPEND_TIME, TRANSACTIONAL = 8, 16  # attributes, beside the codec
 XERIAL_BLOCK_BYTES = 32 << 10  # as snappy-java has it
 
 
@@ -27,9 +27,11 @@ def record(delta, timestamp_delta, value):
     return varint(len(body)) + body
 
 
-def batch_of(packed, n, codec=0, first_ms=1000, max_ms=1000):
+def batch_of(packed, n, attributes=0, first_ms=1000, max_ms=1000, producer=-1, epoch=-1,
+             sequence=-1):
     """A batch around records that are encoded and compressed already."""
-    covered = struct.pack(">hiqqqhii", codec, n - 1, first_ms, max_ms, -1, -1, -1, n) + packed
+    covered = struct.pack(">hiqqqhii", attributes, n - 1, first_ms, max_ms, producer, epoch,
+                          sequence, n) + packed
     tail = struct.pack(">ibI", 0, 2, wire.crc32c(covered)) + covered
     return struct.pack(">qi", 0, len(tail)) + tail
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from kafka_schema import Client
 
-OK, TOO_LARGE, CORRUPT, UNKNOWN_TOPIC_ID = 0, 10, 2, 100
+OK, CORRUPT, UNKNOWN_TOPIC, TOO_LARGE, UNKNOWN_TOPIC_ID = 0, 2, 3, 10, 100
 PRODUCE, FETCH, LIST_OFFSETS, CREATE, DELETE, METADATA = 9, 12, 7, 7, 6, 12
 LATEST, MAX_TIMESTAMP = -1, -3
 MIB = 1 << 20
@@ -70,13 +70,45 @@ def fetch(client, topic, offset=0, **more):
     return fetched(client.call("fetch", FETCH, **fetch_request(topic, offset, **more)))[0]
 
 
-def offset_at(client, topic, timestamp):
+def offset_at(client, topic, timestamp, committed=0):
     """(offset, timestamp)"""
-    answer = client.call("list_offsets", LIST_OFFSETS, replica_id=-1, topics=[
-        {"name": topic, "partitions": [{"index": 0, "timestamp": timestamp}]}])
+    answer = client.call("list_offsets", LIST_OFFSETS, replica_id=-1, isolation_level=committed,
+                         topics=[{"name": topic,
+                                  "partitions": [{"index": 0, "timestamp": timestamp}]}])
     part = answer["topics"][0]["partitions"][0]
     assert part["error_code"] == OK
     return part["offset"], part["timestamp"]
+
+
+class Transaction:
+    """On partition 0; committed at the end."""
+
+    def __init__(self, client, topic):
+        made = client.call("init_producer_id", 4, transactional_id=topic,
+                           transaction_timeout_ms=60000)
+        assert made["error_code"] == OK
+        self.client, self.topic = client, topic
+        self.who = {"transactional_id": topic, "producer_id": made["producer_id"],
+                    "producer_epoch": made["producer_epoch"]}
+
+    def __enter__(self):
+        added = self.client.call("add_partitions_to_txn", 3, **self.who, topics=[
+            {"name": self.topic, "partitions": [0]}])
+        assert added["topics"][0]["partitions"][0]["error_code"] == OK
+        return self
+
+    def produce(self, timestamp):
+        """The one batch of it."""
+        data = records.batch_of(records.record(0, 0, b"txn"), 1, records.TRANSACTIONAL, timestamp,
+                                timestamp, self.who["producer_id"], self.who["producer_epoch"], 0)
+        answer = self.client.call(
+            "produce", PRODUCE, acks=-1, timeout_ms=10000, topics=[
+                {"name": self.topic, "partitions": [{"index": 0, "records": data}]}],
+            transactional_id=self.topic)
+        assert answer["topics"][0]["partitions"][0]["error_code"] == OK, answer
+
+    def __exit__(self, *_):
+        assert self.client.call("end_txn", 3, committed=True, **self.who)["error_code"] == OK
 
 
 def kcat(server, topic, form):
@@ -219,6 +251,27 @@ def test_the_time_of_the_append_is_told_only_where_it_counts(client, topic):
     assert produce(client, topic, records.batch([b"v"]))["log_append_time_ms"] == -1
 
 
+def test_times_are_of_what_is_left_and_committed(client, topic):
+    """ListOffsets by time knows the log's start inside a batch, and the last stable offset."""
+    codec, compress = records.CODECS["lz4"]
+    times = [1000, 9000, 2000, 3000]
+    assert produced(client, topic, records.batch([b"v"] * 4, codec, compress, times)) == 0
+    assert offset_at(client, topic, MAX_TIMESTAMP) == (1, 9000)
+    answer = client.call("delete_records", 2, timeout_ms=10000, topics=[
+        {"name": topic, "partitions": [{"index": 0, "offset": 2}]}])
+    assert answer["topics"][0]["partitions"][0]["low_watermark"] == 2
+    assert offset_at(client, topic, 0) == (2, 2000)
+    assert offset_at(client, topic, 2001) == (3, 3000)
+    assert offset_at(client, topic, 3001) == (-1, -1)
+    assert [(b.base, b.last) for b in fetch(client, topic, 2)] == [(0, 3)]
+    with Transaction(client, topic) as txn:
+        txn.produce(4000)
+        assert offset_at(client, topic, 3001) == (4, 4000)
+        assert offset_at(client, topic, 3001, committed=1) == (-1, -1)
+        assert offset_at(client, topic, LATEST, committed=1)[0] == 4
+    assert offset_at(client, topic, 3001, committed=1) == (4, 4000)
+
+
 # ---- fetching ----
 
 def test_whole_batches_from_the_middle(client, topic):
@@ -295,6 +348,40 @@ def test_fetches_do_not_wait_for_more_than_may_come(client, topic):
     for _ in range(30):
         produced(client, "rolled", records.batch([bytes(1000)]))
     assert 0 < len(fetch(client, "rolled", wait_ms=FOREVER_MS, min_bytes=100_000)) < 30
+
+
+def test_fetches_of_many_partitions_are_answered_by_one(server, client):
+    create(client, "many", partitions=5)
+    batch = records.batch([bytes(100)])
+    client.send("fetch", FETCH, **fetch_request("many", wait_ms=FOREVER_MS, partitions=range(5)))
+    with Client(server) as producer:
+        produced(producer, "many", batch, 3)
+    got = fetched(client.receive("fetch", FETCH))
+    assert {i: len(part) for i, part in got.items()} == {0: 0, 1: 0, 2: 0, 3: 1, 4: 0}
+
+
+def test_fetches_of_what_is_committed_are_answered_by_the_commit(server, client, topic):
+    request = fetch_request(topic, wait_ms=FOREVER_MS)
+    with Client(server) as producer:
+        with Transaction(producer, topic) as txn:
+            client.send("fetch", FETCH, isolation_level=1, **request)
+            txn.produce(1000)
+            # Seen by who reads all, and still not by the one that waits.
+            assert len(fetch(producer, topic)) == 1
+        got = fetched(client.receive("fetch", FETCH))[0]
+    assert got[0].attributes == records.TRANSACTIONAL and got[0].base == 0
+
+
+def test_fetches_end_with_their_topic(server, client):
+    topic_id = create(client, "ends")
+    request = fetch_request("", wait_ms=FOREVER_MS)
+    request["topics"][0].update(topic_id=topic_id)
+    del request["topics"][0]["name"]
+    client.send("fetch", 13, **request)
+    with Client(server) as other:
+        assert delete(other, {"name": "ends"}) == [("ends", topic_id, OK)]
+    part = client.receive("fetch", 13)["topics"][0]["partitions"][0]
+    assert part["error_code"] in (UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID) and not part["records"]
 
 
 # ---- ids of topics ----
