@@ -67,8 +67,8 @@ def test_newer_client_is_told_versions(server):
     error, count = struct.unpack(">hi", body[:6])
     assert error == 35
     ranges = {k: (low, high) for k, low, high in struct.iter_unpack(">hhh", body[6:6 + count * 6])}
-    assert ranges[0] == (0, 11)
-    assert ranges[1] == (4, 16)
+    assert ranges[0] == (0, 12)
+    assert ranges[1] == (4, 17)
     assert 37 not in ranges  # CreatePartitions is not served, so it is not advertised
 
 
