@@ -348,6 +348,9 @@ static enum err zstd_decode(struct compress *c, struct str in, struct buf *out,
         return damaged(why, COMPRESS_ZSTD, "no valid frame header");
     }
     TRY(room_first(out, in.len, why));
+    if (size != ZSTD_CONTENTSIZE_UNKNOWN && size > out->max - out->len) {
+        return err_set(why, ERR_TOO_LARGE, "more than the %zu bytes allowed", out->max);
+    }
     for (;;) {
         size_t left = out->cap - out->len;
         size_t n = ZSTD_decompressDCtx(c->zstd_in, out->ptr + out->len, left, in.ptr, in.len);
@@ -357,10 +360,6 @@ static enum err zstd_decode(struct compress *c, struct str in, struct buf *out,
         }
         if (ZSTD_getErrorCode(n) != ZSTD_error_dstSize_tooSmall) {
             return damaged(why, COMPRESS_ZSTD, ZSTD_getErrorName(n));
-        }
-        bool known = size != ZSTD_CONTENTSIZE_UNKNOWN && size > left;
-        if (known && size > out->max - out->len) {
-            return err_set(why, ERR_TOO_LARGE, "more than the %zu bytes allowed", out->max);
         }
         TRY(room_grow(out, left, why));
     }

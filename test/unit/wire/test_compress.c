@@ -170,6 +170,24 @@ static void several_members_are_one_stream(void **state)
     buf_deinit(&out);
 }
 
+/* Whatever room there happens to be: the answer is the same each time. */
+static void zstd_claims_are_held_against_the_maximum(void **state)
+{
+    (void)state;
+    /* By hand: a frame of 1 TiB by its header, with one block that repeats a byte 128 Ki times. */
+    static const char frame[] = "\x28\xb5\x2f\xfd\xe0\0\0\0\0\0\1\0\0\x03\0\x10\0";
+    struct str claim = {frame, sizeof frame - 1};
+    struct compress *c = compress_new();
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    assert_int_equal(compress_decode(c, COMPRESS_ZSTD, claim, &out, NULL), ERR_TOO_LARGE);
+    assert_non_null(buf_reserve(&out, 512 << 10));
+    assert_int_equal(compress_decode(c, COMPRESS_ZSTD, claim, &out, NULL), ERR_TOO_LARGE);
+    assert_int_equal(out.len, 0);
+    compress_free(c);
+    buf_deinit(&out);
+}
+
 static void snappy_comes_raw_and_framed(void **state)
 {
     (void)state;
@@ -212,6 +230,7 @@ int main(void)
         cmocka_unit_test(bombs_stop_at_the_maximum),
         cmocka_unit_test(cut_and_flipped_bytes_never_overrun),
         cmocka_unit_test(several_members_are_one_stream),
+        cmocka_unit_test(zstd_claims_are_held_against_the_maximum),
         cmocka_unit_test(snappy_comes_raw_and_framed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
