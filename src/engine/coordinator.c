@@ -5,6 +5,7 @@
 #include "engine/ddl.h"
 #include "engine/epoch_record.h"
 #include "engine/epochs.h"
+#include "engine/floors.h"
 #include "engine/partition.h"
 #include "engine/records.h"
 #include "engine/view_run.h"
@@ -77,26 +78,13 @@ struct co_output {
     bool dropped;
 };
 
-struct floor {
-    int64_t offset, watermark_us;
-};
-
-/* A partition's floors, ascending by offset. */
-struct floor_list {
-    struct list link;
-    uint32_t reader, partition;
-    struct floor *floors;
-    size_t n, cap;
-};
-
 struct coordinator {
     struct shard *shard;
     struct engine *engine;
     struct list readers, active, views;
     struct map by_id;   /* reader id -> co_reader */
     struct map outputs; /* part_key -> co_output */
-    struct map floors;  /* part_key(reader id, partition) -> floor_list */
-    struct list floor_lists;
+    struct floors floors;
     const struct catalog *catalog; /* the readers' relations are of it */
 
     bool running;
@@ -110,6 +98,7 @@ struct coordinator {
     struct shard_call begin[SHARDS_MAX];
     uint32_t n_done;
     bool has_outputs; /* this epoch wrote something */
+    bool letters_due; /* dead letters came with a DONE and are not all written */
     bool failures_due;   /* the record under way has new ones */
     struct list failing; /* views; read by all shards until they have replied */
     struct shard_call fail_calls[SHARDS_MAX];
@@ -203,81 +192,27 @@ static const struct floor *floor_at(const struct coordinator *co, const struct c
 {
     /* A view that is catching up sees the floors of its table's reader. */
     uint32_t main = reader_find(co, r->rel->number) != NULL ? r->rel->number : r->id;
-    const struct floor_list *l = map_get(&co->floors, part_key(main, partition));
-    size_t low = 0, high = l == NULL ? 0 : l->n;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        if (l->floors[mid].offset < from)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return l == NULL || low == l->n ? NULL : &l->floors[low];
-}
-
-static struct floor_list *floor_list(struct coordinator *co, uint32_t reader, uint32_t partition)
-{
-    struct floor_list *l = map_get(&co->floors, part_key(reader, partition));
-    if (l != NULL)
-        return l;
-    l = mem_zalloc(1, sizeof(*l));
-    if (l == NULL || map_put(&co->floors, part_key(reader, partition), l) != ERR_OK) {
-        mem_free(l);
-        return NULL;
-    }
-    l->reader = reader;
-    l->partition = partition;
-    list_add(&co->floor_lists, &l->link);
-    return l;
+    return floors_at(&co->floors, main, partition, from);
 }
 
 enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition,
                                int64_t offset, int64_t watermark_us)
 {
-    struct floor_list *l = floor_list(co, reader, partition);
-    if (l == NULL)
-        return ERR_NO_MEMORY;
-    /* Mostly behind the last, but after a crash positions may have gone back. */
-    size_t at = l->n;
-    while (at > 0 && l->floors[at - 1].offset >= offset)
-        at--;
-    if (at < l->n && l->floors[at].offset == offset) {
-        if (l->floors[at].watermark_us < watermark_us)
-            l->floors[at].watermark_us = watermark_us;
-        return ERR_OK;
-    }
-    if (l->n == l->cap) {
-        size_t cap = l->cap == 0 ? 4 : l->cap * 2;
-        struct floor *grown = mem_realloc(l->floors, cap * sizeof(*grown));
-        if (grown == NULL)
-            return ERR_NO_MEMORY;
-        l->floors = grown;
-        l->cap = cap;
-    }
-    memmove(&l->floors[at + 1], &l->floors[at], (l->n++ - at) * sizeof(*l->floors));
-    l->floors[at] = (struct floor){offset, watermark_us};
-    return ERR_OK;
-}
-
-static void floors_free(struct coordinator *co, struct floor_list *l)
-{
-    map_remove(&co->floors, part_key(l->reader, l->partition));
-    list_remove(&l->link);
-    mem_free(l->floors);
-    mem_free(l);
+    return floors_add(&co->floors, reader, partition, offset, watermark_us);
 }
 
 /* Where a reader would begin with the partition after a restart; INT64_MAX when there is no such
  * reader. */
-static int64_t floors_needed_from(const struct coordinator *co, const struct floor_list *l)
+static int64_t floors_needed_from(void *arg, uint32_t reader, uint32_t partition)
 {
-    const struct relation *rel = catalog_relation_by_number(co->catalog, l->reader);
+    const struct coordinator *co = arg;
+    const struct relation *rel = catalog_relation_by_number(co->catalog, reader);
     const struct topic *t = rel == NULL             ? NULL
                             : rel->kind == REL_VIEW ? rel->view->source->topic
                                                     : rel->topic;
-    if (t == NULL || l->partition >= t->n_partitions)
+    if (t == NULL || partition >= t->n_partitions)
         return INT64_MAX;
-    return stat_get(&engine_topic_stats(co->engine, t->number)->parts[l->partition].kept);
+    return stat_get(&engine_topic_stats(co->engine, t->number)->parts[partition].kept);
 }
 
 enum err coordinator_floors(struct coordinator *co,
@@ -285,21 +220,8 @@ enum err coordinator_floors(struct coordinator *co,
                                              int64_t offset, int64_t watermark_us),
                             void *arg)
 {
-    LIST_FOR_SAFE (it, next, &co->floor_lists) {
-        struct floor_list *l = LIST_ENTRY(it, struct floor_list, link);
-        int64_t from = floors_needed_from(co, l);
-        size_t gone = 0;
-        while (gone < l->n && l->floors[gone].offset < from)
-            gone++;
-        l->n -= gone;
-        if (gone > 0)
-            memmove(l->floors, l->floors + gone, l->n * sizeof(*l->floors));
-        for (size_t i = 0; i < l->n; i++)
-            TRY(each(arg, l->reader, l->partition, l->floors[i].offset, l->floors[i].watermark_us));
-        if (l->n == 0)
-            floors_free(co, l);
-    }
-    return ERR_OK;
+    floors_trim(&co->floors, floors_needed_from, co);
+    return floors_each(&co->floors, each, arg);
 }
 
 /* Whether a partition with new rows is behind windows that closed without it: it was idle, or it
@@ -803,6 +725,30 @@ static void fail_send(struct coordinator *co)
     }
 }
 
+/* Writes what shards told of beside their outputs. False: not all yet. */
+static bool letters_write(struct coordinator *co)
+{
+    struct output_end end = {.topic_number = NUMBER_DEAD_LETTERS};
+    if (!epochs_write_dead_letters(co->shard->epochs, &end.end))
+        return false;
+    if (output_note(co, &end, 0) != ERR_OK)
+        engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory at the end of an epoch");
+    co->letters_due = false;
+    co->has_outputs = true;
+    return true;
+}
+
+/* Every DONE is in. Called again, once a turn, until the last dead letter is written. */
+static void epoch_end(struct coordinator *co)
+{
+    if (co->letters_due && !letters_write(co))
+        return;
+    if (list_empty(&co->failing))
+        epoch_finish(co);
+    else
+        fail_send(co);
+}
+
 void coordinator_on_done(struct shard *s, struct shard_call *c)
 {
     struct coordinator *co = s->coordinator;
@@ -817,21 +763,14 @@ void coordinator_on_done(struct shard *s, struct shard_call *c)
         if (output_note(co, &d->outputs[i], c->origin) != ERR_OK)
             engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory at the end of an epoch");
     if (d->dead_letters != NULL) {
-        struct output_end end = {.topic_number = NUMBER_DEAD_LETTERS};
-        end.end = epochs_late_dead_letters(s->epochs, d->dead_letters, co->plan->wall_us);
-        if (output_note(co, &end, 0) != ERR_OK)
-            engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory at the end of an epoch");
-        co->has_outputs = true;
+        epochs_add_dead_letters(s->epochs, d->dead_letters);
+        co->letters_due = true;
     }
     co->has_outputs |= d->n_outputs > 0;
     for (const struct view_failure *f = d->failures; f != NULL; f = f->next)
         view_fails(co, f);
-    if (++co->n_done < co->engine->n_shards)
-        return;
-    if (list_empty(&co->failing))
-        epoch_finish(co);
-    else
-        fail_send(co);
+    if (++co->n_done == co->engine->n_shards)
+        epoch_end(co);
 }
 
 /* ---- commit ---- */
@@ -1268,6 +1207,8 @@ void coordinator_set_catalog(struct coordinator *co, const struct catalog *catal
 void coordinator_turn(struct coordinator *co)
 {
     commit_turn(co);
+    if (co->letters_due && co->n_done == co->engine->n_shards)
+        epoch_end(co);
     if (co->running || co->catalog_acks > 0)
         return;
     if (co->commit == COMMIT_IDLE)
@@ -1454,7 +1395,7 @@ enum err coordinator_new(struct shard *s, struct coordinator **out)
     list_init(&co->active);
     list_init(&co->views);
     list_init(&co->failing);
-    list_init(&co->floor_lists);
+    floors_init(&co->floors);
     list_init(&co->changed);
     list_init(&co->written);
     list_init(&co->untold);
@@ -1487,9 +1428,7 @@ void coordinator_free(struct coordinator *co)
         mem_free(o);
     map_deinit(&co->outputs);
     map_deinit(&co->by_id);
-    LIST_FOR_SAFE (it, next, &co->floor_lists)
-        floors_free(co, LIST_ENTRY(it, struct floor_list, link));
-    map_deinit(&co->floors);
+    floors_deinit(&co->floors);
     catalog_unref(co->catalog);
     arena_deinit(&co->plan_arena);
     buf_deinit(&co->record);

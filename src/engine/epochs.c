@@ -731,24 +731,6 @@ static enum err output_dead(struct epochs *ep, bool *more, struct err_detail *wh
     return output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, more, why);
 }
 
-int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us)
-{
-    struct err_detail why = {0};
-    ep->dead.epoch = ep->plan->epoch;
-    for (const struct dead_letter *d = list; d != NULL; d = d->next)
-        records_add(&ep->dead, (struct str){0}, d->json, now_us / 1000, NULL, 0);
-    struct part *p = part_find(ep->shard, NUMBER_DEAD_LETTERS, 0);
-    enum err e = ERR_OK;
-    for (bool more = true; e == ERR_OK && more;)
-        e = records_flush(p, &ep->dead, &more, &why);
-    if (e != ERR_OK)
-        engine_note(ep->shard->engine, "error", "dead letters wait (%s): %s", err_info(e)->text,
-                    err_text(e, &why));
-    if (part_epoch_mark(p, ep->plan->epoch) != ERR_OK)
-        fail_epoch(ep, ERR_NO_MEMORY, "keeping dead letters", NULL);
-    return log_end_offset(p->log);
-}
-
 static void finish(struct epochs *ep)
 {
     struct shard *s = ep->shard;
@@ -795,6 +777,25 @@ static void outputs_wait(struct epochs *ep, bool waiting)
     ep->waiting = waiting;
 }
 
+/* Whether nothing is left to write. Else it goes on with the next turn or, where the disk is full,
+ * after a while. */
+static bool outputs_written(struct epochs *ep, enum err e, bool more, const struct err_detail *why)
+{
+    outputs_wait(ep, e == ERR_NO_SPACE);
+    if (e == ERR_OK) {
+        ep->shard->busy |= more;
+        return !more;
+    }
+    if (e != ERR_NO_SPACE && e != ERR_IO)
+        fail_epoch(ep, e, "writing outputs", why);
+    engine_note(ep->shard->engine, "error", "outputs wait (%s): %s", err_info(e)->text,
+                err_text(e, why));
+    ep->retry_ns = ep->shard->mono_ns + (int64_t)OUTPUT_RETRY_MS * 1000000;
+    if (shard_timer_set(ep->shard, &ep->retry, ep->retry_ns) != ERR_OK)
+        fail_epoch(ep, ERR_NO_MEMORY, "waiting for disk space", NULL);
+    return false;
+}
+
 static void output_step(struct epochs *ep)
 {
     if (ep->shard->mono_ns < ep->retry_ns)
@@ -807,22 +808,31 @@ static void output_step(struct epochs *ep)
             break;
     if (e == ERR_OK && !more)
         e = output_dead(ep, &more, &why);
-    outputs_wait(ep, e == ERR_NO_SPACE);
-    if (e == ERR_OK && more) {
-        ep->shard->busy = true;
-        return;
-    }
-    if (e == ERR_OK) {
+    if (outputs_written(ep, e, more, &why))
         finish(ep);
-        return;
-    }
-    if (e != ERR_NO_SPACE && e != ERR_IO)
-        fail_epoch(ep, e, "writing outputs", &why);
-    engine_note(ep->shard->engine, "error", "outputs wait (%s): %s", err_info(e)->text,
-                err_text(e, &why));
-    ep->retry_ns = ep->shard->mono_ns + (int64_t)OUTPUT_RETRY_MS * 1000000;
-    if (shard_timer_set(ep->shard, &ep->retry, ep->retry_ns) != ERR_OK)
-        fail_epoch(ep, ERR_NO_MEMORY, "waiting for disk space", NULL);
+}
+
+void epochs_add_dead_letters(struct epochs *ep, const struct dead_letter *list)
+{
+    ep->dead.epoch = ep->plan->epoch;
+    for (const struct dead_letter *d = list; d != NULL; d = d->next)
+        records_add(&ep->dead, (struct str){0}, d->json, ep->plan->wall_us / 1000, NULL, 0);
+}
+
+bool epochs_write_dead_letters(struct epochs *ep, int64_t *end)
+{
+    if (ep->shard->mono_ns < ep->retry_ns)
+        return false;
+    struct err_detail why = {0};
+    struct part *p = part_find(ep->shard, NUMBER_DEAD_LETTERS, 0);
+    bool more = false;
+    enum err e = records_flush(p, &ep->dead, &more, &why);
+    if (!outputs_written(ep, e, more, &why))
+        return false;
+    if (part_epoch_mark(p, ep->plan->epoch) != ERR_OK)
+        fail_epoch(ep, ERR_NO_MEMORY, "keeping dead letters", NULL);
+    *end = log_end_offset(p->log);
+    return true;
 }
 
 void epochs_turn(struct epochs *ep)

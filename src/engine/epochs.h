@@ -44,9 +44,11 @@ enum err epochs_prepare(struct epochs *ep, const struct catalog *catalog,
 void epochs_unprepare(struct epochs *ep, const struct catalog *catalog);
 /* The same while running; a failure ends the process, since shards would disagree. */
 void epochs_set_catalog(struct epochs *ep, const struct catalog *catalog);
-/* Appends dead letters that came with a DONE (shard 0) and returns the end of their partition. When
- * the disk is full they wait for those of the next epoch. */
-int64_t epochs_late_dead_letters(struct epochs *ep, const struct dead_letter *list, int64_t now_us);
+/* Takes in dead letters that came with a DONE (shard 0). */
+void epochs_add_dead_letters(struct epochs *ep, const struct dead_letter *list);
+/* Writes a piece of them, behind shard 0's own outputs; true with the partition's end when nothing
+ * is left. Once a turn until then: a full disk makes the epoch wait. */
+bool epochs_write_dead_letters(struct epochs *ep, int64_t *end);
 /* In the epoch that has just ended here the view has failed, on some shard: it takes in nothing
  * more, and what it wrote in this epoch will never be visible. */
 void epochs_view_failed(struct epochs *ep, uint32_t number);

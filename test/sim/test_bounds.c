@@ -370,6 +370,54 @@ static void dead_letters_of_all_shards_outlive_a_crash(void **state)
     }
 }
 
+static void letters_wait_for_room(struct script *s, void *arg)
+{
+    (void)arg;
+    sql(s, "CREATE TABLE t (k text, n int8)");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, 1 / (sum(n) - sum(n)) AS x FROM t GROUP BY k");
+    static char text[LETTER_KEYS][64];
+    const char *values[LETTER_KEYS];
+    for (uint32_t i = 0; i < LETTER_KEYS; i++) {
+        snprintf(text[i], sizeof(text[i]), "{\"k\": \"%u\", \"n\": 1}", i);
+        values[i] = text[i];
+    }
+    REQUIRE(script_produce(s, "t", 0, values, LETTER_KEYS) == ERR_OK);
+    /* Acknowledged; what the epoch writes next finds no room, for a while. */
+    host_sim_disk_limit(script_host(s), 1);
+    REQUIRE(script_sleep(s, 3000) == ERR_OK);
+    host_sim_disk_limit(script_host(s), 0);
+    until(s, "SELECT count(*) FROM sys.dead_letters", "12\n");
+}
+
+static void twelve_letters(struct script *s, void *arg)
+{
+    (void)arg;
+    until(s, "SELECT count(*) FROM sys.dead_letters", "12\n");
+}
+
+/* An epoch is not over, nor committed, before the dead letters of its groups are written. */
+static void dead_letters_of_groups_wait_for_room(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= LETTER_SEEDS; seed++) {
+        const struct sim_options sim = {.seed = seed,
+                                        .wall_us = 1767225600000000,
+                                        .sync_delay_us_max = 500,
+                                        .run_ns_max = (int64_t)600 * 1000000000};
+        const struct engine_options options = {.data_dir = "/data",
+                                               .n_shards = 2 + (uint32_t)(seed % 3)};
+        const struct script_part wait = {letters_wait_for_room, NULL, 0},
+                                 kept = {twelve_letters, NULL, 0};
+        struct host *h = host_sim_open(&sim);
+        assert_non_null(h);
+        assert_int_equal(scripts_run(h, &options, &wait, 1, NULL), ERR_OK);
+        h = host_sim_crash(h);
+        assert_non_null(h);
+        assert_int_equal(scripts_run(h, &options, &kept, 1, NULL), ERR_OK);
+        host_close(h);
+    }
+}
+
 /* ---- what retention may take ---- */
 
 enum { KEPT_ROWS = 40, KEPT_LOOKS = 40 };
@@ -427,6 +475,7 @@ int main(void)
         cmocka_unit_test(a_power_cut_without_flushes_leaves_a_server_that_starts),
         cmocka_unit_test(rows_may_go_when_what_they_made_is_committed),
         cmocka_unit_test(dead_letters_of_all_shards_outlive_a_crash),
+        cmocka_unit_test(dead_letters_of_groups_wait_for_room),
         cmocka_unit_test(a_failed_view_gives_an_error),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
         cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),
