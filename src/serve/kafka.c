@@ -18,9 +18,9 @@ static void handle_api_versions(struct kafka_request *r);
  * because librdkafka takes a higher start for a broker without compression; versions below 3 are
  * answered with UNSUPPORTED_VERSION. */
 static const struct kafka_route routes[] = {
-    {KAFKA_PRODUCE, 0, 12, kafka_handle_produce},
+    {KAFKA_PRODUCE, 0, 13, kafka_handle_produce},
     {KAFKA_FETCH, 4, 17, kafka_handle_fetch},
-    {KAFKA_LIST_OFFSETS, 1, 8, kafka_handle_list_offsets},
+    {KAFKA_LIST_OFFSETS, 1, 10, kafka_handle_list_offsets},
     {KAFKA_METADATA, 0, 13, kafka_handle_metadata},
     {KAFKA_OFFSET_COMMIT, 0, 10, kafka_handle_group},
     {KAFKA_OFFSET_FETCH, 0, 10, kafka_handle_group},

@@ -15,7 +15,14 @@ struct list_state {
     uint32_t pending; /* requests not done, and 1 while they are being started */
 };
 
-enum { LIST_LATEST = -1, LIST_EARLIEST = -2, LIST_MAX_TIMESTAMP = -3, LIST_EARLIEST_LOCAL = -4 };
+enum {
+    LIST_LATEST = -1,
+    LIST_EARLIEST = -2,
+    LIST_MAX_TIMESTAMP = -3,
+    LIST_EARLIEST_LOCAL = -4,
+    LIST_LATEST_TIERED = -5,
+    LIST_TIERED_FROM = 9 /* version */
+};
 
 static void list_done(struct kafka_request *r)
 {
@@ -50,6 +57,8 @@ static void part_begin(struct kafka_request *r, const struct topic *t,
         res->error_code = KAFKA_E_UNKNOWN_TOPIC;
         return;
     }
+    if (in->timestamp == LIST_LATEST_TIERED && r->header.api_version >= LIST_TIERED_FROM)
+        return; /* nothing is tiered: no offset, and no error */
     if (in->timestamp < LIST_EARLIEST_LOCAL) {
         res->error_code = KAFKA_E_INVALID_REQUEST;
         return;

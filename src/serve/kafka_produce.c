@@ -21,7 +21,7 @@ struct produce_state {
     uint32_t pending; /* appends not done, and 1 while they are being started */
 };
 
-enum { PRODUCE_VERSION_MIN = 3 };
+enum { PRODUCE_VERSION_MIN = 3, PRODUCE_BY_ID_FROM = 13 };
 
 static bool has_error(const struct kafka_produce_res *res)
 {
@@ -223,11 +223,14 @@ static void topic_begin(struct kafka_request *r, const struct kafka_produce_req_
                         struct kafka_produce_res_topic *res, int16_t refusal, struct str text)
 {
     res->name = in->name;
+    res->topic_id = in->topic_id;
     res->n_partitions = in->n_partitions;
-    const struct topic *t = catalog_topic(kafka_request_catalog(r), in->name);
+    bool by_id = r->header.api_version >= PRODUCE_BY_ID_FROM;
+    const struct topic *t = kafka_topic_find(r, in->name, in->topic_id, by_id);
     if (t == NULL && refusal == KAFKA_OK) {
-        refusal = KAFKA_E_UNKNOWN_TOPIC;
-        text = arena_printf(&r->arena, "no topic \"%.*s\"", STR_ARG(in->name));
+        refusal = by_id ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC;
+        text = by_id ? STR("no topic with this id: it was dropped, or made again")
+                     : arena_printf(&r->arena, "no topic \"%.*s\"", STR_ARG(in->name));
     }
     for (uint32_t i = 0; i < in->n_partitions; i++) {
         struct kafka_produce_res_partition *p = &res->partitions[i];

@@ -208,6 +208,13 @@ def test_topic_ids_tell_nothing(bed):
     answer = bed.alice.call("fetch", 13, max_wait_ms=60000, min_bytes=1, max_bytes=1000, topics=[
         {"topic_id": known["orders"], "partitions": [{"index": 0, "partition_max_bytes": 1000}]}])
     assert answer["topics"][0]["partitions"][0]["error_code"] == TOPIC_DENIED
+    grant(bed.root, acl(TOPIC, "orders", WRITE))
+    batch = wire.idempotent_batch(b"x", -1, -1, -1)
+    answer = bed.alice.call("produce", 13, acks=-1, timeout_ms=1000, topics=[
+        {"topic_id": known[name], "partitions": [{"index": 0, "records": batch}]}
+        for name in ("orders", "other")])
+    assert {t["topic_id"]: t["partitions"][0]["error_code"] for t in answer["topics"]} == {
+        known["orders"]: 0, known["other"]: TOPIC_DENIED}
     answer = bed.alice.call("delete_topics", 6, topics=[{"topic_id": known["orders"]}])
     assert answer["responses"][0]["error_code"] == TOPIC_DENIED
     assert "orders" in {t["name"] for t in bed.root.call("metadata", 12, topics=None)["topics"]}

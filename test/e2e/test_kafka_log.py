@@ -420,3 +420,52 @@ def test_a_topic_that_is_made_again_has_another_id(client):
     assert [(t["name"], t["topic_id"], t["error_code"]) for t in answer["topics"]] \
         == [("again", new, OK), ("again", new, OK), (None, old, UNKNOWN_TOPIC_ID)]
     assert delete(client, {"name": "again"}) == [("again", new, OK)]
+
+
+def produce_by_id(client, topic_id, *partitions):
+    """[(partition, error, base offset)] of one record to each."""
+    batch = records.batch([b"by id"])
+    answer = client.call("produce", 13, acks=-1, timeout_ms=10000, topics=[
+        {"topic_id": topic_id,
+         "partitions": [{"index": i, "records": batch} for i in partitions]}])["topics"][0]
+    assert answer["topic_id"] == topic_id
+    return [(p["index"], p["error_code"], p["base_offset"]) for p in answer["partitions"]]
+
+
+def test_records_for_an_id_never_reach_the_next_topic_of_the_name(client):
+    old = create(client, "by_id", partitions=2)
+    assert produce_by_id(client, old, 1, 0, 2) == [(1, OK, 0), (0, OK, 0), (2, 3, -1)]
+    assert produce_by_id(client, old, 1) == [(1, OK, 1)]
+    assert delete(client, {"name": "by_id"}) == [("by_id", old, OK)]
+    assert produce_by_id(client, old, 0) == [(0, UNKNOWN_TOPIC_ID, -1)]
+    new = create(client, "by_id", partitions=2)
+    assert produce_by_id(client, old, 0) == [(0, UNKNOWN_TOPIC_ID, -1)]
+    assert produce_by_id(client, b"\0" * 16, 0) == [(0, UNKNOWN_TOPIC_ID, -1)]
+    assert produce_by_id(client, new, 0) == [(0, OK, 0)]
+    assert delete(client, {"name": "by_id"}) == [("by_id", new, OK)]
+
+
+def test_topics_of_the_system_are_not_written_by_id(server, client, topic):
+    sql(server, f"CREATE MATERIALIZED VIEW of_{topic} AS SELECT count(*) AS n FROM {topic}")
+    ids = {t["name"]: t["topic_id"]
+           for t in client.call("metadata", METADATA, topics=None)["topics"]}
+    assert produce_by_id(client, ids[f"of_{topic}"], 0) == [(0, 29, -1)]
+    assert produce_by_id(client, ids["sys.catalog"], 0) == [(0, 17, -1)]
+
+
+# ---- offsets ----
+
+def test_nothing_is_tiered(client, topic):
+    latest_tiered, invalid_request = -5, 42
+    produced(client, topic, records.batch([b"a", b"b"]))
+
+    def listed(version, *timestamps):
+        answer = client.call("list_offsets", version, replica_id=-1, timeout_ms=FOREVER_MS, topics=[
+            {"name": topic, "partitions": [{"index": 0, "timestamp": t}]} for t in timestamps])
+        parts = [t["partitions"][0] for t in answer["topics"]]
+        return [(p["error_code"], p["offset"]) for p in parts]
+
+    for version in (9, 10):
+        assert listed(version, LATEST, latest_tiered, -2, -6) \
+            == [(OK, 2), (OK, -1), (OK, 0), (invalid_request, -1)]
+    assert listed(8, latest_tiered) == [(invalid_request, -1)]
