@@ -11,9 +11,7 @@ enum { T_EVENT_TIME, T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE, T_KEY, T_PARTITIO
        T_OPTIONS };
 enum { V_EMIT, V_LATE_TO, V_PARTITIONS, V_RETENTION, V_OPTIONS };
 
-static const int64_t VIEW_RETENTION_US = (int64_t)7 * 86400 * 1000000;
 static const int64_t LATE_RETENTION_BYTES = 1 << 30; /* per partition */
-enum { VIEW_RETENTION_WINDOWS = 1000 };
 
 /* ---- names ---- */
 
@@ -521,11 +519,6 @@ static bool view_retention(struct binder *b, const struct option_value *v)
     }
     if (v->given && v->number > 0)
         *us = v->number;
-    if (v->given)
-        return true;
-    int64_t windows;
-    if (!__builtin_mul_overflow(window->window.size_us, (int64_t)VIEW_RETENTION_WINDOWS, &windows))
-        *us = windows > VIEW_RETENTION_US ? windows : VIEW_RETENTION_US;
     return true;
 }
 

@@ -29,8 +29,7 @@ static const struct option view_option_list[] = {
     {"late_to", OPTION_TEXT, NULL, NULL, "table that receives rows that came too late"},
     {"partitions", OPTION_INT, NULL, NULL, "partitions of the changelog; default: the source's"},
     {"retention", OPTION_INTERVAL, NULL, NULL,
-     "how long, in event time, a window that is over can be queried; '0' = for ever; default: "
-     "7 days, or 1,000 windows where that is longer"},
+     "how long, in event time, a window that is over can be queried; default: for ever"},
 };
 
 const struct option *table_options(size_t *n)
