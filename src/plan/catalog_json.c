@@ -64,7 +64,7 @@ static void put_topic(struct buf *out, const char *name, const struct topic *t)
                t->number, t->n_partitions, kinds[t->kind], t->placement);
     buf_printf(out, ",\"config\":{");
     const char *comma = "";
-    for (int k = 0; k < TOPIC_CONFIGS; k++) {
+    for (enum topic_config_key k = 0; k < TOPIC_CONFIGS; k++) {
         char text[TOPIC_CONFIG_TEXT_MAX];
         if (!topic_config_given(&t->config, k))
             continue;
@@ -304,8 +304,8 @@ static uint32_t config_field(struct reader *r, void *arg, struct str name)
     struct topic_config *c = arg;
     struct str text;
     int64_t value;
-    int k = topic_config_find(name);
-    if (k < 0 || !read_string(r, &text))
+    enum topic_config_key k = topic_config_find(name);
+    if (k == TOPIC_CONFIGS || !read_string(r, &text))
         return 0;
     if (topic_config_parse(k, text, &value, NULL) != ERR_OK)
         return damage(r, "a bad setting");

@@ -80,12 +80,12 @@ const struct topic_config_def *topic_config_def(enum topic_config_key k)
     return &defs[k];
 }
 
-int topic_config_find(struct str name)
+enum topic_config_key topic_config_find(struct str name)
 {
-    for (int i = 0; i < TOPIC_CONFIGS; i++)
-        if (str_eq(name, str_of(defs[i].name)))
-            return i;
-    return -1;
+    enum topic_config_key k = 0;
+    while (k < TOPIC_CONFIGS && !str_eq(name, str_of(defs[k].name)))
+        k++;
+    return k;
 }
 
 enum err topic_config_unknown(struct str name, struct err_detail *why)

@@ -69,8 +69,8 @@ struct topic_config {
 
 /* The table's row. */
 const struct topic_config_def *topic_config_def(enum topic_config_key k);
-/* The key of this name, or -1. */
-int topic_config_find(struct str name);
+/* The key of this name; TOPIC_CONFIGS when there is none. */
+enum topic_config_key topic_config_find(struct str name);
 /* ERR_INVALID_ARGUMENT, naming the nearest setting. */
 enum err topic_config_unknown(struct str name, struct err_detail *why);
 

@@ -101,7 +101,7 @@ static void topic_configs(struct config_list *l, const struct topic *t)
     static const struct topic_config none;
     const struct kafka_describe_configs_req *req = l->request->request;
     const struct topic_config *given = t != NULL ? &t->config : &none;
-    for (int k = 0; k < TOPIC_CONFIGS; k++) {
+    for (enum topic_config_key k = 0; k < TOPIC_CONFIGS; k++) {
         const struct topic_config_def *d = topic_config_def(k);
         struct kafka_describe_configs_res_config *c =
             config_next(l, t != NULL ? d->name : d->broker_name);
@@ -210,9 +210,9 @@ struct alter_state {
 static enum err item_apply(struct topic_config *c, const struct alteration_item *it,
                            struct err_detail *why)
 {
-    int key = topic_config_find(it->name);
+    enum topic_config_key key = topic_config_find(it->name);
     int64_t value = 0;
-    if (key < 0)
+    if (key == TOPIC_CONFIGS)
         return topic_config_unknown(it->name, why);
     const struct topic_config_def *d = topic_config_def(key);
     if (it->operation == OPERATION_DELETE) {

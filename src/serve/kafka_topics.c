@@ -57,8 +57,8 @@ static enum err configs_parse(const struct kafka_create_topics_req_topic *in,
 {
     for (uint32_t i = 0; i < in->n_configs; i++) {
         int64_t value;
-        int key = topic_config_find(in->configs[i].name);
-        if (key < 0)
+        enum topic_config_key key = topic_config_find(in->configs[i].name);
+        if (key == TOPIC_CONFIGS)
             return topic_config_unknown(in->configs[i].name, why);
         TRY(topic_config_parse(key, in->configs[i].value, &value, why));
         topic_config_set(out, key, value);
@@ -73,7 +73,7 @@ static void configs_answer(struct kafka_request *r, const struct topic_config *c
     enum { SOURCE_TOPIC = 1, SOURCE_DEFAULT = 5 };
     struct kafka_create_topics_res_config *configs =
         arena_zalloc(&r->arena, TOPIC_CONFIGS, sizeof *configs);
-    for (int k = 0; configs != NULL && k < TOPIC_CONFIGS; k++) {
+    for (enum topic_config_key k = 0; configs != NULL && k < TOPIC_CONFIGS; k++) {
         char text[TOPIC_CONFIG_TEXT_MAX];
         topic_config_print(k, topic_config_get(c, k), text);
         configs[k].name = str_of(topic_config_def(k)->name);

@@ -141,7 +141,7 @@ static void test_json_round_trip(void **state)
                                 .sql = STR("CREATE ...\n\t'x'"),
                                 .topic = fixture_topic("v", TOPIC_CHANGELOG, 7),
                                 .late = fixture_topic("l", TOPIC_LATE, 8)};
-    for (int k = 0; k < TOPIC_CONFIGS; k++) {
+    for (enum topic_config_key k = 0; k < TOPIC_CONFIGS; k++) {
         const struct topic_config_def *d = topic_config_def(k);
         topic_config_set(&in.topic.config, k, d->words != NULL ? d->fallback : d->max);
     }

@@ -6,9 +6,9 @@
 static enum err parse(const char *name, const char *text, int64_t *out)
 {
     struct err_detail why = {0};
-    int k = topic_config_find(str_of(name));
-    assert_true(k >= 0);
-    enum err e = topic_config_parse((enum topic_config_key)k, str_of(text), out, &why);
+    enum topic_config_key k = topic_config_find(str_of(name));
+    assert_true(k < TOPIC_CONFIGS);
+    enum err e = topic_config_parse(k, str_of(text), out, &why);
     if (e != ERR_OK)
         assert_non_null(strstr(why.text, name));
     return e;
@@ -63,8 +63,7 @@ static void test_values(void **state)
         if (e != ERR_OK)
             continue;
         assert_int_equal(value, cases[i].value);
-        topic_config_print((enum topic_config_key)topic_config_find(str_of(cases[i].name)), value,
-                           text);
+        topic_config_print(topic_config_find(str_of(cases[i].name)), value, text);
         assert_string_equal(text, cases[i].printed);
     }
 }
@@ -93,7 +92,7 @@ static void test_defaults_are_values(void **state)
                          ERR_INVALID_ARGUMENT);
     }
     assert_int_equal(c.given, 0);
-    assert_int_equal(topic_config_find(STR("retention")), -1);
+    assert_int_equal(topic_config_find(STR("retention")), TOPIC_CONFIGS);
     assert_int_equal(topic_config_unknown(STR("retention.mss"), &why), ERR_INVALID_ARGUMENT);
     assert_non_null(strstr(why.text, "\"retention.ms\""));
     topic_config_set(&c, TOPIC_MIN_COMPACTION_LAG_MS, 10);
