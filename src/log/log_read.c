@@ -308,7 +308,8 @@ static enum err read_from(struct log_partition *p, struct log_segment *s, uint64
 
 /* Compaction leaves empty batches behind, and there are clients that fail on an answer with nothing
  * else. So a range does not begin with one: goes on to the next batch with records, unless there
- * is none below the limit. The active segment has no empty batches. */
+ * is none below the limit. The active segment has no empty batches; the last one of a damaged
+ * partition may be sealed. */
 static enum err skip_empty(struct log_partition *p, int64_t limit, uint32_t *segment, uint64_t *at,
                            int64_t *base_offset, struct err_detail *why)
 {
@@ -316,7 +317,7 @@ static enum err skip_empty(struct log_partition *p, int64_t limit, uint32_t *seg
     uint32_t i = *segment;
     uint64_t from = *at;
     int64_t offset = *base_offset;
-    while (p->segments[i]->sealed && offset < limit) {
+    while (i < p->n_segments && p->segments[i]->sealed && offset < limit) {
         struct log_segment *s = p->segments[i];
         TRY(log_warm(p, s, why));
         struct log_scan scan = scan_of(s, buffer, sizeof buffer);
@@ -338,7 +339,7 @@ static enum err skip_empty(struct log_partition *p, int64_t limit, uint32_t *seg
         i++;
         from = 0;
     }
-    if (offset < limit) {
+    if (offset < limit && i < p->n_segments) {
         *segment = i;
         *at = from;
         *base_offset = offset;
