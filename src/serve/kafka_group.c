@@ -701,7 +701,7 @@ void kafka_groups_join(struct kafka_groups *gs, int64_t now_ms,
         else if ((g = group_new(gs, j.group)) == NULL)
             error = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
     }
-    if (error != KAFKA_OK) {
+    if (error != KAFKA_OK || g == NULL) {
         join_refuse(gs, j.waiter, j.member, error);
         return;
     }
