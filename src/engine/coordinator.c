@@ -98,6 +98,7 @@ struct coordinator {
     struct shard_call begin[SHARDS_MAX];
     uint32_t n_done;
     bool has_outputs; /* this epoch wrote something */
+    bool outputs_dropped; /* some are to be forgotten between two commits */
     bool letters_due; /* dead letters came with a DONE and are not all written */
     bool failures_due;   /* the record under way has new ones */
     struct list failing; /* views; read by all shards until they have replied */
@@ -1034,6 +1035,7 @@ static void record_durable(struct part *p, void *arg)
 
 static void outputs_prune(struct coordinator *co)
 {
+    co->outputs_dropped = false;
     struct co_output *o;
     for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;) {
         if (!o->dropped)
@@ -1211,7 +1213,7 @@ void coordinator_turn(struct coordinator *co)
         epoch_end(co);
     if (co->running || co->catalog_acks > 0)
         return;
-    if (co->commit == COMMIT_IDLE)
+    if (co->outputs_dropped && co->commit == COMMIT_IDLE)
         outputs_prune(co);
     if (co->next_catalog != NULL) {
         co->catalog_acks = co->engine->n_shards;
@@ -1341,7 +1343,8 @@ static void remove_gone(struct coordinator *co, const struct catalog *catalog)
     }
     struct co_output *o;
     for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;)
-        o->dropped = catalog_topic_by_number(catalog, o->at.topic_number) == NULL;
+        co->outputs_dropped |= o->dropped =
+            catalog_topic_by_number(catalog, o->at.topic_number) == NULL;
 }
 
 bool relation_has_reader(const struct relation *rel)
