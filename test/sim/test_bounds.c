@@ -325,32 +325,45 @@ static void a_power_cut_without_flushes_leaves_a_server_that_starts(void **state
 
 enum { LETTER_SEEDS = 60, LETTER_KEYS = 12 };
 
-static void letters_written(struct script *s, void *arg)
+/* Sends rows whose groups fail, each once, behind `first` if there is one. */
+static void letters_send(struct script *s, const char *first)
 {
     static char text[LETTER_KEYS][64];
-    const char *values[LETTER_KEYS + 1] = {"no JSON"};
-    (void)arg;
+    const char *values[LETTER_KEYS + 1] = {first};
+    size_t n = first != NULL;
     sql(s, "CREATE TABLE t (k text, n int8)");
     sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, 1 / (sum(n) - sum(n)) AS x FROM t GROUP BY k");
     for (uint32_t i = 0; i < LETTER_KEYS; i++) {
         snprintf(text[i], sizeof(text[i]), "{\"k\": \"%u\", \"n\": 1}", i);
-        values[i + 1] = text[i];
+        values[n++] = text[i];
     }
-    REQUIRE(script_produce(s, "t", 0, values, LETTER_KEYS + 1) == ERR_OK);
-    until(s, "SELECT count(*) FROM sys.dead_letters", "13\n");
+    REQUIRE(script_produce(s, "t", 0, values, (uint32_t)n) == ERR_OK);
 }
 
-static void letters_kept(struct script *s, void *arg)
+static void letters_expected(struct script *s, void *arg)
 {
-    (void)arg;
-    until(s, "SELECT count(*) FROM sys.dead_letters", "13\n");
+    until(s, "SELECT count(*) FROM sys.dead_letters", arg);
 }
 
-/* Shard 0 writes those of rows with its outputs, and those of groups of other shards when they tell
- * of them: the record has to have the end of both, whatever comes first. */
-static void dead_letters_of_all_shards_outlive_a_crash(void **state)
+static void letters_written(struct script *s, void *arg)
 {
-    (void)state;
+    letters_send(s, "no JSON");
+    letters_expected(s, arg);
+}
+
+static void letters_wait_for_room(struct script *s, void *arg)
+{
+    letters_send(s, NULL);
+    /* Acknowledged; what the epoch writes next finds no room, for a while. */
+    host_sim_disk_limit(script_host(s), 1);
+    REQUIRE(script_sleep(s, 3000) == ERR_OK);
+    host_sim_disk_limit(script_host(s), 0);
+    letters_expected(s, arg);
+}
+
+/* By seed: `write`, a crash, and the letters are still there. */
+static void letters_outlive(void (*write)(struct script *s, void *arg), char *expected)
+{
     for (uint64_t seed = 1; seed <= LETTER_SEEDS; seed++) {
         const struct sim_options sim = {.seed = seed,
                                         .wall_us = 1767225600000000,
@@ -358,8 +371,8 @@ static void dead_letters_of_all_shards_outlive_a_crash(void **state)
                                         .run_ns_max = (int64_t)600 * 1000000000};
         const struct engine_options options = {.data_dir = "/data",
                                                .n_shards = 2 + (uint32_t)(seed % 3)};
-        const struct script_part written = {letters_written, NULL, 0},
-                                 kept = {letters_kept, NULL, 0};
+        const struct script_part written = {write, expected, 0},
+                                 kept = {letters_expected, expected, 0};
         struct host *h = host_sim_open(&sim);
         assert_non_null(h);
         assert_int_equal(scripts_run(h, &options, &written, 1, NULL), ERR_OK);
@@ -370,52 +383,21 @@ static void dead_letters_of_all_shards_outlive_a_crash(void **state)
     }
 }
 
-static void letters_wait_for_room(struct script *s, void *arg)
+/* Shard 0 writes those of rows with its outputs, and those of groups of other shards when they tell
+ * of them: the record has to have the end of both, whatever comes first. */
+static void dead_letters_of_all_shards_outlive_a_crash(void **state)
 {
-    (void)arg;
-    sql(s, "CREATE TABLE t (k text, n int8)");
-    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, 1 / (sum(n) - sum(n)) AS x FROM t GROUP BY k");
-    static char text[LETTER_KEYS][64];
-    const char *values[LETTER_KEYS];
-    for (uint32_t i = 0; i < LETTER_KEYS; i++) {
-        snprintf(text[i], sizeof(text[i]), "{\"k\": \"%u\", \"n\": 1}", i);
-        values[i] = text[i];
-    }
-    REQUIRE(script_produce(s, "t", 0, values, LETTER_KEYS) == ERR_OK);
-    /* Acknowledged; what the epoch writes next finds no room, for a while. */
-    host_sim_disk_limit(script_host(s), 1);
-    REQUIRE(script_sleep(s, 3000) == ERR_OK);
-    host_sim_disk_limit(script_host(s), 0);
-    until(s, "SELECT count(*) FROM sys.dead_letters", "12\n");
-}
-
-static void twelve_letters(struct script *s, void *arg)
-{
-    (void)arg;
-    until(s, "SELECT count(*) FROM sys.dead_letters", "12\n");
+    (void)state;
+    char expected[] = "13\n";
+    letters_outlive(letters_written, expected);
 }
 
 /* An epoch is not over, nor committed, before the dead letters of its groups are written. */
 static void dead_letters_of_groups_wait_for_room(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= LETTER_SEEDS; seed++) {
-        const struct sim_options sim = {.seed = seed,
-                                        .wall_us = 1767225600000000,
-                                        .sync_delay_us_max = 500,
-                                        .run_ns_max = (int64_t)600 * 1000000000};
-        const struct engine_options options = {.data_dir = "/data",
-                                               .n_shards = 2 + (uint32_t)(seed % 3)};
-        const struct script_part wait = {letters_wait_for_room, NULL, 0},
-                                 kept = {twelve_letters, NULL, 0};
-        struct host *h = host_sim_open(&sim);
-        assert_non_null(h);
-        assert_int_equal(scripts_run(h, &options, &wait, 1, NULL), ERR_OK);
-        h = host_sim_crash(h);
-        assert_non_null(h);
-        assert_int_equal(scripts_run(h, &options, &kept, 1, NULL), ERR_OK);
-        host_close(h);
-    }
+    char expected[] = "12\n";
+    letters_outlive(letters_wait_for_room, expected);
 }
 
 /* ---- what retention may take ---- */
