@@ -463,15 +463,23 @@ static bool request_take(struct conn *c, size_t size)
         conn_close(c);
         return false;
     }
-    struct str in = conn_input(c);
-    r->block = conn_input_hold(c);
+    const char *bytes = conn_input(c).ptr + 4;
+    /* A request may wait for long, and a block is large. */
     r->bytes = size;
+    if (size <= KAFKA_REQUEST_BYTES_COPIED)
+        r->body = arena_alloc(&r->arena, size);
+    if (r->body != NULL) {
+        memcpy(r->body, bytes, size);
+    } else {
+        r->block = conn_input_hold(c);
+        r->body = conn_block_mutable(r->block, bytes);
+    }
     list_add(&kc->requests, &r->link);
     kc->n_requests++;
     kc->request_bytes += size;
     conn_hold(c);
     conn_consume(c, size + 4);
-    request_begin(r, (struct str){in.ptr + 4, size});
+    request_begin(r, (struct str){r->body, size});
     if (must_wait(c)) {
         conn_pause(c);
         return false;

@@ -30,6 +30,7 @@
 enum {
     KAFKA_REQUEST_BYTES_MAX = 100 << 20,
     KAFKA_REQUEST_BYTES_MIN = 10,        /* a header without a client id */
+    KAFKA_REQUEST_BYTES_COPIED = 1 << 10, /* up to here: no input block is held for it */
     KAFKA_RESPONSE_BYTES_MAX = 64 << 20, /* without record bytes */
     KAFKA_ARENA_BYTES_MAX = 64 << 20, /* what one request's decoded form and its answer may take */
     KAFKA_ARENA_BYTES_KEPT = 64 << 10,
@@ -175,7 +176,8 @@ struct kafka_request {
     struct shard *shard;
     const struct kafka_api_codec *codec;
     struct kafka_request_header header;
-    struct conn_block *block; /* holds the request's bytes */
+    struct conn_block *block; /* holds the request's bytes; NULL: the arena does */
+    char *body;               /* them, behind their length */
     size_t bytes;
     struct arena arena;
     const struct catalog *catalog; /* referenced by kafka_request_catalog */

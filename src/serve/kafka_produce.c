@@ -171,7 +171,7 @@ static void part_begin(struct kafka_request *r, const struct topic *t,
         part_error(res, KAFKA_E_INVALID_RECORD, STR("no records for the partition"));
         return;
     }
-    char *bytes = conn_block_mutable(r->block, in->records.ptr);
+    char *bytes = r->body + (in->records.ptr - r->body);
     struct kafka_run run;
     if (!batches_valid(r, t, bytes, in->records.len, &run, res))
         return;
