@@ -1114,17 +1114,40 @@ static void idle_fire(struct shard_timer *t)
 
 /* ---- boundaries ---- */
 
+/* The reader that feeds a view, or a table's own; NULL when there is none. */
+static const struct co_reader *relation_reader(const struct coordinator *co, uint32_t number)
+{
+    const struct co_view *v = view_find(co, number);
+    return reader_find(co, v == NULL ? number : v->reader);
+}
+
 void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a)
 {
-    const struct co_view *v = a->view == 0 ? NULL : view_find(co, a->view);
-    const struct co_reader *r = v == NULL ? NULL : reader_find(co, v->reader);
-    for (uint32_t i = 0; r != NULL && i < r->n_parts; i++)
-        a->targets[i] = part_stable(co, r, i);
+    for (uint32_t k = 0; k < a->n_relations; k++) {
+        const struct co_reader *r = relation_reader(co, a->relations[k].number);
+        for (uint32_t i = 0; r != NULL && i < r->n_parts; i++)
+            a->relations[k].targets[i] = part_stable(co, r, i);
+    }
     a->deadline_ns = co->shard->mono_ns + (int64_t)BOUNDARY_WAIT_MS * 1000000;
     a->next = NULL;
     *co->actions_tail = a;
     co->actions_tail = &a->next;
     co->shard->busy = true;
+}
+
+int64_t coordinator_position(const struct coordinator *co, const struct boundary_action *a,
+                             const struct relation *table, uint32_t partition)
+{
+    const struct co_reader *found = NULL;
+    for (uint32_t k = 0; k < a->n_relations && found == NULL; k++) {
+        const struct co_view *v = view_find(co, a->relations[k].number);
+        const struct co_reader *r = v == NULL ? NULL : reader_find(co, v->reader);
+        if (r != NULL && r->rel_number == table->number)
+            found = r;
+    }
+    if (found == NULL)
+        found = reader_find(co, table->number);
+    return found == NULL || partition >= found->n_parts ? -1 : found->parts[partition].pos;
 }
 
 /* Whether all that was written by the epoch that `a` needs is visible. */
@@ -1137,24 +1160,25 @@ static bool action_committed(const struct coordinator *co, struct boundary_actio
     return epoch_happened(co, a->epoch);
 }
 
-/* Whether the view that an action reads has come as far as the action wants. */
+/* Whether what an action has to do with has come as far as the action wants. */
 static bool action_due(const struct coordinator *co, struct boundary_action *a)
 {
-    const struct co_view *v = a->view == 0 ? NULL : view_find(co, a->view);
-    const struct co_reader *r = v == NULL ? NULL : reader_find(co, v->reader);
-    if (co->shard->phase != SHARD_RUNNING)
+    bool reached = !a->everything || list_empty(&co->active);
+    if (co->shard->phase != SHARD_RUNNING) {
+        a->late = !reached || !action_committed(co, a);
         return true;
-    if (r == NULL)
-        return ((!a->committed || list_empty(&co->active)) && action_committed(co, a)) ||
-               co->shard->mono_ns >= a->deadline_ns;
-    if (r->failed)
-        return true;
-    if (r->silent)
-        return false;
-    bool reached = true;
-    for (uint32_t i = 0; i < r->n_parts; i++)
-        reached &= r->parts[i].pos >= a->targets[i];
-    return (reached && action_committed(co, a)) || co->shard->mono_ns >= a->deadline_ns;
+    }
+    for (uint32_t k = 0; k < a->n_relations; k++) {
+        const struct co_reader *r = relation_reader(co, a->relations[k].number);
+        if (r == NULL || r->failed)
+            continue;
+        if (r->silent)
+            return false;
+        for (uint32_t i = 0; i < r->n_parts; i++)
+            reached &= r->parts[i].pos >= a->relations[k].targets[i];
+    }
+    a->late = !reached || !action_committed(co, a);
+    return !a->late || co->shard->mono_ns >= a->deadline_ns;
 }
 
 static void run_actions(struct coordinator *co)

@@ -46,23 +46,33 @@ void coordinator_set_catalog(struct coordinator *co, const struct catalog *catal
 enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog,
                            const struct epoch_record *record) MUST_CHECK;
 
+/* A view, or a table that views read, that an action has to do with. */
+struct boundary_relation {
+    uint32_t number;
+    int64_t *targets; /* room for PARTITIONS_MAX offsets of its table; filled by the coordinator */
+};
+
 /* Something that must see all shards at one epoch: called on shard 0 at the next boundary, where it
  * may shard_post or forward calls to all shards. */
 struct boundary_action {
     void (*act)(struct shard *s, struct boundary_action *a, uint64_t epoch);
-    /* A view whose state the action reads, or 0: then it waits until the view has taken in what was
-     * durable when the action came, so that a client sees what it has written. At most
-     * BOUNDARY_WAIT_MS when the view is further behind, and as long as it takes while the view is
-     * being rebuilt after a start. */
-    uint32_t view;
-    bool committed; /* ... and until what the view wrote is committed. Without a view: until nothing
-                       durable waits to be taken in by any view */
-    uint64_t epoch; /* private: the epoch that has to be committed */
-    int64_t *targets; /* room for an offset per partition of the view's source; filled here */
+    /* The action waits until these have taken in what was durable when it came, so that a client
+     * sees what it has written. At most BOUNDARY_WAIT_MS when they are further behind, and as long
+     * as it takes while they are being rebuilt after a start. */
+    uint32_t n_relations;
+    const struct boundary_relation *relations;
+    bool everything; /* ... until nothing durable waits to be taken in by any view */
+    bool committed;  /* ... and until what epochs have written by then is committed */
+    uint64_t epoch;  /* of `committed`: this one; 0 = the one that has ended by then; filled in */
+    bool late;       /* set for act: the time was up before */
     int64_t deadline_ns;
     struct boundary_action *next;
 };
 void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a);
+/* In act: how far the epochs that have ended have read a partition of a table: by the reader of a
+ * view of the action's that is made of the table, else by the table's own. -1: nothing reads it. */
+int64_t coordinator_position(const struct coordinator *co, const struct boundary_action *a,
+                             const struct relation *table, uint32_t partition);
 
 /* A floor read back from the catalog topic at start-up, or made when a partition woke: from
  * `offset` on, the partition's watermark is at least `watermark_us` for that reader. */

@@ -1,4 +1,11 @@
-/* A running query's inside. Private to engine/query*.c and sys_tables.c. */
+/* A running query's inside. Private to engine/query*.c and sys_tables.c.
+ *
+ *   query_moment.c   as of when: one moment for all that the query reads
+ *   query_log.c      LOG sources: tables, and what epochs write
+ *   query_view.c     VIEW sources: state of views
+ *   query_rows.c     ONCE sources: constant rows, sys.* relations, EXPLAIN
+ *   query_follow.c   after the snapshot: changes
+ *   query.c          sources -> stages -> whoever pulls */
 #ifndef TIDEMILL_ENGINE_QUERY_INT_H
 #define TIDEMILL_ENGINE_QUERY_INT_H
 
@@ -18,7 +25,7 @@ enum {
 /* A view's rows from one shard. */
 struct scan_call {
     struct shard_call call;
-    struct query *query;
+    struct query_source *source;
     const struct chain *chain; /* run where the rows are */
     uint32_t view;
     uint32_t n_columns;
@@ -39,7 +46,7 @@ struct scan_call {
 
 /* One partition being read. */
 struct part_read {
-    struct query *query;
+    struct query_source *source;
     uint32_t partition;
     int64_t offset;
     int64_t end; /* up to here: of the snapshot, later of the round; -1 = not known yet */
@@ -55,20 +62,42 @@ struct part_read {
     uint64_t head_epoch;      /* 0: none is at hand */
 };
 
-enum query_source { SOURCE_ONCE, SOURCE_LOG, SOURCE_VIEW, SOURCE_DONE };
+enum source_kind { SOURCE_ONCE, SOURCE_LOG, SOURCE_VIEW };
+
+/* A relation that the query reads, or constant rows. */
+struct query_source {
+    struct query *query;
+    enum source_kind kind;
+    const struct relation *rel; /* NULL: constant rows */
+    uint32_t n_columns;
+    const uint32_t *columns; /* of the relation that are read */
+    /* ONCE */
+    struct batch *once;
+    /* LOG, and following a view's changelog */
+    struct row_decoder decoder;
+    struct part_read *parts;
+    uint32_t n_parts, part_at;
+    struct record_reader_state reading;
+    int64_t read_to;
+    bool range_open;
+    bool by_epoch;      /* epochs write the log: partitions are read as of one epoch */
+    bool round, woken;  /* a round is under way; there is more than it reads */
+    bool pinned;        /* ... as of `as_of`, which is not renewed */
+    uint64_t as_of;     /* the epoch of the snapshot, later of the round */
+    /* VIEW */
+    struct scan_call *scans;
+    uint32_t n_scans, scans_back, scan_at, scan_batch_at;
+};
 
 struct query {
     struct shard *shard;
     const struct catalog *catalog;
-    const struct relation *rel; /* of the scan; NULL without one */
     struct stages *stages;
     struct arena arena; /* lives as long as the query */
-    uint32_t n_columns;
-    const uint32_t *columns; /* of the relation that the scan reads */
-    enum query_source source;
-    bool follow, live; /* live: the snapshot is over */
-    bool snapshot_told;
-    bool input_done, failed, closed, stepping;
+    uint32_t n_sources, source_at; /* read one after the other */
+    struct query_source *sources;
+    bool follow, live; /* live: the snapshot is over; only of one source */
+    bool failed, closed, stepping;
     enum err err;
     struct err_detail why;
     struct query_result result;
@@ -77,30 +106,95 @@ struct query {
     struct shard_task slice; /* to go on in a later turn */
     _Atomic bool unwanted;   /* scans on other shards need not go on */
     uint32_t in_flight;      /* calls that will come back: the query outlives them */
-    /* SOURCE_ONCE */
-    struct batch *once;
-    /* SOURCE_LOG, and following a view's changelog */
-    struct row_decoder decoder;
+    uint64_t row_epoch;      /* of the rows that are delivered; 0 = no epoch has written them */
+    /* what reading a log needs, one source at a time */
     struct compress *compress;
     struct scratch_pool scratch;
-    struct part_read *parts;
-    uint32_t n_parts, part_at;
-    struct record_reader_state reading;
-    int64_t read_to;
-    bool range_open;
-    bool by_epoch;            /* epochs write the log: partitions are read as of one epoch */
-    bool round, woken;        /* a round is under way; there is more than it reads */
-    uint64_t as_of;           /* the epoch of the snapshot, later of the round */
-    uint64_t row_epoch;       /* of the rows that are delivered; 0 = no epoch has written them */
     struct arena batch_arena; /* the rows in work */
     struct kafka_record *records;
-    /* SOURCE_VIEW */
-    struct scan_call *scans;
-    uint32_t n_scans, scans_back, scan_at, scan_batch_at;
-    bool settled; /* outputs that were due when the query came are visible */
+    /* query_moment.c */
+    enum { MOMENT_OPEN, MOMENT_ASKED, MOMENT_TAKEN } moment;
+    uint64_t epoch; /* ... which is this epoch's end; 0 = none of what is read is of epochs */
     struct shard_call permit;
     struct boundary_action boundary;
 };
+
+/* ---- query.c ---- */
+
+/* Every call that comes back passes here. True when the query is gone, or nobody wants it. */
+bool query_came_back(struct query *q);
+/* Ends it with an error. Its receiver may close, and so free, the query. */
+void query_fail(struct query *q, enum err e);
+/* Goes on where it stands: now, or in the next turn. */
+void query_step(struct query *q);
+void query_step_later(struct query *q);
+/* Gives a batch of the source's columns to what is above and delivers what comes out; goes on later
+ * when nothing does. `chained`: the stages' first chain has been run over it. */
+void query_feed(struct query_source *src, const struct batch *b, bool chained);
+/* The snapshot of the source that is read now is at its end. */
+void query_source_done(struct query_source *src);
+
+/* ---- query_moment.c ---- */
+
+/* Fixes what the query sees, before the first row is read. True when it is; false: query_step comes
+ * when it is, or the query fails. */
+bool moment_take(struct query *q) MUST_CHECK;
+
+/* ---- query_log.c ---- */
+
+/* Makes ready to read the log of the source's relation. */
+enum err source_log_open(struct query_source *src) MUST_CHECK;
+void source_log_close(struct query_source *src);
+/* The next piece of the snapshot. */
+void source_log_step(struct query_source *src);
+/* Decodes and feeds the next rows of the loaded range; false when it has none left. */
+bool source_range_step(struct query_source *src, struct part_read *p) MUST_CHECK;
+/* Loads a range from where the partition's reading stands. */
+void source_read(struct query_source *src, struct part_read *p);
+/* Asks all partitions where they end as of the newest epoch; followers read at once. */
+void source_round(struct query_source *src);
+/* Reads a partition's range, or (0 bytes) only where it ends, as of an epoch (0 = the newest). */
+void source_round_read(struct query_source *src, struct part_read *p, uint64_t epoch, size_t bytes);
+/* Whether partitions are being asked; how much a partition reads at a time. */
+bool source_round_reading(const struct query_source *src);
+size_t source_round_bytes(const struct query_source *src);
+/* Records as rows. A record of a changelog is the row before (header "before"), which goes, and the
+ * row in the value, which comes. */
+enum err source_decode_rows(struct query_source *src, const struct part_read *p, size_t n,
+                            struct batch **out) MUST_CHECK;
+enum err source_decode_changes(struct query_source *src, const struct part_read *p, size_t n,
+                               struct batch **out) MUST_CHECK;
+
+/* ---- query_view.c ---- */
+
+/* Makes the calls, one for each shard, that source_view_expect expects back and source_view_scan,
+ * on shard 0 between two epochs, sends on their way: all shards scan the same epoch. */
+enum err source_view_open(struct query_source *src) MUST_CHECK;
+void source_view_expect(struct query_source *src);
+void source_view_scan(struct query_source *src, struct shard *s, uint64_t epoch);
+void source_view_close(struct query_source *src);
+/* The next batch of what the shards have sent. */
+void source_view_step(struct query_source *src);
+
+/* ---- query_follow.c ---- */
+
+/* From the end of the snapshot on: the next changes, or waits for them. */
+void source_follow_begin(struct query_source *src);
+void source_follow_step(struct query_source *src);
+
+/* ---- query_rows.c ---- */
+
+/* The source's columns of a batch of its relation, without copying. */
+enum err source_narrow(const struct query_source *src, const struct batch *in, struct batch *out,
+                       struct arena *a) MUST_CHECK;
+/* Constant rows: each value is evaluated over one row without columns. */
+enum err source_values(struct query_source *src, const struct plan_node *node) MUST_CHECK;
+/* EXPLAIN's text, a row a line. */
+enum err source_explain(struct query_source *src, const struct plan *plan) MUST_CHECK;
+/* The rows of sys.* as they are now. */
+enum err source_system(struct query_source *src) MUST_CHECK;
+
+/* ---- sys_tables.c ---- */
 
 /* The rows of a sys.* relation. */
 enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a,

@@ -1,0 +1,223 @@
+/* What a query sees: all that it reads as of one moment.
+ *
+ *   tables only                           now: each partition up to its stable offset
+ *   a view's log, or what else epochs     the newest epoch that is committed, when that which was
+ *   write, alone                          durable has been taken in
+ *   a view's state, alone                 the newest epoch that has ended
+ *   several, some of them of epochs       one epoch E, which is the newest that has ended:
+ *
+ *      boundary of E (shard 0)                   E is committed            rows are read
+ *        views' states are scanned        ->       logs that epochs   ->
+ *        tables: as far as E has read them         write: as of E
+ *
+ * So a view and a table that it is made of agree: each row of the table that the query sees is in
+ * the view's answer, and no other. A table that nothing reads is taken up to its stable offset at
+ * the boundary. What was durable when the query came is waited for (boundary_action). */
+#include "base/check.h"
+#include "engine/query_int.h"
+
+static bool epochs_write(const struct query_source *src)
+{
+    return src->kind == SOURCE_VIEW ||
+           (src->kind == SOURCE_LOG && src->rel->topic->kind != TOPIC_USER);
+}
+
+/* The view that writes this relation's log; 0 = several. */
+static uint32_t writer_of(const struct query *q, const struct relation *rel)
+{
+    if (rel->kind == REL_VIEW)
+        return rel->number;
+    for (uint32_t i = 0; i < q->catalog->n_relations; i++) {
+        const struct relation *r = q->catalog->relations[i];
+        if (r->kind == REL_VIEW && r->view->late == rel->topic)
+            return r->number;
+    }
+    return 0;
+}
+
+static void permit_run(struct shard *s, struct shard_call *c)
+{
+    coordinator_at_boundary(s->coordinator, &CONTAINER_OF(c, struct query, permit)->boundary);
+}
+
+static void ask(struct query *q)
+{
+    q->permit.run = permit_run;
+    q->in_flight++;
+    shard_call(q->shard, 0, &q->permit);
+}
+
+static void taken(struct query *q)
+{
+    q->moment = MOMENT_TAKEN;
+    query_step(q);
+}
+
+/* ---- alone: its epoch is its own affair ---- */
+
+static void alone_act(struct shard *s, struct boundary_action *a, uint64_t epoch)
+{
+    struct query *q = CONTAINER_OF(a, struct query, boundary);
+    if (q->sources[0].kind == SOURCE_VIEW)
+        source_view_scan(&q->sources[0], s, epoch);
+    shard_call_reply(s, &q->permit);
+}
+
+static void alone_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct query *q = CONTAINER_OF(c, struct query, permit);
+    if (!query_came_back(q))
+        taken(q);
+}
+
+/* ---- together ---- */
+
+/* Tables: as far as the epochs up to this one have read them. */
+static void fix_table(struct shard *s, const struct boundary_action *a, struct query_source *src)
+{
+    const struct topic_stats *t = engine_topic_stats(s->engine, src->rel->topic->number);
+    for (uint32_t p = 0; p < src->n_parts; p++) {
+        int64_t read = coordinator_position(s->coordinator, a, src->rel, p);
+        src->parts[p].end = read >= 0 ? read : atomic_load(&t->parts[p].stable);
+    }
+}
+
+static void together_act(struct shard *s, struct boundary_action *a, uint64_t epoch)
+{
+    struct query *q = CONTAINER_OF(a, struct query, boundary);
+    q->epoch = epoch;
+    for (uint32_t i = 0; i < q->n_sources; i++) {
+        struct query_source *src = &q->sources[i];
+        if (src->kind == SOURCE_VIEW)
+            source_view_scan(src, s, epoch);
+        else if (src->kind == SOURCE_LOG && !src->by_epoch)
+            fix_table(s, a, src);
+    }
+    shard_call_reply(s, &q->permit);
+}
+
+static void committed_act(struct shard *s, struct boundary_action *a, uint64_t epoch)
+{
+    (void)epoch;
+    shard_call_reply(s, &CONTAINER_OF(a, struct query, boundary)->permit);
+}
+
+/* Epochs without outputs are never committed by themselves: those before have written the same. */
+static void committed_done(struct shard *s, struct shard_call *c)
+{
+    struct query *q = CONTAINER_OF(c, struct query, permit);
+    uint64_t committed = engine_committed_epoch(s->engine);
+    if (query_came_back(q) || q->failed)
+        return;
+    if (q->boundary.late) {
+        err_set(&q->why, ERR_BUSY,
+                "the results of epoch %llu, which the query reads, are not written yet: try again",
+                (unsigned long long)q->epoch);
+        query_fail(q, ERR_BUSY);
+        return;
+    }
+    for (uint32_t i = 0; i < q->n_sources; i++) {
+        struct query_source *src = &q->sources[i];
+        if (!src->by_epoch)
+            continue;
+        src->pinned = true;
+        src->as_of = committed < q->epoch ? committed : q->epoch;
+        source_round(src);
+    }
+    taken(q);
+}
+
+static void together_done(struct shard *s, struct shard_call *c)
+{
+    (void)s;
+    struct query *q = CONTAINER_OF(c, struct query, permit);
+    bool logs = false;
+    if (query_came_back(q) || q->failed)
+        return;
+    for (uint32_t i = 0; i < q->n_sources; i++)
+        logs |= q->sources[i].by_epoch;
+    if (!logs) {
+        taken(q);
+        return;
+    }
+    q->boundary = (struct boundary_action){
+        .act = committed_act, .committed = true, .epoch = q->epoch};
+    q->permit.done = committed_done;
+    ask(q);
+}
+
+/* ---- asking ---- */
+
+static enum err wait_for(struct query *q, struct boundary_relation *list)
+{
+    struct boundary_action *a = &q->boundary;
+    for (uint32_t i = 0; i < q->n_sources; i++) {
+        const struct query_source *src = &q->sources[i];
+        uint32_t number = src->kind == SOURCE_ONCE ? 0
+                          : epochs_write(src)      ? writer_of(q, src->rel)
+                                                   : src->rel->number;
+        a->everything |= src->kind == SOURCE_LOG && number == 0;
+        if (number == 0)
+            continue;
+        int64_t *targets = arena_zalloc(&q->arena, PARTITIONS_MAX, sizeof(*targets));
+        if (targets == NULL)
+            return ERR_NO_MEMORY;
+        list[a->n_relations++] = (struct boundary_relation){number, targets};
+    }
+    a->relations = list;
+    return ERR_OK;
+}
+
+static enum err ask_epochs(struct query *q)
+{
+    bool alone = q->n_sources == 1;
+    struct boundary_relation *list = arena_alloc(&q->arena, q->n_sources * sizeof(*list));
+    if (list == NULL)
+        return ERR_NO_MEMORY;
+    q->boundary = (struct boundary_action){
+        .act = alone ? alone_act : together_act,
+        .committed = alone && q->sources[0].kind == SOURCE_LOG};
+    TRY(wait_for(q, list));
+    for (uint32_t i = 0; i < q->n_sources; i++)
+        if (q->sources[i].kind == SOURCE_VIEW)
+            TRY(source_view_open(&q->sources[i]));
+    for (uint32_t i = 0; i < q->n_sources; i++)
+        source_view_expect(&q->sources[i]);
+    q->permit.done = alone ? alone_done : together_done;
+    ask(q);
+    return ERR_OK;
+}
+
+/* Tables alone: all at once, so that what was written after it was seen to be durable is not seen
+ * without it. (One table by itself takes the end that its first read finds.) */
+static void fix_tables(struct query *q)
+{
+    for (uint32_t i = 0; i < q->n_sources && q->n_sources > 1; i++) {
+        struct query_source *src = &q->sources[i];
+        if (src->kind != SOURCE_LOG)
+            continue;
+        const struct topic_stats *t = engine_topic_stats(q->shard->engine, src->rel->topic->number);
+        for (uint32_t p = 0; p < src->n_parts; p++)
+            src->parts[p].end = atomic_load(&t->parts[p].stable);
+    }
+}
+
+bool moment_take(struct query *q)
+{
+    bool epochs = false;
+    if (q->moment != MOMENT_OPEN)
+        return q->moment == MOMENT_TAKEN;
+    for (uint32_t i = 0; i < q->n_sources; i++)
+        epochs |= epochs_write(&q->sources[i]);
+    if (!epochs) {
+        fix_tables(q);
+        q->moment = MOMENT_TAKEN;
+        return true;
+    }
+    q->moment = MOMENT_ASKED;
+    enum err e = ask_epochs(q);
+    if (e != ERR_OK)
+        query_fail(q, e);
+    return false;
+}
