@@ -80,6 +80,17 @@ static const char *step_kind(enum plan_kind k)
     case PLAN_SORT:
     case PLAN_LIMIT:
         break;
+    case PLAN_JOIN:
+        return "join";
+    case PLAN_UNION_ALL:
+    case PLAN_SETOP:
+        return "set operation";
+    case PLAN_OVER:
+        return "over";
+    case PLAN_TOP:
+        return "top";
+    case PLAN_APPLY:
+        break;
     }
     return "step";
 }

@@ -59,7 +59,8 @@ bool expr_equal(const struct expr *a, const struct expr *b)
     if (a == NULL || b == NULL || a->kind != b->kind || a->type != b->type ||
         a->n_args != b->n_args)
         return false;
-    if ((a->kind == EXPR_COLUMN || a->kind == EXPR_PARAM) && a->index != b->index)
+    bool indexed = a->kind == EXPR_COLUMN || a->kind == EXPR_PARAM || a->kind == EXPR_OUTER;
+    if (indexed && (a->index != b->index || a->level != b->level))
         return false;
     if (a->kind == EXPR_CONST && !value_same(&a->value, &b->value))
         return false;
@@ -152,4 +153,41 @@ const struct expr *expr_map(struct arena *a, const struct expr *e, expr_map_fn m
         copy->n_nodes += args[i]->n_nodes;
     }
     return copy;
+}
+
+void expr_use_columns(const struct expr *e, bool *used)
+{
+    if (e == NULL)
+        return;
+    if (e->kind == EXPR_COLUMN)
+        used[e->index] = true;
+    for (uint32_t i = 0; i < e->n_args; i++)
+        expr_use_columns(e->args[i], used);
+}
+
+struct remap {
+    struct binder *b;
+    const uint32_t *map;
+};
+
+static const struct expr *remap_leaf(void *arg, const struct expr *e)
+{
+    const struct remap *r = arg;
+    if (e->kind != EXPR_COLUMN || r->map[e->index] == e->index)
+        return e;
+    return expr_column(r->b, r->map[e->index], e->type, e->position);
+}
+
+const struct expr *expr_rewrite(struct binder *b, const struct expr *e, expr_map_fn map, void *arg)
+{
+    const struct expr *out = e != NULL ? expr_map(b->arena, e, map, arg) : NULL;
+    if (e != NULL && out == NULL)
+        return bind_fail(b, -1, ERR_NO_MEMORY, "out of memory while planning the statement");
+    return out;
+}
+
+const struct expr *expr_remap(struct binder *b, const struct expr *e, const uint32_t *map)
+{
+    struct remap r = {b, map};
+    return expr_rewrite(b, e, remap_leaf, &r);
 }

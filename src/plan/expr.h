@@ -21,6 +21,8 @@ enum expr_kind {
     EXPR_CASE,       /* args: cond1, result1, cond2, result2, ..., else (n_args odd) */
     EXPR_COALESCE,   /* args */
     EXPR_IN,         /* args[0] IN (args[1], ...) of one type */
+    /* column `index` of the query `level` (1, 2 ...) levels out; only before unnest.c */
+    EXPR_OUTER,
 };
 
 struct expr {
@@ -32,7 +34,8 @@ struct expr {
     /* of the whole tree, shared subtrees counted each time; <= PLAN_EXPR_NODES_MAX */
     uint32_t n_nodes;
     const struct expr *const *args;
-    uint32_t index;                  /* COLUMN, PARAM */
+    uint32_t index;                  /* COLUMN, PARAM, OUTER */
+    uint32_t level;                  /* OUTER */
     struct value value;              /* CONST */
     const struct function *function; /* CALL */
 };

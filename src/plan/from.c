@@ -4,24 +4,6 @@
 /* a subquery's column is substituted up to this size, else computed once */
 enum { INLINE_NODES_MAX = 64 };
 
-struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind,
-                                const struct plan_node *input, uint32_t n_columns)
-{
-    struct plan_node *n = bind_alloc(b, 1, sizeof *n);
-    struct column_def *columns = bind_alloc(b, n_columns + 1, sizeof *columns);
-    if (n == NULL || columns == NULL)
-        return NULL;
-    n->kind = kind;
-    n->input = input;
-    n->n_columns = n_columns;
-    n->columns = columns;
-    if (input != NULL && (kind == PLAN_FILTER || kind == PLAN_SORT || kind == PLAN_LIMIT)) {
-        n->n_columns = input->n_columns;
-        n->columns = input->columns;
-    }
-    return n;
-}
-
 /* ---- relations ---- */
 
 static void *no_relation(struct binder *b, struct str name, int32_t position)

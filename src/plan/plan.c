@@ -171,7 +171,7 @@ static void plan_tree(struct binder *b, const PgQuery__ParseResult *tree)
         return;
     }
     node *n = tree->stmts[0]->stmt;
-    bool ok = n != NULL && dispatch(b, n);
+    bool ok = n != NULL && dispatch(b, n) && plan_check_executable(b, b->plan->root);
     CHECK(ok == (b->err == ERR_OK));
 }
 
@@ -276,38 +276,70 @@ static const struct expr *bind_limit_value(struct binding *x, const struct expr 
     return r;
 }
 
+static const struct expr *const *bind_list(struct binding *x, const struct expr *const *old,
+                                           uint32_t n)
+{
+    const struct expr **exprs = bind_alloc(&x->b, (size_t)n + 1, sizeof(*exprs));
+    for (uint32_t i = 0; exprs != NULL && i < n; i++)
+        exprs[i] = bind_one(x, old[i]);
+    return exprs;
+}
+
+static struct aggregate bind_aggregate(struct binding *x, struct aggregate a)
+{
+    a.arg = bind_one(x, a.arg);
+    a.filter = bind_one(x, a.filter);
+    return a;
+}
+
 static bool bind_aggs(struct binding *x, struct plan_node *n)
 {
     struct aggregate *aggs = bind_alloc(&x->b, (size_t)n->n_aggs + 1, sizeof *aggs);
-    if (aggs == NULL)
+    struct over_function *overs = bind_alloc(&x->b, (size_t)n->n_overs + 1, sizeof *overs);
+    if (aggs == NULL || overs == NULL)
         return false;
-    for (uint32_t i = 0; i < n->n_aggs; i++) {
-        aggs[i] = n->aggs[i];
-        aggs[i].arg = bind_one(x, aggs[i].arg);
-        aggs[i].filter = bind_one(x, aggs[i].filter);
+    for (uint32_t i = 0; i < n->n_aggs; i++)
+        aggs[i] = bind_aggregate(x, n->aggs[i]);
+    for (uint32_t i = 0; i < n->n_overs; i++) {
+        overs[i] = n->overs[i];
+        overs[i].aggregate = bind_aggregate(x, overs[i].aggregate);
+        overs[i].args = bind_list(x, overs[i].args, overs[i].n_args);
     }
     n->aggs = aggs;
+    n->overs = overs;
     return true;
 }
 
-static const struct plan_node *bind_node(struct binding *x, const struct plan_node *n)
+static bool bind_node(struct binding *x, struct plan_node *n)
 {
-    if (n == NULL)
+    n->exprs = bind_list(x, n->exprs, n->n_exprs);
+    n->join.left_keys = bind_list(x, n->join.left_keys, n->join.n_keys);
+    n->join.right_keys = bind_list(x, n->join.right_keys, n->join.n_keys);
+    n->join.condition = bind_one(x, n->join.condition);
+    n->limit = bind_limit_value(x, n->limit, "LIMIT");
+    n->offset = bind_limit_value(x, n->offset, "OFFSET");
+    return bind_aggs(x, n) && x->b.err == ERR_OK;
+}
+
+static const struct plan_node *bind_nodes(struct binding *x, const struct plan_node *root)
+{
+    struct plan_order o;
+    if (root == NULL || !plan_order(&x->b, root, &o))
         return NULL;
-    struct plan_node *copy = bind_alloc(&x->b, 1, sizeof *copy);
-    const struct expr **exprs = bind_alloc(&x->b, (size_t)n->n_exprs + 1, sizeof(*exprs));
-    if (copy == NULL || exprs == NULL)
+    struct plan_node *copies = bind_alloc(&x->b, o.n, sizeof *copies);
+    if (copies == NULL)
         return NULL;
-    *copy = *n;
-    copy->input = bind_node(x, n->input);
-    for (uint32_t i = 0; i < n->n_exprs; i++)
-        exprs[i] = bind_one(x, n->exprs[i]);
-    copy->exprs = exprs;
-    if (!bind_aggs(x, copy))
-        return NULL;
-    copy->limit = bind_limit_value(x, n->limit, "LIMIT");
-    copy->offset = bind_limit_value(x, n->offset, "OFFSET");
-    return copy;
+    for (uint32_t i = 0; i < o.n; i++) {
+        struct plan_node *n = &copies[i];
+        *n = *o.nodes[i];
+        if (n->input != NULL)
+            n->input = &copies[plan_order_index(&o, n->input)];
+        if (n->right != NULL)
+            n->right = &copies[plan_order_index(&o, n->right)];
+        if (!bind_node(x, n))
+            return NULL;
+    }
+    return &copies[o.n - 1];
 }
 
 enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_params,
@@ -336,7 +368,7 @@ enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_
     struct binding x = {.params = typed};
     x.b = (struct binder){.arena = a, .from_position = -1, .why = why != NULL ? why : &scratch};
     *copy = *p;
-    copy->root = bind_node(&x, p->root);
+    copy->root = bind_nodes(&x, p->root);
     copy->n_params = 0;
     copy->params = NULL;
     *out = copy;

@@ -2,9 +2,11 @@
  *
  *   text --sql_parse--> statement (libpg_query tree) --plan_statement(catalog)--> struct plan
  *
- * A query plan is a chain: every node has at most one input (joins come later). For a continuous
- * view the engine cuts the chain at the aggregate: everything below runs where the input
- * partition lives, the aggregate and everything above run where the group's state lives. */
+ * A query plan is a graph of nodes with up to two inputs, without cycles: a node that several
+ * others read (a CTE, the two halves of NOT IN) is in it once. Where no node has a second input it
+ * is a chain, which the engine cuts at the aggregate for a continuous view: everything below runs
+ * where the input partition lives, the aggregate and everything above run where the group's state
+ * lives. ADR 20 says how the other plans run. */
 #ifndef TIDEMILL_PLAN_PLAN_H
 #define TIDEMILL_PLAN_PLAN_H
 
@@ -21,7 +23,18 @@ enum plan_kind {
     PLAN_PROJECT,    /* exprs = output columns */
     PLAN_AGGREGATE,  /* output = exprs (group keys), then aggs. Without keys: exactly one row */
     PLAN_SORT,       /* sorts */
-    PLAN_LIMIT,      /* limit / offset */
+    PLAN_LIMIT,      /* limit / offset, with_ties: then its input is sorted by `sorts` */
+    /* output = left columns, then right ones. SEMI, ANTI: left only. MARK: left + bool "matched" */
+    PLAN_JOIN,
+    PLAN_UNION_ALL,  /* columns by position, equal types */
+    /* INTERSECT, EXCEPT [ALL]: rows of equal columns are the same (NULLs equal). UNION is an
+     * AGGREGATE whose keys are all columns, over UNION_ALL */
+    PLAN_SETOP,
+    PLAN_OVER,       /* input columns, then one per function */
+    PLAN_TOP,        /* per partition the first rows: LIMIT in a view or subquery, DISTINCT ON */
+    /* only between binding and unnest.c: `right`, a query with outer references, for each row of
+     * input; its kind and condition are those of a JOIN without keys */
+    PLAN_APPLY,
 };
 
 enum aggregate_function { AGG_COUNT_STAR, AGG_COUNT, AGG_SUM, AGG_AVG, AGG_MIN, AGG_MAX };
@@ -49,9 +62,65 @@ struct window_spec {
     int64_t offset_us;
 };
 
+enum join_kind {
+    JOIN_INNER,
+    JOIN_LEFT,                   /* RIGHT is LEFT with inputs swapped and a PROJECT above */
+    JOIN_FULL,
+    JOIN_SEMI, JOIN_ANTI,
+    JOIN_MARK,                   /* left row + whether it has a match: never NULL */
+    /* LEFT, but a second match is an error: "more than one row returned by a subquery used as an
+     * expression" */
+    JOIN_SINGLE,
+};
+
+struct join_spec {
+    enum join_kind kind;
+    uint32_t n_keys;
+    const struct expr *const *left_keys, *const *right_keys; /* over each input; equal types */
+    const bool *null_safe;       /* per key: IS NOT DISTINCT FROM (else NULL matches nothing) */
+    const struct expr *condition;    /* over left ++ right columns, or NULL */
+};
+
+enum over_kind {
+    OVER_ROW_NUMBER, OVER_RANK, OVER_DENSE_RANK, OVER_PERCENT_RANK, OVER_CUME_DIST, OVER_NTILE,
+    OVER_LAG, OVER_LEAD, OVER_FIRST_VALUE, OVER_LAST_VALUE, OVER_NTH_VALUE, OVER_AGGREGATE,
+};
+
+struct frame {
+    enum frame_mode { FRAME_ROWS, FRAME_RANGE, FRAME_GROUPS } mode;
+    enum frame_bound {
+        BOUND_UNBOUNDED_PRECEDING, BOUND_PRECEDING, BOUND_CURRENT, BOUND_FOLLOWING,
+        BOUND_UNBOUNDED_FOLLOWING,
+    } start, end;
+    /* ROWS, GROUPS: int8; RANGE: of a type that adds to the sort column */
+    struct value start_offset, end_offset;
+    enum frame_exclude {
+        EXCLUDE_NOTHING, EXCLUDE_CURRENT, EXCLUDE_GROUP, EXCLUDE_TIES,
+    } exclude;
+};
+
+struct over_function {
+    enum over_kind kind;
+    struct aggregate aggregate;  /* OVER_AGGREGATE: arg and filter over the input's columns */
+    uint32_t n_args;
+    const struct expr *const *args;  /* over the input's columns */
+    struct frame frame;
+    enum type type;
+};
+
 struct plan_node {
     enum plan_kind kind;
-    const struct plan_node *input;       /* NULL for SCAN, VALUES */
+    /* byte position in the SQL text from 0, -1 unknown: for messages */
+    int32_t position;
+    const struct plan_node *input;       /* NULL for SCAN, VALUES; the left one of two */
+    const struct plan_node *right;       /* JOIN, UNION_ALL, SETOP, APPLY: the second input */
+    struct join_spec join;               /* JOIN, APPLY */
+    bool intersect, all;                 /* SETOP: INTERSECT or EXCEPT */
+    bool with_ties;                      /* TOP, LIMIT: FETCH FIRST ... WITH TIES */
+    uint32_t n_partition_columns;        /* OVER, TOP: columns of the input */
+    const uint32_t *partition_columns;
+    uint32_t n_overs;                    /* OVER */
+    const struct over_function *overs;
     uint32_t n_columns;                  /* output */
     const struct column_def *columns;    /* output names and types */
     const struct relation *relation;     /* SCAN */
@@ -64,7 +133,7 @@ struct plan_node {
     uint32_t n_aggs;
     const struct aggregate *aggs;
     struct window_spec window;
-    uint32_t n_sorts;
+    uint32_t n_sorts;                    /* SORT, OVER, TOP */
     const struct sort_key *sorts;
     const struct expr *limit, *offset;   /* int8 constants or parameters; NULL = none */
     uint32_t n_rows;                     /* VALUES */
@@ -140,6 +209,12 @@ enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_
 /* The plan as indented lines for EXPLAIN and the dashboard's graph (one line a node, names and
  * expressions as SQL). */
 enum err plan_print(const struct plan_node *root, struct buf *out) MUST_CHECK;
+/* Whether all of it is a chain of the nodes that run/chain.h and run/stages.h run: no node reads
+ * two others, none keeps state but AGGREGATE, SORT and LIMIT. Any thread. */
+bool plan_is_chain(const struct plan_node *root);
+/* Whether rows of its output are only ever added while those of its relations are: chains, inner
+ * joins and UNION ALL over relations without keys. Any thread. */
+bool plan_append_only(const struct plan_node *root);
 /* Whether a key of an aggregate over windows is the window's start or end, seen through what lies
  * between the two: then a group is over when its window is. Pure. */
 bool plan_groups_by_window(const struct plan_node *agg, const struct plan_node *window);

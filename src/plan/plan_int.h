@@ -8,6 +8,7 @@
  *   from.c       FROM: relations, subqueries, windows
  *   bind_expr.c  expressions; bind_type.c type names; bind_call.c functions and aggregates
  *   resolve.c    PostgreSQL's overload and cast rules
+ *   nodes.c      nodes of a plan in order, and what holds for whole plans
  *   prune.c      unused columns leave the scan
  *   ddl.c        CREATE, DROP; options.c WITH (...); view.c what a continuous view may be
  *   dml.c        INSERT, COPY
@@ -30,6 +31,7 @@ enum {
     PLAN_BYTES_MAX = 256 << 20,     /* one plan, and one parse tree */
     PARAMS_MAX = 65535,             /* the protocol's limit */
     TARGETS_MAX = 1600,             /* output columns, as in PostgreSQL */
+    PLAN_NODES_MAX = 4096,          /* made while one statement is planned */
     EXPLAIN_BYTES_MAX = 1 << 20,
 };
 
@@ -50,6 +52,7 @@ struct binder {
     enum err err;                    /* the first error; sticks */
     bool continuous;                 /* binding a continuous view's query */
     bool accepted;                   /* before: topics may have grown since */
+    uint32_t n_nodes;                /* made; <= PLAN_NODES_MAX */
     int32_t from_position;           /* of the innermost relation in FROM: for errors about it */
     uint32_t n_params, params_cap;
     enum type *params;               /* TYPE_UNKNOWN until inferred */
@@ -131,6 +134,12 @@ struct expr *expr_call(struct binder *b, const struct function *f, const struct 
  * nothing mutable. */
 typedef const struct expr *(*expr_map_fn)(void *arg, const struct expr *leaf);
 const struct expr *expr_map(struct arena *a, const struct expr *e, expr_map_fn map, void *arg);
+/* The same in the plan's memory; NULL stays NULL, an error is kept. */
+const struct expr *expr_rewrite(struct binder *b, const struct expr *e, expr_map_fn map, void *arg);
+/* Each column becomes map[column]. */
+const struct expr *expr_remap(struct binder *b, const struct expr *e, const uint32_t *map);
+/* Marks the columns that `e` (or NULL) reads. */
+void expr_use_columns(const struct expr *e, bool *used);
 
 /* Converts to `target` where `level` permits. NULL without an error kept when there is no such
  * cast; NULL with one when a literal does not parse. Unknown literals and parameters take the
@@ -179,6 +188,8 @@ bool agg_by_name(struct str name, enum aggregate_function *out);
 /* A node with room for its columns; FILTER, SORT and LIMIT take over the input's. */
 struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind,
                                 const struct plan_node *input, uint32_t n_columns);
+/* Sets the output columns of a JOIN or APPLY from its inputs and kind. */
+bool plan_join_columns(struct binder *b, struct plan_node *n);
 /* A SELECT or VALUES as a tree whose root has the output columns. */
 struct plan_node *plan_select(struct binder *b, const PgQuery__SelectStmt *s);
 /* Binds FROM into q->scope and returns the node that gives its rows. */
@@ -188,6 +199,21 @@ struct plan_node *plan_values(struct binder *b, const PgQuery__SelectStmt *s,
                               const struct column_def *targets, uint32_t n_targets);
 /* The relation a name means, or NULL with an error kept. */
 const struct relation *plan_relation(struct binder *b, const PgQuery__RangeVar *r);
+/* The nodes below `root` and itself, each once, inputs before those who read them: every walk over
+ * a plan goes along it, for a walk along the edges would meet shared nodes more than once. */
+struct plan_order {
+    uint32_t n;
+    const struct plan_node **nodes;
+    uint32_t *slots;                 /* hash table: index + 1, or 0 */
+    uint32_t mask;
+};
+/* False with the error kept. */
+bool plan_order(struct binder *b, const struct plan_node *root, struct plan_order *out);
+/* The place of a node that is in it. */
+uint32_t plan_order_index(const struct plan_order *o, const struct plan_node *n);
+/* Refuses what no executor takes yet, with its place; false with the error kept. Owners of
+ * executors open it kind by kind. */
+bool plan_check_executable(struct binder *b, const struct plan_node *root);
 /* The same tree with scans that read only what is used. */
 const struct plan_node *plan_prune(struct binder *b, const struct plan_node *root);
 

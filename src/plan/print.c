@@ -137,6 +137,7 @@ void expr_print(const struct expr *e, const struct plan_node *input, struct buf 
     case EXPR_CONST: print_literal(&e->value, out); break;
     case EXPR_COLUMN: print_column(e, input, out); break;
     case EXPR_PARAM: buf_printf(out, "$%u", e->index + 1); break;
+    case EXPR_OUTER: buf_printf(out, "outer%u#%u", e->level, e->index + 1); break;
     case EXPR_CALL: print_call(e, input, out); break;
     case EXPR_AND: print_logic(e, "AND", input, out); break;
     case EXPR_OR: print_logic(e, "OR", input, out); break;
@@ -264,9 +265,8 @@ static void print_window(const struct plan_node *n, struct buf *out)
     }
 }
 
-static void print_sort(const struct plan_node *n, struct buf *out)
+static void print_sorts(const struct plan_node *n, struct buf *out)
 {
-    buf_printf(out, "Sort: ");
     for (uint32_t i = 0; i < n->n_sorts; i++) {
         const struct sort_key *k = &n->sorts[i];
         buf_printf(out, "%s%.*s%s%s", i > 0 ? ", " : "", STR_ARG(n->columns[k->column].name),
@@ -278,7 +278,6 @@ static void print_sort(const struct plan_node *n, struct buf *out)
 
 static void print_limit(const struct plan_node *n, struct buf *out)
 {
-    buf_printf(out, "Limit:");
     if (n->limit != NULL) {
         buf_printf(out, " ");
         expr_print(n->limit, NULL, out);
@@ -287,27 +286,185 @@ static void print_limit(const struct plan_node *n, struct buf *out)
         buf_printf(out, " offset ");
         expr_print(n->offset, NULL, out);
     }
+    if (n->with_ties)
+        buf_printf(out, " with ties");
+}
+
+static void print_partition(const struct plan_node *n, struct buf *out)
+{
+    for (uint32_t i = 0; i < n->n_partition_columns; i++)
+        buf_printf(out, "%s%.*s", i > 0 ? ", " : " by ",
+                   STR_ARG(n->input->columns[n->partition_columns[i]].name));
+    if (n->n_sorts > 0)
+        buf_printf(out, " order ");
+    print_sorts(n, out);
+}
+
+/* Columns of both inputs, for what is written over their pair. */
+static struct plan_node pair_of(const struct plan_node *n, struct column_def *columns,
+                                uint32_t n_columns)
+{
+    uint32_t n_left = n->input->n_columns;
+    for (uint32_t i = 0; i < n_columns; i++)
+        columns[i] = i < n_left ? n->input->columns[i] : n->right->columns[i - n_left];
+    return (struct plan_node){.kind = n->kind, .n_columns = n_columns, .columns = columns};
+}
+
+static void print_condition(const struct plan_node *n, struct buf *out)
+{
+    enum { PAIR_MAX = 128 };
+    struct column_def columns[PAIR_MAX];
+    uint32_t n_both = n->input->n_columns + n->right->n_columns;
+    struct plan_node pair = pair_of(n, columns, n_both < PAIR_MAX ? n_both : PAIR_MAX);
+    expr_print(n->join.condition, &pair, out);
+}
+
+static void print_join(const struct plan_node *n, struct buf *out)
+{
+    static const char *const names[] = {
+        [JOIN_INNER] = "inner", [JOIN_LEFT] = "left", [JOIN_FULL] = "full", [JOIN_SEMI] = "semi",
+        [JOIN_ANTI] = "anti", [JOIN_MARK] = "mark", [JOIN_SINGLE] = "single"};
+    const struct join_spec *j = &n->join;
+    buf_printf(out, "%s: %s", n->kind == PLAN_APPLY ? "Apply" : "Join", names[j->kind]);
+    for (uint32_t i = 0; i < j->n_keys && !out->failed; i++) {
+        buf_printf(out, "%s", i > 0 ? ", " : " on ");
+        print_operand(j->left_keys[i], n->input, out);
+        buf_printf(out, j->null_safe[i] ? " IS NOT DISTINCT FROM " : " = ");
+        print_operand(j->right_keys[i], n->right, out);
+    }
+    if (j->condition != NULL) {
+        buf_printf(out, " if ");
+        print_condition(n, out);
+    }
+}
+
+static void print_over(const struct plan_node *n, struct buf *out)
+{
+    static const char *const names[] = {
+        [OVER_ROW_NUMBER] = "row_number", [OVER_RANK] = "rank", [OVER_DENSE_RANK] = "dense_rank",
+        [OVER_PERCENT_RANK] = "percent_rank", [OVER_CUME_DIST] = "cume_dist",
+        [OVER_NTILE] = "ntile", [OVER_LAG] = "lag", [OVER_LEAD] = "lead",
+        [OVER_FIRST_VALUE] = "first_value", [OVER_LAST_VALUE] = "last_value",
+        [OVER_NTH_VALUE] = "nth_value", [OVER_AGGREGATE] = NULL};
+    buf_printf(out, "Over:");
+    for (uint32_t i = 0; i < n->n_overs && !out->failed; i++) {
+        const struct over_function *f = &n->overs[i];
+        buf_printf(out, "%s", i > 0 ? ", " : " ");
+        if (f->kind == OVER_AGGREGATE) {
+            print_aggregate(&f->aggregate, n->input, out);
+            continue;
+        }
+        buf_printf(out, "%s(", names[f->kind]);
+        print_list(f->args, f->n_args, ", ", n->input, out);
+        buf_printf(out, ")");
+    }
+    print_partition(n, out);
+}
+
+static void print_setop(const struct plan_node *n, struct buf *out)
+{
+    buf_printf(out, "%s%s", n->intersect ? "Intersect" : "Except", n->all ? " all" : "");
+}
+
+/* dispatch table */
+static void print_node(const struct plan_node *n, struct buf *out)
+{
+    switch (n->kind) {
+    case PLAN_SCAN: print_scan(n, out); break;
+    case PLAN_VALUES: print_values(n, out); break;
+    case PLAN_WINDOW: print_window(n, out); break;
+    case PLAN_FILTER:
+        buf_printf(out, "Filter: ");
+        expr_print(n->exprs[0], n->input, out);
+        break;
+    case PLAN_PROJECT: print_project(n, out); break;
+    case PLAN_AGGREGATE: print_aggregates(n, out); break;
+    case PLAN_SORT:
+        buf_printf(out, "Sort: ");
+        print_sorts(n, out);
+        break;
+    case PLAN_LIMIT:
+        buf_printf(out, "Limit:");
+        print_limit(n, out);
+        break;
+    case PLAN_JOIN:
+    case PLAN_APPLY: print_join(n, out); break;
+    case PLAN_UNION_ALL: buf_printf(out, "Union all"); break;
+    case PLAN_SETOP: print_setop(n, out); break;
+    case PLAN_OVER: print_over(n, out); break;
+    case PLAN_TOP:
+        buf_printf(out, "Top:");
+        print_limit(n, out);
+        print_partition(n, out);
+        break;
+    }
+}
+
+/* ---- whole plans ---- */
+
+/* A node that was printed with what is below it, and the line it has. */
+struct printed {
+    const struct plan_node *node;
+    uint32_t line;
+};
+
+struct printing {
+    struct buf *out;
+    struct printed *joined;          /* nodes of plans that are no chains */
+    uint32_t n, cap, line;
+};
+
+/* The line where a node stands already, or 0. */
+static uint32_t printed_before(struct printing *p, const struct plan_node *n)
+{
+    for (uint32_t i = 0; i < p->n; i++)
+        if (p->joined[i].node == n)
+            return p->joined[i].line;
+    return 0;
+}
+
+static bool print_remember(struct printing *p, const struct plan_node *n)
+{
+    enum { PRINT_NODES_MAX = 2 * PLAN_NODES_MAX };
+    if (p->n == p->cap) {
+        uint32_t cap = p->cap == 0 ? 64 : 2 * p->cap;
+        struct printed *grown =
+            cap <= PRINT_NODES_MAX ? mem_realloc(p->joined, cap * sizeof *grown) : NULL;
+        if (grown == NULL)
+            return false;
+        p->joined = grown;
+        p->cap = cap;
+    }
+    p->joined[p->n++] = (struct printed){n, p->line};
+    return true;
+}
+
+/* What two nodes read is written once; the second place names its line. */
+static void print_below(struct printing *p, const struct plan_node *n, int depth)
+{
+    for (; n != NULL && !p->out->failed; n = n->input, depth += 2) {
+        uint32_t before = printed_before(p, n);
+        p->line++;
+        buf_printf(p->out, "%*s", depth, "");
+        if (before > 0) {
+            buf_printf(p->out, "Again: line %u\n", before);
+            return;
+        }
+        print_node(n, p->out);
+        buf_printf(p->out, "\n");
+        p->out->failed |= !print_remember(p, n);
+        if (n->right != NULL) {
+            print_below(p, n->input, depth + 2);
+            print_below(p, n->right, depth + 2);
+            return;
+        }
+    }
 }
 
 enum err plan_print(const struct plan_node *root, struct buf *out)
 {
-    int depth = 0;
-    for (const struct plan_node *n = root; n != NULL; n = n->input, depth += 2) {
-        buf_printf(out, "%*s", depth, "");
-        switch (n->kind) {
-        case PLAN_SCAN: print_scan(n, out); break;
-        case PLAN_VALUES: print_values(n, out); break;
-        case PLAN_WINDOW: print_window(n, out); break;
-        case PLAN_FILTER:
-            buf_printf(out, "Filter: ");
-            expr_print(n->exprs[0], n->input, out);
-            break;
-        case PLAN_PROJECT: print_project(n, out); break;
-        case PLAN_AGGREGATE: print_aggregates(n, out); break;
-        case PLAN_SORT: print_sort(n, out); break;
-        case PLAN_LIMIT: print_limit(n, out); break;
-        }
-        buf_printf(out, "\n");
-    }
+    struct printing p = {.out = out};
+    print_below(&p, root, 0);
+    mem_free(p.joined);
     return buf_err(out);
 }

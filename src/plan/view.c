@@ -126,6 +126,8 @@ static bool check_final(struct binder *b, const struct plan_node *agg,
 /* SCAN [WINDOW] [FILTER] [PROJECT] [AGGREGATE [FILTER]] PROJECT, read from the top. */
 bool view_check_plan(struct binder *b, const struct plan_node *root)
 {
+    if (!plan_check_executable(b, root))
+        return false;
     const struct plan_node *n = root->kind == PLAN_PROJECT ? root->input : root;
     const struct plan_node *agg = NULL;
     const struct plan_node *window = NULL;

@@ -606,6 +606,7 @@ static enum err eval(struct evaluation *e, const struct node *node, const uint8_
     case EXPR_IN:
         return eval_in(e, node, active, out);
     case EXPR_PARAM:
+    case EXPR_OUTER:
         break;
     }
     UNREACHABLE();
@@ -757,6 +758,8 @@ static enum err node_settle(struct compiler *c, struct node *node, const struct 
         return ERR_OK;
     case EXPR_PARAM:
         return err_set(c->why, ERR_INTERNAL, "parameter $%u has no value", e->index + 1);
+    case EXPR_OUTER:
+        return err_set(c->why, ERR_INTERNAL, "a reference to an outer query was left");
     case EXPR_CALL:
         CHECK(e->function != NULL && e->function->kernel != NULL);
         node->function = e->function;

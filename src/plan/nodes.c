@@ -1,0 +1,235 @@
+/* Nodes of a plan: making them, walking over them, and what holds for whole plans. */
+#include "plan/plan_int.h"
+
+#include "base/hash.h"
+
+struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind,
+                                const struct plan_node *input, uint32_t n_columns)
+{
+    struct plan_node *n = bind_alloc(b, 1, sizeof *n);
+    struct column_def *columns = bind_alloc(b, n_columns + 1, sizeof *columns);
+    if (n == NULL || columns == NULL)
+        return NULL;
+    if (b->n_nodes++ == PLAN_NODES_MAX)
+        return bind_fail(b, b->from_position, ERR_LIMIT, "the query has more than %d steps",
+                         PLAN_NODES_MAX);
+    n->kind = kind;
+    n->position = -1;
+    n->input = input;
+    n->n_columns = n_columns;
+    n->columns = columns;
+    if (input != NULL && (kind == PLAN_FILTER || kind == PLAN_SORT || kind == PLAN_LIMIT ||
+                          kind == PLAN_TOP)) {
+        n->n_columns = input->n_columns;
+        n->columns = input->columns;
+    }
+    return n;
+}
+
+bool plan_join_columns(struct binder *b, struct plan_node *n)
+{
+    enum join_kind kind = n->join.kind;
+    bool left_only = kind == JOIN_SEMI || kind == JOIN_ANTI || kind == JOIN_MARK;
+    uint32_t n_left = n->input->n_columns;
+    uint32_t n_right = left_only ? kind == JOIN_MARK : n->right->n_columns;
+    struct column_def *columns = bind_alloc(b, (size_t)n_left + n_right + 1, sizeof *columns);
+    if (columns == NULL)
+        return false;
+    for (uint32_t i = 0; i < n_left; i++) {
+        columns[i] = n->input->columns[i];
+        columns[i].not_null &= kind != JOIN_FULL;
+    }
+    if (kind == JOIN_MARK)
+        columns[n_left] = (struct column_def){STR("matched"), TYPE_BOOL, -1, true};
+    for (uint32_t i = 0; i < n_right && kind != JOIN_MARK; i++) {
+        columns[n_left + i] = n->right->columns[i];
+        columns[n_left + i].not_null &= kind == JOIN_INNER;
+    }
+    n->columns = columns;
+    n->n_columns = n_left + n_right;
+    return true;
+}
+
+/* ---- order ---- */
+
+static uint32_t *order_slot(const struct plan_order *o, const struct plan_node *n)
+{
+    uint32_t at = (uint32_t)hash_u64((uint64_t)(uintptr_t)n) & o->mask;
+    while (o->slots[at] != 0 && o->nodes[o->slots[at] - 1] != n)
+        at = (at + 1) & o->mask;
+    return &o->slots[at];
+}
+
+uint32_t plan_order_index(const struct plan_order *o, const struct plan_node *n)
+{
+    uint32_t slot = *order_slot(o, n);
+    CHECK(slot != 0);
+    return slot - 1;
+}
+
+/* Depth first with a stack of its own: a node is put in when both inputs are. */
+static bool order_fill(struct plan_order *o, const struct plan_node *root,
+                       const struct plan_node **stack, uint32_t cap)
+{
+    uint32_t depth = 0;
+    stack[depth++] = root;
+    while (depth > 0) {
+        const struct plan_node *n = stack[depth - 1];
+        const struct plan_node *next = NULL;
+        if (*order_slot(o, n) != 0) {
+            depth--;
+            continue;
+        }
+        if (n->input != NULL && *order_slot(o, n->input) == 0)
+            next = n->input;
+        else if (n->right != NULL && *order_slot(o, n->right) == 0)
+            next = n->right;
+        if (o->n == cap || depth == cap)
+            return false;
+        if (next != NULL) {
+            stack[depth++] = next;
+            continue;
+        }
+        uint32_t *slot = order_slot(o, n);
+        o->nodes[o->n++] = n;
+        *slot = o->n;
+        depth--;
+    }
+    return true;
+}
+
+/* Small plans get small tables: a table that was too small is left behind. */
+bool plan_order(struct binder *b, const struct plan_node *root, struct plan_order *out)
+{
+    for (uint32_t cap = 16; cap <= 2 * PLAN_NODES_MAX; cap *= 4) {
+        *out = (struct plan_order){.mask = 2 * cap - 1};
+        out->nodes = bind_alloc(b, cap, sizeof(*out->nodes));
+        out->slots = bind_alloc(b, 2 * (size_t)cap, sizeof *out->slots);
+        const struct plan_node **stack = bind_alloc(b, cap, sizeof(*stack));
+        if (out->nodes == NULL || out->slots == NULL || stack == NULL)
+            return false;
+        if (order_fill(out, root, stack, cap))
+            return true;
+    }
+    bind_fail(b, b->from_position, ERR_LIMIT, "the query has more than %d steps", PLAN_NODES_MAX);
+    return false;
+}
+
+/* ---- what holds for whole plans ---- */
+
+static bool in_chain(enum plan_kind kind)
+{
+    switch (kind) {
+    case PLAN_SCAN:
+    case PLAN_VALUES:
+    case PLAN_WINDOW:
+    case PLAN_FILTER:
+    case PLAN_PROJECT:
+    case PLAN_AGGREGATE:
+    case PLAN_SORT:
+    case PLAN_LIMIT: return true;
+    case PLAN_JOIN:
+    case PLAN_UNION_ALL:
+    case PLAN_SETOP:
+    case PLAN_OVER:
+    case PLAN_TOP:
+    case PLAN_APPLY: return false;
+    }
+    UNREACHABLE();
+}
+
+bool plan_is_chain(const struct plan_node *root)
+{
+    for (const struct plan_node *n = root; n != NULL; n = n->input)
+        if (!in_chain(n->kind))
+            return false;
+    return true;
+}
+
+static bool adds_only(const struct plan_node *n)
+{
+    switch (n->kind) {
+    case PLAN_SCAN: return n->relation->kind != REL_VIEW || n->relation->view->append_only;
+    case PLAN_VALUES:
+    case PLAN_WINDOW:
+    case PLAN_FILTER:
+    case PLAN_PROJECT:
+    case PLAN_UNION_ALL: return true;
+    case PLAN_JOIN: return n->join.kind == JOIN_INNER || n->join.kind == JOIN_SEMI;
+    case PLAN_AGGREGATE:
+    case PLAN_SORT:
+    case PLAN_LIMIT:
+    case PLAN_SETOP:
+    case PLAN_OVER:
+    case PLAN_TOP:
+    case PLAN_APPLY: return false;
+    }
+    UNREACHABLE();
+}
+
+bool plan_append_only(const struct plan_node *root)
+{
+    /* Shared nodes are met again: bounded, as the answer is only worth so much. */
+    enum { WALK_MAX = 4 * PLAN_NODES_MAX, DEPTH_MAX = 256 };
+    const struct plan_node *stack[DEPTH_MAX] = {root};
+    uint32_t depth = 1;
+    for (uint32_t walked = 0; depth > 0; walked++) {
+        const struct plan_node *n = stack[--depth];
+        if (!adds_only(n) || walked == WALK_MAX || depth + 2 > DEPTH_MAX)
+            return false;
+        if (n->input != NULL)
+            stack[depth++] = n->input;
+        if (n->right != NULL)
+            stack[depth++] = n->right;
+    }
+    return true;
+}
+
+/* ---- the gate ---- */
+
+static const char *refused(const struct plan_node *n, const char **hint)
+{
+    *hint = "Query one table or view at a time.";
+    switch (n->kind) {
+    case PLAN_JOIN: return "joins are not supported yet";
+    case PLAN_APPLY: return "subqueries in expressions are not supported yet";
+    case PLAN_UNION_ALL:
+    case PLAN_SETOP:
+        *hint = "Run the queries one by one.";
+        return "UNION, INTERSECT and EXCEPT are not supported yet";
+    case PLAN_OVER:
+        *hint = "Group over tumble(...) or hop(...) in FROM.";
+        return "window functions (OVER) are not supported yet";
+    case PLAN_TOP:
+        *hint = "Write ORDER BY and LIMIT at the end of the whole query.";
+        return "LIMIT and DISTINCT ON are not supported here yet";
+    case PLAN_SCAN:
+    case PLAN_VALUES:
+    case PLAN_WINDOW:
+    case PLAN_FILTER:
+    case PLAN_PROJECT:
+    case PLAN_AGGREGATE:
+    case PLAN_SORT:
+    case PLAN_LIMIT: return NULL;
+    }
+    UNREACHABLE();
+}
+
+bool plan_check_executable(struct binder *b, const struct plan_node *root)
+{
+    struct plan_order o;
+    if (root == NULL || plan_is_chain(root))
+        return b->err == ERR_OK;
+    if (!plan_order(b, root, &o))
+        return false;
+    for (uint32_t i = 0; i < o.n; i++) {
+        const char *hint;
+        const char *text = refused(o.nodes[i], &hint);
+        if (text == NULL)
+            continue;
+        bind_fail(b, o.nodes[i]->position, ERR_UNSUPPORTED, "%s", text);
+        bind_hint(b, "%s", hint);
+        return false;
+    }
+    return true;
+}
