@@ -38,7 +38,7 @@ test-quick: setup-test web ## tidy, unit and SQL tests of the release build only
 test-clients: setup-clients web ## Kafka clients in Java, Go, JavaScript and Python; needs package registries
 	@TIDEMILL_WERROR=$(TIDEMILL_WERROR) tools/test clients
 
-bench: setup web ## build and run every benchmark of bench/
+bench: setup web ## build and run every benchmark of bench/, or those of ARGS, e.g. make bench ARGS=latency
 	@$(CONFIGURE) release >/dev/null
 	@$(BUILD) release
 	@tools/bench $(ARGS)

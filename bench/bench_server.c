@@ -1,6 +1,7 @@
 /* The whole server, as its clients see it: produce, fetch, rows through a view, latency, start.
  *
  * usage: bench_server [PART...]      parts: disk produce rows latency start peer; default: all
+ *        bench_server list           their names, one a line
  *
  * Starts build/tidemill (or what TIDEMILL names) on ephemeral loopback ports over fresh
  * data directories below TMPDIR, and prints medians of RUNS runs with the least and the greatest,
@@ -887,18 +888,43 @@ static void usage_tell(struct usage from)
     row_one("  other programs meanwhile", "% of a core", others > 0 ? others * 100 : 0, NULL);
 }
 
+static const struct {
+    const char *name;
+    void (*run)(void);
+} parts[] = {{"disk", part_disk},       {"produce", part_produce}, {"rows", part_rows},
+             {"latency", part_latency}, {"start", part_start},     {"peer", part_peer}};
+enum { N_PARTS = sizeof parts / sizeof *parts };
+
+static void parts_tell(FILE *to, const char *between)
+{
+    for (size_t i = 0; i < N_PARTS; i++)
+        fprintf(to, "%s%s", i == 0 ? "" : between, parts[i].name);
+    fprintf(to, "\n");
+}
+
+static void part_check(const char *name)
+{
+    for (size_t i = 0; i < N_PARTS; i++)
+        if (strcmp(name, parts[i].name) == 0)
+            return;
+    fprintf(stderr, "bench_server: there is no part \"%s\": ", name);
+    parts_tell(stderr, " ");
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } parts[] = {{"disk", part_disk},       {"produce", part_produce}, {"rows", part_rows},
-                 {"latency", part_latency}, {"start", part_start},     {"peer", part_peer}};
+    if (argc == 2 && strcmp(argv[1], "list") == 0) {
+        parts_tell(stdout, "\n");
+        return 0;
+    }
+    for (int a = 1; a < argc; a++)
+        part_check(argv[a]);
     signal(SIGPIPE, SIG_IGN);
     printf("%s, librdkafka %s, %d partitions, fsync = group, medians of %d runs\n", program(),
            rd_kafka_version_str(), PARTITIONS, RUNS);
     printf("%-46s %12s %-13s %s\n", "", "median", "", "least .. greatest");
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (size_t i = 0; i < N_PARTS; i++) {
         bool wanted = argc == 1;
         for (int a = 1; a < argc; a++)
             wanted |= strcmp(argv[a], parts[i].name) == 0;
