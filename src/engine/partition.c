@@ -345,18 +345,24 @@ static bool lacks_time(const struct append_request *r)
     return false;
 }
 
+static enum err append_marker(struct part *p, struct append_request *r, int64_t producer_id)
+{
+    const struct producer *one = producers_find(log_producers(p->log), producer_id);
+    if (one == NULL || one->txn == NULL)
+        return ERR_OK;
+    TRY(append(p, r->batches, r->n_bytes, r->n_records, -1, &r->base_offset, &r->why));
+    p->marker_end = log_end_offset(p->log);
+    return ERR_OK;
+}
+
 /* Appends unless the batch of an idempotent producer is here already: then its offset is the
  * answer. Such a producer sends one batch per partition and request. */
 static enum err append_once(struct part *p, struct append_request *r)
 {
     struct kafka_batch b;
     TRY(kafka_batch_parse((struct str){r->batches, r->n_bytes}, &b, &r->why));
-    if (r->marker) {
-        const struct producer *one = producers_find(log_producers(p->log), b.producer_id);
-        return one == NULL || one->txn == NULL
-                   ? ERR_OK
-                   : append(p, r->batches, r->n_bytes, r->n_records, -1, &r->base_offset, &r->why);
-    }
+    if (r->marker)
+        return append_marker(p, r, b.producer_id);
     struct producer_batch batch = {.producer_id = b.producer_id,
                                    .epoch = b.producer_epoch,
                                    .transactional = b.transactional,
@@ -558,6 +564,16 @@ void parts_finish_flushes(struct shard *s)
     }
 }
 
+/* Whether flushing is the operating system's affair. What the records of epochs and of the catalog
+ * name has to be there after a power cut, or the next start could make nothing of them. So has the
+ * end of a transaction, and with it all in front: epochs take in what it decided, and a start that
+ * found it undecided again would have views see it twice. */
+static bool left_to_os(const struct part *p)
+{
+    return p->shard->engine->options.fsync == FSYNC_OS && p->kind == TOPIC_USER &&
+           p->marker_end <= log_durable_offset(p->log);
+}
+
 void parts_turn(struct shard *s)
 {
     struct flush_worker *f = s->flush;
@@ -573,9 +589,7 @@ void parts_turn(struct shard *s)
             continue;
         p->syncing = true;
         p->job.part = p;
-        /* What the records of epochs and of the catalog name has to be there after a power cut, or
-         * the next start could make nothing of them. */
-        p->job.sync.os_only = s->engine->options.fsync == FSYNC_OS && p->kind == TOPIC_USER;
+        p->job.sync.os_only = left_to_os(p);
         if (!log_sync_has_work(&p->job.sync)) {
             flush_finished(p);
             continue;

@@ -31,6 +31,7 @@ struct part {
     struct list uncommitted_link; /* of the shard: marks beyond the last commit */
     struct flush_job job;
     bool syncing;
+    int64_t marker_end; /* of the last end of a transaction that was appended here */
     bool dropped;      /* given up when the flush and the compaction under way have ended */
     struct log_compaction *compaction; /* under way (compactor.h), or NULL */
     struct removal removal;

@@ -321,6 +321,73 @@ static void a_power_cut_without_flushes_leaves_a_server_that_starts(void **state
     LEAKS_END();
 }
 
+/* What a transaction has decided is not decided again after a power cut, although nothing else is
+ * flushed: a view takes each of its rows once. */
+enum { TXN_SEEDS = 60, TXN_ROWS = 5, TXN_PAD = 700, TXN_PRODUCER = 7 };
+
+static void txn_tables(struct script *s)
+{
+    sql(s, "CREATE TABLE IF NOT EXISTS t (n int8, pad text)");
+    sql(s, "CREATE MATERIALIZED VIEW IF NOT EXISTS w AS SELECT n FROM t");
+}
+
+static void txn_committed(struct script *s, void *arg)
+{
+    (void)arg;
+    char row[TXN_PAD + 64];
+    struct buf batch;
+    struct kafka_batch_writer w;
+    const int64_t ms = (int64_t)RECORD_S * 1000;
+    txn_tables(s);
+    buf_init(&batch, TEXT_MAX);
+    kafka_batch_begin(&w, &batch, ms);
+    for (uint32_t i = 0; i < TXN_ROWS; i++) {
+        snprintf(row, sizeof(row), "{\"n\": %u, \"pad\": \"%0*d\"}", i, TXN_PAD, 0);
+        kafka_batch_add(&w, (struct str){0}, str_of(row), ms, NULL, 0);
+    }
+    REQUIRE(kafka_batch_finish(&w, COMPRESS_NONE, NULL, NULL, NULL) == ERR_OK);
+    kafka_batch_set_producer(batch.ptr, TXN_PRODUCER, 0, 0, true);
+    REQUIRE(script_append(s, "t", 0, batch.ptr, batch.len, TXN_ROWS) == ERR_OK);
+    if (script_marker(s, "t", 0, TXN_PRODUCER, 0, true) != ERR_OK)
+        FAIL("%s", script_error(s));
+    until(s, "SELECT count(*) FROM w", "5\n");
+    buf_deinit(&batch);
+}
+
+static void txn_once(struct script *s, void *arg)
+{
+    (void)arg;
+    const char *row = "{\"n\": 9}";
+    txn_tables(s);
+    /* What the coordinator of transactions does where an end is missing. */
+    REQUIRE(script_marker(s, "t", 0, TXN_PRODUCER, 0, true) == ERR_OK);
+    REQUIRE(script_produce(s, "t", 0, &row, 1) == ERR_OK);
+    until(s, "SELECT count(*) FROM w WHERE n = 9", "1\n");
+    until(s, "SELECT count(*), count(DISTINCT n) FROM w", "6|6\n");
+    until(s, "SELECT count(*) FROM t", "6\n");
+}
+
+static void a_power_cut_without_flushes_leaves_what_transactions_decided(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= TXN_SEEDS; seed++) {
+        const struct sim_options sim = {.seed = seed,
+                                        .wall_us = 1767225600000000,
+                                        .sync_delay_us_max = 500,
+                                        .run_ns_max = (int64_t)600 * 1000000000};
+        const struct engine_options options = {
+            .data_dir = "/data", .n_shards = 1 + (uint32_t)(seed % 2), .fsync = FSYNC_OS};
+        const struct script_part first = {txn_committed, NULL, 0}, second = {txn_once, NULL, 0};
+        struct host *h = host_sim_open(&sim);
+        assert_non_null(h);
+        assert_int_equal(scripts_run(h, &options, &first, 1, NULL), ERR_OK);
+        h = host_sim_power_cut(h, seed);
+        assert_non_null(h);
+        assert_int_equal(scripts_run(h, &options, &second, 1, NULL), ERR_OK);
+        host_close(h);
+    }
+}
+
 /* ---- dead letters of two shards ---- */
 
 enum { LETTER_SEEDS = 60, LETTER_KEYS = 12 };
@@ -455,6 +522,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_power_cut_without_flushes_leaves_a_server_that_starts),
+        cmocka_unit_test(a_power_cut_without_flushes_leaves_what_transactions_decided),
         cmocka_unit_test(rows_may_go_when_what_they_made_is_committed),
         cmocka_unit_test(dead_letters_of_all_shards_outlive_a_crash),
         cmocka_unit_test(dead_letters_of_groups_wait_for_room),

@@ -342,6 +342,27 @@ enum err script_append(struct script *s, const char *topic, uint32_t partition, 
     return call(s, append_start);
 }
 
+enum err script_marker(struct script *s, const char *topic, uint32_t partition, int64_t producer_id,
+                       int16_t epoch, bool commit)
+{
+    struct buf bytes;
+    buf_init(&bytes, SCRIPT_TEXT_MAX);
+    kafka_marker_put(&bytes, producer_id, epoch, commit, 1767225600000);
+    s->topic = topic;
+    s->partition = partition;
+    s->append = (struct append_request){.partition = partition,
+                                        .batches = bytes.ptr,
+                                        .n_bytes = bytes.len,
+                                        .n_records = 1,
+                                        .want_durable = true,
+                                        .marker = true,
+                                        .done = appended,
+                                        .arg = s};
+    enum err e = bytes.failed ? ERR_NO_MEMORY : call(s, append_start);
+    buf_deinit(&bytes);
+    return e;
+}
+
 enum err script_produce(struct script *s, const char *topic, uint32_t partition,
                         const char *const *values, uint32_t n)
 {

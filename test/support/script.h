@@ -50,6 +50,9 @@ enum err script_produce(struct script *s, const char *topic, uint32_t partition,
 /* A batch as it is. */
 enum err script_append(struct script *s, const char *topic, uint32_t partition, char *batch,
                        size_t n, uint32_t n_records);
+/* Ends a producer's transaction in a partition, durably; does nothing where none is open. */
+enum err script_marker(struct script *s, const char *topic, uint32_t partition,
+                       int64_t producer_id, int16_t epoch, bool commit);
 /* Everything below the high watermark as lines "offset key value before epoch" (absent parts as -),
  * separated by tabs. `end` receives the high watermark; may be NULL. */
 enum err script_read(struct script *s, const char *topic, uint32_t partition, int64_t from,
