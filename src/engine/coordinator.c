@@ -6,6 +6,7 @@
 #include "engine/epoch_record.h"
 #include "engine/epochs.h"
 #include "engine/floors.h"
+#include "engine/output_wait.h"
 #include "engine/partition.h"
 #include "engine/records.h"
 #include "engine/view_run.h"
@@ -114,6 +115,7 @@ struct coordinator {
 
     enum { COMMIT_IDLE, COMMIT_FLUSHING, COMMIT_RECORDING, COMMIT_TELLING } commit;
     bool commit_wanted; /* outputs since the commit under way began */
+    struct output_wait wait; /* the record could not be made or written */
     struct buf record;
     bool record_full; /* else it is a delta */
     bool full_due;    /* the next one has to be full, whatever it costs */
@@ -953,11 +955,9 @@ static void commit_start(struct coordinator *co)
     bool full = co->full_due || (co->delta_bytes >= EPOCH_DELTAS_BYTES &&
                                  co->delta_bytes >= 2 * co->full_bytes);
     enum err e = record_make(co, full);
-    if (e != ERR_OK) {
-        engine_note(co->engine, "error", "the epoch record cannot be made: %s; outputs wait",
-                    err_text(e, NULL));
+    output_wait_tried(&co->wait, e, "the epoch record cannot be made", NULL);
+    if (e != ERR_OK)
         return;
-    }
     record_told(co, full);
     co->commit_wanted = false;
     co->ahead = 0;
@@ -1054,6 +1054,8 @@ static void commit_turn(struct coordinator *co)
     struct part *p = part_find(co->shard, NUMBER_EPOCHS, 0);
     p->durable = record_durable;
     p->durable_arg = co;
+    if (output_waits(&co->wait))
+        return;
     if (co->commit == COMMIT_IDLE && co->commit_wanted)
         commit_start(co);
     if (co->commit != COMMIT_FLUSHING || !outputs_durable(co))
@@ -1061,11 +1063,9 @@ static void commit_turn(struct coordinator *co)
     struct err_detail why = {0};
     enum err e =
         record_append(co->shard, p, (struct str){0}, buf_str(&co->record), &co->record_end, &why);
-    if (e != ERR_OK) {
-        engine_note(co->engine, "error", "the epoch record cannot be written: %s; outputs wait",
-                    err_text(e, &why));
+    output_wait_tried(&co->wait, e, "the epoch record cannot be written", &why);
+    if (e != ERR_OK)
         return;
-    }
     co->commit = COMMIT_RECORDING;
     atomic_store(&co->engine->outputs_awaited, false);
     if (!co->record_full) {
@@ -1418,6 +1418,7 @@ enum err coordinator_new(struct shard *s, struct coordinator **out)
         return ERR_NO_MEMORY;
     co->shard = s;
     co->engine = s->engine;
+    output_wait_init(&co->wait, s);
     list_init(&co->readers);
     list_init(&co->active);
     list_init(&co->views);

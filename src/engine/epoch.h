@@ -82,11 +82,7 @@ struct view_failure {
     char why[ERR_TEXT_MAX];
 };
 
-/* A record for sys.dead_letters, on its way to shard 0. */
-struct dead_letter {
-    struct dead_letter *next;
-    struct str json;
-};
+struct dead_letter;
 
 struct epoch_end {
     struct shard_call call;

@@ -4,10 +4,11 @@
 #include "base/mem.h"
 #include "engine/coordinator.h"
 #include "engine/epoch_record.h"
+#include "engine/output_wait.h"
 #include "engine/source.h"
 #include "engine/view_run.h"
 
-enum { OUTPUT_RETRY_MS = 100, OUTPUT_BYTES_PER_TURN = 1 << 20 };
+enum { OUTPUT_BYTES_PER_TURN = 1 << 20 };
 enum { SCRATCH_KEEP_BYTES = 1 << 20, RECORDS_KEEP_BYTES = 256 << 10 };
 
 /* A reader as one shard runs it. */
@@ -66,11 +67,9 @@ struct epochs {
     uint32_t output_at;
     struct output_end *outputs;
     uint32_t n_outputs, outputs_cap;
-    struct records dead; /* shard 0: waiting for sys.dead_letters */
-    bool dead_taken;     /* this epoch's are in `dead` */
-    int64_t retry_ns;
-    bool waiting; /* for room on the disk: counted in the engine */
-    struct shard_timer retry;
+    struct letters_out letters; /* shard 0: waiting for sys.dead_letters */
+    bool letters_taken;         /* those that came with END are in `letters` */
+    struct output_wait wait;
     struct epoch_done done;
 };
 
@@ -165,6 +164,7 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
     ep->plan = plan;
     arena_reset(&ep->arena, EPOCH_ARENA_KEEP_BYTES);
     scratch_reset(&ep->scratch, SCRATCH_KEEP_BYTES);
+    letters_out_begin(&ep->letters);
     if (!make_results(ep))
         fail_epoch(ep, ERR_NO_MEMORY, "cannot begin", NULL);
     for (uint32_t r = 0; r < plan->n_readers; r++)
@@ -179,7 +179,7 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
     ep->apply_dead = NULL;
     ep->readers_left = plan->n_readers;
     reader_enter(ep, (uint32_t)(plan->epoch % plan->n_readers));
-    ep->input_open = ep->dead_taken = ep->finish_begun = false;
+    ep->input_open = ep->letters_taken = ep->finish_begun = false;
     ep->n_batches = 0;
     ep->units = NULL;
     ep->n_units = ep->unit_at = ep->packet_at = ep->output_at = ep->n_outputs = 0;
@@ -302,8 +302,8 @@ static void decode_refused(struct epochs *ep, struct reader *r, uint32_t partiti
     stat_add(&engine_relation_stats(ep->shard->engine, rel->number)->dead_letters, 1);
     if (ep->plan->readers[ep->reader_at].silent || rel->on_error == ON_ERROR_IGNORE)
         return;
-    if (epoch_dead_letter(&ep->work, rel, partition, rec->offset, err_text(e, why), rec->value) !=
-        ERR_OK)
+    if (dead_letter_add(&ep->work, NULL, rel, partition, rec->offset, err_text(e, why),
+                        rec->value) != ERR_OK)
         fail_epoch(ep, ERR_NO_MEMORY, "keeping dead letters", NULL);
 }
 
@@ -388,7 +388,8 @@ static uint32_t batch_rows(const struct reader *r)
  * batch always fits. */
 static bool epoch_full(const struct epochs *ep)
 {
-    bool full = arena_used(&ep->arena) > EPOCH_ARENA_BYTES_TARGET || scratch_full(&ep->scratch);
+    bool full = arena_used(&ep->arena) > EPOCH_ARENA_BYTES_TARGET ||
+                scratch_full(&ep->scratch) || dead_letters_full(&ep->work);
     return full && ep->n_batches > 0;
 }
 
@@ -716,24 +717,36 @@ static enum err output_unit(struct epochs *ep, const struct apply_unit *u, bool 
                        more, why);
 }
 
-static enum err output_dead(struct epochs *ep, bool *more, struct err_detail *why)
+/* A piece of the dead letters that shard 0 knows of. */
+static enum err letters_flush(struct epochs *ep, struct part *p, bool *more, struct err_detail *why)
+{
+    letters_out_fill(&ep->letters, OUTPUT_BYTES_PER_TURN, ep->plan->epoch,
+                     ep->plan->wall_us / 1000);
+    TRY(records_flush(p, &ep->letters.piece, more, why));
+    *more = letters_out_left(&ep->letters);
+    return ERR_OK;
+}
+
+static enum err output_letters(struct epochs *ep, bool *more, struct err_detail *why)
 {
     *more = false;
     if (ep->shard->index != 0)
         return ERR_OK;
-    ep->dead.epoch = ep->plan->epoch;
-    if (!ep->dead_taken)
-        for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
-            for (const struct dead_letter *d = ep->received[s]->dead_letters; d != NULL;
-                 d = d->next)
-                records_add(&ep->dead, (struct str){0}, d->json, ep->plan->wall_us / 1000, NULL, 0);
-    ep->dead_taken = true;
-    return output_append(ep, NUMBER_DEAD_LETTERS, 0, &ep->dead, more, why);
+    for (uint32_t s = 0; s < ep->shard->engine->n_shards && !ep->letters_taken; s++)
+        letters_out_add(&ep->letters, ep->received[s]->dead_letters);
+    ep->letters_taken = true;
+    if (!letters_out_left(&ep->letters))
+        return ERR_OK;
+    struct part *p = part_find(ep->shard, NUMBER_DEAD_LETTERS, 0);
+    TRY(letters_flush(ep, p, more, why));
+    return *more ? ERR_OK : output_note(ep, p);
 }
 
 static void finish(struct epochs *ep)
 {
     struct shard *s = ep->shard;
+    if (dead_letters_end(&ep->work) != ERR_OK)
+        fail_epoch(ep, ERR_NO_MEMORY, "keeping dead letters", NULL);
     memset(ep->received, 0, s->engine->n_shards * sizeof(*ep->received));
     ep->n_received = 0;
     ep->phase = PHASE_IDLE;
@@ -765,40 +778,20 @@ void epochs_view_failed(struct epochs *ep, uint32_t number)
     cut_outputs(ep, v->rel->view->late);
 }
 
-static void retry_fire(struct shard_timer *t)
-{
-    CONTAINER_OF(t, struct epochs, retry)->shard->busy = true;
-}
-
-static void outputs_wait(struct epochs *ep, bool waiting)
-{
-    if (ep->waiting != waiting)
-        atomic_fetch_add(&ep->shard->engine->outputs_waiting, waiting ? 1 : UINT32_MAX);
-    ep->waiting = waiting;
-}
-
 /* Whether nothing is left to write. Else it goes on with the next turn or, where the disk is full,
  * after a while. */
 static bool outputs_written(struct epochs *ep, enum err e, bool more, const struct err_detail *why)
 {
-    outputs_wait(ep, e == ERR_NO_SPACE);
-    if (e == ERR_OK) {
-        ep->shard->busy |= more;
-        return !more;
-    }
-    if (e != ERR_NO_SPACE && e != ERR_IO)
+    if (e != ERR_OK && e != ERR_NO_SPACE && e != ERR_IO)
         fail_epoch(ep, e, "writing outputs", why);
-    engine_note(ep->shard->engine, "error", "outputs wait (%s): %s", err_info(e)->text,
-                err_text(e, why));
-    ep->retry_ns = ep->shard->mono_ns + (int64_t)OUTPUT_RETRY_MS * 1000000;
-    if (shard_timer_set(ep->shard, &ep->retry, ep->retry_ns) != ERR_OK)
-        fail_epoch(ep, ERR_NO_MEMORY, "waiting for disk space", NULL);
-    return false;
+    output_wait_tried(&ep->wait, e, "an epoch's outputs cannot be written", why);
+    ep->shard->busy |= e == ERR_OK && more;
+    return e == ERR_OK && !more;
 }
 
 static void output_step(struct epochs *ep)
 {
-    if (ep->shard->mono_ns < ep->retry_ns)
+    if (output_waits(&ep->wait))
         return;
     struct err_detail why = {0};
     enum err e = ERR_OK;
@@ -807,26 +800,24 @@ static void output_step(struct epochs *ep)
         if ((e = output_unit(ep, &ep->units[ep->unit_at], &more, &why)) != ERR_OK)
             break;
     if (e == ERR_OK && !more)
-        e = output_dead(ep, &more, &why);
+        e = output_letters(ep, &more, &why);
     if (outputs_written(ep, e, more, &why))
         finish(ep);
 }
 
 void epochs_add_dead_letters(struct epochs *ep, const struct dead_letter *list)
 {
-    ep->dead.epoch = ep->plan->epoch;
-    for (const struct dead_letter *d = list; d != NULL; d = d->next)
-        records_add(&ep->dead, (struct str){0}, d->json, ep->plan->wall_us / 1000, NULL, 0);
+    letters_out_add(&ep->letters, list);
 }
 
 bool epochs_write_dead_letters(struct epochs *ep, int64_t *end)
 {
-    if (ep->shard->mono_ns < ep->retry_ns)
+    if (output_waits(&ep->wait))
         return false;
     struct err_detail why = {0};
     struct part *p = part_find(ep->shard, NUMBER_DEAD_LETTERS, 0);
     bool more = false;
-    enum err e = records_flush(p, &ep->dead, &more, &why);
+    enum err e = letters_flush(ep, p, &more, &why);
     if (!outputs_written(ep, e, more, &why))
         return false;
     if (part_epoch_mark(p, ep->plan->epoch) != ERR_OK)
@@ -1036,14 +1027,14 @@ enum err epochs_new(struct shard *s, struct epochs **out)
     if (ep == NULL)
         return ERR_NO_MEMORY;
     ep->shard = s;
-    ep->retry.fire = retry_fire;
+    output_wait_init(&ep->wait, s);
     arena_init(&ep->arena, EPOCH_ARENA_BYTES_MAX);
     arena_init(&ep->piece, EPOCH_ARENA_BYTES_MAX);
-    records_init(&ep->dead);
     ep->compress = compress_new();
     ep->records = mem_zalloc(BATCH_ROWS_MAX, sizeof(*ep->records));
     ep->received = mem_zalloc(s->engine->n_shards, sizeof(struct epoch_end *));
-    if (ep->compress == NULL || ep->records == NULL || ep->received == NULL) {
+    if (ep->compress == NULL || ep->records == NULL || ep->received == NULL ||
+        letters_out_init(&ep->letters, s->engine->n_shards) != ERR_OK) {
         epochs_free(ep);
         return ERR_NO_MEMORY;
     }
@@ -1064,7 +1055,7 @@ void epochs_free(struct epochs *ep)
     map_deinit(&ep->views);
     map_deinit(&ep->readers);
     scratch_deinit(&ep->scratch);
-    records_deinit(&ep->dead);
+    letters_out_deinit(&ep->letters);
     compress_free(ep->compress);
     arena_deinit(&ep->arena);
     arena_deinit(&ep->piece);

@@ -22,6 +22,9 @@ struct epoch_work {
         *dead_tail;         /* of the list that goes to shard 0 next: with END, later with DONE */
     struct epoch_end *ends; /* per target shard */
     struct view_failure *failures;
+    struct view_letters *letters_cut; /* of views with more than are kept */
+    uint32_t n_letters;
+    uint64_t letters_bytes;
     uint64_t epoch;
 };
 
@@ -44,7 +47,7 @@ enum err epochs_prepare(struct epochs *ep, const struct catalog *catalog,
 void epochs_unprepare(struct epochs *ep, const struct catalog *catalog);
 /* The same while running; a failure ends the process, since shards would disagree. */
 void epochs_set_catalog(struct epochs *ep, const struct catalog *catalog);
-/* Takes in dead letters that came with a DONE (shard 0). */
+/* Takes in dead letters that came with a DONE (shard 0); they stay the sender's. */
 void epochs_add_dead_letters(struct epochs *ep, const struct dead_letter *list);
 /* Writes a piece of them, behind shard 0's own outputs; true with the partition's end when nothing
  * is left. Once a turn until then: a full disk makes the epoch wait. */
@@ -54,9 +57,5 @@ bool epochs_write_dead_letters(struct epochs *ep, int64_t *end);
 void epochs_view_failed(struct epochs *ep, uint32_t number);
 /* NULL when this shard does not run the view. */
 struct view_run *epochs_view(struct epochs *ep, uint32_t number);
-
-/* Adds a dead letter to the epoch; ERR_NO_MEMORY when the arena is full. */
-enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uint32_t partition,
-                           int64_t offset, const char *reason, struct str raw) MUST_CHECK;
 
 #endif

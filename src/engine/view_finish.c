@@ -4,6 +4,8 @@
 #include "engine/view_retention.h"
 #include "run/key.h"
 
+#include <stdio.h>
+
 /* ---- results ---- */
 
 /* Dead letters of results have no source record: they name the group. */
@@ -12,10 +14,10 @@ static enum err result_error(struct view_run *v, struct epoch_work *w, const cha
     if (w == NULL)
         return ERR_OK;
     stat_add(&v->stats->dead_letters, 1);
-    struct str reason =
-        arena_printf(w->arena, "view \"%.*s\", result of a group: %s", STR_ARG(v->rel->name), text);
-    return reason.ptr == NULL ? ERR_NO_MEMORY
-                              : epoch_dead_letter(w, v->rel, 0, -1, reason.ptr, (struct str){0});
+    char reason[NAME_BYTES_MAX + ERR_TEXT_MAX];
+    snprintf(reason, sizeof(reason), "view \"%.*s\", result of a group: %s", STR_ARG(v->rel->name),
+             text);
+    return dead_letter_add(w, v, v->rel, 0, -1, reason, (struct str){0});
 }
 
 enum err view_run_rows(struct view_run *v, struct state_partition *sp,

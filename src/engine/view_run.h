@@ -11,6 +11,7 @@
 #define TIDEMILL_ENGINE_VIEW_RUN_H
 
 #include "base/merge_sort.h"
+#include "engine/dead_letters.h"
 #include "engine/epoch.h"
 #include "engine/records.h"
 #include "engine/remover.h"
@@ -73,6 +74,7 @@ struct view_run {
     struct list scans;    /* view_scan.link: no group may be freed while there are any */
     bool failed;          /* takes in nothing more: since an epoch before, or in this one here */
     struct view_failure failure; /* told with DONE */
+    struct view_letters letters;
     struct removal removal;
 };
 

@@ -6,24 +6,6 @@
 
 #include <stdio.h>
 
-enum err epoch_dead_letter(struct epoch_work *w, const struct relation *rel, uint32_t partition,
-                           int64_t offset, const char *reason, struct str raw)
-{
-    struct buf json;
-    buf_init(&json, 1 << 20);
-    dead_letter_json(rel->name, rel->topic->name, partition, offset, w->shard->wall_us, reason, raw,
-                     &json);
-    struct dead_letter *d = arena_alloc(w->arena, sizeof(*d));
-    struct str copy = json.failed ? (struct str){0} : arena_str(w->arena, buf_str(&json));
-    buf_deinit(&json);
-    if (d == NULL || copy.ptr == NULL)
-        return ERR_NO_MEMORY;
-    *d = (struct dead_letter){.json = copy};
-    *w->dead_tail = d;
-    w->dead_tail = &d->next;
-    return ERR_OK;
-}
-
 /* A row that has no place in the view. */
 static enum err refuse(struct view_run *v, const struct source_batch *in, uint32_t row,
                        const char *text, struct epoch_work *w)
@@ -32,10 +14,10 @@ static enum err refuse(struct view_run *v, const struct source_batch *in, uint32
     stat_add(&v->stats->dead_letters, 1);
     if (in->silent)
         return ERR_OK;
-    struct str reason = arena_printf(w->arena, "view \"%.*s\": %s", STR_ARG(v->rel->name), text);
-    return reason.ptr == NULL ? ERR_NO_MEMORY
-                              : epoch_dead_letter(w, v->rel->view->source, in->partition,
-                                                  rec->offset, reason.ptr, rec->value);
+    char reason[NAME_BYTES_MAX + ERR_TEXT_MAX];
+    snprintf(reason, sizeof(reason), "view \"%.*s\": %s", STR_ARG(v->rel->name), text);
+    return dead_letter_add(w, v, v->rel->view->source, in->partition, rec->offset, reason,
+                           rec->value);
 }
 
 static enum err tell_errors(struct view_run *v, const struct source_batch *in,

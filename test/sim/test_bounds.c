@@ -10,7 +10,9 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "engine/dead_letters.h"
 #include "engine/engine_int.h"
+#include "engine/output_wait.h"
 #include "support/script.h"
 #include "wire/compress.h"
 #include "wire/kafka_batch.h"
@@ -467,6 +469,129 @@ static void dead_letters_of_groups_wait_for_room(void **state)
     letters_outlive(letters_wait_for_room, expected);
 }
 
+/* ---- a record that finds no room ---- */
+
+enum { FULL_ROWS = 400, FULL_MS = 3000, TRIES_MAX = 2 * FULL_MS / OUTPUT_RETRY_MS, TRY_CALLS = 4 };
+
+/* Rows are taken and results written, where segments have room; only the record of an epoch needs
+ * a new one. It is tried again and again, but not in every turn. */
+static void record_waits_for_room(struct script *s, void *arg)
+{
+    (void)arg;
+    struct engine *e = script_engine(s);
+    const char *row = "{\"n\": 1}";
+    uint32_t n = 1;
+    bool stuck = false;
+    sql(s, "CREATE TABLE t (n int8)");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM t");
+    REQUIRE(script_produce(s, "t", 0, &row, 1) == ERR_OK);
+    until(s, "SELECT n FROM v", "1\n");
+    REQUIRE(script_sleep(s, 100) == ERR_OK);
+    host_sim_disk_limit(script_host(s), 1);
+    for (; n < FULL_ROWS && !stuck; n++) {
+        REQUIRE(script_produce(s, "t", 0, &row, 1) == ERR_OK);
+        REQUIRE(script_sleep(s, 20) == ERR_OK);
+        stuck = atomic_load(&e->epoch) > atomic_load(&e->committed);
+    }
+    REQUIRE(stuck && atomic_load(&e->outputs_waiting) == 1);
+    uint64_t calls = host_sim_file_calls(script_host(s));
+    for (uint32_t ms = 0; ms < FULL_MS; ms++)
+        REQUIRE(script_sleep(s, 1) == ERR_OK);
+    calls = host_sim_file_calls(script_host(s)) - calls;
+    if (calls > TRIES_MAX * TRY_CALLS)
+        FAIL("%llu file calls in %d ms of a full disk", (unsigned long long)calls, FULL_MS);
+    host_sim_disk_limit(script_host(s), 0);
+    char expected[32];
+    snprintf(expected, sizeof(expected), "%u\n", n);
+    until(s, "SELECT n FROM v", expected);
+    for (uint32_t i = 0; i < 100 && atomic_load(&e->epoch) > atomic_load(&e->committed); i++)
+        REQUIRE(script_sleep(s, 20) == ERR_OK);
+    REQUIRE(atomic_load(&e->epoch) == atomic_load(&e->committed));
+    REQUIRE(atomic_load(&e->outputs_waiting) == 0);
+}
+
+static void a_record_without_room_is_tried_now_and_then(void **state)
+{
+    (void)state;
+    const struct sim_options sim = {.seed = 5,
+                                    .wall_us = 1767225600000000,
+                                    .sync_delay_us_max = 500,
+                                    .run_ns_max = (int64_t)600 * 1000000000};
+    const struct engine_options options = {
+        .data_dir = "/data", .n_shards = 1, .internal_segment_bytes = 2048};
+    const struct script_part part = {record_waits_for_room, NULL, 0};
+    struct host *h = host_sim_open(&sim);
+    assert_non_null(h);
+    assert_int_equal(scripts_run(h, &options, &part, 1, NULL), ERR_OK);
+    host_close(h);
+}
+
+/* ---- more dead letters than an epoch keeps ---- */
+
+enum { FAILING_KEYS = 20000 };
+
+/* All groups fail in one epoch: the view is made over rows that are there. */
+static void letters_beyond_the_bound(struct script *s, void *arg)
+{
+    (void)arg;
+    static char text[ROWS_AT_ONCE][32];
+    const char *values[ROWS_AT_ONCE];
+    sql(s, "CREATE TABLE t (k text, n int8)");
+    for (uint32_t k = 0; k < FAILING_KEYS; k += ROWS_AT_ONCE) {
+        for (uint32_t i = 0; i < ROWS_AT_ONCE; i++) {
+            snprintf(text[i], sizeof(text[i]), "{\"k\": \"%u\", \"n\": 1}", k + i);
+            values[i] = text[i];
+        }
+        REQUIRE(script_produce(s, "t", 0, values, ROWS_AT_ONCE) == ERR_OK);
+    }
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, 1 / (sum(n) - sum(n)) AS x FROM t GROUP BY k");
+    char expected[32];
+    snprintf(expected, sizeof(expected), "%u\n", LETTERS_MAX + 1);
+    until(s, "SELECT count(*) FROM sys.dead_letters", expected);
+    snprintf(expected, sizeof(expected), "%u\n", FAILING_KEYS - LETTERS_MAX);
+    until(s, "SELECT count(*) FROM sys.dead_letters WHERE reason LIKE '% more rows and results %'",
+          "1\n");
+    until(s,
+          "SELECT substring(reason FROM '([0-9]+) more')::int8 FROM sys.dead_letters WHERE reason "
+          "LIKE '% more rows and results %'",
+          expected);
+    const struct relation *v = catalog_relation(script_engine(s)->shards[0].catalog, STR("v"));
+    REQUIRE(stat_getu(&engine_relation_stats(script_engine(s), v->number)->dead_letters) ==
+            FAILING_KEYS);
+}
+
+static void an_epoch_keeps_a_bounded_number_of_dead_letters(void **state)
+{
+    (void)state;
+    run_script(letters_beyond_the_bound, 1);
+}
+
+/* Rows are not left out: those of a table, and those that a view refuses, wait for later epochs. */
+static void letters_of_rows(struct script *s, void *arg)
+{
+    (void)arg;
+    static char text[ROWS_AT_ONCE][32];
+    const char *values[ROWS_AT_ONCE];
+    sql(s, "CREATE TABLE t (k int8)");
+    for (uint32_t k = 0; k < FAILING_KEYS; k += ROWS_AT_ONCE) {
+        for (uint32_t i = 0; i < ROWS_AT_ONCE; i++) {
+            snprintf(text[i], sizeof(text[i]), "{\"k\": %u}", k + i);
+            values[i] = text[i];
+        }
+        REQUIRE(script_produce(s, "t", 0, values, ROWS_AT_ONCE) == ERR_OK);
+    }
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT 1 / (k - k) AS x FROM t");
+    char expected[32];
+    snprintf(expected, sizeof(expected), "%u|%u\n", FAILING_KEYS, FAILING_KEYS);
+    until(s, "SELECT count(*), count(DISTINCT \"offset\") FROM sys.dead_letters", expected);
+}
+
+static void no_row_that_is_refused_goes_untold(void **state)
+{
+    (void)state;
+    run_script(letters_of_rows, 1);
+}
+
 /* ---- what retention may take ---- */
 
 enum { KEPT_ROWS = 40, KEPT_LOOKS = 40 };
@@ -523,6 +648,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_power_cut_without_flushes_leaves_a_server_that_starts),
         cmocka_unit_test(a_power_cut_without_flushes_leaves_what_transactions_decided),
+        cmocka_unit_test(a_record_without_room_is_tried_now_and_then),
+        cmocka_unit_test(an_epoch_keeps_a_bounded_number_of_dead_letters),
+        cmocka_unit_test(no_row_that_is_refused_goes_untold),
         cmocka_unit_test(rows_may_go_when_what_they_made_is_committed),
         cmocka_unit_test(dead_letters_of_all_shards_outlive_a_crash),
         cmocka_unit_test(dead_letters_of_groups_wait_for_room),
