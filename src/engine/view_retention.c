@@ -1,6 +1,7 @@
 #include "engine/view_retention.h"
 
 #include "base/mem.h"
+#include "engine/view_scan.h"
 
 enum { CLOSED_MAX = 1 << 24 };
 
@@ -64,9 +65,8 @@ uint32_t view_windows_expire(const struct view_run *v, struct state_partition *s
 {
     struct window_queue *q = &sp->closed;
     uint32_t left = max;
-    if (!list_empty(&v->scans))
-        return 0;
-    while (q->n > 0 && view_window_expired(v, sp->watermark_us, q->windows[q->at].end)) {
+    int64_t watermark_us = view_scans_watermark(v, sp->number, sp->watermark_us);
+    while (q->n > 0 && view_window_expired(v, watermark_us, q->windows[q->at].end)) {
         struct window_bucket *b = &q->windows[q->at];
         for (; b->n > 0 && left > 0; b->n--, left--) {
             struct group *g = group_at(sp->groups, b->first);

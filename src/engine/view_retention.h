@@ -22,8 +22,9 @@ bool view_window_expired(const struct view_run *v, int64_t watermark_us, int64_t
  * ERR_NO_MEMORY, ERR_LIMIT. */
 enum err view_windows_closed(const struct view_run *v, struct state_partition *sp,
                              uint32_t n) MUST_CHECK;
-/* Frees up to `max` groups of windows that are expired, and tells how many; none while the view is
- * being read. None of them is in the partition's touched list. */
+/* Frees up to `max` groups of windows that are expired, and tells how many; none that had not
+ * expired yet when somebody who is reading the view began. None of them is in the partition's
+ * touched list. */
 uint32_t view_windows_expire(const struct view_run *v, struct state_partition *sp, uint32_t max);
 
 #endif

@@ -71,7 +71,7 @@ struct view_run {
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
     struct records *late; /* per source partition that lives here */
-    struct list scans;    /* view_scan.link: no group may be freed while there are any */
+    struct list scans;    /* view_scan.link: what they may still read is not freed */
     bool failed;          /* takes in nothing more: since an epoch before, or in this one here */
     struct view_failure failure; /* told with DONE */
     struct view_letters letters;

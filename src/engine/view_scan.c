@@ -5,6 +5,17 @@
 
 enum { KEPT_ENTRY_BYTES = 48 }; /* of the map, at its emptiest */
 
+/* Goes to a state partition; one that does not live here has no groups. */
+static void part_enter(struct view_scan *sc, uint32_t part)
+{
+    group_table_unwatch(&sc->at);
+    sc->at = (struct group_table_cursor){0};
+    sc->number = 0;
+    sc->part = part;
+    if (part < sc->view->n_partitions && sc->view->partitions[part].groups != NULL)
+        group_table_watch(sc->view->partitions[part].groups, &sc->at);
+}
+
 enum err view_scan_begin(struct view_scan *sc, struct shard *s, struct view_run *v, uint64_t epoch,
                          int64_t now_us, size_t bytes_max)
 {
@@ -22,6 +33,7 @@ enum err view_scan_begin(struct view_scan *sc, struct shard *s, struct view_run 
                                .watermark_us = sp->watermark_us};
     }
     list_add(&v->scans, &sc->link);
+    part_enter(sc, 0);
     return ERR_OK;
 }
 
@@ -29,6 +41,7 @@ void view_scan_end(struct view_scan *sc)
 {
     if (sc->link.next != NULL)
         list_remove(&sc->link);
+    group_table_unwatch(&sc->at);
     mem_free(sc->parts);
     map_deinit(&sc->kept);
     arena_deinit(&sc->cells);
@@ -70,10 +83,23 @@ void view_scans_keep(struct view_run *v, const struct state_partition *sp, const
     }
 }
 
+int64_t view_scans_watermark(const struct view_run *v, uint32_t state_partition,
+                             int64_t watermark_us)
+{
+    LIST_FOR (it, &v->scans) {
+        const struct view_scan *sc = LIST_ENTRY(it, struct view_scan, link);
+        int64_t began = sc->parts[state_partition].watermark_us;
+        watermark_us = began < watermark_us ? began : watermark_us;
+    }
+    return watermark_us;
+}
+
 void view_scans_stop(struct view_run *v)
 {
     LIST_FOR_SAFE (it, next, &v->scans) {
-        LIST_ENTRY(it, struct view_scan, link)->err = ERR_UNDEFINED_TABLE;
+        struct view_scan *sc = LIST_ENTRY(it, struct view_scan, link);
+        sc->err = ERR_UNDEFINED_TABLE;
+        group_table_unwatch(&sc->at);
         list_remove(it);
     }
 }
@@ -110,10 +136,9 @@ enum err view_scan_next(struct view_scan *sc, struct arena *a, const struct batc
     struct view_run *v = sc->view;
     struct view_pick pick;
     while (!group_next(sc, &pick)) {
-        if (++sc->part == v->n_partitions)
+        part_enter(sc, sc->part + 1);
+        if (sc->part == v->n_partitions)
             return ERR_OK;
-        sc->at = (struct group_table_cursor){0};
-        sc->number = 0;
     }
     *more = true;
     struct view_pick *picks = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*picks));

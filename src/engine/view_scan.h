@@ -6,7 +6,8 @@
  * An epoch that changes a group ahead of the scan for the first time hands its cells over as they
  * were (view_scans_keep); newer groups are behind the end. Of a view that shows closed windows only
  * nothing is kept: these do not change, and which had closed follows from the watermark. A group
- * must not be freed while its view is scanned. Private to engine/. */
+ * may be freed that every scan of its view skips: its window was expired when they began
+ * (view_scans_watermark). Private to engine/. */
 #ifndef TIDEMILL_ENGINE_VIEW_SCAN_H
 #define TIDEMILL_ENGINE_VIEW_SCAN_H
 
@@ -48,6 +49,9 @@ void view_scan_end(struct view_scan *sc);
 
 /* Before a group changes in an epoch. A scan that cannot keep it fails, not the epoch. */
 void view_scans_keep(struct view_run *v, const struct state_partition *sp, const struct group *g);
+/* The least watermark of a state partition that a scan of the view began at, or `watermark_us`. */
+int64_t view_scans_watermark(const struct view_run *v, uint32_t state_partition,
+                             int64_t watermark_us);
 /* The view is going to be freed: its scans end with an error. */
 void view_scans_stop(struct view_run *v);
 

@@ -39,6 +39,7 @@ struct group_table {
     uint32_t cells_bytes, tail_bytes;
     uint64_t count, added;
     uint64_t bytes, bytes_max;
+    struct list watched; /* cursors */
 };
 
 enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max, struct group_table **out)
@@ -52,6 +53,7 @@ enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max, struct group_
         mem_free(g);
         return ERR_NO_MEMORY;
     }
+    list_init(&g->watched);
     g->mask = SLOTS_MIN - 1;
     g->first = g->last = g->unused = NO_PAGE;
     g->cells_bytes = cells_bytes;
@@ -71,6 +73,7 @@ void group_table_free(struct group_table *g)
 {
     if (g == NULL)
         return;
+    CHECK(list_empty(&g->watched));
     for (uint32_t i = 0; i < g->n_pages; i++)
         mem_free(g->pages[i].bytes);
     mem_free(g->pages);
@@ -192,10 +195,22 @@ static enum err page_number(struct group_table *g, uint32_t *out)
     return ERR_OK;
 }
 
-/* Takes a page without rows out of the chain and gives its memory back. */
+static void cursor_enter(struct group_table_cursor *c, uint32_t page)
+{
+    c->page = page + 1;
+    c->unit = page == 0; /* the first unit of all is no row's */
+}
+
+/* Takes a page without rows, which is not the last, out of the chain and gives its memory back. */
 static void page_give_back(struct group_table *g, uint32_t number)
 {
     struct page *p = &g->pages[number];
+    CHECK(p->next != NO_PAGE);
+    LIST_FOR (it, &g->watched) {
+        struct group_table_cursor *c = LIST_ENTRY(it, struct group_table_cursor, link);
+        if (c->page == number + 1)
+            cursor_enter(c, p->next);
+    }
     *(p->prev == NO_PAGE ? &g->first : &g->pages[p->prev].next) = p->next;
     *(p->next == NO_PAGE ? &g->last : &g->pages[p->next].prev) = p->prev;
     mem_free(p->bytes);
@@ -306,7 +321,7 @@ struct group *group_table_next(const struct group_table *g, struct group_table_c
     if (c->page == 0) {
         if (g->first == NO_PAGE)
             return NULL;
-        *c = (struct group_table_cursor){.page = g->first + 1, .unit = g->first == 0};
+        cursor_enter(c, g->first);
     }
     for (;;) {
         const struct page *p = &g->pages[c->page - 1];
@@ -318,8 +333,20 @@ struct group *group_table_next(const struct group_table *g, struct group_table_c
         }
         if (p->next == NO_PAGE)
             return NULL;
-        *c = (struct group_table_cursor){.page = p->next + 1, .unit = p->next == 0};
+        cursor_enter(c, p->next);
     }
+}
+
+void group_table_watch(struct group_table *g, struct group_table_cursor *c)
+{
+    list_init(&c->link);
+    list_add(&g->watched, &c->link);
+}
+
+void group_table_unwatch(struct group_table_cursor *c)
+{
+    if (c->link.next != NULL)
+        list_remove(&c->link);
 }
 
 uint64_t group_table_run_max(const struct group_table *g)

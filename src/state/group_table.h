@@ -13,6 +13,7 @@
 #ifndef TIDEMILL_STATE_GROUP_TABLE_H
 #define TIDEMILL_STATE_GROUP_TABLE_H
 
+#include "base/list.h"
 #include "base/str.h"
 
 #include <stdbool.h>
@@ -85,11 +86,17 @@ struct group *group_at(const struct group_table *g, uint32_t ref);
 uint64_t group_table_run_max(const struct group_table *g);
 
 /* Iteration in insertion order: start with a zeroed cursor; NULL at the end. Rows added meanwhile
- * are seen; rows must not be removed meanwhile. */
+ * are seen; rows may be removed meanwhile only when the cursor is watched. */
 struct group_table_cursor {
     uint32_t page; /* its number + 1; 0 = before the first */
     uint32_t unit;
+    struct list link; /* of the table's watched ones; private */
 };
 struct group *group_table_next(const struct group_table *g, struct group_table_cursor *c);
+/* From here on the cursor goes past rows that are removed, until it is unwatched, which has to be
+ * before it or the table is gone. A removal that empties a page looks at all that are watched. */
+void group_table_watch(struct group_table *g, struct group_table_cursor *c);
+/* On one that is not watched it does nothing. */
+void group_table_unwatch(struct group_table_cursor *c);
 
 #endif

@@ -8,6 +8,9 @@
 
 #include <cmocka.h>
 
+#include "engine/engine_int.h"
+#include "engine/epochs.h"
+#include "engine/view_scan.h"
 #include "support/script.h"
 #include "wire/kafka_batch.h"
 
@@ -460,6 +463,88 @@ static void windows_that_are_over_go(void **state)
     }
 }
 
+/* ---- windows that are over, of a view that is always being read ---- */
+
+enum { READ_BATCHES = 40 };
+
+static struct view_run *view_of(struct script *s, const char *name)
+{
+    struct shard *shard = &script_engine(s)->shards[0];
+    const struct relation *r = catalog_relation(shard->catalog, str_of(name));
+    return r == NULL ? NULL : epochs_view(shard->epochs, r->number);
+}
+
+static int64_t number_of(struct script *s, const char *sql)
+{
+    struct buf rows;
+    buf_init(&rows, TEXT_MAX);
+    REQUIRE(script_sql(s, sql, &rows) == ERR_OK);
+    buf_put_u8(&rows, 0);
+    int64_t n = strtoll(rows.ptr, NULL, 10);
+    buf_deinit(&rows);
+    return n;
+}
+
+/* A scan, and how many rows it is to give. */
+struct reading {
+    struct view_scan scan;
+    int64_t rows;
+};
+
+static void reading_begin(struct script *s, struct reading *r, struct view_run *v)
+{
+    r->rows = number_of(s, "SELECT count(*) FROM w");
+    REQUIRE(view_scan_begin(&r->scan, &script_engine(s)->shards[0], v,
+                            atomic_load(&script_engine(s)->epoch), 0, TEXT_MAX) == ERR_OK);
+}
+
+static void reading_end(struct reading *r)
+{
+    struct arena a;
+    const struct batch *b;
+    uint32_t n;
+    arena_init(&a, TEXT_MAX);
+    for (bool more = true; more;) {
+        REQUIRE(view_scan_next(&r->scan, &a, &b, &n, &more) == ERR_OK);
+        r->rows -= b == NULL ? 0 : b->n_rows;
+    }
+    if (r->rows != 0)
+        FAIL("a scan has %lld rows too few", (long long)r->rows);
+    arena_deinit(&a);
+    view_scan_end(&r->scan);
+}
+
+static void read_without_pause(struct script *s, void *arg)
+{
+    (void)arg;
+    static struct reading readings[2];
+    run_sql(s, "CREATE TABLE t (k text, ts timestamptz NOT NULL, x text) WITH (event_time = 'ts', "
+               "idle_timeout = '0')");
+    run_sql(s, "CREATE MATERIALIZED VIEW w WITH (emit = 'final', retention = '1 minute') AS SELECT "
+               "k, window_start, count(*) AS n, max(x) AS m FROM tumble(t, ts, INTERVAL '1 s') "
+               "GROUP BY k, window_start");
+    struct view_run *v = view_of(s, "w");
+    REQUIRE(v != NULL);
+    reading_begin(s, &readings[1], v);
+    for (int i = 0; i < READ_BATCHES; i++) {
+        REQUIRE(produce_batch(s, i));
+        reading_begin(s, &readings[i % 2], v);
+        reading_end(&readings[(i + 1) % 2]);
+    }
+    int64_t groups = number_of(s, "SELECT groups FROM sys.views");
+    if (groups > 3 * 60 * 2)
+        FAIL("%lld groups are left of %d", (long long)groups, READ_BATCHES * BATCH_ROWS);
+    reading_end(&readings[(READ_BATCHES - 1) % 2]);
+}
+
+static void windows_go_while_a_view_is_read_without_a_pause(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(4);
+    assert_true(run_one(h, 1, read_without_pause, NULL));
+    host_close(h);
+}
+
 /* ---- floors ---- */
 
 #define AT(k, second) "{\"k\":\"" k "\",\"ts\":\"2026-01-01T00:00:" second "Z\"}"
@@ -632,6 +717,7 @@ int main(void)
         cmocka_unit_test(the_catalogs_log_is_bounded),
         cmocka_unit_test(records_of_epochs_are_small_and_go),
         cmocka_unit_test(windows_that_are_over_go),
+        cmocka_unit_test(windows_go_while_a_view_is_read_without_a_pause),
         cmocka_unit_test(floors_come_back_from_a_snapshot),
         cmocka_unit_test(a_cut_snapshot_is_not_there),
         cmocka_unit_test(an_old_snapshot_without_its_begin_is_not_there),

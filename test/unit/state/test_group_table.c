@@ -178,6 +178,50 @@ static void memory_of_removed_rows_is_used_again(void **state)
     group_table_free(g);
 }
 
+/* Watched cursors at different places see every row that stays, in order, and none that has gone,
+ * while rows come and the oldest go, with them whole pages. */
+static void watched_cursors_go_past_what_is_removed(void **state)
+{
+    (void)state;
+    enum { CURSORS = 8, ROWS = 60000, KEPT = 5000 };
+    struct group_table *g;
+    struct group_table_cursor at[CURSORS] = {0};
+    uint64_t next[CURSORS] = {0}, seen[CURSORS] = {0}, first = 0;
+    rng_state = 3;
+    assert_int_equal(group_table_new(16, 64 << 20, &g), ERR_OK);
+    for (uint32_t c = 0; c < CURSORS; c++)
+        group_table_watch(g, &at[c]);
+    for (uint64_t i = 0; i < ROWS; i++) {
+        struct group *row;
+        bool created;
+        struct str key = {(char *)&i, sizeof(i)};
+        assert_int_equal(group_table_upsert(g, hash_u64(i), key, &row, &created), ERR_OK);
+        for (uint64_t to = i < KEPT || rng(1000) > 0 ? first : i - rng(KEPT); first < to; first++) {
+            key = (struct str){(char *)&first, sizeof(first)};
+            group_table_remove(g, group_table_find(g, hash_u64(first), key));
+        }
+        uint32_t c = rng(CURSORS);
+        for (uint32_t steps = rng(c == 0 ? 2 : 20); steps > 0; steps--) {
+            row = group_table_next(g, &at[c]);
+            if (row == NULL)
+                break;
+            assert_true(row->number == (next[c] < first ? first : next[c]));
+            next[c] = row->number + 1;
+            seen[c]++;
+        }
+    }
+    for (uint32_t c = 0; c < CURSORS; c++) {
+        for (struct group *row; (row = group_table_next(g, &at[c])) != NULL; seen[c]++) {
+            assert_true(row->number == (next[c] < first ? first : next[c]));
+            next[c] = row->number + 1;
+        }
+        assert_true(next[c] == ROWS && seen[c] > KEPT / 2);
+        group_table_unwatch(&at[c]);
+        group_table_unwatch(&at[c]);
+    }
+    group_table_free(g);
+}
+
 /* Rows of every size fill pages to the last unit and are all found again. */
 static void keys_up_to_the_maximum(void **state)
 {
@@ -277,6 +321,7 @@ int main(void)
         cmocka_unit_test(table_equals_a_list),
         cmocka_unit_test(removed_rows_are_gone),
         cmocka_unit_test(memory_of_removed_rows_is_used_again),
+        cmocka_unit_test(watched_cursors_go_past_what_is_removed),
         cmocka_unit_test(keys_up_to_the_maximum),
         cmocka_unit_test(bound_is_kept),
         cmocka_unit_test(every_allocation_can_fail),
