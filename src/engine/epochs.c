@@ -776,6 +776,11 @@ void epochs_view_failed(struct epochs *ep, uint32_t number)
     view_run_clear(v);
     cut_outputs(ep, v->rel->topic);
     cut_outputs(ep, v->rel->view->late);
+    struct view_run *rest = view_run_remains(v);
+    if (rest != NULL && map_put(&ep->views, number, rest) == ERR_OK)
+        view_run_give_up(ep->shard, v);
+    else
+        view_run_free(rest); /* the view keeps its memory until it is dropped */
 }
 
 /* Whether nothing is left to write. Else it goes on with the next turn or, where the disk is full,

@@ -53,7 +53,8 @@ void epochs_add_dead_letters(struct epochs *ep, const struct dead_letter *list);
  * is left. Once a turn until then: a full disk makes the epoch wait. */
 bool epochs_write_dead_letters(struct epochs *ep, int64_t *end);
 /* In the epoch that has just ended here the view has failed, on some shard: it takes in nothing
- * more, and what it wrote in this epoch will never be visible. */
+ * more, and what it wrote in this epoch will never be visible. Its state, which nobody may read any
+ * more, is given up; scans of it that are under way end. */
 void epochs_view_failed(struct epochs *ep, uint32_t number);
 /* NULL when this shard does not run the view. */
 struct view_run *epochs_view(struct epochs *ep, uint32_t number);

@@ -73,6 +73,9 @@ static void scan_piece(struct shard *s, struct shard_task *t)
     arena_reset(&sc->temporary, SCAN_ARENA_KEEP_BYTES);
     sc->err = view_scan_next(&sc->scan, &sc->temporary, &rows, &n, &more);
     shard_worked(s, n);
+    const struct view_run *v = epochs_view(s->epochs, sc->view);
+    if (sc->err == ERR_UNDEFINED_TABLE && v != NULL && v->failed)
+        sc->err = scan_failed(sc, v);
     if (sc->err == ERR_LIMIT)
         err_set(&sc->why, ERR_LIMIT,
                 "the view changed faster than it could be read: add a WHERE, or try again");

@@ -117,6 +117,15 @@ void view_run_free(struct view_run *v)
     mem_free(v);
 }
 
+static void tell_gone(const struct view_run *v)
+{
+    for (uint32_t i = 0; v->partitions != NULL && i < v->n_partitions; i++) {
+        const struct state_partition *sp = &v->partitions[i];
+        atomic_fetch_sub_explicit(&v->stats->groups, sp->groups_told, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&v->stats->state_bytes, sp->bytes_told, memory_order_relaxed);
+    }
+}
+
 static void view_remove(struct removal *r, struct engine *e, bool files)
 {
     (void)e;
@@ -127,9 +136,26 @@ static void view_remove(struct removal *r, struct engine *e, bool files)
 void view_run_give_up(struct shard *s, struct view_run *v)
 {
     view_scans_stop(v);
+    tell_gone(v);
     list_remove(&v->reader_link);
     v->removal.run = view_remove;
     removal_hand(s, &v->removal);
+}
+
+struct view_run *view_run_remains(struct view_run *v)
+{
+    struct view_run *r = mem_zalloc(1, sizeof(*r));
+    if (r == NULL)
+        return NULL;
+    *r = (struct view_run){.number = v->number,
+                           .rel = v->rel,
+                           .stats = v->stats,
+                           .windows_per_row = 1,
+                           .failed = true};
+    list_init(&r->scans);
+    arena_init(&r->arena, VIEW_PROGRAM_BYTES_MAX);
+    list_add(&v->reader_link, &r->reader_link);
+    return r;
 }
 
 void view_stats_fail(struct relation_stats *st, enum err e, const char *why)

@@ -84,6 +84,10 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
 void view_run_free(struct view_run *v);
 /* The same of a dropped view, on the remover's thread: its groups may be many. */
 void view_run_give_up(struct shard *s, struct view_run *v);
+/* What stands for a view from now on that has failed: its name and statistics, in its place among
+ * its reader's views, without state. The caller gives the view itself up then. NULL when out of
+ * memory: the view stays. */
+struct view_run *view_run_remains(struct view_run *v);
 
 /* ---- source side ---- */
 

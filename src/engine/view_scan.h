@@ -41,7 +41,7 @@ enum err view_scan_begin(struct view_scan *sc, struct shard *s, struct view_run 
                          int64_t now_us, size_t bytes_max) MUST_CHECK;
 /* Looks at up to BATCH_ROWS_MAX groups and gives the rows they are (*out, in `a`; NULL: none).
  * False in *more at the end. ERR_LIMIT when epochs have changed more than could be kept,
- * ERR_UNDEFINED_TABLE when the view was dropped meanwhile. */
+ * ERR_UNDEFINED_TABLE when the view was dropped, or has failed, meanwhile. */
 enum err view_scan_next(struct view_scan *sc, struct arena *a, const struct batch **out,
                         uint32_t *n_groups, bool *more) MUST_CHECK;
 /* Frees what it keeps; once, or on one that never began. */
@@ -52,7 +52,7 @@ void view_scans_keep(struct view_run *v, const struct state_partition *sp, const
 /* The least watermark of a state partition that a scan of the view began at, or `watermark_us`. */
 int64_t view_scans_watermark(const struct view_run *v, uint32_t state_partition,
                              int64_t watermark_us);
-/* The view is going to be freed: its scans end with an error. */
+/* The view's state is going to be freed: its scans end with an error. */
 void view_scans_stop(struct view_run *v);
 
 #endif

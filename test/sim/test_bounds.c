@@ -10,9 +10,12 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/mem.h"
 #include "engine/dead_letters.h"
 #include "engine/engine_int.h"
+#include "engine/epochs.h"
 #include "engine/output_wait.h"
+#include "engine/view_scan.h"
 #include "support/script.h"
 #include "wire/compress.h"
 #include "wire/kafka_batch.h"
@@ -244,9 +247,33 @@ static void a_group_of_many_windows_outlives_each(void **state)
 
 enum { WIDE_KEYS = 3000, STATE_BYTES_MAX = 1 << 20 };
 
+/* A scan that is under way when its view fails. */
+static void scan_open(struct script *s, struct view_scan *scan)
+{
+    struct shard *shard = &script_engine(s)->shards[0];
+    const struct relation *v = catalog_relation(shard->catalog, STR("v"));
+    until(s, "SELECT count(*) FROM v", "1\n");
+    REQUIRE(view_scan_begin(scan, shard, epochs_view(shard->epochs, v->number),
+                            atomic_load(&script_engine(s)->epoch), 0, TEXT_MAX) == ERR_OK);
+}
+
+static void scan_ended(struct view_scan *scan)
+{
+    struct arena a;
+    const struct batch *rows;
+    uint32_t n;
+    bool more;
+    arena_init(&a, TEXT_MAX);
+    REQUIRE(view_scan_next(scan, &a, &rows, &n, &more) == ERR_UNDEFINED_TABLE);
+    view_scan_end(scan);
+    arena_deinit(&a);
+}
+
 static void fail_one_half(struct script *s, void *arg)
 {
     (void)arg;
+    static struct view_scan scan;
+    uint64_t most = 0;
     sql(s, "CREATE TABLE t (k text, pad text) WITH (partitions = 2)");
     sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, max(pad) AS m FROM t GROUP BY k");
     for (uint32_t i = 0; i < WIDE_KEYS; i++) {
@@ -254,14 +281,26 @@ static void fail_one_half(struct script *s, void *arg)
         const char *value = row;
         snprintf(row, sizeof(row), "{\"k\": \"%0200u\", \"pad\": \"%0100u\"}", i, i);
         REQUIRE(script_produce(s, "t", i % 2, &value, 1) == ERR_OK);
+        if (i == 0)
+            scan_open(s, &scan);
+        most = mem_used() > most ? mem_used() : most;
     }
     until(s, "SELECT status FROM sys.views WHERE name = 'v'", "failed\n");
+    scan_ended(&scan);
     REQUIRE(script_sql(s, "SELECT count(*) FROM v", NULL) != ERR_OK);
     REQUIRE(strstr(script_error(s), "memory bound") != NULL);
+    until(s, "SELECT groups, state_bytes FROM sys.views WHERE name = 'v'", "0|0\n");
+    for (int i = 0; i < 100 && mem_used() > most - STATE_BYTES_MAX / 2; i++)
+        REQUIRE(script_sleep(s, 10) == ERR_OK);
+    if (mem_used() > most - STATE_BYTES_MAX / 2)
+        FAIL("%llu of %llu bytes are in use", (unsigned long long)mem_used(),
+             (unsigned long long)most);
     sql(s, "DROP MATERIALIZED VIEW v");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM t");
+    until(s, "SELECT n FROM v", "3000\n");
 }
 
-static void a_failed_view_gives_an_error(void **state)
+static void a_failed_view_gives_an_error_and_its_memory_back(void **state)
 {
     (void)state;
     run_script_within(fail_one_half, 2, STATE_BYTES_MAX);
@@ -654,7 +693,7 @@ int main(void)
         cmocka_unit_test(rows_may_go_when_what_they_made_is_committed),
         cmocka_unit_test(dead_letters_of_all_shards_outlive_a_crash),
         cmocka_unit_test(dead_letters_of_groups_wait_for_room),
-        cmocka_unit_test(a_failed_view_gives_an_error),
+        cmocka_unit_test(a_failed_view_gives_an_error_and_its_memory_back),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
         cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),
         cmocka_unit_test(a_damaged_batch_hides_no_other),
