@@ -16,6 +16,7 @@
 #include "engine/epochs.h"
 #include "engine/output_wait.h"
 #include "engine/view_scan.h"
+#include "run/key.h"
 #include "support/script.h"
 #include "wire/compress.h"
 #include "wire/kafka_batch.h"
@@ -304,6 +305,80 @@ static void a_failed_view_gives_an_error_and_its_memory_back(void **state)
 {
     (void)state;
     run_script_within(fail_one_half, 2, STATE_BYTES_MAX);
+}
+
+/* ---- keys that are made to meet in one place ---- */
+
+enum { MEETING_KEYS = 700, MEETING_PLACES = 1024, APART_RUN_MAX = 100 };
+
+/* Numbers whose hashes with seed 0, which everybody knows, begin at the same slot of 1,024; how
+ * long a search is in a table of them. */
+static uint64_t meeting_keys(int64_t keys[MEETING_KEYS])
+{
+    static const enum type types[1] = {TYPE_INT8};
+    struct arena a;
+    struct group_table *g;
+    uint32_t n = 0;
+    arena_init(&a, TEXT_MAX);
+    REQUIRE(group_table_new(16, TEXT_MAX, &g) == ERR_OK);
+    for (int64_t from = 0; n < MEETING_KEYS; from += BATCH_ROWS_MAX) {
+        static struct str encoded[BATCH_ROWS_MAX];
+        static uint64_t hashes[BATCH_ROWS_MAX];
+        arena_reset(&a, TEXT_MAX);
+        struct batch *b = batch_new(types, 1, BATCH_ROWS_MAX, &a);
+        REQUIRE(b != NULL);
+        for (uint32_t i = 0; i < BATCH_ROWS_MAX; i++) {
+            struct value v = {.type = TYPE_INT8, .as.i8 = from + i};
+            column_set(&b->columns[0], i, &v);
+        }
+        REQUIRE(key_encode(b->columns, 1, BATCH_ROWS_MAX, &a, 0, encoded, hashes));
+        for (uint32_t i = 0; i < BATCH_ROWS_MAX && n < MEETING_KEYS; i++) {
+            struct group *row;
+            bool created;
+            if (hashes[i] % MEETING_PLACES != 0)
+                continue;
+            keys[n++] = from + i;
+            REQUIRE(group_table_upsert(g, hashes[i], encoded[i], &row, &created) == ERR_OK);
+        }
+    }
+    uint64_t run = group_table_run_max(g);
+    group_table_free(g);
+    arena_deinit(&a);
+    return run;
+}
+
+/* The engine hands its secret to the tables of views: there the same keys lie apart. */
+static void meet(struct script *s, void *arg)
+{
+    (void)arg;
+    static int64_t keys[MEETING_KEYS];
+    static char text[ROWS_AT_ONCE][32];
+    const char *values[ROWS_AT_ONCE];
+    REQUIRE(meeting_keys(keys) >= MEETING_KEYS);
+    sql(s, "CREATE TABLE t (k int8)");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT k, count(*) AS n FROM t GROUP BY k");
+    for (uint32_t k = 0; k < MEETING_KEYS; k += ROWS_AT_ONCE) {
+        for (uint32_t i = 0; i < ROWS_AT_ONCE; i++) {
+            snprintf(text[i], sizeof(text[i]), "{\"k\": %lld}", (long long)keys[k + i]);
+            values[i] = text[i];
+        }
+        REQUIRE(script_produce(s, "t", 0, values, ROWS_AT_ONCE) == ERR_OK);
+    }
+    until(s, "SELECT count(*), sum(n) FROM v", "700|700\n");
+    struct shard *shard = &script_engine(s)->shards[0];
+    const struct view_run *v =
+        epochs_view(shard->epochs, catalog_relation(shard->catalog, STR("v"))->number);
+    REQUIRE(group_table_count(v->partitions[0].groups) == MEETING_KEYS);
+    uint64_t run = group_table_run_max(v->partitions[0].groups);
+    if (run > APART_RUN_MAX)
+        FAIL("keys chosen against seed 0 make a search look at %llu slots",
+             (unsigned long long)run);
+}
+
+static void chosen_keys_lie_apart_in_a_view(void **state)
+{
+    (void)state;
+    run_script(meet, 1);
 }
 
 /* ---- without flushes ---- */
@@ -687,6 +762,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_power_cut_without_flushes_leaves_a_server_that_starts),
         cmocka_unit_test(a_power_cut_without_flushes_leaves_what_transactions_decided),
+        cmocka_unit_test(chosen_keys_lie_apart_in_a_view),
         cmocka_unit_test(a_record_without_room_is_tried_now_and_then),
         cmocka_unit_test(an_epoch_keeps_a_bounded_number_of_dead_letters),
         cmocka_unit_test(no_row_that_is_refused_goes_untold),
