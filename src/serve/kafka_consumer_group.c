@@ -3,8 +3,11 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "serve/kafka_assignor.h"
+#include "serve/kafka_classic_member.h"
+#include "serve/kafka_consumer_group_int.h"
 #include "serve/kafka_consumer_subscription.h"
 #include "serve/kafka_group_int.h"
+#include "serve/kafka_group_migration.h"
 #include "serve/kafka_int.h"
 
 const char *kafka_consumer_assignor_name(enum consumer_assignor a)
@@ -28,7 +31,7 @@ const char *kafka_consumer_state_name(const struct consumer_group *cg)
 
 /* ---- storage ---- */
 
-static struct consumer_member *member_find(const struct consumer_group *cg, struct str id)
+struct consumer_member *consumer_member_find(const struct consumer_group *cg, struct str id)
 {
     for (uint32_t i = 0; i < cg->n_slots; i++)
         if (cg->slots[i] != NULL && str_eq(cg->slots[i]->id, id))
@@ -36,8 +39,8 @@ static struct consumer_member *member_find(const struct consumer_group *cg, stru
     return NULL;
 }
 
-static struct consumer_member *member_by_instance(const struct consumer_group *cg,
-                                                  struct str instance)
+struct consumer_member *consumer_member_by_instance(const struct consumer_group *cg,
+                                                    struct str instance)
 {
     for (uint32_t i = 0; i < cg->n_slots; i++) {
         struct consumer_member *m = cg->slots[i];
@@ -68,9 +71,8 @@ static bool slot_find(struct kafka_groups *gs, struct consumer_group *cg, uint16
     return true;
 }
 
-/* The member's names copied into new memory; false: out of memory. */
-static bool member_name(struct kafka_groups *gs, struct consumer_member *m, struct str id,
-                        const struct consumer_heartbeat *h)
+bool consumer_member_name(struct kafka_groups *gs, struct consumer_member *m, struct str id,
+                          const struct consumer_heartbeat *h)
 {
     struct str instance = h->instance.ptr != NULL ? h->instance : m->instance;
     struct str rack = h->rack.ptr != NULL ? h->rack : m->rack;
@@ -90,8 +92,8 @@ static bool member_name(struct kafka_groups *gs, struct consumer_member *m, stru
     return true;
 }
 
-static struct consumer_member *member_new(struct kafka_groups *gs, struct consumer_group *cg,
-                                          const struct consumer_heartbeat *h)
+struct consumer_member *consumer_member_new(struct kafka_groups *gs, struct consumer_group *cg,
+                                            const struct consumer_heartbeat *h)
 {
     uint16_t slot;
     if (gs->bytes > GROUPS_BYTES_MAX || !slot_find(gs, cg, &slot))
@@ -99,7 +101,7 @@ static struct consumer_member *member_new(struct kafka_groups *gs, struct consum
     struct consumer_member *m = mem_zalloc(1, sizeof *m);
     if (m == NULL)
         return NULL;
-    if (!member_name(gs, m, h->member, h)) {
+    if (!consumer_member_name(gs, m, h->member, h)) {
         mem_free(m);
         return NULL;
     }
@@ -149,12 +151,15 @@ static void refuse(struct kafka_groups *gs, void *waiter, struct str member, int
     answer(gs, waiter, &r);
 }
 
-static void waiter_refuse(struct kafka_groups *gs, struct consumer_member *m, int16_t error,
-                          const char *why)
+void consumer_waiter_refuse(struct kafka_groups *gs, struct consumer_member *m, int16_t error,
+                            const char *why)
 {
     void *waiter = m->waiter;
     m->waiter = NULL;
-    refuse(gs, waiter, m->id, error, why);
+    if (m->classic != NULL)
+        kafka_classic_refuse(gs, waiter, m->id, error);
+    else
+        refuse(gs, waiter, m->id, error, why);
 }
 
 static void member_answer(struct kafka_groups *gs, const struct consumer_group *cg,
@@ -173,7 +178,7 @@ static void member_answer(struct kafka_groups *gs, const struct consumer_group *
 
 /* ---- epochs and work ---- */
 
-static void work_add(struct kafka_groups *gs, struct consumer_group *cg, bool resolve)
+void consumer_work_add(struct kafka_groups *gs, struct consumer_group *cg, bool resolve)
 {
     cg->resolve = cg->resolve || resolve;
     cg->assign = true;
@@ -196,10 +201,11 @@ static enum consumer_assignor assignor_choose(const struct consumer_group *cg)
     return votes[CONSUMER_RANGE] > votes[CONSUMER_UNIFORM] ? CONSUMER_RANGE : CONSUMER_UNIFORM;
 }
 
-static void member_alive(struct kafka_groups *gs, struct consumer_group *cg,
-                         struct consumer_member *m, int64_t now_ms)
+void consumer_member_alive(struct kafka_groups *gs, struct consumer_group *cg,
+                           struct consumer_member *m, int64_t now_ms)
 {
-    m->deadline_ms = now_ms + gs->consumer_session_ms;
+    m->deadline_ms =
+        now_ms + (m->classic != NULL ? m->classic->session_ms : gs->consumer_session_ms);
     kafka_group_due(gs, cg->group, m->deadline_ms);
 }
 
@@ -295,9 +301,9 @@ static void to_assigned(struct consumer_group *cg, struct consumer_member *m)
     }
 }
 
-/* One step of a member towards its target. */
-static void reconcile(struct kafka_groups *gs, struct consumer_group *cg, struct consumer_member *m,
-                      const struct catalog *c, const struct consumer_heartbeat *h, int64_t now_ms)
+void consumer_reconcile(struct kafka_groups *gs, struct consumer_group *cg,
+                        struct consumer_member *m, const struct catalog *c,
+                        const struct consumer_heartbeat *h, int64_t now_ms)
 {
     if (m->state == CONSUMER_STABLE && m->epoch == cg->assignment_epoch)
         return;
@@ -326,11 +332,11 @@ static void slot_clear(struct consumer_group *cg, uint16_t slot)
     }
 }
 
-/* Frees the member; the caller makes the transition that follows. */
-static void member_drop(struct kafka_groups *gs, struct consumer_group *cg,
-                        struct consumer_member *m, int16_t error, const char *why)
+void consumer_member_drop(struct kafka_groups *gs, struct consumer_group *cg,
+                          struct consumer_member *m, int16_t error, const char *why)
 {
-    waiter_refuse(gs, m, error, why);
+    consumer_waiter_refuse(gs, m, error, why);
+    kafka_classic_forget(gs, cg, m);
     slot_clear(cg, m->slot);
     cg->slots[m->slot] = NULL;
     cg->n_members--;
@@ -340,15 +346,15 @@ static void member_drop(struct kafka_groups *gs, struct consumer_group *cg,
     mem_free(m);
 }
 
-/* Any state -> gone. The last one leaves an empty group, whose epochs go on. */
-static void member_gone(struct kafka_groups *gs, struct consumer_group *cg,
-                        struct consumer_member *m, int16_t error, const char *why, int64_t wall_ms)
+void consumer_member_gone(struct kafka_groups *gs, struct consumer_group *cg,
+                          struct consumer_member *m, int16_t error, const char *why,
+                          int64_t wall_ms)
 {
-    member_drop(gs, cg, m, error, why);
+    consumer_member_drop(gs, cg, m, error, why);
     epoch_raise(cg);
     cg->assignor = assignor_choose(cg);
     if (cg->n_members > 0) {
-        work_add(gs, cg, true);
+        consumer_work_add(gs, cg, true);
         return;
     }
     topics_free(gs, cg);
@@ -362,7 +368,7 @@ void kafka_consumer_stop(struct kafka_groups *gs, struct kafka_group *g, int16_t
 {
     for (uint32_t i = 0; i < g->consumer->n_slots; i++)
         if (g->consumer->slots[i] != NULL)
-            waiter_refuse(gs, g->consumer->slots[i], error, NULL);
+            consumer_waiter_refuse(gs, g->consumer->slots[i], error, NULL);
 }
 
 void kafka_consumer_end(struct kafka_groups *gs, struct kafka_group *g, int16_t error)
@@ -370,7 +376,7 @@ void kafka_consumer_end(struct kafka_groups *gs, struct kafka_group *g, int16_t 
     struct consumer_group *cg = g->consumer;
     for (uint32_t i = 0; i < cg->n_slots; i++)
         if (cg->slots[i] != NULL)
-            member_drop(gs, cg, cg->slots[i], error, NULL);
+            consumer_member_drop(gs, cg, cg->slots[i], error, NULL);
     topics_free(gs, cg);
     list_remove(&cg->dirty);
     gs->bytes -= cg->n_slots * sizeof(*cg->slots) + sizeof *cg;
@@ -478,7 +484,7 @@ static enum err topics_take(struct kafka_groups *gs, struct consumer_group *cg,
         return ERR_NO_MEMORY;
     }
     for (uint32_t i = 0; i < n_partitions; i++)
-        partitions[i] = (struct consumer_partition){CONSUMER_NOBODY, CONSUMER_NOBODY, false};
+        partitions[i] = (struct consumer_partition){CONSUMER_NOBODY, CONSUMER_NOBODY, 0, 0};
     partitions_move(cg, topics, n_topics, partitions);
     topics_free(gs, cg);
     cg->topics = topics;
@@ -527,8 +533,12 @@ bool kafka_consumer_groups_work(struct kafka_groups *gs, int64_t now_ms, const s
     while (!list_empty(&gs->dirty) && budget > 0) {
         struct consumer_group *cg = LIST_ENTRY(gs->dirty.next, struct consumer_group, dirty);
         bool done = false;
-        enum err e = group_work(gs, cg, c, &budget, &done);
         budget--;
+        bool back = kafka_migration_back_due(cg);
+        enum err e = back ? kafka_migration_back(gs, cg->group, now_ms, c)
+                          : group_work(gs, cg, c, &budget, &done);
+        if (back && e == ERR_OK)
+            continue; /* it is a classic group now */
         if (e != ERR_OK) {
             /* Tried again later, behind the others. */
             list_remove(&cg->dirty);
@@ -545,9 +555,12 @@ bool kafka_consumer_groups_work(struct kafka_groups *gs, int64_t now_ms, const s
                 continue;
             void *waiter = m->waiter;
             m->waiter = NULL;
-            reconcile(gs, cg, m, c, NULL, now_ms);
-            member_alive(gs, cg, m, now_ms);
-            member_answer(gs, cg, m, waiter, true);
+            consumer_reconcile(gs, cg, m, c, NULL, now_ms);
+            consumer_member_alive(gs, cg, m, now_ms);
+            if (m->classic != NULL)
+                kafka_classic_answer(gs, cg, m, waiter, now_ms);
+            else
+                member_answer(gs, cg, m, waiter, true);
         }
     }
     gs->retry_ms = INT64_MAX;
@@ -584,8 +597,10 @@ int64_t kafka_consumer_tick(struct kafka_groups *gs, struct kafka_group *g, int6
         int64_t at = m->deadline_ms;
         if (m->state == CONSUMER_UNREVOKED && m->revoke_deadline_ms < at)
             at = m->revoke_deadline_ms;
+        if (m->classic != NULL && m->classic->due_ms < at)
+            at = m->classic->due_ms;
         if (at <= now_ms)
-            member_gone(gs, cg, m, KAFKA_E_UNKNOWN_MEMBER, NULL, gs->wall_ms);
+            consumer_member_gone(gs, cg, m, KAFKA_E_UNKNOWN_MEMBER, NULL, gs->wall_ms);
         else if (at < next_ms)
             next_ms = at;
     }
@@ -659,9 +674,9 @@ static int16_t member_subscribe(struct kafka_groups *gs, struct consumer_group *
 }
 
 /* News of the member: raises the epoch when the assignment depends on them. */
-static int16_t member_update(struct kafka_groups *gs, struct consumer_group *cg,
-                             struct consumer_member *m, const struct consumer_heartbeat *h,
-                             struct err_detail *why)
+int16_t consumer_member_update(struct kafka_groups *gs, struct consumer_group *cg,
+                               struct consumer_member *m, const struct consumer_heartbeat *h,
+                               struct err_detail *why)
 {
     bool news = false;
     int16_t error = member_subscribe(gs, cg, m, h, &news, why);
@@ -677,7 +692,7 @@ static int16_t member_update(struct kafka_groups *gs, struct consumer_group *cg,
         return KAFKA_OK;
     cg->assignor = chosen;
     epoch_raise(cg);
-    work_add(gs, cg, news);
+    consumer_work_add(gs, cg, news);
     return KAFKA_OK;
 }
 
@@ -685,21 +700,23 @@ static int16_t member_update(struct kafka_groups *gs, struct consumer_group *cg,
 static void to_away(struct kafka_groups *gs, struct consumer_group *cg, struct consumer_member *m,
                     int64_t now_ms)
 {
-    waiter_refuse(gs, m, KAFKA_E_UNKNOWN_MEMBER, NULL);
+    consumer_waiter_refuse(gs, m, KAFKA_E_UNKNOWN_MEMBER, NULL);
     revoked(cg, m);
     m->state = CONSUMER_AWAY;
     m->epoch = CONSUMER_EPOCH_AWAY;
-    member_alive(gs, cg, m, now_ms);
+    consumer_member_alive(gs, cg, m, now_ms);
 }
 
-/* A join of a member that is there: again, or a static one under a new id. It owns nothing (any
- * more), so that what it held and shall not keep is free. */
+/* A join of a member that is there: again, or a static one under a new id, maybe one that spoke the
+ * classic protocol before. It owns nothing (any more), so that what it held and shall not keep is
+ * free. */
 static bool to_joining(struct kafka_groups *gs, struct consumer_group *cg,
                        struct consumer_member *m, const struct consumer_heartbeat *h)
 {
-    if (!str_eq(m->id, h->member) && !member_name(gs, m, h->member, h))
+    if (!str_eq(m->id, h->member) && !consumer_member_name(gs, m, h->member, h))
         return false;
-    waiter_refuse(gs, m, KAFKA_E_COORDINATOR_NOT_AVAILABLE, "a later heartbeat has come");
+    consumer_waiter_refuse(gs, m, KAFKA_E_COORDINATOR_NOT_AVAILABLE, "a later heartbeat has come");
+    kafka_classic_forget(gs, cg, m);
     for (uint32_t i = 0; i < cg->n_partitions; i++) {
         struct consumer_partition *p = &cg->partitions[i];
         if (p->holder == m->slot && (p->revoking || p->target != m->slot)) {
@@ -715,36 +732,38 @@ static bool to_joining(struct kafka_groups *gs, struct consumer_group *cg,
 static void join(struct kafka_groups *gs, struct consumer_group *cg, int64_t now_ms,
                  const struct catalog *c, const struct consumer_heartbeat *h)
 {
-    struct consumer_member *m =
-        h->instance.ptr != NULL ? member_by_instance(cg, h->instance) : member_find(cg, h->member);
+    struct consumer_member *m = h->instance.ptr != NULL
+                                    ? consumer_member_by_instance(cg, h->instance)
+                                    : consumer_member_find(cg, h->member);
     bool is_new = m == NULL;
-    if (m != NULL && !str_eq(m->id, h->member) && m->state != CONSUMER_AWAY) {
+    if (m != NULL && !str_eq(m->id, h->member) && m->state != CONSUMER_AWAY && m->classic == NULL) {
         refuse(gs, h->waiter, h->member, KAFKA_E_UNRELEASED_INSTANCE,
                "another member has this instance id and has not left");
         return;
     }
-    if (is_new && (cg->n_members >= GROUP_MEMBERS_MAX || member_find(cg, h->member) != NULL)) {
+    if (is_new &&
+        (cg->n_members >= GROUP_MEMBERS_MAX || consumer_member_find(cg, h->member) != NULL)) {
         refuse(gs, h->waiter, h->member, KAFKA_E_GROUP_FULL, "the group has too many members");
         return;
     }
     struct err_detail why = {0};
     int16_t error = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
     if (is_new)
-        m = member_new(gs, cg, h);
+        m = consumer_member_new(gs, cg, h);
     if (m != NULL && (is_new || to_joining(gs, cg, m, h)))
-        error = member_update(gs, cg, m, h, &why);
+        error = consumer_member_update(gs, cg, m, h, &why);
     if (error != KAFKA_OK) {
         refuse(gs, h->waiter, h->member, error, why.text[0] != '\0' ? why.text : NULL);
         if (is_new && m != NULL)
-            member_drop(gs, cg, m, error, NULL);
+            consumer_member_drop(gs, cg, m, error, NULL);
         return;
     }
-    member_alive(gs, cg, m, now_ms);
+    consumer_member_alive(gs, cg, m, now_ms);
     if (cg->resolve || cg->assign) {
         m->waiter = h->waiter;
         return;
     }
-    reconcile(gs, cg, m, c, NULL, now_ms);
+    consumer_reconcile(gs, cg, m, c, NULL, now_ms);
     member_answer(gs, cg, m, h->waiter, true);
 }
 
@@ -752,10 +771,12 @@ static void join(struct kafka_groups *gs, struct consumer_group *cg, int64_t now
 static struct consumer_member *member_of(const struct consumer_group *cg, const struct catalog *c,
                                          const struct consumer_heartbeat *h, int16_t *error)
 {
-    struct consumer_member *m = member_find(cg, h->member);
+    struct consumer_member *m = consumer_member_find(cg, h->member);
     *error = KAFKA_E_UNKNOWN_MEMBER;
+    if (m != NULL && m->classic != NULL)
+        return NULL; /* its id is of JoinGroup's making */
     if (h->instance.ptr != NULL) {
-        struct consumer_member *owner = member_by_instance(cg, h->instance);
+        struct consumer_member *owner = consumer_member_by_instance(cg, h->instance);
         if (owner != NULL && owner != m) {
             *error = KAFKA_E_FENCED_INSTANCE;
             return NULL;
@@ -779,7 +800,7 @@ static void leave(struct kafka_groups *gs, struct consumer_group *cg, struct con
     if (h->epoch == CONSUMER_EPOCH_AWAY)
         to_away(gs, cg, m, now_ms);
     else
-        member_gone(gs, cg, m, KAFKA_E_UNKNOWN_MEMBER, NULL, gs->wall_ms);
+        consumer_member_gone(gs, cg, m, KAFKA_E_UNKNOWN_MEMBER, NULL, gs->wall_ms);
     answer(gs, h->waiter, &r);
 }
 
@@ -799,20 +820,21 @@ static void beat(struct kafka_groups *gs, struct consumer_group *cg, int64_t now
         leave(gs, cg, m, now_ms, h);
         return;
     }
-    member_alive(gs, cg, m, now_ms);
-    error = member_update(gs, cg, m, h, &why);
+    consumer_member_alive(gs, cg, m, now_ms);
+    error = consumer_member_update(gs, cg, m, h, &why);
     if (error != KAFKA_OK) {
         refuse(gs, h->waiter, h->member, error, why.text[0] != '\0' ? why.text : NULL);
         return;
     }
-    reconcile(gs, cg, m, c, h, now_ms);
+    consumer_reconcile(gs, cg, m, c, h, now_ms);
     bool whole =
         h->owned_given && h->rebalance_ms > 0 && (h->names != NULL || h->regex.ptr != NULL);
     member_answer(gs, cg, m, h->waiter, whole);
 }
 
-/* The group for a heartbeat; NULL with Kafka's code and a reason. */
-static struct kafka_group *group_for(struct kafka_groups *gs, const struct consumer_heartbeat *h,
+/* The group for a heartbeat; NULL with Kafka's code and a reason. A classic one is taken over. */
+static struct kafka_group *group_for(struct kafka_groups *gs, int64_t now_ms,
+                                     const struct catalog *c, const struct consumer_heartbeat *h,
                                      int16_t *error, const char **why)
 {
     struct kafka_group *g = kafka_groups_find(gs, h->group);
@@ -822,10 +844,10 @@ static struct kafka_group *group_for(struct kafka_groups *gs, const struct consu
     *why = "the group has no such member: join again";
     if (h->epoch != 0)
         return NULL;
-    *error = KAFKA_E_GROUP_ID_NOT_FOUND;
-    *why = "the group has members of the classic protocol: only an empty group changes";
-    if (g != NULL && (g->state != GROUP_EMPTY || g->n_pending > 0))
-        return NULL;
+    if (g != NULL && g->n_members + g->n_pending > 0) {
+        *error = kafka_migration_forth(gs, g, c, now_ms, why);
+        return *error == KAFKA_OK ? g : NULL;
+    }
     *error = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
     *why = "no room for one more group";
     bool is_new = g == NULL;
@@ -850,7 +872,7 @@ void kafka_consumer_heartbeat(struct kafka_groups *gs, int64_t now_ms, const str
         error = KAFKA_E_UNSUPPORTED_ASSIGNOR;
         why = "assignors are uniform and range";
     } else if (why == NULL) {
-        g = group_for(gs, h, &error, &why);
+        g = group_for(gs, now_ms, c, h, &error, &why);
     }
     if (g == NULL)
         refuse(gs, h->waiter, h->member, error, why);
@@ -866,7 +888,7 @@ int16_t kafka_consumer_may_commit(const struct kafka_group *g, struct str member
 {
     if (epoch < 0 && member.len == 0)
         return g->consumer->n_members == 0 ? KAFKA_OK : KAFKA_E_UNKNOWN_MEMBER;
-    const struct consumer_member *m = member_find(g->consumer, member);
+    const struct consumer_member *m = consumer_member_find(g->consumer, member);
     if (m == NULL)
         return KAFKA_E_UNKNOWN_MEMBER;
     return m->epoch == epoch ? KAFKA_OK : KAFKA_E_STALE_EPOCH;

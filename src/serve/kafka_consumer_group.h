@@ -34,6 +34,8 @@
  *     holder     a    a    b    a    -                     1: a gives it back, then b may have it
  *     revoking   .    x    .    .    .
  *
+ * Members of the classic protocol can be in such a group, too: kafka_classic_member.h.
+ *
  * One thread. */
 #ifndef TIDEMILL_SERVE_KAFKA_CONSUMER_GROUP_H
 #define TIDEMILL_SERVE_KAFKA_CONSUMER_GROUP_H
@@ -72,6 +74,7 @@ struct consumer_topic {
 struct consumer_partition {
     uint16_t target, holder; /* slots, or CONSUMER_NOBODY */
     bool revoking;           /* the holder has been told to give it back */
+    bool owned;              /* while a classic member joins: it says so */
 };
 
 /* What one or more members of a group subscribe to. */
@@ -92,6 +95,15 @@ struct consumer_subscription {
     size_t bytes;
 };
 
+/* What a member that speaks the classic protocol has beside. */
+struct consumer_classic {
+    int32_t session_ms;
+    int64_t due_ms; /* it has to join, or to ask for its assignment, until then; INT64_MAX */
+    uint32_t n_protocols;
+    struct kafka_group_protocol *protocols;
+    size_t bytes;
+};
+
 struct consumer_member {
     struct str id, instance, rack, client_id, client_host; /* ptr NULL = none */
     struct consumer_subscription *subscription;
@@ -101,7 +113,8 @@ struct consumer_member {
     bool changed;     /* holds other partitions than it was told */
     int32_t epoch, previous_epoch, rebalance_ms;
     int64_t deadline_ms, revoke_deadline_ms;
-    void *waiter; /* of a join */
+    void *waiter;                     /* of a join */
+    struct consumer_classic *classic; /* NULL: it speaks the new protocol */
     size_t bytes;
 };
 
@@ -113,6 +126,7 @@ struct consumer_group {
     int32_t epoch_logged; /* epochs up to this may be told: a restart goes on behind it */
     enum consumer_assignor assignor;
     uint32_t n_members, n_slots;
+    uint32_t n_classic; /* of the members */
     struct consumer_member **slots;
     struct list subscriptions;
     uint32_t n_topics, n_partitions;
@@ -151,7 +165,8 @@ struct consumer_heartbeat_result {
 };
 
 /* Answered through groups->beaten, maybe before this returns. A join is answered when the target is
- * computed. */
+ * computed. A join makes a classic group one of the new protocol, with its members, where
+ * kafka_group_migration.h allows it. */
 void kafka_consumer_heartbeat(struct kafka_groups *gs, int64_t now_ms, const struct catalog *c,
                               const struct consumer_heartbeat *h);
 /* Resolves and assigns what changes made necessary, CONSUMER_WORK_PER_TURN at a time (one group's

@@ -94,6 +94,15 @@ static void join_members(struct kafka_request *r, const struct kafka_group_join_
     }
 }
 
+/* The generation is an epoch that could not be written ahead. */
+static void join_unlogged(void *response)
+{
+    struct kafka_join_group_res *res = response;
+    *res = (struct kafka_join_group_res){.error_code = KAFKA_E_COORDINATOR_NOT_AVAILABLE,
+                                         .generation_id = -1,
+                                         .protocol_name = STR("")};
+}
+
 static void joined(void *waiter, const struct kafka_group_join_result *in)
 {
     struct kafka_request *r = waiter;
@@ -117,7 +126,10 @@ static void joined(void *waiter, const struct kafka_group_join_result *in)
         else if (in->members_of != NULL)
             join_members(r, in, res);
     }
-    kafka_coordinator_reply(r, res);
+    if (res != NULL && in->consumer != NULL)
+        kafka_group_epoch_reply(r, in->consumer, in->generation, res, join_unlogged);
+    else
+        kafka_coordinator_reply(r, res);
 }
 
 /* "client id-" and 32 random hexadecimal digits, as Kafka makes member ids. */
@@ -150,6 +162,7 @@ static void run_join(struct kafka_coordinator *co, struct kafka_request *r)
         .protocols = protocols,
         .id_required = r->header.api_version >= 4,
         .new_id = member_id_new(co, r),
+        .catalog = shard_catalog(engine_shard(co->engine, 0)),
         .waiter = r,
     };
     if (protocols == NULL || j.new_id.ptr == NULL) {
@@ -199,6 +212,7 @@ static void run_sync(struct kafka_coordinator *co, struct kafka_request *r)
         .protocol = req->protocol_name,
         .n_assignments = req->n_assignments,
         .assignments = all,
+        .catalog = shard_catalog(engine_shard(co->engine, 0)),
         .waiter = r,
     };
     kafka_groups_sync(&co->groups, kafka_coordinator_now_ms(co), &s);

@@ -8,6 +8,8 @@
  *   kafka_group_expiry.c    offsets and groups that nobody uses any more
  *   kafka_group.c           what groups are and decide, without I/O
  *   kafka_consumer_group.c  the same for groups of the new protocol
+ *   kafka_classic_member.c  members of the classic protocol in those
+ *   kafka_group_migration.c from one kind to the other
  *   kafka_offsets.c         what of them is in the log */
 #ifndef TIDEMILL_SERVE_KAFKA_COORDINATOR_H
 #define TIDEMILL_SERVE_KAFKA_COORDINATOR_H
@@ -63,6 +65,11 @@ void kafka_group_describe(struct kafka_coordinator *co, struct kafka_request *r)
 void kafka_group_list(struct kafka_coordinator *co, struct kafka_request *r);
 void kafka_group_delete(struct kafka_coordinator *co, struct kafka_request *r);
 
+/* Replies `response`, which tells an epoch of the group, when that epoch is written ahead: one that
+ * was told is never given again, also not after a restart. If it cannot be written,
+ * unlogged(response) makes a refusal of the answer first. */
+void kafka_group_epoch_reply(struct kafka_request *r, const struct consumer_group *cg,
+                             int32_t epoch, void *response, void (*unlogged)(void *response));
 /* The callback of groups->beaten. */
 void kafka_group_beaten(void *waiter, const struct consumer_heartbeat_result *result);
 

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "serve/kafka_classic_member.h"
 #include "serve/kafka_consumer_group.h"
 #include "serve/kafka_group_int.h"
 #include "serve/kafka_int.h"
@@ -318,6 +319,7 @@ static struct kafka_group_member *member_new(struct kafka_groups *gs, struct kaf
     gs->bytes += bytes;
     m->session_ms = j->session_ms;
     m->rebalance_ms = j->rebalance_ms;
+    m->generation = -1;
     m->pending = pending;
     list_add(&g->members, &m->link);
     if (pending)
@@ -478,6 +480,7 @@ static void assignment_clear(struct kafka_groups *gs, struct kafka_group_member 
 static void member_joined(struct kafka_groups *gs, const struct kafka_group *g,
                           struct kafka_group_member *m, bool skip)
 {
+    m->generation = g->generation;
     struct kafka_group_join_result result = {
         .generation = g->generation,
         .member = m->id,
@@ -671,7 +674,7 @@ static void join_in_group(struct kafka_groups *gs, struct kafka_group *g, int64_
         join_refuse(gs, j->waiter, j->member, KAFKA_E_UNKNOWN_MEMBER);
         return;
     }
-    if (g->consumer != NULL || !protocols_fit(g, j, m)) {
+    if (!protocols_fit(g, j, m)) {
         join_refuse(gs, j->waiter, j->member, KAFKA_E_INCONSISTENT_PROTOCOL);
         return;
     }
@@ -710,14 +713,17 @@ void kafka_groups_join(struct kafka_groups *gs, int64_t now_ms,
         g->generation = g->consumer->epoch;
         kafka_consumer_end(gs, g, KAFKA_E_UNKNOWN_MEMBER);
     }
-    join_in_group(gs, g, now_ms, &j);
+    if (g->consumer != NULL)
+        kafka_classic_join(gs, g, now_ms, &j);
+    else
+        join_in_group(gs, g, now_ms, &j);
     kafka_group_reap(gs, g);
 }
 
 /* ---- Sync ---- */
 
-static int16_t assignment_set(struct kafka_groups *gs, struct kafka_group_member *m,
-                              struct str assignment)
+int16_t kafka_group_assignment_set(struct kafka_groups *gs, struct kafka_group_member *m,
+                                   struct str assignment)
 {
     if (assignment.len > GROUP_MEMBER_BYTES_MAX || gs->bytes + assignment.len > GROUPS_BYTES_MAX)
         return KAFKA_E_COORDINATOR_NOT_AVAILABLE;
@@ -741,16 +747,25 @@ static int16_t assignments_take(struct kafka_groups *gs, struct kafka_group *g,
         struct kafka_group_member *m = member_find(g, s->assignments[i].member);
         if (m == NULL)
             continue;
-        int16_t error = assignment_set(gs, m, s->assignments[i].assignment);
+        int16_t error = kafka_group_assignment_set(gs, m, s->assignments[i].assignment);
         if (error != KAFKA_OK)
             return error;
     }
     return KAFKA_OK;
 }
 
-static int16_t sync_check(const struct kafka_group *g, const struct kafka_group_sync *s)
+/* Is it the generation that the member was told? While a group that was of the new protocol
+ * prepares its first one, each has its own. */
+static bool generation_fits(const struct kafka_group *g, const struct kafka_group_member *m,
+                            int32_t generation)
 {
-    if (s->generation != g->generation)
+    return generation == g->generation || generation == m->generation;
+}
+
+static int16_t sync_check(const struct kafka_group *g, const struct kafka_group_member *m,
+                          const struct kafka_group_sync *s)
+{
+    if (!generation_fits(g, m, s->generation))
         return KAFKA_E_ILLEGAL_GENERATION;
     if ((s->protocol_type.ptr != NULL && !str_eq(s->protocol_type, g->protocol_type)) ||
         (s->protocol.ptr != NULL && !str_eq(s->protocol, g->protocol)))
@@ -761,12 +776,16 @@ static int16_t sync_check(const struct kafka_group *g, const struct kafka_group_
 void kafka_groups_sync(struct kafka_groups *gs, int64_t now_ms, const struct kafka_group_sync *s)
 {
     struct kafka_group *g = kafka_groups_find(gs, s->group);
+    if (g != NULL && g->consumer != NULL) {
+        kafka_classic_sync(gs, g, now_ms, s);
+        return;
+    }
     int16_t error = KAFKA_E_UNKNOWN_MEMBER;
     struct kafka_group_member *m = NULL;
     if (g != NULL && g->state != GROUP_EMPTY)
         m = member_of(g, s->member, s->instance, &error);
     if (m != NULL)
-        error = sync_check(g, s);
+        error = sync_check(g, m, s);
     if (error == KAFKA_OK && g->state == GROUP_COMPLETING && m == g->leader)
         error = assignments_take(gs, g, s);
     if (error != KAFKA_OK) {
@@ -790,12 +809,14 @@ int16_t kafka_groups_heartbeat(struct kafka_groups *gs, int64_t now_ms, struct s
 {
     struct kafka_group *g = kafka_groups_find(gs, group);
     int16_t error = KAFKA_E_UNKNOWN_MEMBER;
+    if (g != NULL && g->consumer != NULL)
+        return kafka_classic_heartbeat(gs, g, now_ms, generation, member, instance);
     if (g == NULL || g->state == GROUP_EMPTY)
         return error;
     struct kafka_group_member *m = member_of(g, member, instance, &error);
     if (m == NULL)
         return error;
-    if (generation != g->generation)
+    if (!generation_fits(g, m, generation))
         return KAFKA_E_ILLEGAL_GENERATION;
     member_alive(gs, g, m, now_ms);
     return g->state == GROUP_PREPARING ? KAFKA_E_REBALANCE_IN_PROGRESS : KAFKA_OK;
@@ -807,6 +828,8 @@ int16_t kafka_groups_leave(struct kafka_groups *gs, int64_t now_ms, struct str g
     struct kafka_group *g = kafka_groups_find(gs, group);
     if (g == NULL)
         return KAFKA_E_UNKNOWN_MEMBER;
+    if (g->consumer != NULL)
+        return kafka_classic_leave(gs, g, member, instance);
     struct kafka_group_member *m = member.len == 0 && instance.ptr != NULL
                                        ? member_by_instance(g, instance)
                                        : member_find(g, member);
@@ -830,14 +853,16 @@ int16_t kafka_groups_may_commit(struct kafka_groups *gs, int64_t now_ms, struct 
     if (g == NULL)
         return generation < 0 ? KAFKA_OK : KAFKA_E_ILLEGAL_GENERATION;
     if (g->consumer != NULL)
-        return kafka_consumer_may_commit(g, member, generation);
+        return kafka_classic_has(g->consumer, member)
+                   ? kafka_classic_may_commit(gs, g, now_ms, generation, member, instance)
+                   : kafka_consumer_may_commit(g, member, generation);
     if (nobody)
         return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_UNKNOWN_MEMBER;
     int16_t error;
     struct kafka_group_member *m = member_of(g, member, instance, &error);
     if (m == NULL)
         return error;
-    if (generation != g->generation)
+    if (!generation_fits(g, m, generation))
         return KAFKA_E_ILLEGAL_GENERATION;
     member_alive(gs, g, m, now_ms);
     return g->state == GROUP_COMPLETING ? KAFKA_E_REBALANCE_IN_PROGRESS : KAFKA_OK;
@@ -943,6 +968,42 @@ void kafka_groups_stop(struct kafka_groups *gs, int16_t error)
             sync_answer(gs, g, m, error);
         }
     }
+}
+
+/* ---- migration ---- */
+
+void kafka_group_members_drop(struct kafka_groups *gs, struct kafka_group *g, int16_t error)
+{
+    LIST_FOR_SAFE (it, next, &g->members) {
+        member_drop(gs, g, LIST_ENTRY(it, struct kafka_group_member, link), error);
+    }
+    g->state = GROUP_EMPTY;
+    group_names_free(g);
+}
+
+struct kafka_group_member *kafka_group_member_add(struct kafka_groups *gs, struct kafka_group *g,
+                                                  const struct kafka_group_join *j)
+{
+    struct kafka_group_member *m = member_new(gs, g, j, false);
+    if (m == NULL || member_protocols_set(gs, m, j) == ERR_OK)
+        return m;
+    member_drop(gs, g, m, KAFKA_E_COORDINATOR_NOT_AVAILABLE);
+    return NULL;
+}
+
+bool kafka_group_type_set(struct kafka_group *g, struct str type)
+{
+    return group_names_set(g, type, (struct str){NULL, 0});
+}
+
+void kafka_group_rebalance(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms)
+{
+    LIST_FOR (it, &g->members) {
+        member_alive(gs, g, LIST_ENTRY(it, struct kafka_group_member, link), now_ms);
+    }
+    g->state = GROUP_STABLE;
+    to_preparing(gs, g, now_ms);
+    check_joined(gs, g, now_ms);
 }
 
 /* ---- offsets ---- */

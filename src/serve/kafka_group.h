@@ -19,6 +19,9 @@
  *   COMPLETING   same: answer   waits              ok                   REBALANCE
  *   STABLE       same: answer   assignment         ok                   ok
  *
+ * Groups of the new protocol have no state of these; kafka_consumer_group.h. A group changes its
+ * protocol with its members: kafka_group_migration.h.
+ *
  * One thread. Every size has a bound below; above it the caller gets an error code of Kafka's. */
 #ifndef TIDEMILL_SERVE_KAFKA_GROUP_H
 #define TIDEMILL_SERVE_KAFKA_GROUP_H
@@ -62,6 +65,7 @@ struct kafka_group_member {
     uint32_t n_protocols;
     struct kafka_group_protocol *protocols;
     struct str assignment;
+    int32_t generation;  /* that it was told; -1: none */
     int64_t deadline_ms; /* without a sign of life it is lost */
     void *join_waiter, *sync_waiter;
     bool pending;          /* has been given an id, has not joined with it yet */
@@ -102,6 +106,7 @@ struct kafka_group {
     int64_t empty_ms;                /* EMPTY: wall clock since when; 0 = not known */
     size_t bytes;
 };
+struct catalog;
 struct consumer_heartbeat_result;
 
 struct kafka_group_join_result {
@@ -111,6 +116,8 @@ struct kafka_group_join_result {
     const struct kafka_group
         *members_of;      /* the leader's answer lists this group's members; else NULL */
     bool skip_assignment; /* a static leader started again: the assignment stands */
+    const struct consumer_group
+        *consumer; /* the generation is an epoch of this group, nobody leads; else NULL */
 };
 
 struct kafka_group_sync_result {
@@ -150,8 +157,9 @@ struct kafka_group_join {
     int32_t session_ms, rebalance_ms;
     uint32_t n_protocols;
     const struct kafka_group_protocol *protocols;
-    bool id_required;  /* a new member is told its id first and joins again with it */
-    struct str new_id; /* unused so far */
+    bool id_required;              /* a new member is told its id first and joins again with it */
+    struct str new_id;             /* unused so far */
+    const struct catalog *catalog; /* for members of groups of the new protocol */
     void *waiter;
 };
 /* Answered through `joined`, maybe before this returns. */
@@ -166,6 +174,7 @@ struct kafka_group_sync {
     struct str protocol_type, protocol; /* ptr NULL = not given */
     uint32_t n_assignments;
     const struct kafka_group_assignment *assignments;
+    const struct catalog *catalog; /* for members of groups of the new protocol */
     void *waiter;
 };
 /* Answered through `synced`, maybe before this returns. */

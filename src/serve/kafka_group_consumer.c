@@ -2,15 +2,17 @@
 
 /* ConsumerGroupHeartbeat and ConsumerGroupDescribe, on shard 0. */
 
-enum { MEMBER_TYPE_CONSUMER = 1 };
+enum { MEMBER_TYPE_CLASSIC = 0, MEMBER_TYPE_CONSUMER = 1 };
 
 /* ---- ConsumerGroupHeartbeat ---- */
 
-struct beat_state {
+/* An epoch is written ahead before `response` tells it. */
+struct epoch_write {
     struct offsets_write write;
     struct offsets_item item;
     struct kafka_request *request;
-    struct kafka_consumer_group_heartbeat_res *res;
+    void *response;
+    void (*unlogged)(void *response);
 };
 
 /* Does the partition belong to the member: is it to read it, or (target) shall it once? */
@@ -74,32 +76,39 @@ static bool beat_assignment(struct kafka_request *r, const struct consumer_group
 
 static void epoch_logged(struct offsets_write *w, enum err e)
 {
-    struct beat_state *st = CONTAINER_OF(w, struct beat_state, write);
+    struct epoch_write *st = CONTAINER_OF(w, struct epoch_write, write);
     if (e != ERR_OK)
-        *st->res = (struct kafka_consumer_group_heartbeat_res){
-            .error_code = KAFKA_E_COORDINATOR_NOT_AVAILABLE,
-            .error_message = STR("the group's epoch could not be made durable")};
-    kafka_coordinator_reply(st->request, st->res);
+        st->unlogged(st->response);
+    kafka_coordinator_reply(st->request, st->response);
 }
 
-/* An epoch that is told is never given again, also not after a restart: epochs are written ahead.
- */
-static void epoch_reserve(struct kafka_request *r, struct kafka_consumer_group_heartbeat_res *res)
+void kafka_group_epoch_reply(struct kafka_request *r, const struct consumer_group *cg,
+                             int32_t epoch, void *response, void (*unlogged)(void *response))
 {
-    const struct kafka_consumer_group_heartbeat_req *req = r->request;
-    struct beat_state *st = arena_zalloc(&r->arena, 1, sizeof *st);
-    if (st == NULL) {
-        kafka_coordinator_reply(r, NULL);
+    struct epoch_write *st =
+        epoch > cg->epoch_logged ? arena_zalloc(&r->arena, 1, sizeof *st) : NULL;
+    struct str group = st != NULL ? arena_str(&r->arena, cg->group->id) : (struct str){NULL, 0};
+    if (epoch <= cg->epoch_logged || group.ptr == NULL) {
+        kafka_coordinator_reply(r, epoch <= cg->epoch_logged ? response : NULL);
         return;
     }
-    int64_t epoch = (int64_t)res->member_epoch + CONSUMER_EPOCHS_RESERVED;
+    int64_t ahead = (int64_t)epoch + CONSUMER_EPOCHS_RESERVED;
     st->request = r;
-    st->res = res;
+    st->response = response;
+    st->unlogged = unlogged;
     st->item =
-        (struct offsets_item){.is_epoch = true, .offset = epoch < INT32_MAX ? epoch : INT32_MAX};
+        (struct offsets_item){.is_epoch = true, .offset = ahead < INT32_MAX ? ahead : INT32_MAX};
     st->write = (struct offsets_write){
-        .group = req->group_id, .items = &st->item, .n_items = 1, .done = epoch_logged};
+        .group = group, .items = &st->item, .n_items = 1, .done = epoch_logged};
     offsets_log_write(r->server->coordinator->log, &st->write);
+}
+
+static void beat_unlogged(void *response)
+{
+    struct kafka_consumer_group_heartbeat_res *res = response;
+    *res = (struct kafka_consumer_group_heartbeat_res){
+        .error_code = KAFKA_E_COORDINATOR_NOT_AVAILABLE,
+        .error_message = STR("the group's epoch could not be made durable")};
 }
 
 void kafka_group_beaten(void *waiter, const struct consumer_heartbeat_result *in)
@@ -121,8 +130,8 @@ void kafka_group_beaten(void *waiter, const struct consumer_heartbeat_result *in
         if (complete && in->with_assignment)
             complete = beat_assignment(r, in->cg, in->m, res);
     }
-    if (complete && in->cg != NULL && in->epoch > in->cg->epoch_logged)
-        epoch_reserve(r, res);
+    if (complete && in->cg != NULL)
+        kafka_group_epoch_reply(r, in->cg, in->epoch, res, beat_unlogged);
     else
         kafka_coordinator_reply(r, complete ? res : NULL);
 }
@@ -231,7 +240,7 @@ static bool describe_member(struct kafka_request *r, const struct consumer_group
     out->client_id = copy(r, m->client_id);
     out->client_host = copy(r, m->client_host);
     out->member_epoch = m->epoch;
-    out->member_type = MEMBER_TYPE_CONSUMER;
+    out->member_type = m->classic != NULL ? MEMBER_TYPE_CLASSIC : MEMBER_TYPE_CONSUMER;
     out->subscribed_topic_regex = copy(r, s->regex);
     out->subscribed_topic_names =
         arena_zalloc(&r->arena, s->n_names, sizeof *out->subscribed_topic_names);

@@ -173,6 +173,8 @@ def programs():
         "java-4": java("4", "Main", "BOOTSTRAP"),
         "java-3": java("3", "Main", "BOOTSTRAP"),
         "streams": java("4", "WordCount", "BOOTSTRAP", "FOLDER"),
+        "java-4-migration": java("4", "Migration", "BOOTSTRAP"),
+        "java-3-migration": java("3", "Migration", "BOOTSTRAP"),
         "java-4-login": java("4", "Main", "BOOTSTRAP", "SCRAM-SHA-512"),
         "java-3-login": java("3", "Main", "BOOTSTRAP", "SCRAM-SHA-256"),
         "kafkajs": kafkajs,

@@ -104,6 +104,84 @@ def groups(**more):
     a.close()
 
 
+class Member:
+    """Commits what it polled before it polls again or gives a partition back."""
+    def __init__(self, topic, group, committed, **more):
+        self.committed, self.polled = committed, {}
+        self.consumer = Consumer(settings(
+            group_id=group, auto_offset_reset="earliest", fetch_wait_max_ms=100,
+            enable_auto_commit=False, **more))
+        self.consumer.subscribe([topic], on_revoke=self.revoke, on_lost=self.lose)
+
+    def turn(self):
+        for m in self.consumer.consume(1000, timeout=0.05):
+            assert m.error() is None, m.error()
+            values, _ = self.polled.get((m.topic(), m.partition()), ([], None))
+            self.polled[m.topic(), m.partition()] = [*values, m.value()], m.offset() + 1
+        self.commit()
+
+    def commit(self):
+        if not self.polled:
+            return
+        try:
+            self.consumer.commit(offsets=[TopicPartition(t, p, end) for (t, p), (_, end)
+                                          in self.polled.items()], asynchronous=False)
+        except confluent_kafka.KafkaException:
+            return  # with the next one, unless the partition is given back first
+        for values, _ in self.polled.values():
+            self.committed.extend(values)
+        self.polled = {}
+
+    def revoke(self, consumer, partitions):
+        self.commit()
+        self.lose(consumer, partitions)
+
+    def lose(self, _, partitions):
+        for p in partitions:
+            self.polled.pop((p.topic, p.partition), None)
+
+    def owned(self):
+        return len(self.consumer.assignment())
+
+
+def migration(assignor):
+    """Members are replaced one by one, to the new protocol and back, while a producer writes."""
+    topic, group, committed, written = topic_of(4), fresh("g"), [], 0
+    classic = {"partition_assignment_strategy": assignor, "heartbeat_interval_ms": 300}
+    producer = Producer(settings(linger_ms=5))
+    members = [Member(topic, group, committed, **classic) for _ in range(2)]
+
+    def settled():
+        nonlocal written
+        for member in members:
+            for _ in range(10):
+                producer.produce(topic, str(written), key=str(written))
+                written += 1
+            producer.poll(0)
+            member.turn()
+        return [m.owned() for m in members] == [2, 2]
+
+    eventually("2 for each", settled)
+    for kind in ({"group_protocol": "consumer"}, classic):
+        for _ in members:
+            first = members.pop(0)
+            first.commit()
+            first.consumer.close()
+            members.append(Member(topic, group, committed, **kind))
+            eventually("2 for each", settled)
+    equal(0, producer.flush(SECONDS), "messages not delivered in time")
+
+    def all_there():
+        for member in members:
+            member.turn()
+        return len(set(committed)) == written
+
+    eventually("all records", all_there)
+    equal(written, len(committed), "commits")
+    for member in members:
+        member.consumer.close()
+
+
 def seek_and_commit():
     topic, group = topic_of(1), fresh("g")
     fill(topic, numbers(100))
@@ -173,6 +251,7 @@ if __name__ == "__main__":
                                  heartbeat_interval_ms=300))
           for s in ("range", "roundrobin", "cooperative-sticky")),
         ("group.consumer-protocol", partial(groups, group_protocol="consumer")),
+        *((f"migration.{s}", partial(migration, s)) for s in ("range", "cooperative-sticky")),
         ("seek-and-commit", seek_and_commit),
         ("admin.topics", admin_topics),
         ("admin.offsets", admin_offsets),
