@@ -666,6 +666,8 @@ static void queue_run(struct offsets_log *log)
         queue_fail(log, ERR_SHUTDOWN);
         return;
     }
+    if (log->topic == NULL)
+        return; /* it is being made: by the end of that */
     bool open = !list_empty(&log->pending);
     if (log->snapshot_due && log->in_flight == 0 && !log->snapshot_running && !open)
         snapshot_begin(log);
