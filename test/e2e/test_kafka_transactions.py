@@ -5,11 +5,13 @@ import threading
 import time
 
 import kafka
+import kafka_records as records
 import kafka_wire as wire
 import pytest
 import rdkafka
 
 from conftest import wait_for
+from kafka_schema import Client, decode, encode, frame
 
 
 def produce_numbered(sock, topic, sequence, epoch=0, producer=4711):
@@ -265,3 +267,228 @@ def test_no_transaction_is_torn_by_crashes(make_server):
         assert sorted(committed(server, "t", "-p", partition)) == expected
     for name in names:
         assert committed_offset(server, f"g-{name}", "in") == 11
+
+
+# ---- messages that come late ----
+
+PRODUCER_FENCED, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE = 90, 47, 48
+INVALID_PRODUCER_ID_MAPPING, TRANSACTION_ABORTABLE = 49, 120
+VERSIONS = {"add_partitions_to_txn": 3, "add_offsets_to_txn": 4, "txn_offset_commit": 5,
+            "end_txn": 5}
+OLD_VERSIONS = {"add_partitions_to_txn": 3, "add_offsets_to_txn": 3, "txn_offset_commit": 3,
+                "end_txn": 3}
+
+
+def code(answer):
+    """The one error code of an answer."""
+    while "error_code" not in answer:
+        answer = next(v for v in answer.values() if isinstance(v, list))[0]
+    return answer["error_code"]
+
+
+class Raw:
+    """A transactional producer by hand."""
+
+    def __init__(self, server, name="tx-raw", versions=None):
+        self.server, self.name, self.versions = server, name, versions or VERSIONS
+        self.client = Client(server)
+        self.id, self.epoch = None, None
+        self.late = []
+
+    def init(self):
+        answer = self.client.call("init_producer_id", 5, transactional_id=self.name,
+                                  transaction_timeout_ms=60000)
+        assert answer["error_code"] == 0
+        self.id, self.epoch = answer["producer_id"], answer["producer_epoch"]
+
+    def message(self, name, **values):
+        """(name, version, values) of a request of now."""
+        values = {"transactional_id": self.name, "producer_id": self.id,
+                  "producer_epoch": self.epoch, **values}
+        return name, self.versions[name], values
+
+    def produce(self, value, sequence, partition=0, version=12):
+        packed = records.record(0, 0, value)
+        batch = records.batch_of(packed, 1, records.TRANSACTIONAL, producer=self.id,
+                                 epoch=self.epoch, sequence=sequence)
+        topics = [{"name": "t", "partitions": [{"index": partition, "records": batch}]}]
+        return "produce", version, {"transactional_id": self.name, "acks": -1,
+                                    "timeout_ms": 10000, "topics": topics}
+
+    def add(self, *partitions):
+        return self.message("add_partitions_to_txn",
+                            topics=[{"name": "t", "partitions": list(partitions)}])
+
+    def add_offsets(self):
+        return self.message("add_offsets_to_txn", group_id="g")
+
+    def offsets(self, offset):
+        partitions = [{"index": 0, "committed_offset": offset, "committed_metadata": ""}]
+        return self.message("txn_offset_commit", group_id="g", member_id="",
+                            topics=[{"name": "in", "partitions": partitions}])
+
+    def end(self, commit):
+        return self.message("end_txn", committed=commit)
+
+    def call(self, message):
+        name, version, values = message
+        answer = self.client.call(name, version, **values)
+        if name == "end_txn" and version >= 5 and answer["error_code"] == 0:
+            self.id, self.epoch = answer["producer_id"], answer["producer_epoch"]
+        return code(answer)
+
+    def hold(self, message):
+        """Sends it without its last byte, on a connection of its own."""
+        name, version, values = message
+        data = frame(name, version, encode(name, version, **values))
+        sock = wire.connect(self.server)
+        sock.sendall(data[:-1])
+        self.late.append((name, version, sock, data[-1:]))
+
+    def arrive(self):
+        """What was held arrives: [(name, error code)]"""
+        codes = []
+        for name, version, sock, rest in self.late:
+            sock.sendall(rest)
+            codes.append((name, code(decode(name, version, wire.response(sock)[1]))))
+            sock.close()
+        self.late = []
+        return codes
+
+    def close(self):
+        self.client.close()
+
+
+def hold_one_of_each(raw):
+    """Of the transaction that is open."""
+    raw.hold(raw.produce(b"late", 1))
+    raw.hold(raw.produce(b"late-other", 0, partition=1))
+    raw.hold(raw.add(0, 1))
+    raw.hold(raw.add_offsets())
+    raw.hold(raw.offsets(99))
+    raw.hold(raw.end(True))
+    raw.hold(raw.end(False))
+
+
+LATE_CODES = [("produce", INVALID_PRODUCER_EPOCH), ("produce", INVALID_PRODUCER_EPOCH),
+              ("add_partitions_to_txn", PRODUCER_FENCED), ("add_offsets_to_txn", PRODUCER_FENCED),
+              ("txn_offset_commit", INVALID_PRODUCER_EPOCH), ("end_txn", PRODUCER_FENCED),
+              ("end_txn", PRODUCER_FENCED)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("second", [True, False])
+def test_what_comes_late_is_no_part_of_the_next_transaction(make_server, first, second):
+    """Each kind of message of one transaction arrives while the next one is open, which neither
+    ends by it nor has more in it, however either ends."""
+    server = make_server("--partitions", "2")
+    with wire.connect(server) as sock:
+        topic_make(sock, "t")
+        topic_make(sock, "in")
+    raw = Raw(server)
+    raw.init()
+    assert raw.call(raw.produce(b"one", 0)) == 0
+    assert raw.call(raw.offsets(1)) == 0
+    hold_one_of_each(raw)
+    repeated = raw.end(first)
+    epoch = raw.epoch
+    assert raw.call(repeated) == 0
+    assert raw.epoch == epoch + 1
+    assert raw.call(repeated) == 0  # an answer that was lost
+    assert raw.epoch == epoch + 1
+    assert raw.call(raw.produce(b"two", 0)) == 0
+    assert raw.call(raw.offsets(2)) == 0
+    assert raw.arrive() == LATE_CODES
+    assert committed(server, "t") == ([b"one"] if first else [])
+    assert raw.call(raw.produce(b"three", 1)) == 0  # the transaction goes on
+    assert raw.call(raw.end(second)) == 0
+    expected = ([b"one"] if first else []) + ([b"two", b"three"] if second else [])
+    assert committed(server, "t") == expected
+    offset = 2 if second else 1 if first else None
+    assert committed_offset(server, "g", "in") == offset
+    server.kill()
+    server.start()
+    assert committed(server, "t") == expected
+    assert committed_offset(server, "g", "in") == offset
+    raw.close()
+
+
+def test_what_comes_late_between_transactions_begins_none(make_server):
+    server = make_server("--partitions", "2")
+    with wire.connect(server) as sock:
+        topic_make(sock, "t")
+        topic_make(sock, "in")
+    raw = Raw(server)
+    raw.init()
+    assert raw.call(raw.produce(b"one", 0)) == 0
+    hold_one_of_each(raw)
+    assert raw.call(raw.end(True)) == 0
+    codes = dict(raw.arrive()[:-2])
+    assert codes == dict(LATE_CODES[:-2])
+    states = raw.client.call("describe_transactions", 0, transactional_ids=["tx-raw"])
+    assert states["transaction_states"][0]["transaction_state"] == "CompleteCommit"
+    assert committed(server, "t") == [b"one"]
+    assert committed_offset(server, "g", "in") is None
+    raw.close()
+
+
+def test_an_end_that_comes_late_tells_how_it_ended(make_server):
+    """Between transactions, a late EndTxn of the last one is a repetition, or contradicts it."""
+    server = make_server()
+    with wire.connect(server) as sock:
+        topic_make(sock, "t")
+    raw = Raw(server)
+    raw.init()
+    for commit in (True, False):
+        assert raw.call(raw.produce(b"x", 0)) == 0
+        raw.hold(raw.end(commit))
+        raw.hold(raw.end(not commit))
+        assert raw.call(raw.end(commit)) == 0
+        assert raw.arrive() == [("end_txn", 0), ("end_txn", PRODUCER_FENCED)]
+    unknown = raw.end(True)
+    unknown[2]["producer_id"] = raw.id ^ 1
+    assert raw.call(unknown) == INVALID_PRODUCER_ID_MAPPING
+    raw.close()
+
+
+def test_what_comes_late_from_a_fenced_producer(make_server):
+    """A newer producer's transaction is open meanwhile."""
+    server = make_server("--partitions", "2")
+    with wire.connect(server) as sock:
+        topic_make(sock, "t")
+        topic_make(sock, "in")
+    old, new = Raw(server), Raw(server)
+    old.init()
+    assert old.call(old.produce(b"old", 0)) == 0
+    hold_one_of_each(old)
+    new.init()
+    assert new.call(new.produce(b"new", 0)) == 0
+    assert new.call(new.offsets(5)) == 0
+    assert old.arrive() == LATE_CODES
+    assert new.call(new.end(True)) == 0
+    assert committed(server, "t") == [b"new"]
+    assert committed_offset(server, "g", "in") == 5
+    old.close()
+    new.close()
+
+
+@pytest.mark.parametrize("version, refused", [(9, INVALID_TXN_STATE), (11, TRANSACTION_ABORTABLE)])
+def test_older_clients_are_held_to_the_partitions_they_added(make_server, version, refused):
+    """Their epoch stays, so a late batch is told by its partition, or by its number."""
+    server = make_server("--partitions", "2")
+    with wire.connect(server) as sock:
+        topic_make(sock, "t")
+    raw = Raw(server, versions=OLD_VERSIONS)
+    raw.init()
+    assert raw.call(raw.produce(b"early", 0, version=version)) == refused
+    assert raw.call(raw.add(0, 1)) == 0
+    assert raw.call(raw.produce(b"one", 0, version=version)) == 0
+    raw.hold(raw.produce(b"one", 0, version=version))
+    raw.hold(raw.produce(b"late", 0, partition=1, version=version))
+    assert raw.call(raw.end(True)) == 0
+    assert raw.call(raw.add(0)) == 0
+    assert raw.call(raw.produce(b"two", 1, version=version)) == 0
+    assert raw.arrive() == [("produce", 0), ("produce", refused)]  # it is there already
+    assert raw.call(raw.end(True)) == 0
+    assert committed(server, "t") == [b"one", b"two"]
+    raw.close()
