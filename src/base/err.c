@@ -106,6 +106,8 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "23502", KAFKA_INVALID_RECORD, 400, USER},
     [ERR_INVALID_PARAMETER] = {"invalid_parameter", "a function argument is outside its domain",
         "22023", KAFKA_INVALID_RECORD, 400, USER},
+    [ERR_CARDINALITY] = {"cardinality", "more than one row returned by a subquery used as an "
+        "expression", "21000", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_ENCODING] = {"encoding", "the text is not valid UTF-8",
         "22021", KAFKA_INVALID_RECORD, 400, USER},
     [ERR_DEPENDENT_OBJECTS] = {"dependent_objects", "other objects depend on it",

@@ -55,6 +55,7 @@ enum err {
     ERR_DIVISION_BY_ZERO,
     ERR_NULL_VIOLATION,     /* NULL in a NOT NULL column, or no event time */
     ERR_INVALID_PARAMETER,  /* a function argument outside of its domain */
+    ERR_CARDINALITY,        /* a subquery used as a value has more than one row */
     ERR_ENCODING,           /* not valid UTF-8 */
     ERR_DEPENDENT_OBJECTS,  /* DROP refused: something depends on it */
     ERR_WRONG_OBJECT_TYPE,  /* e.g. INSERT into a view */
