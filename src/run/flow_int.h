@@ -1,0 +1,91 @@
+/* Inside run/flow: operators, and how rows get from one to the next.
+ *
+ *   outs (of a scan, of VALUES, of an operator): edges
+ *   edge: chain [WINDOW | FILTER | PROJECT]* + the port's own PROJECT --> port of an operator
+ *
+ * An operator is a row of `flow_kind`'s functions. It is compiled from its plan node: it says what
+ * its ports want of the input's rows (expressions over the input's columns) and keeps what it needs
+ * in `plan`. Its state is one object a partition. It gives rows by flow_forward. */
+#ifndef TIDEMILL_RUN_FLOW_INT_H
+#define TIDEMILL_RUN_FLOW_INT_H
+
+#include "run/chain.h"
+#include "run/flow.h"
+
+enum { FLOW_PORTS_MAX = 2 };
+
+struct flow_edge {
+    struct chain *chain;
+    uint32_t op, port; /* or FLOW_ROOT */
+};
+struct flow_outs {
+    uint32_t n, cap;
+    struct flow_edge *edges;
+};
+
+/* What an operator wants of its input's rows. */
+struct flow_port {
+    /* Given by compile, over the input's columns; a packet's batch has the values of the first
+     * `n_payload` of them, its keys are made of `n_keys` from `key_at`. */
+    uint32_t n_exprs;
+    const struct expr *const *exprs;
+    uint32_t n_payload;
+    uint32_t key_at, n_keys;
+    /* Per key: a row with NULL there goes to `pass` instead of into a packet. NULL: none does. */
+    const bool *not_null;
+    /* Filled by the core. */
+    uint32_t tail_bytes;
+};
+
+struct flow_op {
+    const struct flow_kind *kind;
+    const struct plan_node *node; /* only while compiling */
+    uint32_t number, level;
+    uint32_t n_ports;
+    struct flow_port ports[FLOW_PORTS_MAX];
+    void *plan; /* in the flow's arena */
+    struct flow_outs outs;
+};
+
+/* One call of an operator's function. */
+struct flow_run {
+    const struct flow *flow;
+    const struct flow_op *op;
+    void *state; /* the operator's; NULL in `pass` */
+    const struct flow_context *c;
+    uint64_t hash_seed;
+    uint32_t rows_left; /* of this piece: counted down by what makes or looks at rows */
+};
+
+/* One kind of operator. All but compile, state_new, state_free, bytes, rows, apply may be NULL. */
+struct flow_kind {
+    /* Fills op->n_ports, ports and plan from op->node; memory of `a`, nothing borrowed of the plan
+     * but what the ports' expressions are. */
+    enum err (*compile)(struct flow_op *op, struct arena *a, struct err_detail *why);
+    enum err (*state_new)(const struct flow_op *op, uint64_t hash_seed, uint64_t bytes_max,
+                          void **out);
+    void (*state_free)(const struct flow_op *op, void *state);
+    uint64_t (*bytes)(const void *state);
+    uint64_t (*rows)(const void *state);
+    /* Before the first epoch, in the partition of the empty key. */
+    enum err (*seed)(struct flow_run *r);
+    /* Rows whose key has a NULL that matches nothing: no state is needed for them. */
+    enum err (*pass)(struct flow_run *r, uint32_t port, const struct batch *b);
+    enum err (*apply)(struct flow_run *r, const struct flow_packet *p, bool *more);
+    enum err (*end_level)(struct flow_run *r, bool *more);
+};
+
+extern const struct flow_kind flow_join_kind;
+
+/* Passes rows of the operator's output on, to all that read it. The batch lives in the context's
+ * arena, or longer. Rows with weight 0 may be among them. */
+enum err flow_forward(struct flow_run *r, const struct batch *b) MUST_CHECK;
+/* Uses up the piece's rows. */
+static inline void flow_spend(struct flow_run *r, uint32_t rows)
+{
+    r->rows_left -= rows < r->rows_left ? rows : r->rows_left;
+}
+/* `n` expressions that are columns 0..n of `node`. NULL when out of memory. */
+const struct expr **flow_columns(const struct plan_node *node, uint32_t more, struct arena *a);
+
+#endif
