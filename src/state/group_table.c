@@ -11,8 +11,11 @@ enum {
     UNIT_BITS = 12,
     PAGES_MAX = 1 << (32 - UNIT_BITS),
     SLOTS_MIN = 64,
+    SLOTS_MOVED = 32, /* to a larger array, by each upsert */
+    SLOTS_AHEAD = 8,  /* whose rows are brought into the cache */
     NO_PAGE = PAGES_MAX,
 };
+#define REF_GONE UINT32_MAX /* no row is so near to its page's end */
 _Static_assert(UNITS_PER_PAGE == 1 << UNIT_BITS, "a ref holds page and unit");
 _Static_assert(sizeof(struct group) % UNIT_BYTES == 0, "cells start aligned");
 
@@ -29,9 +32,18 @@ struct page {
     char *bytes; /* NULL: given back */
 };
 
+/* The array that is being left: its slots below `at` are in the larger one too. They stay where
+ * they are, so that no search for one behind them ends early; what is removed meanwhile becomes
+ * REF_GONE. */
+struct old_slots {
+    struct slot *slots; /* NULL: there is none */
+    uint64_t mask, at;
+};
+
 struct group_table {
     struct slot *slots;
     uint64_t mask;
+    struct old_slots old;
     struct page *pages;
     uint32_t n_pages, pages_cap;
     uint32_t first, last; /* pages in use; the last one takes new rows */
@@ -78,6 +90,7 @@ void group_table_free(struct group_table *g)
         mem_free(g->pages[i].bytes);
     mem_free(g->pages);
     mem_free(g->slots);
+    mem_free(g->old.slots);
     mem_free(g);
 }
 
@@ -105,13 +118,24 @@ struct str group_key(const struct group_table *g, const struct group *row)
     return (struct str){(const char *)(row + 1) + g->cells_bytes, row->key_bytes};
 }
 
+/* The slot of an array that refers to the row; the empty one where the search ends when there is
+ * none. */
+static struct slot *slot_of_row(const struct group_table *g, struct slot *slots, uint64_t mask,
+                                const struct group *row)
+{
+    uint64_t at = row->hash & mask;
+    while (slots[at].ref != 0 && (slots[at].ref == REF_GONE || group_at(g, slots[at].ref) != row))
+        at = (at + 1) & mask;
+    return &slots[at];
+}
+
 uint32_t group_ref(const struct group_table *g, const struct group *row)
 {
-    for (uint64_t at = row->hash & g->mask;; at = (at + 1) & g->mask) {
-        CHECK(g->slots[at].ref != 0);
-        if (group_at(g, g->slots[at].ref) == row)
-            return g->slots[at].ref;
-    }
+    uint32_t ref = slot_of_row(g, g->slots, g->mask, row)->ref;
+    if (ref == 0 && g->old.slots != NULL)
+        ref = slot_of_row(g, g->old.slots, g->old.mask, row)->ref;
+    CHECK(ref != 0);
+    return ref;
 }
 
 void group_table_prefetch(const struct group_table *g, uint64_t hash)
@@ -122,27 +146,42 @@ void group_table_prefetch(const struct group_table *g, uint64_t hash)
 void group_table_prefetch_row(const struct group_table *g, uint64_t hash)
 {
     const struct slot *s = &g->slots[hash & g->mask];
-    if (s->ref == 0)
+    if (s->ref == 0) {
+        if (g->old.slots != NULL)
+            __builtin_prefetch(&g->old.slots[hash & g->old.mask]);
         return;
+    }
     const char *row = (const char *)group_at(g, s->ref);
     __builtin_prefetch(row);
     __builtin_prefetch(row + 64); /* cells and key */
 }
 
-/* The slot that holds the key, or the empty slot where it belongs. */
-static struct slot *slot_for(const struct group_table *g, uint64_t hash, struct str key)
+/* The slot of an array, the `old` one perhaps, that holds the key, or the empty slot where it
+ * belongs. */
+static inline struct slot *slot_in(const struct group_table *g, struct slot *slots, uint64_t mask,
+                                   bool old, uint64_t hash, struct str key)
 {
     uint32_t tag = (uint32_t)(hash >> 32);
-    for (uint64_t at = hash & g->mask;; at = (at + 1) & g->mask) {
-        struct slot *s = &g->slots[at];
+    for (uint64_t at = hash & mask;; at = (at + 1) & mask) {
+        struct slot *s = &slots[at];
         if (s->ref == 0)
             return s;
-        if (s->tag != tag)
+        if (s->tag != tag || (old && s->ref == REF_GONE))
             continue;
         const struct group *row = group_at(g, s->ref);
         if (row->hash == hash && str_eq(group_key(g, row), key))
             return s;
     }
+}
+
+/* The slot that holds the key, or the empty slot where it belongs. */
+static struct slot *slot_for(const struct group_table *g, uint64_t hash, struct str key)
+{
+    struct slot *s = slot_in(g, g->slots, g->mask, false, hash, key);
+    if (s->ref != 0 || g->old.slots == NULL)
+        return s;
+    struct slot *old = slot_in(g, g->old.slots, g->old.mask, true, hash, key);
+    return old->ref != 0 ? old : s;
 }
 
 struct group *group_table_find(struct group_table *g, uint64_t hash, struct str key)
@@ -151,26 +190,49 @@ struct group *group_table_find(struct group_table *g, uint64_t hash, struct str 
     return s->ref == 0 ? NULL : group_at(g, s->ref);
 }
 
+/* Moves up to `n` slots on to the larger array, and frees the old one behind the last. */
+static void slots_move(struct group_table *g, uint64_t n)
+{
+    struct old_slots *old = &g->old;
+    struct slot *slots = g->slots;
+    const uint64_t mask = g->mask, all = old->mask + 1, end = n < all - old->at ? old->at + n : all;
+    for (uint64_t i = old->at; i < end; i++) {
+        struct slot s = old->slots[i];
+        uint32_t ahead = old->slots[(i + SLOTS_AHEAD) & old->mask].ref;
+        if (ahead != REF_GONE) /* that nothing is there, ref 0, need not be asked */
+            __builtin_prefetch(group_at(g, ahead));
+        if (s.ref == 0 || s.ref == REF_GONE)
+            continue;
+        uint64_t at = group_at(g, s.ref)->hash & mask;
+        while (slots[at].ref != 0)
+            at = (at + 1) & mask;
+        slots[at] = s;
+    }
+    old->at = end;
+    if (end < all)
+        return;
+    g->bytes -= all * sizeof(struct slot);
+    mem_free(old->slots);
+    *old = (struct old_slots){0};
+}
+
+/* Begins an array of twice the size; upserts move slots over, long before it is full. Both count,
+ * and where that is more than the bound all are moved at once. */
 static enum err slots_grow(struct group_table *g)
 {
     uint64_t n = (g->mask + 1) * 2;
+    CHECK(g->old.slots == NULL);
     if (g->bytes + n / 2 * sizeof(struct slot) > g->bytes_max)
         return ERR_LIMIT;
     struct slot *slots = mem_zalloc(n, sizeof(struct slot));
     if (slots == NULL)
         return ERR_NO_MEMORY;
-    for (uint64_t i = 0; i <= g->mask; i++) {
-        if (g->slots[i].ref == 0)
-            continue;
-        uint64_t at = group_at(g, g->slots[i].ref)->hash & (n - 1);
-        while (slots[at].ref != 0)
-            at = (at + 1) & (n - 1);
-        slots[at] = g->slots[i];
-    }
-    mem_free(g->slots);
+    g->old = (struct old_slots){.slots = g->slots, .mask = g->mask};
     g->slots = slots;
     g->mask = n - 1;
-    g->bytes += n / 2 * sizeof(struct slot);
+    g->bytes += n * sizeof(struct slot);
+    if (g->bytes > g->bytes_max)
+        slots_move(g, UINT64_MAX);
     return ERR_OK;
 }
 
@@ -222,6 +284,8 @@ static void page_give_back(struct group_table *g, uint32_t number)
 static enum err page_add(struct group_table *g)
 {
     uint32_t number;
+    if (g->bytes + GROUP_PAGE_BYTES > g->bytes_max && g->old.slots != NULL)
+        slots_move(g, UINT64_MAX);
     if (g->bytes + GROUP_PAGE_BYTES > g->bytes_max)
         return ERR_LIMIT;
     TRY(page_number(g, &number));
@@ -233,8 +297,8 @@ static enum err page_add(struct group_table *g)
     else
         g->n_pages++;
     uint32_t before = g->last;
-    g->pages[number] = (struct page){
-        .units_used = number == 0, .next = NO_PAGE, .prev = before, .bytes = bytes};
+    g->pages[number] =
+        (struct page){.units_used = number == 0, .next = NO_PAGE, .prev = before, .bytes = bytes};
     *(before == NO_PAGE ? &g->first : &g->pages[before].next) = number;
     g->last = number;
     g->bytes += GROUP_PAGE_BYTES;
@@ -269,17 +333,20 @@ static enum err row_add(struct group_table *g, uint64_t hash, struct str key, ui
 enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key,
                             struct group **out, bool *created)
 {
+    if (g->old.slots != NULL)
+        slots_move(g, SLOTS_MOVED);
     struct slot *s = slot_for(g, hash, key);
     *created = s->ref == 0;
     if (s->ref == 0) {
         if (key.len > GROUP_KEY_BYTES_MAX)
             return ERR_TOO_LARGE;
-        if ((g->count + 1) * 10 > (g->mask + 1) * 7) {
-            TRY(slots_grow(g));
-            s = slot_for(g, hash, key);
-        }
+        const struct slot *slots = g->slots, *old = g->old.slots;
         uint32_t ref;
+        if ((g->count + 1) * 10 > (g->mask + 1) * 7)
+            TRY(slots_grow(g));
         TRY(row_add(g, hash, key, &ref));
+        if (g->slots != slots || g->old.slots != old) /* the place may be another's */
+            s = slot_for(g, hash, key);
         *s = (struct slot){.tag = (uint32_t)(hash >> 32), .ref = ref};
         g->count++;
     }
@@ -303,13 +370,14 @@ static void slot_empty(struct group_table *g, uint64_t hole)
 
 void group_table_remove(struct group_table *g, struct group *row)
 {
-    uint64_t at = row->hash & g->mask;
-    while (group_at(g, g->slots[at].ref) != row) {
-        at = (at + 1) & g->mask;
-        CHECK(g->slots[at].ref != 0);
-    }
-    uint32_t page = g->slots[at].ref >> UNIT_BITS;
-    slot_empty(g, at);
+    struct slot *s = slot_of_row(g, g->slots, g->mask, row);
+    struct slot *old = g->old.slots == NULL ? NULL : slot_of_row(g, g->old.slots, g->old.mask, row);
+    uint32_t ref = s->ref != 0 ? s->ref : old != NULL ? old->ref : 0, page = ref >> UNIT_BITS;
+    CHECK(ref != 0);
+    if (s->ref != 0)
+        slot_empty(g, (uint64_t)(s - g->slots));
+    if (old != NULL && old->ref != 0)
+        old->ref = REF_GONE;
     row->flags |= GROUP_GONE;
     g->count--;
     if (--g->pages[page].live == 0 && page != g->last)
@@ -349,12 +417,18 @@ void group_table_unwatch(struct group_table_cursor *c)
         list_remove(&c->link);
 }
 
-uint64_t group_table_run_max(const struct group_table *g)
+static uint64_t run_max(const struct slot *slots, uint64_t mask)
 {
     uint64_t longest = 0, run = 0;
-    for (uint64_t i = 0; i <= 2 * g->mask + 1; i++) { /* twice: a run may pass the end */
-        run = g->slots[i & g->mask].ref == 0 ? 0 : run + 1;
+    for (uint64_t i = 0; i <= 2 * mask + 1; i++) { /* twice: a run may pass the end */
+        run = slots[i & mask].ref == 0 ? 0 : run + 1;
         longest = run > longest ? run : longest;
     }
     return longest;
+}
+
+uint64_t group_table_run_max(const struct group_table *g)
+{
+    uint64_t now = run_max(g->slots, g->mask);
+    return now + (g->old.slots == NULL ? 0 : run_max(g->old.slots, g->old.mask));
 }

@@ -222,6 +222,77 @@ static void watched_cursors_go_past_what_is_removed(void **state)
     group_table_free(g);
 }
 
+/* No upsert moves all slots: from a growth until the old array is given back there are many. */
+static void growing_is_spread_over_upserts(void **state)
+{
+    (void)state;
+    enum { ROWS = 100000, MOVED_MAX = 64 };
+    struct group_table *g;
+    uint64_t slots = 64, before = 0, grown_at = 0, growths = 0;
+    assert_int_equal(group_table_new(16, 64 << 20, &g), ERR_OK);
+    for (uint64_t i = 0; i < ROWS; i++) {
+        struct group *row;
+        bool created;
+        before = group_table_bytes(g);
+        assert_int_equal(group_table_upsert(g, hash_u64(i), (struct str){(char *)&i, sizeof(i)},
+                                            &row, &created),
+                         ERR_OK);
+        if (group_table_bytes(g) < before) { /* nothing else gives memory back here */
+            assert_true(grown_at > 0 && (i - grown_at) * MOVED_MAX >= slots);
+            slots *= 2;
+            grown_at = 0;
+            growths++;
+        } else if (grown_at == 0 && group_table_bytes(g) >= before + 2 * slots * 8) {
+            grown_at = i;
+        }
+    }
+    assert_true(growths > 8 && slots * 7 > ROWS * 10 / 2);
+    group_table_free(g);
+}
+
+/* Slots move to a larger array a few at a time: at every moment on the way all rows are found, and
+ * those that were removed are not, nor what is at their places now. */
+static void every_row_is_found_while_slots_move(void **state)
+{
+    (void)state;
+    enum { ROWS = 4000 };
+    static bool gone[ROWS];
+    for (uint32_t bits = 4; bits <= 64; bits += bits < 16 ? 4 : 48) {
+        struct group_table *g;
+        uint64_t live = 0;
+        rng_state = bits;
+        memset(gone, 0, sizeof(gone));
+        assert_int_equal(group_table_new(16, 64 << 20, &g), ERR_OK);
+        for (uint64_t i = 0; i < (bits == 4 ? 400 : ROWS); i++) {
+            struct group *row;
+            bool created;
+            uint64_t one = rng((uint32_t)i + 1);
+            struct str key = {(char *)&i, sizeof(i)}, other = {(char *)&one, sizeof(one)};
+            assert_int_equal(group_table_upsert(g, weak_hash(key.ptr, sizeof(i), bits), key, &row,
+                                                &created),
+                             ERR_OK);
+            assert_true(created);
+            live++;
+            if (rng(3) == 0 && !gone[one]) {
+                row = group_table_find(g, weak_hash(other.ptr, sizeof(one), bits), other);
+                assert_non_null(row);
+                group_table_remove(g, row);
+                gone[one] = true;
+                live--;
+            }
+            for (uint64_t k = 0; k <= i; k += 1 + rng(i < 800 ? 1 : 200)) {
+                key = (struct str){(char *)&k, sizeof(k)};
+                row = group_table_find(g, weak_hash(key.ptr, sizeof(k), bits), key);
+                assert_int_equal(row == NULL, gone[k]);
+                if (row != NULL)
+                    assert_ptr_equal(group_at(g, group_ref(g, row)), row);
+            }
+            assert_int_equal(group_table_count(g), live);
+        }
+        group_table_free(g);
+    }
+}
+
 /* Rows of every size fill pages to the last unit and are all found again. */
 static void keys_up_to_the_maximum(void **state)
 {
@@ -322,6 +393,8 @@ int main(void)
         cmocka_unit_test(removed_rows_are_gone),
         cmocka_unit_test(memory_of_removed_rows_is_used_again),
         cmocka_unit_test(watched_cursors_go_past_what_is_removed),
+        cmocka_unit_test(growing_is_spread_over_upserts),
+        cmocka_unit_test(every_row_is_found_while_slots_move),
         cmocka_unit_test(keys_up_to_the_maximum),
         cmocka_unit_test(bound_is_kept),
         cmocka_unit_test(every_allocation_can_fail),
