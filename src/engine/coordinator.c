@@ -153,38 +153,48 @@ static void reader_activate(struct coordinator *co, struct co_reader *r)
     co->shard->busy = true;
 }
 
+static struct part_stats *part_stats_of(const struct coordinator *co, const struct co_reader *r,
+                                        uint32_t partition)
+{
+    return engine_part_stats(co->engine, r->rel->topic->number, partition);
+}
+
 static int64_t part_stable(const struct coordinator *co, const struct co_reader *r,
                             uint32_t partition)
 {
-    const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
-    return atomic_load(&t->parts[partition].stable);
+    return atomic_load(&part_stats_of(co, r, partition)->stable);
 }
 
 /* Whether something waits for a reader, be it for the end of its transaction. */
 static bool part_waits(const struct coordinator *co, const struct co_reader *r, uint32_t partition)
 {
-    const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
-    return r->parts[partition].pos < atomic_load(&t->parts[partition].durable);
+    return r->parts[partition].pos < atomic_load(&part_stats_of(co, r, partition)->durable);
+}
+
+/* Whether something is there to be read. */
+static bool reader_behind(const struct coordinator *co, const struct co_reader *r)
+{
+    uint32_t i = 0;
+    while (i < r->n_parts && r->parts[i].pos >= part_stable(co, r, i))
+        i++;
+    return i < r->n_parts;
 }
 
 /* Nothing is left to read: partitions tell when there is more. What became durable between the last
  * look and the asking would be told by nobody. */
 static void reader_rest(struct coordinator *co, struct co_reader *r)
 {
-    struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
     list_remove(&r->active_link);
     for (uint32_t i = 0; i < r->n_parts; i++)
-        atomic_store(&t->parts[i].advance_awaited, true);
-    for (uint32_t i = 0; i < r->n_parts; i++)
-        if (r->parts[i].pos < part_stable(co, r, i))
-            reader_activate(co, r);
+        atomic_store(&part_stats_of(co, r, i)->advance_awaited, true);
+    if (reader_behind(co, r))
+        reader_activate(co, r);
 }
 
 static int64_t part_start(const struct coordinator *co, const struct co_reader *r,
                           uint32_t partition)
 {
-    const struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
-    return stat_get(&t->parts[partition].start);
+    return stat_get(&part_stats_of(co, r, partition)->start);
 }
 
 /* ---- floors: what a partition that wakes from idleness takes over ---- */
@@ -204,26 +214,12 @@ enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t
     return floors_add(&co->floors, reader, partition, offset, watermark_us);
 }
 
-/* Where a reader would begin with the partition after a restart; INT64_MAX when there is no such
- * reader. */
-static int64_t floors_needed_from(void *arg, uint32_t reader, uint32_t partition)
-{
-    const struct coordinator *co = arg;
-    const struct relation *rel = catalog_relation_by_number(co->catalog, reader);
-    const struct topic *t = rel == NULL             ? NULL
-                            : rel->kind == REL_VIEW ? rel->view->source->topic
-                                                    : rel->topic;
-    if (t == NULL || partition >= t->n_partitions)
-        return INT64_MAX;
-    return stat_get(&engine_topic_stats(co->engine, t->number)->parts[partition].kept);
-}
-
 enum err coordinator_floors(struct coordinator *co,
                             enum err (*each)(void *arg, uint32_t reader, uint32_t partition,
                                              int64_t offset, int64_t watermark_us),
                             void *arg)
 {
-    floors_trim(&co->floors, floors_needed_from, co);
+    floors_trim(&co->floors, co->engine, co->catalog);
     return floors_each(&co->floors, each, arg);
 }
 
@@ -261,19 +257,16 @@ static bool part_wake(struct coordinator *co, struct co_reader *r, uint32_t part
  * become durable one partition after the other, and the first must not run away from the rest. */
 static void wake_together(struct coordinator *co, struct co_reader *r)
 {
-    bool all_idle = true, news = false;
-    for (uint32_t i = 0; i < r->n_parts; i++) {
+    bool all_idle = true;
+    for (uint32_t i = 0; i < r->n_parts; i++)
         all_idle &= r->parts[i].idle;
-        news |= r->parts[i].pos < part_stable(co, r, i);
-    }
-    if (!all_idle || !news || r->silent)
+    if (!all_idle || r->silent || !reader_behind(co, r))
         return;
-    struct topic_stats *t = engine_topic_stats(co->engine, r->rel->topic->number);
     for (uint32_t i = 0; i < r->n_parts; i++) {
         if (!part_wake(co, r, i))
             continue;
         r->parts[i].active_ns = co->shard->mono_ns;
-        atomic_store(&t->parts[i].idle, false);
+        atomic_store(&part_stats_of(co, r, i)->idle, false);
     }
 }
 
@@ -296,9 +289,9 @@ static int64_t keep_from(const struct coordinator *co, uint32_t topic_number, ui
 /* Tells the partitions' owners. Positions only grow, so what was told last is never too high. */
 static void keep_tell(const struct coordinator *co, const struct topic *t)
 {
-    struct topic_stats *stats = engine_topic_stats(co->engine, t->number);
     for (uint32_t p = 0; p < t->n_partitions; p++)
-        stat_set(&stats->parts[p].keep_from, keep_from(co, t->number, p));
+        stat_set(&engine_part_stats(co->engine, t->number, p)->keep_from,
+                 keep_from(co, t->number, p));
 }
 
 /* Whether what the epoch wrote, and all before it, is visible: then it has happened. */
@@ -599,11 +592,8 @@ static void outputs_settle(struct coordinator *co)
 /* Views of topics without a reader of their own to join are live when nothing is left to read. */
 static void live_check(const struct coordinator *co, const struct co_reader *r)
 {
-    if (r->main || r->silent || reader_find(co, r->rel->number) != NULL)
+    if (r->main || r->silent || reader_find(co, r->rel->number) != NULL || reader_behind(co, r))
         return;
-    for (uint32_t i = 0; i < r->n_parts; i++)
-        if (r->parts[i].pos < part_stable(co, r, i))
-            return;
     LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         int expected = VIEW_BACKFILLING;
@@ -638,8 +628,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
         r->failed |= co->results[i][p].failed;
         co->backlog |= r->parts[p].pos < er->inputs[p].to || er->inputs[p].to < r->parts[p].durable;
         if (r->main)
-            stat_set(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[p].position,
-                     r->parts[p].pos);
+            stat_set(&part_stats_of(co, r, p)->position, r->parts[p].pos);
     }
     r->watermark_us = epoch_table_watermark(er, co->results[i]);
     if (r->main)
@@ -782,8 +771,9 @@ static bool outputs_durable(const struct coordinator *co)
 {
     LIST_FOR (it, &co->committing) {
         const struct co_output *o = LIST_ENTRY(it, struct co_output, committing_link);
-        const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
-        if (!o->dropped && atomic_load(&t->parts[o->at.partition].durable) < o->committing)
+        const struct part_stats *ps =
+            engine_part_stats(co->engine, o->at.topic_number, o->at.partition);
+        if (!o->dropped && atomic_load(&ps->durable) < o->committing)
             return false;
     }
     const struct part *catalog = part_find(co->shard, NUMBER_CATALOG, 0);
@@ -830,12 +820,8 @@ static enum err record_readers(const struct coordinator *co, struct arena *a,
                                struct epoch_record *r)
 {
     uint32_t n = 0;
-    if (r->base < 0)
-        LIST_FOR (it, &co->readers)
-            n++;
-    else
-        LIST_FOR (it, &co->changed)
-            n++;
+    LIST_FOR (it, r->base < 0 ? &co->readers : &co->changed)
+        n++;
     r->readers = arena_zalloc(a, n + 1, sizeof(*r->readers));
     if (r->readers == NULL)
         return ERR_NO_MEMORY;
@@ -1003,9 +989,9 @@ static void tell_all(struct coordinator *co)
     bool writes[SHARDS_MAX] = {false};
     LIST_FOR (it, &co->committing) {
         const struct co_output *o = LIST_ENTRY(it, struct co_output, committing_link);
-        const struct topic_stats *t = engine_topic_stats(co->engine, o->at.topic_number);
-        writes[o->owner] |=
-            !o->dropped && stat_get(&t->parts[o->at.partition].high_watermark) < o->committing;
+        const struct part_stats *ps =
+            engine_part_stats(co->engine, o->at.topic_number, o->at.partition);
+        writes[o->owner] |= !o->dropped && stat_get(&ps->high_watermark) < o->committing;
     }
     co->committed = co->recorded;
     atomic_store_explicit(&co->engine->committed, co->committed, memory_order_release);
@@ -1093,7 +1079,7 @@ static void idle_check(struct coordinator *co, struct co_reader *r)
             co->shard->mono_ns - p->active_ns < timeout_ns)
             continue;
         p->idle = changed = true;
-        atomic_store(&engine_topic_stats(co->engine, r->rel->topic->number)->parts[i].idle, true);
+        atomic_store(&part_stats_of(co, r, i)->idle, true);
     }
     if (!changed || r->n_parts == 1)
         return;
@@ -1280,6 +1266,59 @@ static int64_t replay_end(struct coordinator *co, const struct co_reader *r, uin
     return durable;
 }
 
+static void part_begin(struct coordinator *co, struct co_reader *r, uint32_t i, bool idle)
+{
+    int64_t start = part_start(co, r, i);
+    r->parts[i] = (struct co_part){.watermark_us = INT64_MIN,
+                                   .active_ns = co->shard->mono_ns,
+                                   .told = POSITION_UNCHANGED,
+                                   .pos = start,
+                                   .keep = start,
+                                   .keep_next = start,
+                                   .idle = idle};
+    if (r->main)
+        atomic_store(&part_stats_of(co, r, i)->idle, idle);
+}
+
+/* A partition that was added, and has never had a row, holds nobody back: it is idle until its
+ * first one, with which it takes over the table's watermark. */
+static bool part_unused(const struct coordinator *co, const struct co_reader *r, uint32_t i)
+{
+    const struct topic *t = r->rel->topic;
+    return t->grown_from != 0 && i >= t->grown_from &&
+           atomic_load(&part_stats_of(co, r, i)->durable) == 0;
+}
+
+static enum err reader_grow(struct coordinator *co, struct co_reader *r)
+{
+    uint32_t n = r->rel->topic->n_partitions;
+    struct co_part *grown = mem_realloc(r->parts, n * sizeof(*grown));
+    if (grown == NULL)
+        return ERR_NO_MEMORY;
+    r->parts = grown;
+    for (; r->n_parts < n; r->n_parts++)
+        part_begin(co, r, r->n_parts, true); /* whatever has come since other shards know of it */
+    reader_activate(co, r);
+    return ERR_OK;
+}
+
+/* Between epochs: takes in the partitions that topics have got. */
+static enum err readers_grow(struct coordinator *co)
+{
+    bool grown = false;
+    LIST_FOR (it, &co->readers) {
+        struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        if (r->n_parts == r->rel->topic->n_partitions)
+            continue;
+        TRY(reader_grow(co, r));
+        grown = true;
+    }
+    if (grown)
+        LIST_FOR (it, &co->readers)
+            keep_tell(co, LIST_ENTRY(it, struct co_reader, link)->rel->topic);
+    return ERR_OK;
+}
+
 static enum err reader_add(struct coordinator *co, uint32_t id, const struct relation *rel,
                            bool main, const struct record_reader *at)
 {
@@ -1292,7 +1331,7 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
                             .touched = true,
                             .watermark_us = INT64_MIN,
                             .rel_number = rel->number,
-                            .recorded_us = INT64_MIN,
+                            .recorded_us = at != NULL ? at->watermark_us : INT64_MIN,
                             .n_parts = rel->topic->n_partitions};
     list_init(&r->active_link);
     list_init(&r->changed_link);
@@ -1303,17 +1342,12 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
         return ERR_NO_MEMORY;
     }
     for (uint32_t i = 0; i < r->n_parts; i++) {
-        r->parts[i] = (struct co_part){.watermark_us = INT64_MIN,
-                                       .active_ns = co->shard->mono_ns,
-                                       .told = POSITION_UNCHANGED};
-        r->parts[i].pos = r->parts[i].keep = r->parts[i].keep_next = part_start(co, r, i);
+        part_begin(co, r, i, part_unused(co, r, i));
         if (at != NULL && i < at->n_parts)
             r->parts[i].replay_to = replay_end(co, r, i, at->positions[i]);
     }
     /* Even with nothing to read again there is state to make that was told of before. */
     r->silent = r->ran = at != NULL;
-    if (at != NULL)
-        r->recorded_us = at->watermark_us;
     list_add(&co->readers, &r->link);
     keep_tell(co, rel->topic);
     reader_activate(co, r);
@@ -1382,6 +1416,7 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
     remove_gone(co, catalog);
     catalog_unref(co->catalog);
     co->catalog = catalog_ref(catalog);
+    TRY(readers_grow(co));
     for (uint32_t i = 0; i < catalog->n_relations; i++) {
         const struct relation *rel = catalog->relations[i];
         if (relation_has_reader(rel) && reader_find(co, rel->number) == NULL)

@@ -103,6 +103,8 @@ static void fill_change(struct shard *s, struct catalog_change *change,
     uint32_t placement = source == NULL ? UINT32_MAX : source->topic->placement;
     fill_topic(s, &change->topic, &topic_number, placement);
     fill_topic(s, &change->late, &topic_number, placement);
+    if (source != NULL) /* which may have got partitions since the view was planned */
+        change->late.n_partitions = source->topic->n_partitions;
     change->number = greater(s->catalog->next_relation, d->next_relation);
 }
 
@@ -142,6 +144,14 @@ static enum err change_source(struct shard *s, const struct catalog_change *chan
 static bool is_create(enum catalog_verb v)
 {
     return v == CHANGE_CREATE_TOPIC || v == CHANGE_CREATE_TABLE || v == CHANGE_CREATE_VIEW;
+}
+
+/* Whether the change comes with new partitions. */
+static bool opens_partitions(const struct shard *s, const struct catalog_change *change)
+{
+    if (change->verb != CHANGE_ALTER_TOPIC)
+        return is_create(change->verb);
+    return change->topic.n_partitions > catalog_topic(s->catalog, change->name)->n_partitions;
 }
 
 static enum err stats_for(struct engine *e, const struct catalog *c)
@@ -297,14 +307,15 @@ static enum err start(struct ddl *d, struct ddl_request *r)
         e = stats_for(s->engine, next);
     if (e == ERR_OK && !r->validate_only)
         e = try_view(s, next, &r->change, &r->why);
-    if (e == ERR_OK && !r->validate_only && !is_create(r->change.verb))
+    bool opens = opens_partitions(s, &r->change);
+    if (e == ERR_OK && !r->validate_only && !opens)
         e = log_change(d, &r->change, &r->why);
     if (e != ERR_OK || r->validate_only) {
         catalog_unref(next);
         return e;
     }
     d->next = next;
-    if (is_create(r->change.verb))
+    if (opens)
         prepare_send(d, prepare_run, prepare_done);
     return ERR_OK;
 }

@@ -82,23 +82,44 @@ void engine_fatal(struct engine *e, enum err err, const char *fmt, ...)
 
 /* ---- statistics ---- */
 
+static enum err part_chunk_add(struct topic_stats *t, uint32_t chunk)
+{
+    if (atomic_load_explicit(&t->chunks[chunk], memory_order_relaxed) != NULL)
+        return ERR_OK;
+    uint32_t n = 1u << chunk;
+    struct part_stats *parts = mem_zalloc(n, sizeof(*parts));
+    if (parts == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        stat_set(&parts[i].watermark_us, INT64_MIN);
+        stat_set(&parts[i].position, -1);
+        stat_set(&parts[i].keep_from, INT64_MAX);
+    }
+    atomic_store_explicit(&t->chunks[chunk], parts, memory_order_release);
+    return ERR_OK;
+}
+
 enum err engine_topic_stats_add(struct engine *e, const struct topic *t)
 {
     if (t->number >= NUMBERS_MAX)
         return ERR_LIMIT;
-    if (engine_topic_stats(e, t->number) != NULL)
-        return ERR_OK;
-    struct topic_stats *s = mem_zalloc(1, sizeof(*s) + t->n_partitions * sizeof(s->parts[0]));
-    if (s == NULL)
-        return ERR_NO_MEMORY;
-    s->n = t->n_partitions;
-    for (uint32_t i = 0; i < s->n; i++) {
-        stat_set(&s->parts[i].watermark_us, INT64_MIN);
-        stat_set(&s->parts[i].position, -1);
-        stat_set(&s->parts[i].keep_from, INT64_MAX);
+    struct topic_stats *s = engine_topic_stats(e, t->number);
+    if (s == NULL) {
+        s = mem_zalloc(1, sizeof(*s));
+        if (s == NULL)
+            return ERR_NO_MEMORY;
+        atomic_store_explicit(&e->topic_stats[t->number], s, memory_order_release);
     }
-    atomic_store_explicit(&e->topic_stats[t->number], s, memory_order_release);
+    for (uint32_t chunk = 0; (1u << chunk) <= t->n_partitions; chunk++)
+        TRY(part_chunk_add(s, chunk));
     return ERR_OK;
+}
+
+static void topic_stats_free(struct topic_stats *s)
+{
+    for (uint32_t chunk = 0; s != NULL && chunk < PART_CHUNKS; chunk++)
+        mem_free(atomic_load(&s->chunks[chunk]));
+    mem_free(s);
 }
 
 enum err engine_relation_stats_add(struct engine *e, const struct relation *r)
@@ -481,7 +502,7 @@ void engine_close(struct engine *e)
     for (uint32_t i = 0; e->rings != NULL && i < e->n_shards * e->n_shards; i++)
         ring_deinit(&e->rings[i]);
     for (uint32_t i = 0; e->topic_stats != NULL && i < NUMBERS_MAX; i++)
-        mem_free(atomic_load(&e->topic_stats[i]));
+        topic_stats_free(atomic_load(&e->topic_stats[i]));
     for (uint32_t i = 0; e->relation_stats != NULL && i < 2 * NUMBERS_MAX; i++)
         mem_free(atomic_load(&e->relation_stats[i]));
     mem_free(e->topic_stats);

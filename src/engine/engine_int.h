@@ -10,8 +10,9 @@
 
 enum {
     NUMBERS_MAX = 1 << 20,   /* topics and relations ever made in one data directory */
-    /* 1: sys.catalog without snapshots, whole epoch records; 2: those without failed views */
-    DATA_FORMAT_VERSION = 3,
+    /* 1: sys.catalog without snapshots, whole epoch records; 2: those without failed views; 3: no
+     * topic has grown */
+    DATA_FORMAT_VERSION = 4,
 };
 
 /* Names of the internal topics; their numbers are fixed. */
@@ -32,10 +33,20 @@ struct part_stats {
     _Atomic bool advance_awaited; /* readers have taken in all that is durable: tell of more */
 };
 
+/* Of a topic's partitions, in chunks of 1, 2, 4, ... that never move: others read while it grows.
+ * Whoever holds a catalog finds what it names. */
+enum { PART_CHUNKS = 11 };
+_Static_assert((1 << PART_CHUNKS) - 1 >= PARTITIONS_MAX, "every partition has a place");
 struct topic_stats {
-    uint32_t n;
-    struct part_stats parts[];
+    _Atomic(struct part_stats *) chunks[PART_CHUNKS];
 };
+
+static inline struct part_stats *topic_part(const struct topic_stats *t, uint32_t partition)
+{
+    uint32_t chunk = 31 - (uint32_t)__builtin_clz(partition + 1);
+    return atomic_load_explicit(&t->chunks[chunk], memory_order_acquire) + partition + 1 -
+           (1u << chunk);
+}
 
 enum view_status { VIEW_BACKFILLING, VIEW_LIVE, VIEW_FAILED };
 
@@ -111,7 +122,12 @@ static inline struct relation_stats *engine_relation_stats(struct engine *e, uin
 {
     return atomic_load_explicit(&e->relation_stats[relation_slot(number)], memory_order_acquire);
 }
-/* Makes room for a topic's or relation's numbers before anybody looks (shard 0, or before the
+static inline struct part_stats *engine_part_stats(struct engine *e, uint32_t topic_number,
+                                                   uint32_t partition)
+{
+    return topic_part(engine_topic_stats(e, topic_number), partition);
+}
+/* Makes room for a topic's partitions, or a relation, before anybody looks (shard 0, or before the
  * start). */
 enum err engine_topic_stats_add(struct engine *e, const struct topic *t) MUST_CHECK;
 enum err engine_relation_stats_add(struct engine *e, const struct relation *r) MUST_CHECK;

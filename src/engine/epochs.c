@@ -22,10 +22,11 @@ struct reader {
     int64_t *watermarks; /* of local partitions, at the reader's position; INT64_MIN = none */
 };
 
-/* One state partition's share of an epoch. */
+/* One state partition's share of an epoch, or what it gives to a partition of the late table. */
 struct apply_unit {
     struct view_run *view;
-    uint32_t state_partition;
+    bool late;
+    uint32_t partition; /* of the state and the changelog, or of the late table */
     uint32_t reader;         /* index in the plan */
     struct packet **packets; /* by source partition, then in the order they were made */
     uint32_t n;
@@ -501,6 +502,22 @@ static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
     return all;
 }
 
+/* A copy of `u` for each partition that lives here of the topic's first n; counted, and kept once
+ * there is room for them. */
+static void add_units(struct epochs *ep, const struct apply_unit *u, const struct topic *t,
+                      uint32_t n, uint32_t *n_units)
+{
+    for (uint32_t p = 0; p < n; p++) {
+        if (topic_shard(ep->shard->engine, t, p) != ep->shard->index)
+            continue;
+        if (ep->units != NULL) {
+            ep->units[*n_units] = *u;
+            ep->units[*n_units].partition = p;
+        }
+        ++*n_units;
+    }
+}
+
 /* Every state partition that lives here of every view that takes part, with its packets. */
 static enum err plan_apply(struct epochs *ep)
 {
@@ -512,25 +529,25 @@ static enum err plan_apply(struct epochs *ep)
         if (pass == 1 &&
             (ep->units = arena_zalloc(&ep->arena, n_units + 1, sizeof(*ep->units))) == NULL)
             return ERR_NO_MEMORY;
+        n_units = 0;
         for (uint32_t i = 0; i < ep->plan->n_readers; i++) {
             struct reader *r = ep->plan->readers[i].merge_into == 0 ? plan_reader_at(ep, i) : NULL;
             for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views;
                  it = it->next) {
-                struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
-                for (uint32_t p = 0; p < v->n_partitions; p++) {
-                    if (topic_shard(ep->shard->engine, v->rel->topic, p) != ep->shard->index)
-                        continue;
-                    if (pass == 1)
-                        ep->units[ep->n_units++] =
-                            (struct apply_unit){.view = v, .state_partition = p, .reader = i};
-                    n_units += pass == 0;
-                }
+                struct apply_unit u = {.view = LIST_ENTRY(it, struct view_run, reader_link),
+                                       .reader = i};
+                add_units(ep, &u, u.view->rel->topic, u.view->n_partitions, &n_units);
+                u.late = true;
+                add_units(ep, &u, u.view->rel->view->late, u.view->n_late, &n_units);
             }
         }
     }
+    ep->n_units = n_units;
     for (uint32_t i = 0; i < ep->n_units; i++) {
         struct apply_unit *u = &ep->units[i];
-        struct packet key = {.view = u->view->number, .state_partition = u->state_partition},
+        if (u->late)
+            continue;
+        struct packet key = {.view = u->view->number, .state_partition = u->partition},
                       *k = &key;
         uint32_t low = 0, high = n_packets;
         while (low < high) {
@@ -580,7 +597,7 @@ static void gather_results(struct epochs *ep)
 static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool *more)
 {
     struct view_run *v = u->view;
-    struct state_partition *sp = &v->partitions[u->state_partition];
+    struct state_partition *sp = &v->partitions[u->partition];
     if (!ep->finish_begun) {
         int64_t watermark =
             epoch_table_watermark(&ep->plan->readers[u->reader], ep->gathered[u->reader]);
@@ -611,6 +628,8 @@ static void apply_failed(struct epochs *ep, struct view_run *v, enum err e)
 
 static void apply_step(struct epochs *ep)
 {
+    while (ep->unit_at < ep->n_units && ep->units[ep->unit_at].late)
+        ep->unit_at++; /* collected while the source was read */
     if (ep->unit_at == ep->n_units) {
         ep->phase = PHASE_OUTPUT;
         ep->unit_at = 0;
@@ -709,12 +728,11 @@ static enum err output_unit(struct epochs *ep, const struct apply_unit *u, bool 
     *more = false;
     if (v->failed)
         return ERR_OK;
-    TRY(output_view(ep, v, v->rel->topic, u->state_partition,
-                    &v->partitions[u->state_partition].out, more, why));
-    if (v->late == NULL || *more || v->failed)
-        return ERR_OK;
-    return output_view(ep, v, v->rel->view->late, u->state_partition, &v->late[u->state_partition],
-                       more, why);
+    if (u->late)
+        return output_view(ep, v, v->rel->view->late, u->partition, &v->late[u->partition], more,
+                           why);
+    return output_view(ep, v, v->rel->topic, u->partition, &v->partitions[u->partition].out, more,
+                       why);
 }
 
 /* A piece of the dead letters that shard 0 knows of. */
@@ -859,27 +877,34 @@ void epochs_turn(struct epochs *ep)
 
 /* ---- the catalog ---- */
 
+static enum err reader_grow(struct reader *r, uint32_t n_parts)
+{
+    int64_t *grown = mem_realloc(r->watermarks, n_parts * sizeof(*grown));
+    if (grown == NULL)
+        return ERR_NO_MEMORY;
+    r->watermarks = grown;
+    while (r->n_parts < n_parts)
+        r->watermarks[r->n_parts++] = INT64_MIN;
+    return ERR_OK;
+}
+
 static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation *rel, bool main,
                            struct reader **out)
 {
     struct reader *r = mem_zalloc(1, sizeof(*r));
     if (r == NULL)
         return ERR_NO_MEMORY;
-    *r = (struct reader){
-        .id = id, .rel_number = rel->number, .main = main, .n_parts = rel->topic->n_partitions};
+    *r = (struct reader){.id = id, .rel_number = rel->number, .main = main};
     list_init(&r->views);
     enum err e = row_decoder_init(&r->decoder, rel);
-    r->watermarks = mem_alloc(r->n_parts * sizeof(int64_t));
-    if (e == ERR_OK && r->watermarks == NULL)
-        e = ERR_NO_MEMORY;
+    if (e == ERR_OK)
+        e = reader_grow(r, rel->topic->n_partitions);
     if (e == ERR_OK)
         e = map_put(&ep->readers, id, r);
     if (e != ERR_OK) {
         reader_free(r);
         return e;
     }
-    for (uint32_t i = 0; i < r->n_parts; i++)
-        r->watermarks[i] = INT64_MIN;
     *out = r;
     return ERR_OK;
 }
@@ -904,13 +929,17 @@ static enum err view_new(struct epochs *ep, const struct relation *rel,
     return ERR_OK;
 }
 
-/* Drops the partitions that `from` has and `to` has not. */
+/* Drops the topics that `from` has and `to` has not, with all partitions that were opened for them.
+ * Those that are new to a topic which stays, when the change does not come, stay open: they are
+ * empty, nobody can name them, and the next change takes them. Removing their files would be in
+ * the way of it. */
 static void drop_parts(struct epochs *ep, const struct catalog *from, const struct catalog *to)
 {
     for (uint32_t i = 0; from != NULL && i < from->n_topics; i++) {
         const struct topic *t = from->topics[i];
-        const struct topic *now = catalog_topic_by_number(to, t->number);
-        for (uint32_t p = now == NULL ? 0 : now->n_partitions; p < t->n_partitions; p++) {
+        if (catalog_topic_by_number(to, t->number) != NULL)
+            continue;
+        for (uint32_t p = 0; p < PARTITIONS_MAX; p++) {
             struct part *part = part_find(ep->shard, t->number, p);
             if (part != NULL)
                 part_drop(part);
@@ -975,6 +1004,18 @@ static void configure_parts(struct epochs *ep, const struct catalog *c)
     }
 }
 
+/* Readers and late tables follow the partitions of their topics. */
+static enum err grow(struct epochs *ep)
+{
+    struct reader *r;
+    for (size_t at = 0; (r = map_next(&ep->readers, &at)) != NULL;)
+        TRY(reader_grow(r, r->decoder.rel->topic->n_partitions));
+    struct view_run *v;
+    for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;)
+        TRY(view_run_grow(v));
+    return ERR_OK;
+}
+
 enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct epoch_record *record,
                       struct err_detail *why)
 {
@@ -994,9 +1035,11 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
         else if (rel->kind == REL_VIEW)
             TRY(view_new(ep, rel, record, why));
     }
+    TRY(grow(ep));
     configure_parts(ep, c);
     const struct catalog *old = ep->shard->catalog;
     ep->shard->catalog = catalog_ref(c);
+    queries_follow(ep->shard);
     catalog_unref(old);
     return ERR_OK;
 }

@@ -99,12 +99,23 @@ const struct floor *floors_at(const struct floors *f, uint32_t reader, uint32_t 
     return l == NULL || low == l->n ? NULL : &l->floors[low];
 }
 
-void floors_trim(struct floors *f,
-                 int64_t (*needed_from)(void *arg, uint32_t reader, uint32_t partition), void *arg)
+/* Where the reader would begin with the partition after a restart; INT64_MAX: there is none. */
+static int64_t needed_from(struct engine *e, const struct catalog *c, const struct floor_list *l)
+{
+    const struct relation *rel = catalog_relation_by_number(c, l->reader);
+    const struct topic *t = rel == NULL             ? NULL
+                            : rel->kind == REL_VIEW ? rel->view->source->topic
+                                                    : rel->topic;
+    if (t == NULL || l->partition >= t->n_partitions)
+        return INT64_MAX;
+    return stat_get(&engine_part_stats(e, t->number, l->partition)->kept);
+}
+
+void floors_trim(struct floors *f, struct engine *e, const struct catalog *catalog)
 {
     LIST_FOR_SAFE (it, next, &f->lists) {
         struct floor_list *l = LIST_ENTRY(it, struct floor_list, link);
-        int64_t from = needed_from(arg, l->reader, l->partition);
+        int64_t from = needed_from(e, catalog, l);
         size_t gone = 0;
         while (gone < l->n && l->floors[gone].offset < from)
             gone++;

@@ -5,8 +5,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
-
-#include <stdint.h>
+#include "engine/engine_int.h"
 
 struct floor {
     int64_t offset, watermark_us;
@@ -26,9 +25,9 @@ enum err floors_add(struct floors *f, uint32_t reader, uint32_t partition, int64
 /* The first floor at or after `from`, valid until the next change; NULL when there is none. */
 const struct floor *floors_at(const struct floors *f, uint32_t reader, uint32_t partition,
                               int64_t from);
-/* Forgets those below the offset that `needed_from` gives for their reader and partition. */
-void floors_trim(struct floors *f,
-                 int64_t (*needed_from)(void *arg, uint32_t reader, uint32_t partition), void *arg);
+/* Forgets those that nobody can come to any more: of relations that are gone, below what retention
+ * has dropped. */
+void floors_trim(struct floors *f, struct engine *e, const struct catalog *catalog);
 /* Calls `each` for every floor until it fails, and returns what it returned. */
 enum err floors_each(const struct floors *f,
                      enum err (*each)(void *arg, uint32_t reader, uint32_t partition,

@@ -126,7 +126,7 @@ enum err part_open(struct shard *s, const struct topic *t, uint32_t partition, s
                        .partition = partition,
                        .kind = t->kind,
                        .append_time = has_append_time(t),
-                       .stats = &engine_topic_stats(s->engine, t->number)->parts[partition],
+                       .stats = engine_part_stats(s->engine, t->number, partition),
                        .keep_from = INT64_MAX,
                        .advance_told = -1};
     list_init(&p->dirty_link);

@@ -35,12 +35,13 @@ static void put_source(struct engine *e, const struct relation *rel, struct buf 
     const struct topic_stats *t = engine_topic_stats(e, rel->topic->number);
     uint64_t records = 0, bytes = 0;
     int64_t lag = 0;
-    for (uint32_t p = 0; p < t->n; p++) {
-        int64_t position = stat_get(&t->parts[p].position);
-        records += stat_getu(&t->parts[p].appended_records);
-        bytes += stat_getu(&t->parts[p].bytes);
+    for (uint32_t p = 0; p < rel->topic->n_partitions; p++) {
+        const struct part_stats *ps = topic_part(t, p);
+        int64_t position = stat_get(&ps->position);
+        records += stat_getu(&ps->appended_records);
+        bytes += stat_getu(&ps->bytes);
         if (position >= 0)
-            lag += stat_get(&t->parts[p].durable) - position;
+            lag += stat_get(&ps->durable) - position;
     }
     buf_put_str(out, STR("{"));
     put_id(out, "id", "table", rel->name, -1);
@@ -52,7 +53,7 @@ static void put_source(struct engine *e, const struct relation *rel, struct buf 
         ", \"rows\": %llu, \"appended\": %llu, \"bytes\": %llu, \"partitions\": %u, \"lag\": "
         "%lld, \"dead_letters\": %llu, ",
         (unsigned long long)(raw ? records : stat_getu(&st->rows_in)), (unsigned long long)records,
-        (unsigned long long)bytes, t->n, (long long)lag,
+        (unsigned long long)bytes, rel->topic->n_partitions, (long long)lag,
         (unsigned long long)stat_getu(&st->dead_letters));
     put_time(out, "watermark", stat_get(&st->watermark_us));
     buf_put_str(out, STR(", "));
@@ -271,12 +272,12 @@ void shard_describe_topics(struct shard *s, struct buf *out)
     buf_put_str(out, STR("{\"topics\": ["));
     for (uint32_t i = 0; i < s->catalog->n_topics; i++) {
         const struct topic *t = s->catalog->topics[i];
-        struct topic_stats *st = engine_topic_stats(s->engine, t->number);
+        const struct topic_stats *st = engine_topic_stats(s->engine, t->number);
         buf_put_str(out, i == 0 ? STR("{") : STR(",\n {"));
         put_name(out, "name", t->name);
         buf_printf(out, ", \"kind\": \"%s\", \"partitions\": [", topic_kind(s->catalog, t));
         for (uint32_t p = 0; p < t->n_partitions; p++) {
-            const struct part_stats *ps = &st->parts[p];
+            const struct part_stats *ps = topic_part(st, p);
             buf_printf(out,
                        "%s{\"partition\": %u, \"start_offset\": %lld, \"high_watermark\": %lld, "
                        "\"end_offset\": %lld, \"bytes\": %llu, ",

@@ -6,6 +6,7 @@
 
 static void query_free(struct query *q)
 {
+    list_remove(&q->follow_link);
     stages_free(q->stages);
     for (uint32_t i = 0; i < q->n_sources; i++) {
         source_view_close(&q->sources[i]);
@@ -212,6 +213,7 @@ enum err query_open(struct shard *s, const struct plan *plan, bool follow, struc
     q->shard = s;
     q->follow = follow;
     q->catalog = catalog_ref(s->catalog);
+    list_init(&q->follow_link);
     arena_init(&q->arena, QUERY_BYTES_MAX);
     arena_init(&q->batch_arena, QUERY_BYTES_MAX);
     enum err e = s->phase == SHARD_RUNNING ? query_build(q, plan) : ERR_SHUTDOWN;
@@ -240,6 +242,7 @@ void query_close(struct query *q)
 {
     if (q == NULL)
         return;
+    list_remove(&q->follow_link);
     if (q->done != NULL) {
         q->failed = true;
         q->err = ERR_CANCELED;
@@ -248,8 +251,8 @@ void query_close(struct query *q)
     for (uint32_t i = 0; i < q->n_sources; i++) {
         struct query_source *src = &q->sources[i];
         for (uint32_t p = 0; p < src->n_parts; p++)
-            if (src->parts[p].waiting)
-                shard_wait_cancel(q->shard, &src->parts[p].wait);
+            if (src->parts[p]->waiting)
+                shard_wait_cancel(q->shard, &src->parts[p]->wait);
     }
     q->closed = true;
     atomic_store_explicit(&q->unwanted, true, memory_order_relaxed);

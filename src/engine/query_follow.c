@@ -24,10 +24,10 @@ static void wait_all(struct query_source *src)
 {
     struct query *q = src->query;
     for (uint32_t i = 0; i < src->n_parts; i++) {
-        struct part_read *p = &src->parts[i];
+        struct part_read *p = src->parts[i];
         if (p->waiting)
             continue;
-        p->wait = (struct wait_request){.topic = src->rel->topic,
+        p->wait = (struct wait_request){.topic = &src->topic,
                                         .committed = true,
                                         .partition = i,
                                         .offset = p->offset,
@@ -37,6 +37,15 @@ static void wait_all(struct query_source *src)
         q->in_flight++;
         shard_wait(q->shard, &p->wait);
     }
+}
+
+/* Nothing is at hand: takes in partitions that the topic has got, whose rows are all changes. */
+static bool parts_follow(struct query_source *src)
+{
+    enum err e = source_parts_add(src, 0);
+    if (e != ERR_OK)
+        query_fail(src->query, e);
+    return e == ERR_OK;
 }
 
 /* Brings the partition's next change to hand; there is none when its range, or the round, is at an
@@ -83,7 +92,7 @@ static enum err epoch_take(struct query_source *src, struct part_read *p, struct
 static void follow_epochs(struct query_source *src)
 {
     struct query *q = src->query;
-    if (source_round_reading(src))
+    if (source_round_reading(src) || (!src->round && !parts_follow(src)))
         return;
     if (!src->round && src->woken)
         source_round(src);
@@ -94,7 +103,7 @@ static void follow_epochs(struct query_source *src)
     struct part_read *next = NULL;
     enum err e = ERR_OK;
     for (uint32_t i = 0; i < src->n_parts && e == ERR_OK; i++) {
-        struct part_read *p = &src->parts[i];
+        struct part_read *p = src->parts[i];
         e = head_find(p);
         if (e == ERR_OK && p->head_epoch == 0 && p->offset < p->end)
             source_round_read(src, p, 0, source_round_bytes(src));
@@ -120,20 +129,35 @@ static void follow_epochs(struct query_source *src)
 /* Whatever partition has something: a table's rows are of no epoch. */
 static void follow_log(struct query_source *src)
 {
-    if (src->range_open && source_range_step(src, &src->parts[src->part_at]))
+    if (src->range_open && source_range_step(src, src->parts[src->part_at]))
         return;
     for (uint32_t i = 0; i < src->n_parts; i++)
-        if (src->parts[i].reading)
+        if (src->parts[i]->reading)
             return;
     for (uint32_t i = 0; i < src->n_parts; i++) {
         uint32_t at = (src->part_at + 1 + i) % src->n_parts;
-        if (src->parts[at].ready) {
+        if (src->parts[at]->ready) {
             src->part_at = at;
-            source_read(src, &src->parts[at]);
+            source_read(src, src->parts[at]);
             return;
         }
     }
-    wait_all(src);
+    if (parts_follow(src))
+        wait_all(src);
+}
+
+void queries_follow(struct shard *s)
+{
+    LIST_FOR (it, &s->follows) {
+        struct query *q = LIST_ENTRY(it, struct query, follow_link);
+        struct topic *own = &q->sources[0].topic;
+        const struct topic *t = catalog_topic_by_number(s->catalog, own->number);
+        if (t == NULL || t->n_partitions == own->n_partitions)
+            continue;
+        own->n_partitions = t->n_partitions;
+        if (q->live)
+            query_step_later(q);
+    }
 }
 
 void source_follow_begin(struct query_source *src)
@@ -141,7 +165,7 @@ void source_follow_begin(struct query_source *src)
     src->part_at = 0;
     src->range_open = src->round = src->woken = false;
     for (uint32_t i = 0; i < src->n_parts; i++)
-        src->parts[i].ready = false;
+        src->parts[i]->ready = false;
 }
 
 void source_follow_step(struct query_source *src)

@@ -75,11 +75,13 @@ struct query_source {
     struct batch *once;
     /* LOG, and following a view's changelog */
     struct row_decoder decoder;
-    struct part_read *parts;
+    struct topic topic; /* the relation's; of a follower with partitions that it has got since */
+    struct part_read **parts; /* room for PARTITIONS_MAX of a follower's */
     uint32_t n_parts, part_at;
     struct record_reader_state reading;
     int64_t read_to;
     bool range_open;
+    bool outgrown;      /* the table has rows in partitions that came after the query */
     bool by_epoch;      /* epochs write the log: partitions are read as of one epoch */
     bool round, woken;  /* a round is under way; there is more than it reads */
     bool pinned;        /* ... as of `as_of`, which is not renewed */
@@ -97,6 +99,7 @@ struct query {
     uint32_t n_sources, source_at; /* read one after the other */
     struct query_source *sources;
     bool follow, live; /* live: the snapshot is over; only of one source */
+    struct list follow_link; /* of the shard, while it follows a log */
     bool failed, closed, stepping;
     enum err err;
     struct err_detail why;
@@ -145,6 +148,8 @@ bool moment_take(struct query *q) MUST_CHECK;
 /* Makes ready to read the log of the source's relation. */
 enum err source_log_open(struct query_source *src) MUST_CHECK;
 void source_log_close(struct query_source *src);
+/* Reads the topic's partitions that it does not read yet, from this offset on. */
+enum err source_parts_add(struct query_source *src, int64_t offset) MUST_CHECK;
 /* The next piece of the snapshot. */
 void source_log_step(struct query_source *src);
 /* Decodes and feeds the next rows of the loaded range; false when it has none left. */

@@ -56,7 +56,7 @@ static void read_back(struct read_request *r)
 
 void source_read(struct query_source *src, struct part_read *p)
 {
-    p->read = (struct read_request){.topic = src->rel->topic,
+    p->read = (struct read_request){.topic = &src->topic,
                                     .partition = p->partition,
                                     .offset = p->offset,
                                     .bytes_max = QUERY_READ_BYTES,
@@ -152,7 +152,7 @@ bool source_range_step(struct query_source *src, struct part_read *p)
 bool source_round_reading(const struct query_source *src)
 {
     for (uint32_t i = 0; i < src->n_parts; i++)
-        if (src->parts[i].reading)
+        if (src->parts[i]->reading)
             return true;
     return false;
 }
@@ -203,7 +203,7 @@ static void round_back(struct read_request *r)
 
 void source_round_read(struct query_source *src, struct part_read *p, uint64_t epoch, size_t bytes)
 {
-    p->read = (struct read_request){.topic = src->rel->topic,
+    p->read = (struct read_request){.topic = &src->topic,
                                     .partition = p->partition,
                                     .offset = p->offset,
                                     .bytes_max = bytes,
@@ -229,9 +229,9 @@ void source_round(struct query_source *src)
     if (!src->pinned)
         src->as_of = engine_committed_epoch(q->shard->engine);
     for (uint32_t i = 0; i < src->n_parts; i++)
-        src->parts[i].end = -1;
+        src->parts[i]->end = -1;
     for (uint32_t i = 0; i < src->n_parts; i++)
-        source_round_read(src, &src->parts[i], src->as_of, q->live ? source_round_bytes(src) : 0);
+        source_round_read(src, src->parts[i], src->as_of, q->live ? source_round_bytes(src) : 0);
 }
 
 void source_log_step(struct query_source *src)
@@ -244,7 +244,7 @@ void source_log_step(struct query_source *src)
     if (src->by_epoch)
         q->row_epoch = src->as_of;
     while (src->part_at < src->n_parts) {
-        struct part_read *p = &src->parts[src->part_at];
+        struct part_read *p = src->parts[src->part_at];
         if (src->range_open && source_range_step(src, p))
             return;
         if (p->end < 0 || p->offset < p->end) {
@@ -257,34 +257,44 @@ void source_log_step(struct query_source *src)
     query_source_done(src);
 }
 
+enum err source_parts_add(struct query_source *src, int64_t offset)
+{
+    while (src->n_parts < src->topic.n_partitions) {
+        struct part_read *p = arena_alloc(&src->query->arena, sizeof(*p));
+        if (p == NULL)
+            return ERR_NO_MEMORY;
+        *p = (struct part_read){
+            .source = src, .partition = src->n_parts, .end = -1, .offset = offset};
+        arena_init(&p->arena, QUERY_BYTES_MAX);
+        src->parts[src->n_parts++] = p;
+    }
+    return ERR_OK;
+}
+
 enum err source_log_open(struct query_source *src)
 {
     struct query *q = src->query;
-    uint32_t n = src->rel->topic->n_partitions;
-    src->parts = arena_zalloc(&q->arena, n, sizeof(*src->parts));
+    src->topic = *src->rel->topic;
+    src->by_epoch = topic_epoch_written(src->topic.kind);
+    uint32_t room = q->follow ? PARTITIONS_MAX : src->topic.n_partitions;
+    src->parts = arena_alloc(&q->arena, room * sizeof(struct part_read *));
     if (q->compress == NULL)
         q->compress = compress_new();
     if (q->records == NULL)
         q->records = mem_zalloc(FOLLOW_ROWS_MAX, sizeof(*q->records));
     if (src->parts == NULL || q->compress == NULL || q->records == NULL)
         return ERR_NO_MEMORY;
-    src->n_parts = n;
-    src->by_epoch = topic_epoch_written(src->rel->topic->kind);
-    for (uint32_t i = 0; i < n; i++) {
-        src->parts[i] = (struct part_read){.source = src,
-                                           .partition = i,
-                                           .end = -1,
-                                           .offset = src->kind == SOURCE_LOG ? 0 : -1};
-        arena_init(&src->parts[i].arena, QUERY_BYTES_MAX);
-    }
+    TRY(source_parts_add(src, src->kind == SOURCE_LOG ? 0 : -1));
+    if (q->follow)
+        list_add(&q->shard->follows, &q->follow_link);
     return row_decoder_init(&src->decoder, src->rel);
 }
 
 void source_log_close(struct query_source *src)
 {
     for (uint32_t i = 0; i < src->n_parts; i++) {
-        log_range_release(&src->parts[i].read.range);
-        arena_deinit(&src->parts[i].arena);
+        log_range_release(&src->parts[i]->read.range);
+        arena_deinit(&src->parts[i]->arena);
     }
     row_decoder_deinit(&src->decoder);
 }

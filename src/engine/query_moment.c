@@ -73,13 +73,17 @@ static void alone_done(struct shard *s, struct shard_call *c)
 
 /* ---- together ---- */
 
-/* Tables: as far as the epochs up to this one have read them. */
+/* Tables: as far as the epochs up to this one have read them. Views may have taken in rows of a
+ * partition that the table has got since the query was made. */
 static void fix_table(struct shard *s, const struct boundary_action *a, struct query_source *src)
 {
-    const struct topic_stats *t = engine_topic_stats(s->engine, src->rel->topic->number);
+    const struct topic_stats *t = engine_topic_stats(s->engine, src->topic.number);
+    const struct topic *now = catalog_topic_by_number(s->catalog, src->topic.number);
+    for (uint32_t p = src->n_parts; now != NULL && p < now->n_partitions; p++)
+        src->outgrown |= coordinator_position(s->coordinator, a, src->rel, p) > 0;
     for (uint32_t p = 0; p < src->n_parts; p++) {
         int64_t read = coordinator_position(s->coordinator, a, src->rel, p);
-        src->parts[p].end = read >= 0 ? read : atomic_load(&t->parts[p].stable);
+        src->parts[p]->end = read >= 0 ? read : atomic_load(&topic_part(t, p)->stable);
     }
 }
 
@@ -135,8 +139,16 @@ static void together_done(struct shard *s, struct shard_call *c)
     bool logs = false;
     if (query_came_back(q) || q->failed)
         return;
-    for (uint32_t i = 0; i < q->n_sources; i++)
-        logs |= q->sources[i].by_epoch;
+    for (uint32_t i = 0; i < q->n_sources; i++) {
+        const struct query_source *src = &q->sources[i];
+        logs |= src->by_epoch;
+        if (!src->outgrown)
+            continue;
+        err_set(&q->why, ERR_BUSY, "\"%.*s\" has got partitions since the query began: try again",
+                STR_ARG(src->rel->name));
+        query_fail(q, ERR_BUSY);
+        return;
+    }
     if (!logs) {
         taken(q);
         return;
@@ -199,7 +211,7 @@ static void fix_tables(struct query *q)
             continue;
         const struct topic_stats *t = engine_topic_stats(q->shard->engine, src->rel->topic->number);
         for (uint32_t p = 0; p < src->n_parts; p++)
-            src->parts[p].end = atomic_load(&t->parts[p].stable);
+            src->parts[p]->end = atomic_load(&topic_part(t, p)->stable);
     }
 }
 

@@ -198,6 +198,6 @@ void source_view_step(struct query_source *src)
         sc->n = 0;
     }
     for (uint32_t p = 0; p < src->n_parts; p++)
-        src->parts[p].offset = src->scans[0].ends[p];
+        src->parts[p]->offset = src->scans[0].ends[p];
     query_source_done(src);
 }

@@ -393,6 +393,7 @@ enum err shard_init(struct shard *s, struct engine *e, uint32_t index)
     s->index = index;
     list_init(&s->services);
     list_init(&s->tasks);
+    list_init(&s->follows);
     list_init(&s->dirty);
     list_init(&s->removals);
     list_init(&s->uncommitted);

@@ -57,6 +57,7 @@ struct shard {
     bool timers_firing;
     struct list services;
     struct list tasks;
+    struct list follows; /* queries: query.follow_link */
     uint64_t turn_rows; /* groups and rows that this turn has worked on */
 
     struct map parts;        /* part_key(topic number, partition) -> struct part */
@@ -86,6 +87,8 @@ void shard_post(struct shard *from, uint32_t target, struct shard_call *c);
 /* Adds a task that is not waiting already; the struct is the shard's until `run`, which always
  * comes. */
 void shard_task_add(struct shard *s, struct shard_task *t);
+/* The shard has a new catalog: queries that follow a topic read the partitions it has got, too. */
+void queries_follow(struct shard *s);
 /* Tells that this turn has worked on `rows` groups or rows more. */
 void shard_worked(struct shard *s, uint64_t rows);
 

@@ -102,9 +102,10 @@ static void topics_rows(struct shard *s, struct rows *r)
         const struct topic_stats *st = engine_topic_stats(s->engine, t->number);
         int64_t start = 0, end = 0, bytes = 0;
         for (uint32_t p = 0; p < t->n_partitions; p++) {
-            start += stat_get(&st->parts[p].start);
-            end += stat_get(&st->parts[p].end);
-            bytes += (int64_t)stat_getu(&st->parts[p].bytes);
+            const struct part_stats *ps = topic_part(st, p);
+            start += stat_get(&ps->start);
+            end += stat_get(&ps->end);
+            bytes += (int64_t)stat_getu(&ps->bytes);
         }
         put_text(r, t->name);
         put_text(r, str_of(catalog_topic_kind_name(s->catalog, t)));
@@ -119,16 +120,17 @@ static void partitions_rows(struct shard *s, struct rows *r)
 {
     for (uint32_t i = 0; i < s->catalog->n_topics; i++) {
         const struct topic *t = s->catalog->topics[i];
-        struct topic_stats *st = engine_topic_stats(s->engine, t->number);
+        const struct topic_stats *st = engine_topic_stats(s->engine, t->number);
         for (uint32_t p = 0; p < t->n_partitions; p++) {
+            const struct part_stats *ps = topic_part(st, p);
             put_text(r, t->name);
             put_i4(r, p);
-            put_i8(r, stat_get(&st->parts[p].start));
-            put_i8(r, stat_get(&st->parts[p].high_watermark));
-            put_i8(r, stat_get(&st->parts[p].end));
-            put_i8(r, (int64_t)stat_getu(&st->parts[p].bytes));
-            put_time(r, stat_get(&st->parts[p].watermark_us));
-            put_bool(r, atomic_load(&st->parts[p].idle));
+            put_i8(r, stat_get(&ps->start));
+            put_i8(r, stat_get(&ps->high_watermark));
+            put_i8(r, stat_get(&ps->end));
+            put_i8(r, (int64_t)stat_getu(&ps->bytes));
+            put_time(r, stat_get(&ps->watermark_us));
+            put_bool(r, atomic_load(&ps->idle));
         }
     }
 }
@@ -316,8 +318,10 @@ static void topic_samples(struct engine *e, const struct catalog *c, bool bytes,
     for (uint32_t i = 0; i < c->n_topics; i++) {
         const struct topic_stats *st = engine_topic_stats(e, c->topics[i]->number);
         uint64_t sum = 0;
-        for (uint32_t p = 0; p < st->n; p++)
-            sum += stat_getu(bytes ? &st->parts[p].bytes : &st->parts[p].appended_records);
+        for (uint32_t p = 0; p < c->topics[i]->n_partitions; p++) {
+            const struct part_stats *ps = topic_part(st, p);
+            sum += stat_getu(bytes ? &ps->bytes : &ps->appended_records);
+        }
         snprintf(labels, sizeof(labels), "topic=\"%.*s\"", STR_ARG(c->topics[i]->name));
         if (bytes)
             each(arg, "tidemill_topic_bytes", labels, (double)sum, "Bytes of a topic on disk",

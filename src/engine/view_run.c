@@ -56,13 +56,20 @@ static enum err make_partitions(struct shard *s, struct view_run *v)
         if (v->aggregate != NULL && topic_shard(s->engine, t, i) == s->index)
             TRY(agg_plan_groups(&v->agg, v->partition_bytes_max, &sp->groups));
     }
-    if (v->rel->view->late == NULL)
+    return view_run_grow(v);
+}
+
+enum err view_run_grow(struct view_run *v)
+{
+    const struct topic *late = v->rel->view->late;
+    if (late == NULL || v->failed || late->n_partitions == v->n_late)
         return ERR_OK;
-    v->late = mem_zalloc(v->n_partitions, sizeof(*v->late));
-    if (v->late == NULL)
+    struct records *grown = mem_realloc(v->late, late->n_partitions * sizeof(*grown));
+    if (grown == NULL)
         return ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < v->n_partitions; i++)
-        records_init(&v->late[i]);
+    v->late = grown;
+    while (v->n_late < late->n_partitions)
+        records_init(&v->late[v->n_late++]);
     return ERR_OK;
 }
 
@@ -109,7 +116,7 @@ void view_run_free(struct view_run *v)
     list_remove(&v->reader_link);
     for (uint32_t i = 0; v->partitions != NULL && i < v->n_partitions; i++)
         partition_free(v, &v->partitions[i]);
-    for (uint32_t i = 0; v->late != NULL && i < v->n_partitions; i++)
+    for (uint32_t i = 0; i < v->n_late; i++)
         records_deinit(&v->late[i]);
     mem_free(v->partitions);
     mem_free(v->late);
@@ -171,7 +178,7 @@ void view_run_clear(struct view_run *v)
 {
     for (uint32_t i = 0; i < v->n_partitions; i++)
         records_clear(&v->partitions[i].out, 0);
-    for (uint32_t i = 0; v->late != NULL && i < v->n_partitions; i++)
+    for (uint32_t i = 0; i < v->n_late; i++)
         records_clear(&v->late[i], 0);
 }
 

@@ -6,7 +6,7 @@
  *        -> keys, arguments  ---- packet ---->         groups -> [having] -> [project] -> changelog
  *
  * A view without an aggregate has no state: its packets are rows for the changelog partition of the
- * same number. Private to engine/. */
+ * same number, modulo how many there are: the source may have more. Private to engine/. */
 #ifndef TIDEMILL_ENGINE_VIEW_RUN_H
 #define TIDEMILL_ENGINE_VIEW_RUN_H
 
@@ -70,6 +70,7 @@ struct view_run {
     uint32_t n_partitions;
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
+    uint32_t n_late;      /* partitions of the late table: as many as the source has; 0 = none */
     struct records *late; /* per source partition that lives here */
     struct list scans;    /* view_scan.link: what they may still read is not freed */
     bool failed;          /* takes in nothing more: since an epoch before, or in this one here */
@@ -82,6 +83,8 @@ struct view_run {
 enum err view_run_new(struct shard *s, const struct relation *rel, struct view_run **out,
                       struct err_detail *why) MUST_CHECK;
 void view_run_free(struct view_run *v);
+/* Makes room for the partitions that its late table has got, with its source's. Between epochs. */
+enum err view_run_grow(struct view_run *v) MUST_CHECK;
 /* The same of a dropped view, on the remover's thread: its groups may be many. */
 void view_run_give_up(struct shard *s, struct view_run *v);
 /* What stands for a view from now on that has failed: its name and statistics, in its place among

@@ -185,7 +185,7 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
                          .batch = r.batch,
                          .window_end = v->closes ? r.window_end : NULL};
     if (v->aggregate == NULL)
-        return send_whole(v, w, &all, in->partition);
+        return send_whole(v, w, &all, in->partition % v->n_partitions);
     struct str *keys = arena_alloc(w->arena, r.batch->n_rows * sizeof(*keys));
     uint64_t *hashes = arena_alloc(w->arena, r.batch->n_rows * sizeof(*hashes));
     if (keys == NULL || hashes == NULL ||

@@ -615,6 +615,53 @@ static enum err relations_follow(struct version *v, struct err_detail *why)
     return ERR_OK;
 }
 
+/* Puts another version of a topic in its place. */
+static enum err topic_renew(struct version *v, const struct topic *t, struct err_detail *why)
+{
+    const struct catalog *c = &v->pub;
+    const struct topic *old = catalog_topic(c, t->name);
+    struct object *o = object_new(true);
+    if (o == NULL)
+        return no_memory(why);
+    o->topic = *t;
+    o->topic.name = arena_str(&o->arena, t->name);
+    if (o->topic.name.ptr == NULL) {
+        object_unref(o);
+        return no_memory(why);
+    }
+    v->memory.topics[topic_place(c, t->name)] = &o->topic;
+    v->memory.topics_by_id[id_place(c, t->id)] = &o->topic;
+    v->memory.topics_by_number[topic_number_place(c, t->number)] = &o->topic;
+    object_unref(topic_object(old));
+    return ERR_OK;
+}
+
+/* A late row stays in the partition, and so on the shard, where it came in: late tables have the
+ * partitions of their views' sources, which may be late tables themselves. */
+static enum err late_topics_follow(struct version *v, struct err_detail *why)
+{
+    const struct catalog *c = &v->pub;
+    bool changed = true;
+    while (changed) {
+        changed = false;
+        for (uint32_t i = 0; i < c->n_relations; i++) {
+            const struct view *w = c->relations[i]->kind == REL_VIEW ? c->relations[i]->view : NULL;
+            if (w == NULL || w->late == NULL)
+                continue;
+            const struct topic *late = catalog_topic(c, w->late->name);
+            uint32_t n = catalog_topic(c, w->source->topic->name)->n_partitions;
+            if (late->n_partitions >= n)
+                continue;
+            struct topic next = *late;
+            next.n_partitions = n;
+            next.grown_from = late->grown_from == 0 ? late->n_partitions : late->grown_from;
+            TRY(topic_renew(v, &next, why));
+            changed = true;
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err alter_topic(struct version *v, const struct topic *t, struct err_detail *why)
 {
     struct catalog *c = &v->pub;
@@ -631,19 +678,12 @@ static enum err alter_topic(struct version *v, const struct topic *t, struct err
                        "topic \"%.*s\" has %u partitions: it can have more, up to %d, not %u",
                        STR_ARG(t->name), old->n_partitions, PARTITIONS_MAX, t->n_partitions);
     TRY(topic_config_check(&t->config, why));
-    struct object *o = object_new(true);
-    if (o == NULL)
-        return no_memory(why);
-    o->topic = *t;
-    o->topic.name = arena_str(&o->arena, t->name);
-    if (o->topic.name.ptr == NULL) {
-        object_unref(o);
-        return no_memory(why);
-    }
-    v->memory.topics[topic_place(c, t->name)] = &o->topic;
-    v->memory.topics_by_id[id_place(c, t->id)] = &o->topic;
-    v->memory.topics_by_number[topic_number_place(c, t->number)] = &o->topic;
-    object_unref(topic_object(old));
+    struct topic next = *t;
+    next.grown_from = old->grown_from;
+    if (next.grown_from == 0 && next.n_partitions > old->n_partitions)
+        next.grown_from = old->n_partitions;
+    TRY(topic_renew(v, &next, why));
+    TRY(late_topics_follow(v, why));
     return relations_follow(v, why);
 }
 

@@ -38,6 +38,8 @@ struct topic {
     /* small, never reused; names the data folder and places partitions */
     uint32_t number;
     uint32_t n_partitions;
+    /* Partitions from this one on were added while the topic was in use; 0 = none were. */
+    uint32_t grown_from;
     enum topic_kind kind;
     /* partition p lives on shard (placement + p) % n_shards; derived topics share their source's */
     uint32_t placement;
@@ -140,7 +142,8 @@ struct catalog_change {
     enum catalog_verb {
         CHANGE_CREATE_TOPIC,    /* topic */
         CHANGE_DROP_TOPIC,      /* name; refused when a relation depends on it */
-        /* topic: the one of this name and id, with other settings or more partitions */
+        /* topic: the one of this name and id, with other settings or more partitions. Late tables
+         * of views over it get as many. */
         CHANGE_ALTER_TOPIC,
         CHANGE_CREATE_TABLE,    /* sql, and topic when it does not exist yet */
         CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topic */

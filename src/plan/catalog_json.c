@@ -62,6 +62,8 @@ static void put_topic(struct buf *out, const char *name, const struct topic *t)
         buf_printf(out, "%02x", t->id[i]);
     buf_printf(out, "\",\"number\":%u,\"partitions\":%u,\"kind\":\"%s\",\"placement\":%u",
                t->number, t->n_partitions, kinds[t->kind], t->placement);
+    if (t->grown_from != 0)
+        buf_printf(out, ",\"grown_from\":%u", t->grown_from);
     buf_printf(out, ",\"config\":{");
     const char *comma = "";
     for (enum topic_config_key k = 0; k < TOPIC_CONFIGS; k++) {
@@ -313,7 +315,8 @@ static uint32_t config_field(struct reader *r, void *arg, struct str name)
     return 1u << k;
 }
 
-enum { TF_NAME, TF_ID, TF_NUMBER, TF_PARTITIONS, TF_KIND, TF_PLACEMENT, TF_CONFIG, TF_COUNT };
+enum { TF_NAME, TF_ID, TF_NUMBER, TF_PARTITIONS, TF_KIND, TF_PLACEMENT, TF_CONFIG, TF_GROWN_FROM,
+       TF_COUNT };
 
 /* Settings as they once were, with what stood for one that was not given in topics of tables and of
  * Kafka clients. */
@@ -350,7 +353,7 @@ static uint32_t old_setting(struct reader *r, struct topic_config *c, struct str
 static uint32_t topic_field(struct reader *r, void *arg, struct str name)
 {
     static const char *const names[TF_COUNT] = {
-        "name", "id", "number", "partitions", "kind", "placement", "config"};
+        "name", "id", "number", "partitions", "kind", "placement", "config", "grown_from"};
     struct topic *t = arg;
     uint32_t seen;
     int kind = 0;
@@ -368,6 +371,7 @@ static uint32_t topic_field(struct reader *r, void *arg, struct str name)
         break;
     case TF_PLACEMENT: (void)read_u32(r, &t->placement); break;
     case TF_CONFIG: (void)read_object(r, config_field, &t->config, &seen); break;
+    case TF_GROWN_FROM: (void)read_u32(r, &t->grown_from); break;
     default: return old_setting(r, &t->config, name);
     }
     return 1u << f;
@@ -378,6 +382,7 @@ static bool read_topic(struct reader *r, struct topic *t)
     uint32_t seen;
     if (!read_object(r, topic_field, t, &seen))
         return false;
+    seen &= ~(1u << TF_GROWN_FROM); /* only of those that have grown */
     if (seen != (TF_FIXED | 1u << TF_CONFIG) && seen != (TF_FIXED | TF_OLD_SETTINGS))
         return damage(r, "a topic without all of its fields");
     return t->name.len > 0 || damage(r, "a topic without a name");

@@ -715,9 +715,9 @@ static void look(struct script *s)
 {
     const struct catalog *c = script_engine(s)->shards[0].catalog;
     const struct topic *t = catalog_topic(c, STR("t")), *v = catalog_topic(c, STR("v"));
-    int64_t keep = stat_get(&engine_topic_stats(script_engine(s), t->number)->parts[0].keep_from),
+    int64_t keep = stat_get(&engine_part_stats(script_engine(s), t->number, 0)->keep_from),
             end =
-                stat_get(&engine_topic_stats(script_engine(s), v->number)->parts[0].high_watermark);
+                stat_get(&engine_part_stats(script_engine(s), v->number, 0)->high_watermark);
     if (keep > end)
         FAIL("rows up to %lld may go, changes up to %lld are committed", (long long)keep,
              (long long)end);
@@ -738,7 +738,7 @@ static void keep_what_is_not_committed(struct script *s, void *arg)
     }
     REQUIRE(script_sleep(s, 10000) == ERR_OK);
     const struct topic *t = catalog_topic(script_engine(s)->shards[0].catalog, STR("t"));
-    REQUIRE(stat_get(&engine_topic_stats(script_engine(s), t->number)->parts[0].keep_from) ==
+    REQUIRE(stat_get(&engine_part_stats(script_engine(s), t->number, 0)->keep_from) ==
             KEPT_ROWS);
 }
 

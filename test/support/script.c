@@ -47,6 +47,7 @@ struct script {
     struct shard_timer timer;
     const struct catalog *catalog;
     struct append_request append;
+    struct ddl_request ddl;
     struct read_request read;
     uint32_t partition;
     int64_t offset, limit;
@@ -289,6 +290,38 @@ enum err script_until(struct script *s, const char *sql, const char *expected, i
         if (script_sleep(s, 5) != ERR_OK)
             return ERR_SHUTDOWN;
     }
+}
+
+/* ---- topics ---- */
+
+static enum err grow_amend(struct ddl_request *r, const struct topic *now)
+{
+    const struct script *s = r->arg;
+    (void)now;
+    r->change.topic.n_partitions = s->partition;
+    return ERR_OK;
+}
+
+static void grown(struct ddl_request *r)
+{
+    struct script *s = r->arg;
+    s->why = r->why;
+    complete(s, r->err);
+}
+
+static void grow_start(struct script *s)
+{
+    s->ddl = (struct ddl_request){.amend = grow_amend, .done = grown, .arg = s};
+    s->ddl.change.verb = CHANGE_ALTER_TOPIC;
+    s->ddl.change.name = str_of(s->topic);
+    shard_ddl(s->shard, &s->ddl);
+}
+
+enum err script_grow(struct script *s, const char *topic, uint32_t n_partitions)
+{
+    s->topic = topic;
+    s->partition = n_partitions;
+    return call(s, grow_start);
 }
 
 /* ---- records ---- */

@@ -60,6 +60,8 @@ enum err script_read(struct script *s, const char *topic, uint32_t partition, in
 /* The same as of an epoch: see struct read_request. */
 enum err script_read_as_of(struct script *s, const char *topic, uint32_t partition, int64_t from,
                            uint64_t epoch, struct buf *lines, int64_t *end);
+/* Gives the topic more partitions. */
+enum err script_grow(struct script *s, const char *topic, uint32_t n_partitions);
 enum err script_sleep(struct script *s, int64_t ms);
 
 /* Queries that stay open. `follow` as in query_open. */
