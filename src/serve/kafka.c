@@ -47,6 +47,7 @@ static const struct kafka_route routes[] = {
     {KAFKA_DELETE_ACLS, 0, 3, kafka_handle_delete_acls},
     {KAFKA_DESCRIBE_CONFIGS, 0, 4, kafka_handle_describe_configs},
     {KAFKA_ALTER_CONFIGS, 0, 2, kafka_handle_alter_configs},
+    {KAFKA_CREATE_PARTITIONS, 0, 3, kafka_handle_create_partitions},
     {KAFKA_DELETE_GROUPS, 0, 2, kafka_handle_group},
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, 0, 1, kafka_handle_incremental_alter_configs},
     {KAFKA_SASL_AUTHENTICATE, 0, 2, kafka_handle_sasl_authenticate},

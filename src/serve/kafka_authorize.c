@@ -113,6 +113,8 @@ static const struct rule rules[] = {
     {KAFKA_ALTER_CONFIGS, RULE_ITEMS, ACL_TOPIC, OP_ALTER_CONFIGS, TOPIC_ERROR, "resources",
      "resource_name", "responses", "resource_name", 0, SPECIAL_CONFIG},
     FREE(KAFKA_SASL_AUTHENTICATE),
+    ITEMS_OUT(KAFKA_CREATE_PARTITIONS, TOPIC, ALTER, TOPIC_ERROR, "topics", "name", "results",
+              "name"),
     ITEMS_OUT(KAFKA_DELETE_GROUPS, GROUP, DELETE, GROUP_ERROR, "group_names", NULL, "results",
               "group_id"),
     WHOLE(KAFKA_OFFSET_DELETE, GROUP, DELETE, GROUP_ERROR, "group_id"),

@@ -6,7 +6,7 @@
  *   kafka_list.c       ListOffsets
  *   kafka_metadata.c   Metadata, FindCoordinator
  *   kafka_cluster.c    what tools ask: DescribeCluster, DescribeLogDirs, replicas and the like
- *   kafka_topics.c     CreateTopics, DeleteTopics
+ *   kafka_topics.c     CreateTopics, DeleteTopics; kafka_partitions.c: CreatePartitions
  *   kafka_records.c    DeleteRecords, OffsetForLeaderEpoch
  *   kafka_configs.c    DescribeConfigs, AlterConfigs, IncrementalAlterConfigs
  *   kafka_sasl.c       who the client is; kafka_users.c: their credentials
@@ -260,6 +260,7 @@ void kafka_handle_list_config_resources(struct kafka_request *r);
 void kafka_handle_find_coordinator(struct kafka_request *r);
 void kafka_handle_create_topics(struct kafka_request *r);
 void kafka_handle_delete_topics(struct kafka_request *r);
+void kafka_handle_create_partitions(struct kafka_request *r);
 void kafka_handle_delete_records(struct kafka_request *r);
 void kafka_handle_offset_for_leader_epoch(struct kafka_request *r);
 void kafka_handle_describe_configs(struct kafka_request *r);

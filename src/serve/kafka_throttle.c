@@ -146,6 +146,16 @@ static double partitions_dropped(struct kafka_request *r, uint32_t i)
     return t != NULL ? (double)t->n_partitions : 0;
 }
 
+static double partitions_added(struct kafka_request *r, uint32_t i)
+{
+    const struct kafka_create_partitions_req_topic *in =
+        &((const struct kafka_create_partitions_req *)r->request)->topics[i];
+    const struct topic *t = catalog_topic(shard_catalog(r->shard), in->name);
+    return t != NULL && in->count > (int64_t)t->n_partitions
+               ? (double)in->count - (double)t->n_partitions
+               : 0;
+}
+
 /* Uses the quota topic after topic. Clients that know the error (Kafka: `strict_from` on) have the
  * rest refused once it is used up; others are throttled. False: out of memory. */
 static bool mutations_admit(struct kafka_request *r, const char *array, uint32_t n,
@@ -171,7 +181,7 @@ static bool mutations_admit(struct kafka_request *r, const char *array, uint32_t
 
 bool kafka_throttle_admit(struct kafka_request *r)
 {
-    enum { CREATE_STRICT = 6, DELETE_STRICT = 5 };
+    enum { CREATE_STRICT = 6, DELETE_STRICT = 5, ADD_STRICT = 3 };
     bool memory = true;
     if (shard_catalog(r->shard)->security->quotas.n == 0)
         return true;
@@ -179,6 +189,10 @@ bool kafka_throttle_admit(struct kafka_request *r)
         const struct kafka_create_topics_req *req = r->request;
         if (!req->validate_only)
             memory = mutations_admit(r, "topics", req->n_topics, partitions_made, CREATE_STRICT);
+    } else if (r->header.api_key == KAFKA_CREATE_PARTITIONS) {
+        const struct kafka_create_partitions_req *req = r->request;
+        if (!req->validate_only)
+            memory = mutations_admit(r, "topics", req->n_topics, partitions_added, ADD_STRICT);
     } else if (r->header.api_key == KAFKA_DELETE_TOPICS) {
         const struct kafka_delete_topics_req *req = r->request;
         bool by_name = r->header.api_version < 6;

@@ -1,4 +1,5 @@
-"""librdkafka's transactional producer by ctypes: Debian has no Python binding of it."""
+"""librdkafka's transactional producer, and some of its admin, by ctypes: Debian has no Python
+binding of it."""
 import ctypes
 
 LIB = ctypes.CDLL("librdkafka.so.1")
@@ -38,6 +39,21 @@ _list_set = _declare("rd_kafka_topic_partition_list_set_offset", ctypes.c_int, P
 _list_destroy = _declare("rd_kafka_topic_partition_list_destroy", None, P)
 _group_new = _declare("rd_kafka_consumer_group_metadata_new", P, ctypes.c_char_p)
 _group_destroy = _declare("rd_kafka_consumer_group_metadata_destroy", None, P)
+
+_new_partitions = _declare("rd_kafka_NewPartitions_new", P, ctypes.c_char_p, ctypes.c_size_t,
+                           ctypes.c_char_p, ctypes.c_size_t)
+_new_partitions_free = _declare("rd_kafka_NewPartitions_destroy", None, P)
+_create_partitions = _declare("rd_kafka_CreatePartitions", None, P, ctypes.POINTER(P),
+                              ctypes.c_size_t, P, P)
+_queue_new = _declare("rd_kafka_queue_new", P, P)
+_queue_free = _declare("rd_kafka_queue_destroy", None, P)
+_queue_poll = _declare("rd_kafka_queue_poll", P, P, ctypes.c_int)
+_event_free = _declare("rd_kafka_event_destroy", None, P)
+_created = _declare("rd_kafka_event_CreatePartitions_result", P, P)
+_created_topics = _declare("rd_kafka_CreatePartitions_result_topics", ctypes.POINTER(P), P,
+                           ctypes.POINTER(ctypes.c_size_t))
+_topic_error = _declare("rd_kafka_topic_result_error", ctypes.c_int, P)
+_topic_text = _declare("rd_kafka_topic_result_error_string", ctypes.c_char_p, P)
 
 MSG_F_COPY = 2
 DESTROY_NO_CONSUMER_CLOSE = 8
@@ -111,3 +127,28 @@ class Producer:
         """Ends it without a word to the server."""
         _destroy(self.handle, DESTROY_NO_CONSUMER_CLOSE)
         self.handle = None
+
+
+def create_partitions(brokers, topic, count, timeout_ms=30000):
+    """(error code, text) of the topic."""
+    text = ctypes.create_string_buffer(ERROR_BYTES)
+    conf = _conf_new()
+    assert _conf_set(conf, b"bootstrap.servers", brokers.encode(), text, ERROR_BYTES) == 0
+    handle = _new(PRODUCER, conf, text, ERROR_BYTES)
+    queue = _queue_new(handle)
+    wanted = P(_new_partitions(topic.encode(), count, text, ERROR_BYTES))
+    try:
+        _create_partitions(handle, ctypes.byref(wanted), 1, None, queue)
+        event = _queue_poll(queue, timeout_ms)
+        assert event
+        n = ctypes.c_size_t()
+        results = _created_topics(_created(event), ctypes.byref(n))
+        assert n.value == 1
+        why = _topic_text(results[0])
+        answer = _topic_error(results[0]), why.decode() if why else None
+        _event_free(event)
+        return answer
+    finally:
+        _new_partitions_free(wanted)
+        _queue_free(queue)
+        _destroy(handle, 0)

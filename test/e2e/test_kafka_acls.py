@@ -246,6 +246,19 @@ def test_creating_and_deleting(bed):
     bed.root.call("delete_topics", 5, topic_names=["anywhere", "new.auto"])
 
 
+def test_adding_partitions(bed):
+    def grow(client):
+        answer = client.call("create_partitions", 3, topics=[
+            {"name": "orders", "count": 3}, {"name": "other", "count": 3}], validate_only=True)
+        return {r["name"]: r["error_code"] for r in answer["results"]}
+
+    grant(bed.root, acl(TOPIC, "orders", CREATE), acl(TOPIC, "orders", WRITE))
+    assert grow(bed.alice) == {"orders": TOPIC_DENIED, "other": TOPIC_DENIED}
+    grant(bed.root, acl(TOPIC, "orders", ALTER))
+    assert grow(bed.alice) == {"orders": 0, "other": TOPIC_DENIED}
+    assert grow(bed.root) == {"orders": 0, "other": 0}
+
+
 def test_settings(bed):
     def describe(client):
         answer = client.call("describe_configs", 4, resources=[
