@@ -103,6 +103,8 @@ static enum err security_items(const struct security *s, change_fn each, void *a
     if (e == ERR_OK)
         e = batch_add(&b, &s->quotas);
     if (e == ERR_OK)
+        e = batch_add(&b, &s->groups);
+    if (e == ERR_OK)
         e = batch_end(&b);
     mem_free(b.items);
     return e;

@@ -59,7 +59,7 @@ static struct str text_move(char **at, struct str s)
 
 static struct object *object_new(const struct security_item *in)
 {
-    struct str *names[7];
+    struct str *names[8];
     size_t n = 0, bytes = 0;
     struct security_item copy = *in;
     names[n++] = &copy.user;
@@ -69,6 +69,7 @@ static struct object *object_new(const struct security_item *in)
     names[n++] = &copy.quota.entity.user_name;
     names[n++] = &copy.quota.entity.client_name;
     names[n++] = &copy.quota.key;
+    names[n++] = &copy.group.group;
     for (size_t i = 0; i < n; i++)
         bytes += names[i]->len;
     struct object *o = mem_alloc(sizeof *o + bytes);
@@ -134,6 +135,9 @@ static int item_cmp(const struct security_item *a, const struct security_item *b
     case SECURITY_QUOTA:
         c = security_entity_cmp(&a->quota.entity, &b->quota.entity);
         return c != 0 ? c : str_cmp(a->quota.key, b->quota.key);
+    case SECURITY_GROUP:
+        c = str_cmp(a->group.group, b->group.group);
+        return c != 0 ? c : number_cmp(a->group.key, b->group.key);
     case SECURITY_SECRET:
         break;
     }
@@ -199,6 +203,7 @@ void security_unref(const struct security *s)
     list_free(&v->pub.credentials);
     list_free(&v->pub.acls);
     list_free(&v->pub.quotas);
+    list_free(&v->pub.groups);
     mem_free(v);
 }
 
@@ -256,7 +261,7 @@ enum err security_apply(const struct security *s, const struct security_item *it
                         const struct security **out, struct err_detail *why)
 {
     struct value *v = mem_zalloc(1, sizeof *v);
-    struct draft d[3] = {{0}};
+    struct draft d[SECURITY_SECRET] = {{0}};
     if (v == NULL)
         return err_set(why, ERR_NO_MEMORY, "out of memory for users, ACLs and quotas");
     v->pub = *s;
@@ -264,7 +269,8 @@ enum err security_apply(const struct security *s, const struct security_item *it
     atomic_init(&v->memory.refs, 1);
     bool room = draft_begin(&d[0], &s->credentials, n, SECURITY_CREDENTIALS_MAX) &&
                 draft_begin(&d[1], &s->acls, n, SECURITY_ACLS_MAX) &&
-                draft_begin(&d[2], &s->quotas, n, SECURITY_QUOTAS_MAX);
+                draft_begin(&d[2], &s->quotas, n, SECURITY_QUOTAS_MAX) &&
+                draft_begin(&d[3], &s->groups, n, SECURITY_GROUP_SETTINGS_MAX);
     enum err e = room ? ERR_OK
                       : err_set(why, ERR_NO_MEMORY, "out of memory for users, ACLs and quotas");
     for (uint32_t i = 0; i < n && e == ERR_OK; i++) {
@@ -279,6 +285,7 @@ enum err security_apply(const struct security *s, const struct security_item *it
     v->pub.credentials = (struct security_list){d[0].n, d[0].items};
     v->pub.acls = (struct security_list){d[1].n, d[1].items};
     v->pub.quotas = (struct security_list){d[2].n, d[2].items};
+    v->pub.groups = (struct security_list){d[3].n, d[3].items};
     if (e == ERR_OK)
         *out = &v->pub;
     else
@@ -360,6 +367,19 @@ static enum err quota_check(const struct security_item *item, struct err_detail 
     return ERR_OK;
 }
 
+static enum err group_check(const struct security_item *item, struct err_detail *why)
+{
+    const struct security_group_setting *g = &item->group;
+    if (g->key >= GROUP_CONFIGS)
+        return refuse(why, "unknown setting of a group");
+    if (!text_ok(g->group, 1))
+        return refuse(why, "a group's name has 1 to 255 bytes of text");
+    const struct group_config_def *d = group_config_def(g->key);
+    if (!item->remove && (g->value < d->min || g->value > d->max))
+        return refuse(why, "the setting of a group is out of its bounds");
+    return ERR_OK;
+}
+
 enum err security_item_check(const struct security_item *item, struct err_detail *why)
 {
     switch (item->kind) {
@@ -369,6 +389,8 @@ enum err security_item_check(const struct security_item *item, struct err_detail
         return acl_check(&item->acl, why);
     case SECURITY_QUOTA:
         return quota_check(item, why);
+    case SECURITY_GROUP:
+        return group_check(item, why);
     case SECURITY_SECRET:
         break;
     }
@@ -413,6 +435,16 @@ const struct security_quota *security_quota_of(const struct security *s, struct 
             return &found->quota;
     }
     return NULL;
+}
+
+int32_t security_group_setting(const struct security *s, struct str group,
+                               enum group_config_key key, bool *given)
+{
+    struct security_item at = {.kind = SECURITY_GROUP, .group = {group, key, 0}};
+    const struct security_item *found = s->groups.n > 0 ? find(&s->groups, &at) : NULL;
+    if (given != NULL)
+        *given = found != NULL;
+    return found != NULL ? found->group.value : group_config_def(key)->fallback;
 }
 
 /* ---- ACLs ---- */

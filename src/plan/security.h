@@ -1,5 +1,5 @@
-/* Who may do what: users' SCRAM credentials, access control lists (ACLs) and client quotas, as one
- * immutable value in each catalog version.
+/* Who may do what: users' SCRAM credentials, access control lists (ACLs) and client quotas, and the
+ * settings of consumer groups, which are kept alike: one immutable value in each catalog version.
  *
  *   change (a list of items) --security_apply--> next value      pure; shard 0
  *   security_allows(user, operation, resource)                   pure; any thread
@@ -11,12 +11,14 @@
 #define TIDEMILL_PLAN_SECURITY_H
 
 #include "base/arena.h"
+#include "plan/group_config.h"
 #include "wire/sasl.h"
 
 enum {
     SECURITY_CREDENTIALS_MAX = 20000,
     SECURITY_ACLS_MAX = 20000,
     SECURITY_QUOTAS_MAX = 20000,
+    SECURITY_GROUP_SETTINGS_MAX = 20000,
     SECURITY_NAME_BYTES_MAX = 255, /* users, hosts, names of resources */
     SECURITY_ITEMS_PER_CHANGE_MAX = 5000,
     SECURITY_ROW_CELLS_MAX = 9,
@@ -78,12 +80,19 @@ struct security_quota {
     double value;
 };
 
+struct security_group_setting {
+    struct str group;
+    enum group_config_key key;
+    int32_t value;
+};
+
 /* One thing that is there, or (in a change) is set or removed. */
 struct security_item {
     enum security_kind {
         SECURITY_CREDENTIAL, /* user, credential */
         SECURITY_ACL,        /* acl */
         SECURITY_QUOTA,      /* quota */
+        SECURITY_GROUP,      /* group */
         SECURITY_SECRET,     /* secret: kept from the first change that has one */
     } kind;
     bool remove; /* in a change; nothing happens when it is not there */
@@ -91,6 +100,7 @@ struct security_item {
     struct scram_credential credential; /* removal: the mechanism alone */
     struct security_acl acl;
     struct security_quota quota;
+    struct security_group_setting group;
     uint8_t secret[SECURITY_SECRET_BYTES];
 };
 
@@ -103,6 +113,7 @@ struct security {
     struct security_list credentials; /* by user, mechanism */
     struct security_list acls;        /* by resource, pattern, name, and the rest */
     struct security_list quotas;      /* by user, client, key */
+    struct security_list groups;      /* by group, key */
     bool has_secret;
     uint8_t secret[SECURITY_SECRET_BYTES]; /* what unknown users' salts are made of */
     struct security_memory *memory;        /* private */
@@ -135,6 +146,12 @@ enum err security_item_write(const struct security_item *item, struct arena *a,
 enum err security_item_read(const struct security_row *row, struct security_item *out,
                             struct err_detail *why) MUST_CHECK;
 
+/* The word for a code of an ACL that is kept: "topic", "literal", "read", "allow". */
+const char *security_resource_name(int8_t resource);
+const char *security_pattern_name(int8_t pattern);
+const char *security_operation_name(int8_t operation);
+const char *security_permission_name(int8_t permission);
+
 /* NULL when the user has none for the mechanism. */
 const struct security_item *security_credential(const struct security *s, struct str user,
                                                 enum sasl_mechanism mechanism);
@@ -158,6 +175,9 @@ bool security_acl_matches(const struct security_acl *acl, const struct security_
  * names before defaults), or NULL. */
 const struct security_quota *security_quota_of(const struct security *s, struct str user,
                                                struct str client, struct str key);
+/* What holds for the group: what it was given, or the default. */
+int32_t security_group_setting(const struct security *s, struct str group,
+                               enum group_config_key key, bool *given);
 int security_entity_cmp(const struct security_entity *a, const struct security_entity *b);
 
 #endif

@@ -3,6 +3,7 @@
  *   scram  set|remove  USER  MECHANISM  [ITERATIONS  SALT  STORED-KEY  SERVER-KEY]
  *   acl    set|remove  RESOURCE  literal|prefixed  NAME  PRINCIPAL  HOST  OPERATION  deny|allow
  *   quota  set|remove  USER  CLIENT  KEY  [VALUE]      each of the two: "" none, <default>, =NAME
+ *   group  set|remove  GROUP  KEY  [VALUE]
  *   secret VALUE                                       bytes are hexadecimal */
 #include "base/check.h"
 #include "plan/security.h"
@@ -43,6 +44,26 @@ static const char *const permissions[] = {
     [PERMISSION_DENY] = "deny",
     [PERMISSION_ALLOW] = "allow",
 };
+
+const char *security_resource_name(int8_t resource)
+{
+    return resources[resource];
+}
+
+const char *security_pattern_name(int8_t pattern)
+{
+    return patterns[pattern];
+}
+
+const char *security_operation_name(int8_t operation)
+{
+    return operations[operation];
+}
+
+const char *security_permission_name(int8_t permission)
+{
+    return permissions[permission];
+}
 
 /* ---- writing ---- */
 
@@ -112,6 +133,14 @@ static void put_quota(struct row_writer *w, const struct security_item *item)
         put(w, arena_printf(w->a, "%.17g", q->value));
 }
 
+static void put_group(struct row_writer *w, const struct security_item *item)
+{
+    put(w, item->group.group);
+    put(w, str_of(group_config_def(item->group.key)->name));
+    if (!item->remove)
+        put(w, arena_printf(w->a, "%" PRId32, item->group.value));
+}
+
 enum err security_item_write(const struct security_item *item, struct arena *a,
                              struct security_row *out)
 {
@@ -119,6 +148,7 @@ enum err security_item_write(const struct security_item *item, struct arena *a,
         [SECURITY_CREDENTIAL] = "scram",
         [SECURITY_ACL] = "acl",
         [SECURITY_QUOTA] = "quota",
+        [SECURITY_GROUP] = "group",
         [SECURITY_SECRET] = "secret",
     };
     struct row_writer w = {.row = out, .a = a};
@@ -136,6 +166,9 @@ enum err security_item_write(const struct security_item *item, struct arena *a,
         break;
     case SECURITY_QUOTA:
         put_quota(&w, item);
+        break;
+    case SECURITY_GROUP:
+        put_group(&w, item);
         break;
     case SECURITY_SECRET:
         put_hex(&w, item->secret, sizeof item->secret);
@@ -238,6 +271,17 @@ static void take_quota(struct row_reader *r, struct security_item *out)
     r->failed = r->failed || s.len == 0 || s.len >= sizeof text || *end != '\0';
 }
 
+static void take_group(struct row_reader *r, struct security_item *out)
+{
+    out->group.group = take(r);
+    out->group.key = group_config_find(take(r));
+    r->failed = r->failed || out->group.key == GROUP_CONFIGS;
+    if (r->failed || out->remove)
+        return;
+    r->failed =
+        group_config_parse(out->group.key, take(r), &out->group.value, NULL) != ERR_OK || r->failed;
+}
+
 static void take_acl(struct row_reader *r, struct security_acl *a)
 {
     a->resource = take_word(r, resources, ARRAY_LEN(resources));
@@ -271,6 +315,9 @@ enum err security_item_read(const struct security_row *row, struct security_item
     } else if (str_eq(kind, STR("quota"))) {
         out->kind = SECURITY_QUOTA;
         take_quota(&r, out);
+    } else if (str_eq(kind, STR("group"))) {
+        out->kind = SECURITY_GROUP;
+        take_group(&r, out);
     } else {
         r.failed = true;
     }

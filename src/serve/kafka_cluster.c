@@ -395,22 +395,24 @@ void kafka_handle_list_reassignments(struct kafka_request *r)
 
 void kafka_handle_list_config_resources(struct kafka_request *r)
 {
-    enum { CONFIG_TOPIC = 2, CONFIG_BROKER = 4, CONFIG_CLIENT_METRICS = 16 };
+    enum { CONFIG_TOPIC = 2, CONFIG_BROKER = 4, CONFIG_CLIENT_METRICS = 16, CONFIG_GROUP = 32 };
     const struct kafka_list_config_resources_req *req = r->request;
     const struct catalog *c = kafka_request_catalog(r);
     struct kafka_list_config_resources_res *res = kafka_request_alloc(r, 1, sizeof *res);
     if (res == NULL)
         return;
-    res->config_resources =
-        kafka_request_alloc(r, (size_t)c->n_topics + 1, sizeof *res->config_resources);
+    const struct security_list *settings = &c->security->groups;
+    res->config_resources = kafka_request_alloc(r, (size_t)c->n_topics + settings->n + 1,
+                                                sizeof *res->config_resources);
     if (res->config_resources == NULL)
         return;
     /* Version 0 asks for client metrics, of which there are none. */
     bool all = r->header.api_version >= 1 && req->n_resource_types == 0;
-    bool topics = all, brokers = all;
+    bool topics = all, brokers = all, groups = all;
     for (uint32_t i = 0; i < req->n_resource_types; i++) {
         topics = topics || req->resource_types[i] == CONFIG_TOPIC;
         brokers = brokers || req->resource_types[i] == CONFIG_BROKER;
+        groups = groups || req->resource_types[i] == CONFIG_GROUP;
     }
     for (uint32_t i = 0; i < c->n_topics && topics; i++)
         res->config_resources[res->n_config_resources++] =
@@ -419,5 +421,11 @@ void kafka_handle_list_config_resources(struct kafka_request *r)
         res->config_resources[res->n_config_resources++] =
             (struct kafka_list_config_resources_res_resource){
                 arena_printf(&r->arena, "%d", KAFKA_NODE_ID), CONFIG_BROKER};
+    /* Those that were given something. */
+    for (uint32_t i = 0; i < settings->n && groups; i++)
+        if (i == 0 || !str_eq(settings->items[i]->group.group, settings->items[i - 1]->group.group))
+            res->config_resources[res->n_config_resources++] =
+                (struct kafka_list_config_resources_res_resource){settings->items[i]->group.group,
+                                                                  CONFIG_GROUP};
     kafka_request_finish(r, res);
 }

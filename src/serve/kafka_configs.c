@@ -3,15 +3,16 @@
 #include <inttypes.h>
 
 /* DescribeConfigs, AlterConfigs, IncrementalAlterConfigs: the settings of topics (the table in
- * plan/topic_config.h), and those of the broker, which can be read only. */
+ * plan/topic_config.h), of groups (plan/group_config.h), and those of the broker, which can be read
+ * only. */
 
-enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4 };
-enum { SOURCE_TOPIC = 1, SOURCE_STATIC_BROKER = 4, SOURCE_DEFAULT = 5 };
+enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4, RESOURCE_GROUP = 32 };
+enum { SOURCE_TOPIC = 1, SOURCE_STATIC_BROKER = 4, SOURCE_DEFAULT = 5, SOURCE_GROUP = 8 };
 enum { OPERATION_SET, OPERATION_DELETE, OPERATION_APPEND, OPERATION_SUBTRACT };
 
 /* ---- what the broker has ---- */
 
-enum { BROKER_CONFIGS_MAX = 8 };
+enum { BROKER_CONFIGS_MAX = 16 };
 
 struct broker_config {
     const char *name;
@@ -33,13 +34,30 @@ static uint32_t broker_configs(struct kafka_request *r, struct broker_config *ou
         {"broker.id", CONFIG_INT, node, false, "there is one broker"},
         {"default.replication.factor", CONFIG_INT, STR("1"), false, "there is one broker"},
         {"delete.topic.enable", CONFIG_BOOLEAN, STR("true"), false, "topics can be deleted"},
+        {"group.consumer.migration.policy", CONFIG_STRING, STR("bidirectional"), false,
+         "groups change between the classic and the new protocol with their members"},
         {"node.id", CONFIG_INT, node, false, "there is one broker"},
         {"num.partitions", CONFIG_INT, partitions, o->default_partitions != 1,
          "partitions of topics that say nothing else (--partitions)"},
     };
-    _Static_assert(sizeof all / sizeof *all <= BROKER_CONFIGS_MAX, "room for all");
+    _Static_assert(sizeof all / sizeof *all + 3 * GROUP_CONFIGS <= BROKER_CONFIGS_MAX,
+                   "room for all");
     memcpy(out, all, sizeof all);
-    return sizeof all / sizeof *all;
+    uint32_t n = sizeof all / sizeof *all;
+    for (enum group_config_key k = 0; k < GROUP_CONFIGS; k++) {
+        const struct group_config_def *d = group_config_def(k);
+        const struct broker_config more[] = {
+            {d->broker_name, CONFIG_INT, arena_printf(&r->arena, "%d", d->fallback), false,
+             d->help},
+            {d->broker_min, CONFIG_INT, arena_printf(&r->arena, "%d", d->min), false,
+             "the least that a group may have"},
+            {d->broker_max, CONFIG_INT, arena_printf(&r->arena, "%d", d->max), false,
+             "the most that a group may have"},
+        };
+        memcpy(out + n, more, sizeof more);
+        n += sizeof more / sizeof *more;
+    }
+    return n;
 }
 
 /* ---- DescribeConfigs ---- */
@@ -139,6 +157,39 @@ static void broker_describe(struct config_list *l)
     topic_configs(l, NULL);
 }
 
+/* A group's settings, whether there is such a group or not. */
+static void group_describe(struct config_list *l)
+{
+    struct kafka_request *r = l->request;
+    const struct kafka_describe_configs_req *req = r->request;
+    const struct security *s = kafka_request_catalog(r)->security;
+    for (enum group_config_key k = 0; k < GROUP_CONFIGS; k++) {
+        const struct group_config_def *d = group_config_def(k);
+        struct kafka_describe_configs_res_config *c = config_next(l, d->name);
+        bool given;
+        if (c == NULL)
+            continue;
+        int32_t value = security_group_setting(s, l->resource->resource_name, k, &given);
+        c->value = arena_printf(&r->arena, "%d", value);
+        c->is_default = !given;
+        c->config_source = given ? SOURCE_GROUP : SOURCE_DEFAULT;
+        c->config_type = CONFIG_INT;
+        if (req->include_documentation)
+            c->documentation = str_of(d->help);
+        c->synonyms =
+            req->include_synonyms ? arena_zalloc(&r->arena, 2, sizeof *c->synonyms) : NULL;
+        if (c->synonyms == NULL)
+            continue;
+        if (given)
+            c->synonyms[c->n_synonyms++] = (struct kafka_describe_configs_res_synonym){
+                .name = str_of(d->name), .value = c->value, .source = SOURCE_GROUP};
+        c->synonyms[c->n_synonyms++] = (struct kafka_describe_configs_res_synonym){
+            .name = str_of(d->broker_name),
+            .value = arena_printf(&r->arena, "%d", d->fallback),
+            .source = SOURCE_DEFAULT};
+    }
+}
+
 /* Whether the name is this broker's, or stands for all brokers. */
 static bool is_this_broker(struct str name)
 {
@@ -165,9 +216,12 @@ static void resource_describe(struct kafka_request *r,
             topic_configs(&list, t);
     } else if (in->resource_type == RESOURCE_BROKER && is_this_broker(in->resource_name)) {
         broker_describe(&list);
+    } else if (in->resource_type == RESOURCE_GROUP && in->resource_name.len > 0) {
+        group_describe(&list);
     } else {
         out->error_code = KAFKA_E_INVALID_REQUEST;
-        out->error_message = STR("only topics (2) and broker 1 (4) have settings");
+        out->error_message =
+            STR("only topics (2), broker 1 (4) and groups of a name (32) have settings");
     }
     out->configs = list.items;
     out->n_configs = list.n;
@@ -285,6 +339,58 @@ static bool named_twice(const struct alteration *a)
     return false;
 }
 
+/* One operation on a group's setting. */
+static enum err group_item(const struct alteration_item *it, struct str group,
+                           struct security_item *out, struct err_detail *why)
+{
+    enum group_config_key key = group_config_find(it->name);
+    if (key == GROUP_CONFIGS)
+        return err_set(why, ERR_INVALID_ARGUMENT,
+                       "a group has no setting \"%.*s\": there are %s and %s", STR_ARG(it->name),
+                       group_config_def(GROUP_CONFIG_HEARTBEAT_MS)->name,
+                       group_config_def(GROUP_CONFIG_SESSION_MS)->name);
+    if (it->operation != OPERATION_SET && it->operation != OPERATION_DELETE)
+        return err_set(why, ERR_INVALID_ARGUMENT,
+                       "setting \"%s\" is no list: it cannot be appended to or subtracted from",
+                       group_config_def(key)->name);
+    *out = (struct security_item){.kind = SECURITY_GROUP,
+                                  .remove = it->operation == OPERATION_DELETE,
+                                  .group = {group, key, 0}};
+    return out->remove ? ERR_OK : group_config_parse(key, it->value, &out->group.value, why);
+}
+
+/* The items of one change: first, with `replace`, everything goes back to its default. */
+static void group_alter(struct kafka_request *r, const struct alteration *a)
+{
+    struct kafka_changes *st = r->state;
+    const struct alter_state *as = st->arg;
+    uint32_t n = 0;
+    struct err_detail why;
+    enum err e = ERR_OK;
+    struct security_item *items =
+        arena_zalloc(&r->arena, a->n + (size_t)GROUP_CONFIGS, sizeof *items);
+    if (items == NULL)
+        e = err_set(&why, ERR_NO_MEMORY, "no memory for the settings of a group");
+    for (enum group_config_key k = 0; e == ERR_OK && as->replace && k < GROUP_CONFIGS; k++)
+        items[n++] = (struct security_item){
+            .kind = SECURITY_GROUP, .remove = true, .group = {a->name, k, 0}};
+    for (uint32_t i = 0; e == ERR_OK && i < a->n; i++)
+        e = group_item(&a->items[i], a->name, &items[n++], &why);
+    if (e != ERR_OK) {
+        alter_result(r, st->next, kafka_error_of(e), kafka_error_text(r, e, &why));
+        return;
+    }
+    if (n == 0)
+        return;
+    st->ddl = (struct ddl_request){
+        .validate_only = as->validate_only, .done = alter_done, .arg = st->arg};
+    st->ddl.change.verb = CHANGE_SECURITY;
+    st->ddl.change.security = items;
+    st->ddl.change.n_security = n;
+    st->waiting = true;
+    shard_ddl(r->shard, &st->ddl);
+}
+
 static void alter_step(struct kafka_request *r)
 {
     struct kafka_changes *st = r->state;
@@ -297,9 +403,16 @@ static void alter_step(struct kafka_request *r)
                          "options (tidemill serve --help)"));
         return;
     }
+    if (a->type == RESOURCE_GROUP && a->n <= GROUP_CONFIGS && !named_twice(a)) {
+        group_alter(r, a);
+        return;
+    }
     const struct topic *t = catalog_topic(shard_catalog(r->shard), a->name);
-    if (a->type != RESOURCE_TOPIC) {
-        alter_result(r, at, KAFKA_E_INVALID_REQUEST, STR("only topics (2) have settings"));
+    if (a->type != RESOURCE_TOPIC && a->type != RESOURCE_GROUP) {
+        alter_result(r, at, KAFKA_E_INVALID_REQUEST,
+                     STR("only topics (2) and groups (32) have settings"));
+    } else if (a->type == RESOURCE_GROUP) {
+        alter_result(r, at, KAFKA_E_INVALID_REQUEST, STR("a setting of the group is named twice"));
     } else if (t == NULL) {
         alter_result(r, at, KAFKA_E_UNKNOWN_TOPIC, STR("there is no topic of this name"));
     } else if (t->kind != TOPIC_USER) {

@@ -130,6 +130,7 @@ bool kafka_consumer_begin(struct kafka_groups *gs, struct kafka_group *g, int32_
     gs->bytes += sizeof *cg;
     cg->group = g;
     cg->epoch = cg->assignment_epoch = cg->epoch_logged = epoch;
+    cg->session_ms = group_config_def(GROUP_CONFIG_SESSION_MS)->fallback;
     list_init(&cg->dirty);
     list_init(&cg->subscriptions);
     g->consumer = cg;
@@ -205,7 +206,7 @@ void consumer_member_alive(struct kafka_groups *gs, struct consumer_group *cg,
                            struct consumer_member *m, int64_t now_ms)
 {
     m->deadline_ms =
-        now_ms + (m->classic != NULL ? m->classic->session_ms : gs->consumer_session_ms);
+        now_ms + (m->classic != NULL ? m->classic->session_ms : cg->session_ms);
     kafka_group_due(gs, cg->group, m->deadline_ms);
 }
 
@@ -874,6 +875,9 @@ void kafka_consumer_heartbeat(struct kafka_groups *gs, int64_t now_ms, const str
     } else if (why == NULL) {
         g = group_for(gs, now_ms, c, h, &error, &why);
     }
+    if (g != NULL)
+        g->consumer->session_ms =
+            security_group_setting(c->security, g->id, GROUP_CONFIG_SESSION_MS, NULL);
     if (g == NULL)
         refuse(gs, h->waiter, h->member, error, why);
     else if (h->epoch == 0)

@@ -45,8 +45,6 @@
 #include "serve/topic_pattern.h"
 
 enum {
-    CONSUMER_SESSION_MS = 45000,
-    CONSUMER_HEARTBEAT_MS = 5000,
     CONSUMER_NAMES_MAX = 10000,       /* topic names in a subscription */
     CONSUMER_PARTITIONS_MAX = 100000, /* of a group; topics beyond are not assigned */
     CONSUMER_WORK_PER_TURN = 50000,   /* about partitions, names and pattern matches looked at */
@@ -125,6 +123,7 @@ struct consumer_group {
     int32_t epoch, assignment_epoch;
     int32_t epoch_logged; /* epochs up to this may be told: a restart goes on behind it */
     enum consumer_assignor assignor;
+    int32_t session_ms;   /* of members of the new protocol, as of the last heartbeat */
     uint32_t n_members, n_slots;
     uint32_t n_classic; /* of the members */
     struct consumer_member **slots;

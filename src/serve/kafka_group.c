@@ -31,7 +31,7 @@ const char *kafka_group_state_text(const struct kafka_group *g)
 void kafka_groups_init(struct kafka_groups *gs)
 {
     *gs = (struct kafka_groups){
-        .next_ms = INT64_MAX, .consumer_session_ms = CONSUMER_SESSION_MS, .retry_ms = INT64_MAX};
+        .next_ms = INT64_MAX, .retry_ms = INT64_MAX};
     list_init(&gs->all);
     list_init(&gs->dirty);
 }

@@ -134,7 +134,6 @@ struct kafka_groups {
     size_t bytes;
     int64_t next_ms; /* kafka_groups_tick has nothing to do before; INT64_MAX = never */
     int64_t wall_ms; /* the wall clock, as the caller saw it last: how old offsets are */
-    int32_t consumer_session_ms; /* of members of the new protocol */
     struct list dirty;           /* consumer groups with work to do */
     int64_t retry_ms;            /* work waits for memory until then; INT64_MAX = it does not */
     /* Answers to a waiter given to join and sync, once each, now or later. They must not call back

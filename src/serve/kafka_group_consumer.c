@@ -123,8 +123,10 @@ void kafka_group_beaten(void *waiter, const struct consumer_heartbeat_result *in
             res->error_message = arena_str(&r->arena, str_of(in->why));
         if (in->error == KAFKA_OK) {
             res->member_id = arena_str(&r->arena, in->member);
-            res->heartbeat_interval_ms = r->server->coordinator->groups.consumer_session_ms /
-                                         (CONSUMER_SESSION_MS / CONSUMER_HEARTBEAT_MS);
+            const struct kafka_consumer_group_heartbeat_req *req = r->request;
+            res->heartbeat_interval_ms = security_group_setting(
+                shard_catalog(engine_shard(r->server->engine, 0))->security, req->group_id,
+                GROUP_CONFIG_HEARTBEAT_MS, NULL);
             complete = res->member_id.ptr != NULL;
         }
         if (complete && in->with_assignment)

@@ -11,11 +11,13 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Ne
 
 import kafka_wire
 from conftest import wait_for
+from kafka_schema import Client
 
 SET, DELETE, APPEND, SUBTRACT = range(4)
 OK, INVALID_CONFIG, INVALID_REQUEST = 0, 40, 42
 UNKNOWN_TOPIC, TOPIC_AUTHORIZATION = 3, 29
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, GROUP = 2, 4, 32
+SESSION, HEARTBEAT = "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"
 
 
 @pytest.fixture
@@ -319,3 +321,65 @@ def test_the_end_of_a_leadership(server, admin, topic):
     assert epoch_end(server, topic, 0, current=5) == (75, -1, -1)   # UNKNOWN_LEADER_EPOCH
     assert epoch_end(server, topic, 5) == (OK, -1, -1)
     assert epoch_end(server, topic + "x", 0)[0] == UNKNOWN_TOPIC
+
+
+def group_entries(client, group):
+    """name -> (value, source, synonyms) of a group's settings."""
+    found = client.call("describe_configs", 4, include_synonyms=True, include_documentation=True,
+                        resources=[{"resource_type": GROUP, "resource_name": group}])["results"][0]
+    assert found["error_code"] == 0
+    assert all(c["documentation"] for c in found["configs"])
+    return {c["name"]: (c["value"], c["config_source"],
+                        [(s["name"], s["value"]) for s in c["synonyms"]]) for c in found["configs"]}
+
+
+def test_groups_have_settings(make_server):
+    """Of the new group protocol: told with the next heartbeat, there after a restart."""
+    server = make_server()
+    client = Client(server)
+    default = [("group." + SESSION, "45000")]
+    assert group_entries(client, "g")[SESSION] == ("45000", 5, default)
+    assert incremental_alter(server, GROUP, "g", [(SESSION, SET, "50000"),
+                                                  (HEARTBEAT, SET, "6000")]) == (OK, "")
+    assert group_entries(client, "g") == {
+        SESSION: ("50000", 8, [(SESSION, "50000"), *default]),
+        HEARTBEAT: ("6000", 8, [(HEARTBEAT, "6000"), ("group." + HEARTBEAT, "5000")])}
+
+    def interval(group):
+        return client.call(
+            "consumer_group_heartbeat", 1, group_id=group, member_id="m", member_epoch=0,
+            rebalance_timeout_ms=60000, topic_partitions=[],
+            subscribed_topic_names=["t"])["heartbeat_interval_ms"]
+
+    assert (interval("g"), interval("other")) == (6000, 5000)
+    found = client.call("list_config_resources", 1, resource_types=[GROUP])["config_resources"]
+    assert [(r["resource_name"], r["resource_type"]) for r in found] == [("g", GROUP)]
+    server.kill()
+    server.start()
+    client = Client(server)
+    assert group_entries(client, "g")[SESSION][0] == "50000"
+    assert incremental_alter(server, GROUP, "g", [(HEARTBEAT, DELETE, None)]) == (OK, "")
+    assert group_entries(client, "g")[HEARTBEAT][:2] == ("5000", 5)
+    # AlterConfigs replaces all of them.
+    answer = client.call("alter_configs", 2, validate_only=False, resources=[
+        {"resource_type": GROUP, "resource_name": "g",
+         "configs": [{"name": HEARTBEAT, "value": "7000"}]}])
+    assert answer["responses"][0]["error_code"] == 0
+    assert [group_entries(client, "g")[k][0] for k in (SESSION, HEARTBEAT)] == ["45000", "7000"]
+
+
+def test_settings_of_groups_that_are_wrong(server):
+    client = Client(server)
+    group = f"g-{uuid.uuid4().hex[:12]}"
+    for name, value_given, operation, part in (
+            (SESSION, "44999", SET, "from 45000 to 60000"), (SESSION, "60001", SET, "60000"),
+            (HEARTBEAT, "x", SET, "from 5000 to 15000"), (HEARTBEAT, "4999", SET, "5000"),
+            ("retention.ms", "1", SET, "no setting"), (SESSION, "50000", APPEND, "no list")):
+        code, text = incremental_alter(server, GROUP, group, [(name, operation, value_given)])
+        assert code == INVALID_CONFIG and part in text
+    assert incremental_alter(server, GROUP, group, [(SESSION, SET, "50000")] * 2)[0] == (
+        INVALID_REQUEST)
+    assert incremental_alter(server, GROUP, group, [(SESSION, SET, "50000")],
+                             validate_only=True) == (OK, "")
+    assert incremental_alter(server, 16, group, [(SESSION, SET, "50000")])[0] == INVALID_REQUEST
+    assert group_entries(client, group)[SESSION][:2] == ("45000", 5)

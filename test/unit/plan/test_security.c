@@ -212,8 +212,10 @@ static void test_catalog(void **state)
         acl(PERMISSION_DENY, OP_TWO_PHASE_COMMIT, PATTERN_PREFIXED, "t", "User:a", "::1"),
         quota(PART_NAMED, "<default>", PART_DEFAULT, "", 0.1),
         quota(PART_ABSENT, "", PART_NAMED, "", 1e9),
+        {.kind = SECURITY_GROUP, .group = {STR("g"), GROUP_CONFIG_SESSION_MS, 50000}},
+        {.kind = SECURITY_GROUP, .group = {STR("g"), GROUP_CONFIG_HEARTBEAT_MS, 6000}},
     };
-    struct catalog_change change = {.verb = CHANGE_SECURITY, .n_security = 6, .security = items};
+    struct catalog_change change = {.verb = CHANGE_SECURITY, .n_security = 8, .security = items};
     struct catalog_change read;
     struct arena a;
     struct buf json, again;
@@ -223,18 +225,28 @@ static void test_catalog(void **state)
     buf_init(&again, 1 << 20);
     assert_int_equal(catalog_change_encode(&change, &json), ERR_OK);
     assert_int_equal(catalog_change_decode(buf_str(&json), &a, &read, NULL), ERR_OK);
-    assert_int_equal(read.n_security, 6);
+    assert_int_equal(read.n_security, 8);
     assert_int_equal(catalog_change_encode(&read, &again), ERR_OK);
     assert_true(str_eq(buf_str(&json), buf_str(&again)));
     assert_int_equal(catalog_apply(empty, &read, &c, NULL), ERR_OK);
     assert_ptr_equal(empty->security, &security_none);
     assert_true(security_user_exists(c->security, items[1].user));
     assert_memory_equal(c->security->secret, items[0].secret, SECURITY_SECRET_BYTES);
+    bool given;
+    assert_int_equal(security_group_setting(c->security, STR("g"), GROUP_CONFIG_SESSION_MS, &given),
+                     50000);
+    assert_true(given);
     items[0].secret[0] = 1; /* the first one stays */
     items[1].remove = items[2].remove = items[3].remove = items[4].remove = true;
+    items[6].remove = true;
     assert_int_equal(catalog_apply(c, &change, &d, NULL), ERR_OK);
     assert_int_equal(d->security->credentials.n + d->security->acls.n, 0);
     assert_int_equal(d->security->quotas.n, 1);
+    assert_int_equal(security_group_setting(d->security, STR("g"), GROUP_CONFIG_SESSION_MS, &given),
+                     45000);
+    assert_false(given);
+    assert_int_equal(
+        security_group_setting(d->security, STR("g"), GROUP_CONFIG_HEARTBEAT_MS, NULL), 6000);
     assert_int_equal(d->security->secret[0], 9);
     assert_int_equal(c->security->credentials.n, 2);
     catalog_unref(d);
@@ -264,8 +276,9 @@ static void test_snapshot(void **state)
     const struct catalog *c = catalog_new(), *copy = catalog_new();
     struct security_item items[4] = {{.kind = SECURITY_SECRET, .secret = {1, 2, 3}},
                                      credential("a", SASL_SCRAM_SHA_512),
-                                     quota(PART_DEFAULT, "", PART_ABSENT, "", 5)};
-    struct catalog_change change = {.verb = CHANGE_SECURITY, .n_security = 3, .security = items};
+                                     quota(PART_DEFAULT, "", PART_ABSENT, "", 5),
+                                     {.kind = SECURITY_GROUP, .group = {STR("g"), 0, 7000}}};
+    struct catalog_change change = {.verb = CHANGE_SECURITY, .n_security = 4, .security = items};
     assert_int_equal(replay(&c, &change), ERR_OK);
     for (int i = 0; i < ACLS; i++) {
         char name[24];
@@ -282,6 +295,7 @@ static void test_snapshot(void **state)
     assert_memory_equal(copy->security->secret, c->security->secret, SECURITY_SECRET_BYTES);
     assert_true(security_user_exists(copy->security, STR("a")));
     assert_int_equal(copy->security->quotas.n, 1);
+    assert_int_equal(copy->security->groups.n, 1);
     catalog_unref(c);
     catalog_unref(copy);
 }

@@ -20,7 +20,7 @@ enum {
     REBALANCE_MS = 60000,
     NAME_BYTES = 64,
     HELD_MAX = 4096,
-    SESSION = CONSUMER_SESSION_MS,
+    SESSION = 45000, /* as the default */
 };
 
 /* What a client knows: its answers and what it owns. */
