@@ -206,14 +206,51 @@ static void metrics_rows(struct shard *s, struct rows *r)
     engine_metrics(s, metric_row, r);
 }
 
+/* A word of Kafka's, as its tools write it. */
+static void put_upper(struct rows *r, const char *word)
+{
+    char text[NAME_BYTES_MAX];
+    size_t n = 0;
+    for (; word[n] != '\0' && n < sizeof text; n++)
+        text[n] = word[n] >= 'a' && word[n] <= 'z' ? (char)(word[n] - 'a' + 'A') : word[n];
+    put_text(r, (struct str){text, n});
+}
+
+/* A row for each mechanism that a user has a password for; never what is made of the password. */
+static void users_rows(struct shard *s, struct rows *r)
+{
+    const struct security_list *l = &s->catalog->security->credentials;
+    for (uint32_t i = 0; i < l->n; i++) {
+        put_text(r, l->items[i]->user);
+        put_text(r, str_of(sasl_mechanism_name(l->items[i]->credential.mechanism)));
+        put_i4(r, l->items[i]->credential.iterations);
+    }
+}
+
+static void acls_rows(struct shard *s, struct rows *r)
+{
+    const struct security_list *l = &s->catalog->security->acls;
+    for (uint32_t i = 0; i < l->n; i++) {
+        const struct security_acl *a = &l->items[i]->acl;
+        put_upper(r, security_resource_name(a->resource));
+        put_text(r, a->name);
+        put_upper(r, security_pattern_name(a->pattern));
+        put_text(r, a->principal);
+        put_text(r, a->host);
+        put_upper(r, security_operation_name(a->operation));
+        put_upper(r, security_permission_name(a->permission));
+    }
+}
+
 struct sys_table {
     const char *name;
     void (*rows)(struct shard *s, struct rows *r);
 };
 static const struct sys_table sys_tables[] = {
-    {"sys.columns", columns_rows},       {"sys.metrics", metrics_rows},
-    {"sys.partitions", partitions_rows}, {"sys.tables", tables_rows},
-    {"sys.topics", topics_rows},         {"sys.views", views_rows},
+    {"sys.acls", acls_rows},       {"sys.columns", columns_rows},
+    {"sys.metrics", metrics_rows}, {"sys.partitions", partitions_rows},
+    {"sys.tables", tables_rows},   {"sys.topics", topics_rows},
+    {"sys.users", users_rows},     {"sys.views", views_rows},
 };
 
 /* An upper bound of the rows that any of the tables has now. */
@@ -225,7 +262,9 @@ static uint32_t rows_bound(struct shard *s)
     for (uint32_t i = 0; i < s->catalog->n_relations; i++)
         columns += s->catalog->relations[i]->n_columns;
     engine_metrics(s, count_metric, &metrics);
-    return partitions + columns + metrics + s->catalog->n_relations + 64;
+    const struct security *security = s->catalog->security;
+    return partitions + columns + metrics + s->catalog->n_relations + security->credentials.n +
+           security->acls.n + 64;
 }
 
 enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a, struct batch **out)

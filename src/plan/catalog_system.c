@@ -40,6 +40,14 @@ static const struct column_def partitions_columns[] = {
 static const struct column_def metrics_columns[] = {
     COLUMN("name", TYPE_TEXT), COLUMN("labels", TYPE_JSONB), COLUMN("value", TYPE_FLOAT8),
 };
+static const struct column_def users_columns[] = {
+    COLUMN("name", TYPE_TEXT), COLUMN("mechanism", TYPE_TEXT), COLUMN("iterations", TYPE_INT4),
+};
+static const struct column_def acls_columns[] = {
+    COLUMN("resource_type", TYPE_TEXT), COLUMN("resource_name", TYPE_TEXT),
+    COLUMN("pattern_type", TYPE_TEXT), COLUMN("principal", TYPE_TEXT), COLUMN("host", TYPE_TEXT),
+    COLUMN("operation", TYPE_TEXT), COLUMN("permission_type", TYPE_TEXT),
+};
 static const struct column_def columns_columns[] = {
     COLUMN("table_name", TYPE_TEXT), COLUMN("name", TYPE_TEXT), COLUMN("type", TYPE_TEXT),
     COLUMN("not_null", TYPE_BOOL), COLUMN("position", TYPE_INT4),
@@ -49,11 +57,13 @@ const struct system_relation catalog_dead_letters = {
     "sys.dead_letters", dead_letter_columns, ARRAY_LEN(dead_letter_columns)};
 
 static const struct system_relation system_relations[] = {
+    {"sys.acls", acls_columns, ARRAY_LEN(acls_columns)},
     {"sys.columns", columns_columns, ARRAY_LEN(columns_columns)},
     {"sys.metrics", metrics_columns, ARRAY_LEN(metrics_columns)},
     {"sys.partitions", partitions_columns, ARRAY_LEN(partitions_columns)},
     {"sys.tables", tables_columns, ARRAY_LEN(tables_columns)},
     {"sys.topics", topics_columns, ARRAY_LEN(topics_columns)},
+    {"sys.users", users_columns, ARRAY_LEN(users_columns)},
     {"sys.views", views_columns, ARRAY_LEN(views_columns)},
 };
 /* clang-format on */

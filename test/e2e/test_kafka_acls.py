@@ -560,6 +560,21 @@ def test_salted_passwords_are_not_for_reading(make_server):
         assert fetch(client, "sys.catalog") == {"sys.catalog": TOPIC_DENIED}
 
 
+def test_users_and_lists_in_sql(bed):
+    grant(bed.root, acl(TOPIC, "orders", READ), acl(GROUP, "app", READ, user="bob", host="::1"),
+          acl(TOPIC, "log.", WRITE, permission=DENY, pattern=PREFIXED))
+    with psycopg.connect(host="127.0.0.1", port=bed.server.port("pg"), autocommit=True) as db:
+        users = db.execute("SELECT * FROM sys.users").fetchall()
+        lists = db.execute("SELECT * FROM sys.acls").fetchall()
+    assert {u[0] for u in users} >= {"root", "alice", "bob"}
+    assert {(len(u), u[1], u[2]) for u in users} <= {
+        (3, "SCRAM-SHA-256", 4096), (3, "SCRAM-SHA-512", 4096)}
+    assert sorted(lists) == [
+        ("GROUP", "app", "LITERAL", "User:bob", "::1", "READ", "ALLOW"),
+        ("TOPIC", "log.", "PREFIXED", "User:alice", "*", "WRITE", "DENY"),
+        ("TOPIC", "orders", "LITERAL", "User:alice", "*", "READ", "ALLOW")]
+
+
 def test_consumer_with_the_rights_it_needs(bed):
     grant(bed.root, acl(TOPIC, "orders", READ), acl(TOPIC, "orders", WRITE),
           acl(GROUP, "app", READ))
