@@ -52,7 +52,7 @@ struct build {
 
 static const struct flow_kind *kind_of(const struct plan_node *n)
 {
-    return n->kind == PLAN_JOIN ? &flow_join_kind : NULL;
+    return n->kind == PLAN_JOIN ? &flow_join_kind : n->kind == PLAN_SETOP ? &flow_setop_kind : NULL;
 }
 
 /* What a node stands for, once it is known: the outs that its consumers' edges go to. */
@@ -305,6 +305,46 @@ const struct expr **flow_columns(const struct plan_node *node, uint32_t more, st
         list[i] = &columns[i];
     }
     return list;
+}
+
+/* ---- what operators share ---- */
+
+enum err flow_touch(struct flow_touched *t, struct row_entry *e)
+{
+    if (t->n == t->cap) {
+        uint64_t cap = t->cap == 0 ? 256 : t->cap * 2;
+        struct row_entry **grown = mem_realloc(t->list, cap * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        t->list = grown;
+        t->cap = cap;
+    }
+    t->list[t->n++] = e;
+    return ERR_OK;
+}
+
+void flow_touched_free(struct flow_touched *t)
+{
+    mem_free(t->list);
+    *t = (struct flow_touched){0};
+}
+
+enum err flow_key_entry(struct row_table *t, uint64_t hash, struct str key, uint32_t tail_bytes,
+                        struct row_entry **out)
+{
+    bool created;
+    *out = row_table_first(t, hash, key);
+    if (*out != NULL)
+        return ERR_OK;
+    struct str tail = {key.ptr + key.len, tail_bytes};
+    return row_table_add(t, hash, key, tail, 0, 0, out, &created);
+}
+
+struct str flow_key_copy(const struct row_table *t, const struct row_entry *e, struct arena *a)
+{
+    struct str key = row_entry_key(t, e);
+    struct str whole = arena_str(a, (struct str){key.ptr, key.len + e->row_bytes});
+    return (struct str){whole.ptr, key.len};
 }
 
 /* ---- what is known of a flow ---- */

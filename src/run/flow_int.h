@@ -11,6 +11,7 @@
 
 #include "run/chain.h"
 #include "run/flow.h"
+#include "state/row_table.h"
 
 enum { FLOW_PORTS_MAX = 2 };
 
@@ -75,7 +76,7 @@ struct flow_kind {
     enum err (*end_level)(struct flow_run *r, bool *more);
 };
 
-extern const struct flow_kind flow_join_kind;
+extern const struct flow_kind flow_join_kind, flow_setop_kind;
 
 /* Passes rows of the operator's output on, to all that read it. The batch lives in the context's
  * arena, or longer. Rows with weight 0 may be among them. */
@@ -85,7 +86,30 @@ static inline void flow_spend(struct flow_run *r, uint32_t rows)
 {
     r->rows_left -= rows < r->rows_left ? rows : r->rows_left;
 }
-/* `n` expressions that are columns 0..n of `node`. NULL when out of memory. */
+
+/* Entries whose output is to be settled when the epoch's input has ended, each once: their owner
+ * remembers that they are in. `at`: how far that has come. */
+struct flow_touched {
+    struct row_entry **list;
+    uint64_t n, cap, at;
+};
+/* ERR_NO_MEMORY: the entry is not in. */
+enum err flow_touch(struct flow_touched *t, struct row_entry *e) MUST_CHECK;
+void flow_touched_free(struct flow_touched *t);
+static inline uint64_t flow_touched_bytes(const struct flow_touched *t)
+{
+    return t->cap * sizeof(struct row_entry *);
+}
+
+/* Tables with one entry for each key, whose row is the key's tail as the first row wrote it: the
+ * entry of `key` (with its tail behind it), made when missing. As row_table_add. */
+enum err flow_key_entry(struct row_table *t, uint64_t hash, struct str key, uint32_t tail_bytes,
+                        struct row_entry **out) MUST_CHECK;
+/* Its key with the tail behind it, in `a`; ptr is NULL when that is full. */
+struct str flow_key_copy(const struct row_table *t, const struct row_entry *e, struct arena *a);
+
+/* Expressions that are the columns of `node`, with room for `more` behind them. NULL when out of
+ * memory. */
 const struct expr **flow_columns(const struct plan_node *node, uint32_t more, struct arena *a);
 
 #endif

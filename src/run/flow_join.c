@@ -21,7 +21,6 @@
 #include "base/mem.h"
 #include "run/flow_int.h"
 #include "state/row_format.h"
-#include "state/row_table.h"
 
 enum { LEFT, RIGHT };
 
@@ -47,15 +46,10 @@ struct owner {
     uint64_t flags;
 };
 
-struct touched {
-    struct row_entry **list;
-    uint64_t n, cap, at;
-};
-
 struct join_state {
     const struct join_plan *plan;
     struct row_table *rows[2];
-    struct touched touched[2];
+    struct flow_touched touched[2];
     /* the packet or the entry in work: where its next pair is */
     bool begun;
     uint32_t row;
@@ -162,7 +156,7 @@ static void join_state_free(const struct flow_op *op, void *state)
     struct join_state *s = state;
     for (uint32_t side = 0; side < 2; side++) {
         row_table_free(s->rows[side]);
-        mem_free(s->touched[side].list);
+        flow_touched_free(&s->touched[side]);
     }
     mem_free(s->matches);
     mem_free(s);
@@ -196,7 +190,7 @@ static uint64_t join_bytes(const void *state)
 {
     const struct join_state *s = state;
     return row_table_bytes(s->rows[LEFT]) + row_table_bytes(s->rows[RIGHT]) +
-           (s->touched[LEFT].cap + s->touched[RIGHT].cap) * sizeof(struct row_entry *);
+           flow_touched_bytes(&s->touched[LEFT]) + flow_touched_bytes(&s->touched[RIGHT]);
 }
 
 static uint64_t join_rows(const void *state)
@@ -208,18 +202,9 @@ static uint64_t join_rows(const void *state)
 /* The entry is to be settled when the epoch's input has ended. */
 static enum err touch(struct join_state *s, uint32_t side, struct row_entry *e)
 {
-    struct touched *t = &s->touched[side];
     if (owner(e)->flags & OWNER_TOUCHED)
         return ERR_OK;
-    if (t->n == t->cap) {
-        uint64_t cap = t->cap == 0 ? 256 : t->cap * 2;
-        struct row_entry **grown = mem_realloc(t->list, cap * sizeof(*grown));
-        if (grown == NULL)
-            return ERR_NO_MEMORY;
-        t->list = grown;
-        t->cap = cap;
-    }
-    t->list[t->n++] = e;
+    TRY(flow_touch(&s->touched[side], e));
     owner(e)->flags |= OWNER_TOUCHED;
     return ERR_OK;
 }
@@ -682,7 +667,7 @@ static enum err settle_single(struct flow_run *r, struct join_state *s, struct r
 /* Settles the touched entries of a side. */
 static enum err settle_touched(struct flow_run *r, struct join_state *s, uint32_t side, bool *more)
 {
-    struct touched *t = &s->touched[side];
+    struct flow_touched *t = &s->touched[side];
     struct settled o;
     if (t->n == 0)
         return ERR_OK;
@@ -710,7 +695,7 @@ static enum err settle_touched(struct flow_run *r, struct join_state *s, uint32_
 /* By key: left rows whose key has come or gone on the right. */
 static enum err settle_by_key(struct flow_run *r, struct join_state *s, bool *more)
 {
-    struct touched *t = &s->touched[RIGHT];
+    struct flow_touched *t = &s->touched[RIGHT];
     struct settled o;
     if (t->n == 0)
         return ERR_OK;

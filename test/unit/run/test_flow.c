@@ -1,7 +1,7 @@
 /* Flows: levels and shared inputs, VALUES, late rows, long batches, what is refused. */
 #include "unit/run/flow_fixture.h"
 
-static const enum type types[] = {TYPE_INT4, TYPE_TIMESTAMPTZ};
+static const enum type timed[] = {TYPE_INT4, TYPE_TIMESTAMPTZ};
 
 static const uint32_t first = 0;
 static const bool no = false;
@@ -28,7 +28,7 @@ static void operators_by_level(void **state)
     (void)state;
     struct arena a;
     arena_init(&a, FIXTURE_BYTES);
-    const struct plan_node *x = plan_scan(&a, types, 2), *y = plan_scan(&a, types, 2);
+    const struct plan_node *x = plan_scan(&a, timed, 2), *y = plan_scan(&a, timed, 2);
     const struct plan_node *low = join(&a, x, y), *high = join(&a, low, low);
     const struct plan_node *other = join(&a, y, x);
     struct flow *f = flow_of(plan_two(&a, PLAN_UNION_ALL, join(&a, high, low), other, 2));
@@ -54,7 +54,7 @@ static void values_are_there_from_the_start(void **state)
     struct arena a;
     arena_init(&a, FIXTURE_BYTES);
     for (uint32_t partitions = 0; partitions < 3; partitions++) {
-        const struct plan_node *scan = plan_scan(&a, types, 1);
+        const struct plan_node *scan = plan_scan(&a, timed, 1);
         struct plan_node *values = plan_new(&a, PLAN_VALUES, NULL, 1);
         plan_columns(values)[0] = (struct column_def){.name = STR("v"), .type = TYPE_INT4};
         const struct expr *exprs[] = {expr_int(&a, 7),
@@ -130,12 +130,12 @@ static void late_rows_and_many_windows(void **state)
     enum { ROWS = 1000 };
     struct arena a;
     arena_init(&a, FIXTURE_BYTES);
-    const struct plan_node *scan = plan_scan(&a, types, 2);
+    const struct plan_node *scan = plan_scan(&a, timed, 2);
     struct flow *f =
         flow_of(plan_two(&a, PLAN_UNION_ALL, window(&a, scan, 10), window(&a, scan, 1000), 4));
     struct taken taken = {0};
     struct flow_context c = {.arena = &a, .emit = take, .row_error = take_error, .arg = &taken};
-    struct batch *b = batch_new(types, 2, ROWS, &a);
+    struct batch *b = batch_new(timed, 2, ROWS, &a);
     int64_t watermarks[ROWS];
     uint32_t want = 0, late[ROWS], n_late = 0;
     b->n_rows = ROWS;
@@ -178,7 +178,7 @@ static void bounds_of_plans(void **state)
     (void)state;
     struct arena a;
     arena_init(&a, FIXTURE_BYTES);
-    const struct plan_node *scan = plan_scan(&a, types, 2), *n = scan;
+    const struct plan_node *scan = plan_scan(&a, timed, 2), *n = scan;
     refused(plan_new(&a, PLAN_LIMIT, scan, 2), ERR_UNSUPPORTED, "LIMIT");
     for (uint32_t i = 0; i <= FLOW_OPERATORS_MAX; i++)
         n = join(&a, n, scan);
@@ -198,9 +198,9 @@ static void bounds_of_plans(void **state)
     for (uint32_t i = 0; i < 100; i++)
         n = plan_two(&a, PLAN_UNION_ALL, n, n, 2);
     refused(n, ERR_LIMIT, "steps");
-    n = plan_scan(&a, types, 2);
+    n = plan_scan(&a, timed, 2);
     for (uint32_t i = 0; i < FLOW_SCANS_MAX; i++)
-        n = plan_two(&a, PLAN_UNION_ALL, n, plan_scan(&a, types, 2), 2);
+        n = plan_two(&a, PLAN_UNION_ALL, n, plan_scan(&a, timed, 2), 2);
     refused(n, ERR_LIMIT, "256 relations");
     arena_deinit(&a);
 }

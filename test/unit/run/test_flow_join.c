@@ -1,115 +1,5 @@
-/* Joins of every kind, and plans made of them, against nested loops over all that went in. */
+/* Joins of every kind against nested loops over all that went in. */
 #include "unit/run/flow_fixture.h"
-
-/* Columns of all relations here. */
-static const enum type types[] = {TYPE_INT4, TYPE_NUMERIC, TYPE_TEXT};
-enum { COLUMNS = 3, KEYS = 5 };
-
-static void any_row(struct row *r)
-{
-    static const char *const numerics[] = {"1.0", "1.00", "2", "2.5"};
-    static const char *const texts[] = {"", "a", "b", "a longer text"};
-    *r = (struct row){.weight = 1};
-    r->v[0] = (struct value){.type = TYPE_INT4, .null = rng(8) == 0};
-    r->v[0].as.i4 = r->v[0].null ? 0 : (int32_t)rng(KEYS);
-    r->v[1] = (struct value){.type = TYPE_NUMERIC, .null = true};
-    r->v[2] = (struct value){.type = TYPE_TEXT, .as.s = str_of(texts[rng(4)])};
-    if (rng(6) > 0)
-        assert_int_equal(value_parse(TYPE_NUMERIC, str_of(numerics[rng(4)]), NULL, &r->v[1], NULL),
-                         ERR_OK);
-}
-
-/* Changes to a relation: rows come, rows of before go, and some of both in the same epoch, in any
- * order. */
-static void any_changes(const struct rows *before, uint32_t n, bool retract, struct rows *out)
-{
-    struct rows now = {.n_columns = COLUMNS};
-    out->n = 0;
-    naive_append(&now, before);
-    rows_settle(&now);
-    for (uint32_t i = 0; i < n; i++) {
-        struct row r;
-        any_row(&r);
-        r.weight = 1 + (rng(6) == 0);
-        rows_add(out, &r);
-        if (retract && rng(4) == 0) {
-            r.weight = -r.weight;
-            rows_add(out, &r);
-        }
-    }
-    for (uint32_t i = 0; retract && i < now.n; i++)
-        if (rng(3) == 0) {
-            struct row r = now.rows[i];
-            r.weight = rng(2) == 0 ? -r.weight : -1;
-            rows_add(out, &r);
-        }
-    for (uint32_t i = out->n; i > 1; i--) {
-        uint32_t k = rng(i);
-        struct row x = out->rows[i - 1];
-        out->rows[i - 1] = out->rows[k];
-        out->rows[k] = x;
-    }
-    rows_free(&now);
-}
-
-static void all_gone(const struct rows *before, struct rows *out)
-{
-    out->n = 0;
-    naive_append(out, before);
-    for (uint32_t i = 0; i < out->n; i++)
-        out->rows[i].weight = -out->rows[i].weight;
-}
-
-/* Several epochs; then everything goes, and nothing is left. */
-static void run_epochs(struct driver *d, uint32_t epochs, uint32_t rows, bool retract,
-                       const char *what)
-{
-    struct rows changes[SCANS_MAX] = {{0}};
-    for (uint32_t epoch = 0; epoch < epochs; epoch++) {
-        for (uint32_t i = 0; i < d->feed.n; i++)
-            any_changes(&d->feed.rows[i], rng(rows), retract, &changes[i]);
-        driver_epoch(d, changes);
-        driver_check(d, what);
-    }
-    d->never_negative = false;
-    for (uint32_t i = 0; i < d->feed.n; i++)
-        all_gone(&d->feed.rows[i], &changes[i]);
-    driver_epoch(d, changes);
-    driver_check(d, what);
-    assert_int_equal(d->out.n, 0);
-    assert_int_equal(driver_state_rows(d), 0);
-    for (uint32_t i = 0; i < d->feed.n; i++)
-        rows_free(&changes[i]);
-}
-
-static const enum join_kind kinds[] = {JOIN_INNER, JOIN_LEFT, JOIN_FULL,  JOIN_SEMI,
-                                       JOIN_ANTI,  JOIN_MARK, JOIN_SINGLE};
-static const char *const kind_names[] = {"inner", "left", "full", "semi", "anti", "mark", "single"};
-
-/* Over left ++ right: 1: left int < right int; 2: fails where the two are equal. */
-static const struct expr *any_condition(struct arena *a, const struct plan_node *left,
-                                        uint32_t which)
-{
-    struct expr *l = expr_column(a, left, 0), *r = fixture_alloc(a, 1, sizeof(*r));
-    *r = *l;
-    r->index = left->n_columns;
-    if (which == 1)
-        return expr_operator(a, "<", l, r);
-    return expr_operator(a, ">", expr_operator(a, "/", expr_int(a, 3), expr_operator(a, "-", l, r)),
-                         expr_int(a, 0));
-}
-
-static struct plan_node *any_join(struct arena *a, enum join_kind kind,
-                                  const struct plan_node *left, const struct plan_node *right,
-                                  uint32_t n_keys, uint32_t condition)
-{
-    uint32_t l[2] = {rng(2), 2}, r[2] = {l[0], 2};
-    bool safe[2] = {rng(2) == 0, rng(2) == 0};
-    struct plan_node *n = plan_join(a, kind, left, right, n_keys, l, r, safe);
-    if (condition > 0)
-        n->join.condition = any_condition(a, left, condition);
-    return n;
-}
 
 static void joins_equal_nested_loops(void **state)
 {
@@ -151,63 +41,6 @@ static void self_joins(void **state)
             run_epochs(&d, 5, 30, true, kind_names[k]);
             driver_close(&d);
         }
-    arena_deinit(&a);
-}
-
-/* ---- plans of many nodes ---- */
-
-/* Back to the columns that all relations have; a mark becomes an int. */
-static const struct plan_node *narrow(struct arena *a, const struct plan_node *n)
-{
-    uint32_t right = n->n_columns > COLUMNS ? COLUMNS * rng(2) : 0;
-    const struct expr *exprs[COLUMNS];
-    if (n->n_columns == COLUMNS && rng(2) == 0)
-        return n;
-    for (uint32_t i = 0; i < COLUMNS; i++)
-        exprs[i] = expr_column(a, n, n->n_columns == COLUMNS + 1 ? i : i + right);
-    if (n->n_columns == COLUMNS + 1)
-        exprs[0] = expr_function(a, function_cast(TYPE_BOOL, TYPE_INT4, CAST_EXPLICIT),
-                                 expr_column(a, n, COLUMNS), NULL);
-    return plan_project(a, n, exprs, COLUMNS);
-}
-
-static const struct plan_node *any_plan(struct arena *a, const struct plan_node *const *scans,
-                                        uint32_t depth)
-{
-    if (depth == 0 || rng(6) == 0)
-        return scans[rng(3)];
-    const struct plan_node *left = any_plan(a, scans, depth - 1),
-                           *right = rng(5) == 0 ? left : any_plan(a, scans, depth - 1);
-    uint32_t what = rng(8);
-    if (what == 0)
-        return plan_two(a, PLAN_UNION_ALL, left, right, COLUMNS);
-    if (what == 1)
-        return plan_filter(
-            a, left,
-            expr_operator(a, ">", expr_operator(a, "/", expr_int(a, 5), expr_column(a, left, 0)),
-                          expr_int(a, 1)));
-    return narrow(a, any_join(a, kinds[rng(ARRAY_LEN(kinds))], left, right, 1 + rng(2), rng(3)));
-}
-
-static void random_plans_equal_nested_loops(void **state)
-{
-    (void)state;
-    struct arena a;
-    arena_init(&a, FIXTURE_BYTES);
-    for (uint64_t seed = 1; seed <= 80; seed++) {
-        char what[40];
-        rng_state = seed;
-        const struct plan_node *scans[3];
-        for (uint32_t i = 0; i < 3; i++)
-            scans[i] = plan_scan(&a, types, COLUMNS);
-        const struct plan_node *root = any_plan(&a, scans, 3);
-        struct driver d;
-        driver_open(&d, root, seed % 2 == 0 ? 1 + rng(PARTS_MAX) : 0, scans, 3);
-        snprintf(what, sizeof(what), "plan %d", (int)seed);
-        run_epochs(&d, 3, 8, true, what);
-        driver_close(&d);
-        arena_reset(&a, 1 << 20);
-    }
     arena_deinit(&a);
 }
 
@@ -414,7 +247,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(joins_equal_nested_loops),
         cmocka_unit_test(self_joins),
-        cmocka_unit_test(random_plans_equal_nested_loops),
         cmocka_unit_test(one_epoch_has_no_retractions),
         cmocka_unit_test(many_matches_come_in_pieces),
         cmocka_unit_test(every_allocation_can_fail),
