@@ -137,12 +137,15 @@ static int64_t weight_at(const int64_t *weights, uint32_t i)
 
 static void float_add(struct float_cell *c, double x, int64_t weight)
 {
+    double w = (double)weight, product = x * w;
     c->count += weight;
-    x *= (double)weight;
-    if (UNLIKELY(!isfinite(x))) {
-        c->special += x;
+    if (UNLIKELY(!isfinite(product))) {
+        c->special += product;
         return;
     }
+    if (weight != 1)
+        c->low += fma(x, w, -product);
+    x = product;
     double sum = c->high + x, bb = sum - c->high;
     double error = (c->high - (sum - bb)) + (x - bb);
     double low = c->low + error;

@@ -2,9 +2,9 @@
 
 #include "run/key.h"
 
-/* A PROJECT over the aggregate's input that computes all that a packet carries. */
-static enum err packet_node(const struct plan_node *agg, struct arena *a, struct agg_plan *p,
-                            struct plan_node *out)
+/* What a packet carries: keys, then what the aggregates need. */
+static enum err packet_exprs(const struct plan_node *agg, struct arena *a, struct agg_plan *p,
+                             const struct expr *const **out, uint32_t *n_out)
 {
     uint32_t n = agg->n_exprs;
     const struct expr **exprs = arena_alloc(a, (n + 2 * agg->n_aggs + 1) * sizeof(struct expr *));
@@ -23,18 +23,16 @@ static enum err packet_node(const struct plan_node *agg, struct arena *a, struct
         if (x->filter != NULL)
             exprs[n++] = x->filter;
     }
-    *out =
-        (struct plan_node){.kind = PLAN_PROJECT, .input = agg->input, .n_exprs = n, .exprs = exprs};
+    *out = exprs;
+    *n_out = n;
     return ERR_OK;
 }
 
-enum err agg_plan_new(const struct plan_node *node, const struct plan_node *bottom, struct arena *a,
-                      struct agg_plan *out, struct chain **packets, struct err_detail *why)
+enum err agg_plan_init(const struct plan_node *node, struct arena *a, struct agg_plan *out,
+                       const struct expr *const **exprs, uint32_t *n_exprs, struct err_detail *why)
 {
     struct agg_plan p = {.n_keys = node->n_exprs, .n_aggs = node->n_aggs};
-    struct plan_node packet;
-    TRY(packet_node(node, a, &p, &packet));
-    TRY(chain_compile(&packet, bottom, a, packets, why));
+    TRY(packet_exprs(node, a, &p, exprs, n_exprs));
     p.ops = arena_zalloc(a, p.n_aggs + 1, sizeof(*p.ops));
     p.types = arena_zalloc(a, p.n_keys + p.n_aggs + 1, sizeof(*p.types));
     if (p.ops == NULL || p.types == NULL)
@@ -48,6 +46,14 @@ enum err agg_plan_new(const struct plan_node *node, const struct plan_node *bott
     }
     *out = p;
     return ERR_OK;
+}
+
+enum err agg_plan_new(const struct plan_node *node, const struct plan_node *bottom, struct arena *a,
+                      struct agg_plan *out, struct chain **packets, struct err_detail *why)
+{
+    struct plan_node packet = {.kind = PLAN_PROJECT, .input = node->input};
+    TRY(agg_plan_init(node, a, out, &packet.exprs, &packet.n_exprs, why));
+    return chain_compile(&packet, bottom, a, packets, why);
 }
 
 static const struct column *packet_column(const struct batch *packet, uint32_t column)

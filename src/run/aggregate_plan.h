@@ -21,8 +21,14 @@ struct agg_plan {
     uint32_t *arg_column, *filter_column;
 };
 
-/* Compiles the aggregate node `node` above `bottom`: packets are what `*packets` makes of bottom's
- * rows. Memory is `a`'s. ERR_NO_MEMORY, and what chain_compile and agg_resolve say. */
+/* Prepares the aggregate node `node`; what its packets carry are `*exprs` over the node's input (in
+ * `a`, borrowing the node's). ERR_NO_MEMORY, and what agg_resolve says. */
+enum err agg_plan_init(const struct plan_node *node, struct arena *a, struct agg_plan *out,
+                       const struct expr *const **exprs, uint32_t *n_exprs,
+                       struct err_detail *why) MUST_CHECK;
+/* The same, and compiles the aggregate node `node` above `bottom`: packets are what `*packets`
+ * makes of bottom's rows. Memory is `a`'s. ERR_NO_MEMORY, and what chain_compile and agg_resolve
+ * say. */
 enum err agg_plan_new(const struct plan_node *node, const struct plan_node *bottom, struct arena *a,
                       struct agg_plan *out, struct chain **packets,
                       struct err_detail *why) MUST_CHECK;

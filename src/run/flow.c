@@ -52,7 +52,10 @@ struct build {
 
 static const struct flow_kind *kind_of(const struct plan_node *n)
 {
-    return n->kind == PLAN_JOIN ? &flow_join_kind : n->kind == PLAN_SETOP ? &flow_setop_kind : NULL;
+    return n->kind == PLAN_JOIN        ? &flow_join_kind
+           : n->kind == PLAN_SETOP     ? &flow_setop_kind
+           : n->kind == PLAN_AGGREGATE ? &flow_aggregate_kind
+                                       : NULL;
 }
 
 /* What a node stands for, once it is known: the outs that its consumers' edges go to. */

@@ -76,7 +76,7 @@ struct flow_kind {
     enum err (*end_level)(struct flow_run *r, bool *more);
 };
 
-extern const struct flow_kind flow_join_kind, flow_setop_kind;
+extern const struct flow_kind flow_join_kind, flow_setop_kind, flow_aggregate_kind;
 
 /* Passes rows of the operator's output on, to all that read it. The batch lives in the context's
  * arena, or longer. Rows with weight 0 may be among them. */

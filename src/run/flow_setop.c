@@ -48,8 +48,8 @@ static enum err setop_compile(struct flow_op *op, struct arena *a, struct err_de
                              .tail_bytes = key_tail_bytes(types, node->n_columns),
                              .types = types};
     op->n_ports = 2;
-    op->ports[0] = (struct flow_port){
-        .n_exprs = node->n_columns, .exprs = left, .n_keys = node->n_columns};
+    op->ports[0] =
+        (struct flow_port){.n_exprs = node->n_columns, .exprs = left, .n_keys = node->n_columns};
     op->ports[1] = op->ports[0];
     op->ports[1].exprs = right;
     op->plan = s;

@@ -20,7 +20,7 @@
 enum {
     ROW_PAGE_BYTES = 1 << 16,
     ROW_BYTES_MAX = 16 << 20, /* key and row together; one over a page has a page of its own */
-    ROW_OWNER_BYTES_MAX = 256,
+    ROW_OWNER_BYTES_MAX = 20 << 10,
 };
 
 /* An entry's head. Written by the table only, but for the owner's bytes behind it. */

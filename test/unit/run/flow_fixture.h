@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "run/aggregate.h"
 #include "run/expr.h"
 #include "run/flow.h"
 #include "run/flow_local.h"
@@ -264,9 +265,16 @@ static inline struct column_def *plan_columns(struct plan_node *n)
     return (struct column_def *)(uintptr_t)n->columns;
 }
 
+/* Whether relations are said to be ones whose rows never go. */
+static bool append_only;
+
 static inline struct plan_node *plan_scan(struct arena *a, const enum type *types, uint32_t n)
 {
+    static const struct view changing;
+    static const struct relation table = {.kind = REL_TABLE},
+                                 view = {.kind = REL_VIEW, .view = &changing};
     struct plan_node *node = plan_new(a, PLAN_SCAN, NULL, n);
+    node->relation = append_only ? &table : &view;
     for (uint32_t i = 0; i < n; i++)
         plan_columns(node)[i] = (struct column_def){.name = STR("c"), .type = types[i]};
     return node;
@@ -330,6 +338,30 @@ static inline struct plan_node *plan_join(struct arena *a, enum join_kind kind,
     }
     n->join = (struct join_spec){
         .kind = kind, .n_keys = n_keys, .left_keys = lk, .right_keys = rk, .null_safe = safe};
+    return n;
+}
+
+/* Keys are columns of the input. */
+static inline struct plan_node *plan_aggregate(struct arena *a, const struct plan_node *input,
+                                               const uint32_t *keys, uint32_t n_keys,
+                                               const struct aggregate *aggs, uint32_t n_aggs)
+{
+    struct plan_node *n = plan_new(a, PLAN_AGGREGATE, NULL, n_keys + n_aggs);
+    const struct expr **exprs = fixture_alloc(a, n_keys, sizeof(struct expr *));
+    struct aggregate *own = fixture_alloc(a, n_aggs, sizeof(*own));
+    for (uint32_t i = 0; i < n_keys; i++) {
+        exprs[i] = expr_column(a, input, keys[i]);
+        plan_columns(n)[i] = input->columns[keys[i]];
+    }
+    for (uint32_t i = 0; i < n_aggs; i++) {
+        own[i] = aggs[i];
+        plan_columns(n)[n_keys + i] = (struct column_def){.name = STR("a"), .type = aggs[i].type};
+    }
+    n->input = input;
+    n->exprs = exprs;
+    n->n_exprs = n_keys;
+    n->aggs = own;
+    n->n_aggs = n_aggs;
     return n;
 }
 
@@ -594,6 +626,96 @@ static inline void naive_setop(const struct plan_node *n, const struct rows *lef
     rows_free(&r);
 }
 
+/* One aggregate over the rows of a group (those with group[i] == g). False: it fails. */
+static inline bool naive_cell(const struct aggregate *x, const struct rows *in,
+                              const enum type *in_types, const uint32_t *group, uint32_t g,
+                              struct value *out)
+{
+    struct arena a;
+    struct agg_op op;
+    uint32_t cells_bytes = 0, n = 0;
+    uint64_t heap = 0;
+    struct rows one = {.n_columns = 1};
+    struct value *args = mem_zalloc(in->n + 1, sizeof(*args)),
+                 *filters = mem_zalloc(in->n + 1, sizeof(*filters));
+    bool *failed = mem_zalloc(in->n + 1, sizeof(bool));
+    arena_init(&a, FIXTURE_BYTES);
+    assert_int_equal(agg_resolve(x, &cells_bytes, &op, NULL), ERR_OK);
+    if (x->arg != NULL && in->n > 0)
+        naive_values(x->arg, in, in_types, args, failed);
+    if (x->filter != NULL && in->n > 0)
+        naive_values(x->filter, in, in_types, filters, failed);
+    for (uint32_t i = 0; i < in->n; i++) {
+        if (group[i] != g || args[i].null ||
+            (x->filter != NULL && (filters[i].null || !filters[i].as.b)))
+            continue;
+        struct row r = {.v = {args[i]}, .weight = in->rows[i].weight};
+        uint32_t k = 0;
+        while (x->distinct && k < one.n && !value_equal(&one.rows[k].v[0], &args[i], true))
+            k++;
+        if (x->distinct && k < one.n)
+            continue;
+        r.weight = x->distinct ? 1 : r.weight;
+        rows_add(&one, &r);
+    }
+    n = one.n;
+    char *cells = fixture_alloc(&a, 1, cells_bytes), **to = fixture_alloc(&a, n, sizeof(char *));
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = cells;
+    int64_t *weights = fixture_alloc(&a, n, sizeof(*weights));
+    for (uint32_t i = 0; i < n; i++)
+        weights[i] = one.rows[i].weight;
+    struct batch *b = x->arg == NULL ? NULL : rows_batch(&one, &x->arg->type, 1, 0, n, &a);
+    assert_int_equal(
+        agg_update(&op, to, b == NULL ? NULL : &b->columns[0], NULL, weights, n, &heap), ERR_OK);
+    bool made = agg_result(&op, cells, out, NULL) == ERR_OK;
+    if (made && !out->null && type_info(out->type)->by_ref) /* of the values that were there */
+        for (uint32_t i = 0; i < n; i++)
+            if (str_eq(one.rows[i].v[0].as.s, out->as.s)) {
+                out->as.s = one.rows[i].v[0].as.s;
+                break;
+            }
+    agg_clear(&op, cells);
+    rows_free(&one);
+    mem_free(args);
+    mem_free(filters);
+    mem_free(failed);
+    arena_deinit(&a);
+    return made;
+}
+
+static inline void naive_aggregate(const struct plan_node *n, const struct rows *in,
+                                   struct rows *out)
+{
+    struct rows groups = {.n_columns = n->n_exprs};
+    uint32_t *group = mem_zalloc(in->n + 1, sizeof(*group));
+    enum type in_types[ROW_COLUMNS_MAX];
+    struct row x = {.weight = 1};
+    node_types(n->input, in_types);
+    if (n->n_exprs == 0)
+        rows_add(&groups, &x);
+    for (uint32_t i = 0; i < in->n; i++) {
+        for (uint32_t c = 0; c < n->n_exprs; c++)
+            x.v[c] = in->rows[i].v[n->exprs[c]->index];
+        uint32_t k = 0;
+        while (k < groups.n && !rows_same(&groups.rows[k], &x, n->n_exprs))
+            k++;
+        if (k == groups.n)
+            rows_add(&groups, &x);
+        group[i] = k;
+    }
+    for (uint32_t g = 0; g < groups.n; g++) {
+        bool made = true;
+        x = groups.rows[g];
+        for (uint32_t i = 0; i < n->n_aggs; i++)
+            made &= naive_cell(&n->aggs[i], in, in_types, group, g, &x.v[n->n_exprs + i]);
+        if (made)
+            rows_add(out, &x);
+    }
+    mem_free(group);
+    rows_free(&groups);
+}
+
 static inline struct rows naive(const struct plan_node *n, const struct feed *f)
 {
     struct rows out = {.n_columns = n->n_columns}, left = {0}, right = {0};
@@ -609,6 +731,8 @@ static inline struct rows naive(const struct plan_node *n, const struct feed *f)
         right = naive(n->right, f);
     if (n->kind == PLAN_JOIN) {
         naive_join(n, &left, &right, &out);
+    } else if (n->kind == PLAN_AGGREGATE) {
+        naive_aggregate(n, &left, &out);
     } else if (n->kind == PLAN_SETOP) {
         naive_setop(n, &left, &right, &out);
     } else if (n->kind == PLAN_UNION_ALL) {
@@ -891,13 +1015,15 @@ static inline void any_row(struct row *r)
     r->v[1] = (struct value){.type = TYPE_NUMERIC, .null = true};
     r->v[2] = (struct value){.type = TYPE_TEXT, .as.s = str_of(texts[rng(4)])};
     if (rng(6) > 0)
-        assert_int_equal(value_parse(TYPE_NUMERIC, str_of(numerics[rng(one_form ? 3 : 4)]), NULL, &r->v[1], NULL),
+        assert_int_equal(value_parse(TYPE_NUMERIC, str_of(numerics[rng(one_form ? 3 : 4)]), NULL,
+                                     &r->v[1], NULL),
                          ERR_OK);
 }
 
 /* Changes to a relation: rows come, rows of before go, and some of both in the same epoch, in any
  * order. */
-static inline void any_changes(const struct rows *before, uint32_t n, bool retract, struct rows *out)
+static inline void any_changes(const struct rows *before, uint32_t n, bool retract,
+                               struct rows *out)
 {
     struct rows now = {.n_columns = COLUMNS};
     out->n = 0;
@@ -936,9 +1062,9 @@ static inline void all_gone(const struct rows *before, struct rows *out)
         out->rows[i].weight = -out->rows[i].weight;
 }
 
-/* Several epochs; then everything goes, and nothing is left. */
-static inline void run_epochs(struct driver *d, uint32_t epochs, uint32_t rows, bool retract,
-                       const char *what)
+/* Several epochs; then everything goes, and `left` rows stay: of aggregates without keys. */
+static inline void run_epochs_to(struct driver *d, uint32_t epochs, uint32_t rows, bool retract,
+                                 const char *what, uint32_t left)
 {
     struct rows changes[SCANS_MAX] = {{0}};
     for (uint32_t epoch = 0; epoch < epochs; epoch++) {
@@ -952,10 +1078,16 @@ static inline void run_epochs(struct driver *d, uint32_t epochs, uint32_t rows, 
         all_gone(&d->feed.rows[i], &changes[i]);
     driver_epoch(d, changes);
     driver_check(d, what);
-    assert_int_equal(d->out.n, 0);
-    assert_int_equal(driver_state_rows(d), 0);
+    assert_int_equal(d->out.n, left);
+    assert_int_equal(driver_state_rows(d), left);
     for (uint32_t i = 0; i < d->feed.n; i++)
         rows_free(&changes[i]);
+}
+
+static inline void run_epochs(struct driver *d, uint32_t epochs, uint32_t rows, bool retract,
+                              const char *what)
+{
+    run_epochs_to(d, epochs, rows, retract, what, 0);
 }
 
 static const enum join_kind kinds[] = {JOIN_INNER, JOIN_LEFT, JOIN_FULL,  JOIN_SEMI,
@@ -964,7 +1096,7 @@ static const char *const kind_names[] = {"inner", "left", "full", "semi", "anti"
 
 /* Over left ++ right: 1: left int < right int; 2: fails where the two are equal. */
 static inline const struct expr *any_condition(struct arena *a, const struct plan_node *left,
-                                        uint32_t which)
+                                               uint32_t which)
 {
     struct expr *l = expr_column(a, left, 0), *r = fixture_alloc(a, 1, sizeof(*r));
     *r = *l;
@@ -976,8 +1108,9 @@ static inline const struct expr *any_condition(struct arena *a, const struct pla
 }
 
 static inline struct plan_node *any_join(struct arena *a, enum join_kind kind,
-                                  const struct plan_node *left, const struct plan_node *right,
-                                  uint32_t n_keys, uint32_t condition)
+                                         const struct plan_node *left,
+                                         const struct plan_node *right, uint32_t n_keys,
+                                         uint32_t condition)
 {
     uint32_t l[2] = {rng(2), 2}, r[2] = {l[0], 2};
     bool safe[2] = {rng(2) == 0, rng(2) == 0};
@@ -1000,6 +1133,52 @@ static inline const struct plan_node *narrow(struct arena *a, const struct plan_
         exprs[0] = expr_function(a, function_cast(TYPE_BOOL, TYPE_INT4, CAST_EXPLICIT),
                                  expr_column(a, n, COLUMNS), NULL);
     return plan_project(a, n, exprs, COLUMNS);
+}
+
+/* ---- asked once ---- */
+
+static inline enum err no_rows(void *arg, const struct batch *b)
+{
+    *(uint64_t *)arg += b->n_rows;
+    return ERR_OK;
+}
+
+/* Runs a query once over `n` rows on each side; an error is returned. */
+static inline enum err ask(const struct plan_node *root, const struct batch *b, uint64_t bytes_max,
+                           struct err_detail *why)
+{
+    uint64_t rows = 0;
+    struct flow_sink sink = {.rows = no_rows, .arg = &rows};
+    struct flow *f = NULL;
+    struct flow_local *l = NULL;
+    enum err e = flow_new(root, 1, &f, why);
+    if (e == ERR_OK)
+        e = flow_local_new(f, bytes_max, 0, &sink, &l);
+    for (uint32_t i = 0; e == ERR_OK && i <= flow_n_scans(f); i++) {
+        if (i == flow_n_scans(f))
+            flow_local_finish(l);
+        else
+            flow_local_push(l, i, b);
+        for (bool more = true; more && e == ERR_OK;)
+            e = flow_local_step(l, &more, why);
+    }
+    flow_local_free(l);
+    flow_free(f);
+    return e;
+}
+
+static inline struct batch *any_batch(uint32_t n, struct arena *a)
+{
+    struct rows rows = {.n_columns = COLUMNS};
+    for (uint32_t i = 0; i < n; i++) {
+        struct row r;
+        any_row(&r);
+        rows_add(&rows, &r);
+    }
+    struct batch *b = rows_batch(&rows, types, COLUMNS, 0, n, a);
+    assert_non_null(b);
+    rows_free(&rows);
+    return b;
 }
 
 #endif

@@ -119,72 +119,6 @@ static void many_matches_come_in_pieces(void **state)
 
 /* ---- what fails ---- */
 
-static enum err no_rows(void *arg, const struct batch *b)
-{
-    *(uint64_t *)arg += b->n_rows;
-    return ERR_OK;
-}
-
-/* Runs a query once over `n` rows on each side; an error is returned. */
-static enum err ask(const struct plan_node *root, const struct batch *b, uint64_t bytes_max,
-                    struct err_detail *why)
-{
-    uint64_t rows = 0;
-    struct flow_sink sink = {.rows = no_rows, .arg = &rows};
-    struct flow *f = NULL;
-    struct flow_local *l = NULL;
-    enum err e = flow_new(root, 1, &f, why);
-    if (e == ERR_OK)
-        e = flow_local_new(f, bytes_max, 0, &sink, &l);
-    for (uint32_t i = 0; e == ERR_OK && i <= flow_n_scans(f); i++) {
-        if (i == flow_n_scans(f))
-            flow_local_finish(l);
-        else
-            flow_local_push(l, i, b);
-        for (bool more = true; more && e == ERR_OK;)
-            e = flow_local_step(l, &more, why);
-    }
-    flow_local_free(l);
-    flow_free(f);
-    return e;
-}
-
-static struct batch *any_batch(uint32_t n, struct arena *a)
-{
-    struct rows rows = {.n_columns = COLUMNS};
-    for (uint32_t i = 0; i < n; i++) {
-        struct row r;
-        any_row(&r);
-        rows_add(&rows, &r);
-    }
-    struct batch *b = rows_batch(&rows, types, COLUMNS, 0, n, a);
-    assert_non_null(b);
-    rows_free(&rows);
-    return b;
-}
-
-static void every_allocation_can_fail(void **state)
-{
-    (void)state;
-    struct arena a;
-    arena_init(&a, FIXTURE_BYTES);
-    rng_state = 4;
-    const struct batch *b = any_batch(100, &a);
-    for (uint32_t k = 0; k + 1 < ARRAY_LEN(kinds); k++) {
-        const struct plan_node *scan = plan_scan(&a, types, COLUMNS);
-        const struct plan_node *root = any_join(&a, kinds[k], scan, scan, 1, 1);
-        root = any_join(&a, kinds[k], narrow(&a, root), scan, 2, 0);
-        enum err e = ERR_NO_MEMORY;
-        for (uint64_t at = 1; e == ERR_NO_MEMORY; at++) {
-            mem_fail_at(at, rng(2) == 0);
-            e = ask(root, b, FIXTURE_BYTES, NULL);
-            mem_fail_at(0, false);
-        }
-        assert_int_equal(e, ERR_OK);
-    }
-    arena_deinit(&a);
-}
-
 /* State that grows past its bound ends the query, and says how much it may have. */
 static void bounds_are_kept(void **state)
 {
@@ -249,7 +183,6 @@ int main(void)
         cmocka_unit_test(self_joins),
         cmocka_unit_test(one_epoch_has_no_retractions),
         cmocka_unit_test(many_matches_come_in_pieces),
-        cmocka_unit_test(every_allocation_can_fail),
         cmocka_unit_test(bounds_are_kept),
         cmocka_unit_test(row_errors_end_a_query),
     };
