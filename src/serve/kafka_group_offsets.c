@@ -1,3 +1,4 @@
+#include "base/merge_sort.h"
 #include "serve/kafka_coordinator.h"
 
 /* OffsetCommit, OffsetFetch and OffsetDelete, on shard 0. Since their version 10 the first two name
@@ -153,8 +154,36 @@ static void fetched_one(struct kafka_coordinator *co, struct kafka_request *r, s
         out->error_code = KAFKA_E_UNSTABLE_OFFSET;
 }
 
-/* All offsets of a group, one entry per topic and partition: clients accept a topic more than once.
- * Those of topics that are gone cannot be named by id. */
+static int offset_compare(const void *a, const void *b, void *arg)
+{
+    const struct kafka_group_offset *const *x = a, *const *y = b;
+    int order = str_cmp((*x)->topic, (*y)->topic);
+    (void)arg;
+    if (order != 0)
+        return order;
+    return ((*x)->partition > (*y)->partition) - ((*x)->partition < (*y)->partition);
+}
+
+/* The group's offsets by topic and partition; NULL when out of memory. */
+static const struct kafka_group_offset **offsets_sorted(struct kafka_request *r,
+                                                        const struct kafka_group *g)
+{
+    const struct kafka_group_offset **all = arena_zalloc(&r->arena, g->n_offsets, sizeof(void *));
+    void *spare = arena_zalloc(&r->arena, g->n_offsets, sizeof(void *));
+    struct merge_sort sort;
+    uint32_t n = 0;
+    if (all == NULL || spare == NULL)
+        return NULL;
+    LIST_FOR (it, &g->offsets)
+        all[n++] = LIST_ENTRY(it, struct kafka_group_offset, link);
+    merge_sort_begin(&sort, all, spare, n, sizeof(void *), offset_compare, NULL);
+    while (!merge_sort_run(&sort, UINT64_MAX)) {
+    }
+    return merge_sort_result(&sort);
+}
+
+/* All offsets of a group. A topic has one entry: of several, clients take the last. Those of topics
+ * that are gone cannot be named by id. */
 static bool fetched_all(struct kafka_coordinator *co, struct kafka_request *r,
                         const struct kafka_group *g, struct kafka_offset_fetch_res_group *out)
 {
@@ -166,21 +195,27 @@ static bool fetched_all(struct kafka_coordinator *co, struct kafka_request *r,
         return false;
     if (n == 0)
         return true;
+    const struct kafka_group_offset **all = offsets_sorted(r, g);
+    if (all == NULL)
+        return false;
     bool by_id = r->header.api_version >= 10;
-    LIST_FOR (it, &g->offsets) {
-        const struct kafka_group_offset *o = LIST_ENTRY(it, struct kafka_group_offset, link);
-        const struct topic *t = topic_named(co, o->topic, (struct kafka_uuid){{0}}, false);
-        if (by_id && t == NULL)
-            continue;
-        struct kafka_offset_fetch_res_group_topic *topic = &out->topics[out->n_topics];
-        topic->name = arena_str(&r->arena, o->topic);
-        if (topic->name.ptr == NULL)
-            return false;
-        if (t != NULL)
-            memcpy(topic->topic_id.bytes, t->id, sizeof topic->topic_id.bytes);
-        topic->partitions = &parts[out->n_topics++];
-        topic->n_partitions = 1;
-        fetched_one(co, r, g->id, g, o->topic, o->partition, topic->partitions);
+    struct kafka_offset_fetch_res_group_topic *topic = NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct kafka_group_offset *o = all[i];
+        if (topic == NULL || !str_eq(topic->name, o->topic)) {
+            const struct topic *t = topic_named(co, o->topic, (struct kafka_uuid){{0}}, false);
+            if (by_id && t == NULL)
+                continue;
+            topic = &out->topics[out->n_topics++];
+            topic->name = arena_str(&r->arena, o->topic);
+            topic->partitions = &parts[i];
+            if (topic->name.ptr == NULL)
+                return false;
+            if (t != NULL)
+                memcpy(topic->topic_id.bytes, t->id, sizeof topic->topic_id.bytes);
+        }
+        fetched_one(co, r, g->id, g, o->topic, o->partition,
+                    &topic->partitions[topic->n_partitions++]);
     }
     return true;
 }

@@ -92,11 +92,17 @@ void kafka_group_txn_commit(struct kafka_coordinator *co, struct kafka_request *
                                        .still = txn_commit_still,
                                        .done = txn_commit_done};
     int16_t error = txn_commit_collect(st);
-    bool member = r->header.api_version >= 3;
-    if (error == KAFKA_OK)
+    /* A producer that does not say for which member it commits, as none did before version 3, is
+     * fenced by its transactional id alone, also while the group has members. */
+    bool member = r->header.api_version >= 3 &&
+                  (req->generation_id >= 0 || req->member_id.len > 0 ||
+                   req->group_instance_id.ptr != NULL);
+    if (error == KAFKA_OK && member)
         error = kafka_groups_may_commit(&co->groups, kafka_coordinator_now_ms(co), req->group_id,
-                                        member ? req->generation_id : -1,
-                                        member ? req->member_id : STR(""), req->group_instance_id);
+                                        req->generation_id, req->member_id,
+                                        req->group_instance_id);
+    else if (error == KAFKA_OK && !kafka_group_id_valid(req->group_id))
+        error = KAFKA_E_INVALID_GROUP_ID;
     if (error == KAFKA_OK)
         error = kafka_txns_admit(r->server->txns, req->transactional_id, req->producer_id,
                                  req->producer_epoch, TXN_PART_OFFSETS, r->header.api_version >= 5);

@@ -43,6 +43,9 @@ func saramaCases(bootstrap string) []testCase {
 		{"async-producer", s.asyncProducer},
 		{"too-large", s.tooLarge},
 		{"offsets", s.offsets},
+		{"transactions.commit-and-abort", s.txnCommitAndAbort},
+		{"transactions.fencing", s.txnFencing},
+		{"transactions.copy", s.txnCopy},
 		{"admin.topics", s.adminTopics},
 		{"admin.groups", s.adminGroups},
 	}...)
@@ -108,7 +111,12 @@ func (s saramaClient) fill(topic string, n int, c *sarama.Config) error {
 
 // Reads what is in the one partition of a topic, from the oldest record up to n records.
 func (s saramaClient) read(ctx context.Context, topic string, n int) ([]string, error) {
-	consumer, err := sarama.NewConsumer(s.addrs, s.config())
+	return s.readWith(ctx, topic, n, s.config())
+}
+
+func (s saramaClient) readWith(ctx context.Context, topic string, n int,
+	c *sarama.Config) ([]string, error) {
+	consumer, err := sarama.NewConsumer(s.addrs, c)
 	if err != nil {
 		return nil, err
 	}

@@ -170,6 +170,94 @@ async function adminGroups(admin) {
   assert.ok(!(await admin.listGroups()).groups.some((g) => g.groupId === groupId));
 }
 
+const transactional = (transactionalId) =>
+  kafka.producer({ transactionalId, idempotent: true, maxInFlightRequests: 1 });
+
+async function committed(topic, expected) {
+  const got = await read(topic, expected.length);
+  assert.deepEqual(got.map((m) => m.value.toString()).sort(), [...expected].sort());
+}
+
+async function txnCommitAndAbort() {
+  const topic = await topicOf(2);
+  const expected = [];
+  await connected(transactional(fresh("tx")), async (producer) => {
+    for (let round = 0; round < 4; round++) {
+      const transaction = await producer.transaction();
+      const values = numbers(50).map((n) => `${round}-${n}`);
+      await transaction.send({ topic, messages: values.map((value) => ({ value })) });
+      if (round % 2 === 1) {
+        await transaction.abort();
+      } else {
+        await transaction.commit();
+        expected.push(...values);
+      }
+    }
+  });
+  assert.equal((await read(topic, 200, { readUncommitted: true })).length, 200);
+  await committed(topic, expected);
+}
+
+async function txnFencing() {
+  const topic = await topicOf(1);
+  const id = fresh("tx");
+  const send = async (producer, value) => {
+    const transaction = await producer.transaction();
+    await transaction.send({ topic, messages: [{ value }] });
+    return transaction;
+  };
+  await connected(transactional(id), async (old) => {
+    const transaction = await send(old, "old");
+    await connected(transactional(id), async (young) => {
+      const other = await send(young, "new");
+      await assert.rejects(transaction.commit(), /producer/i);
+      await other.commit();
+    });
+  });
+  await committed(topic, ["new"]);
+}
+
+// From topic to topic with offsets in the transactions; the first try of every fifth is aborted.
+async function txnCopy() {
+  const source = await topicOf(2);
+  const target = await topicOf(2);
+  const groupId = fresh("g");
+  await fill(source, 60);
+  const aborted = new Set();
+  let copied = 0;
+  await connected(transactional(fresh("tx")), (producer) =>
+    connected(kafka.consumer({ groupId, maxWaitTimeInMs: 200 }), async (client) => {
+      await client.subscribe({ topic: source, fromBeginning: true });
+      await client.run({
+        autoCommit: false,
+        eachMessage: async ({ partition, message }) => {
+          const value = message.value.toString();
+          const transaction = await producer.transaction();
+          await transaction.send({ topic: target, messages: [{ value }] });
+          const offset = String(Number(message.offset) + 1);
+          await transaction.sendOffsets({
+            consumerGroupId: groupId,
+            topics: [{ topic: source, partitions: [{ partition, offset }] }] });
+          if (Number(value) % 5 === 0 && !aborted.has(value)) {
+            aborted.add(value);
+            await transaction.abort();
+            client.seek({ topic: source, partition, offset: message.offset });
+          } else {
+            await transaction.commit();
+            copied++;
+          }
+        },
+      });
+      await eventually("60 copies", () => copied === 60);
+    }));
+  assert.equal(aborted.size, 12);
+  await connected(kafka.admin(), async (admin) => {
+    const [{ partitions }] = await admin.fetchOffsets({ groupId, topics: [source] });
+    assert.equal(partitions.reduce((sum, p) => sum + Number(p.offset), 0), 60);
+  });
+  await committed(target, numbers(60));
+}
+
 const withAdmin = (use) => () => connected(kafka.admin(), use);
 const cases = {
   "produce.none": () => roundTrip(CompressionTypes.None),
@@ -178,6 +266,9 @@ const cases = {
     roundTrip(CompressionTypes.None, { idempotent: true, maxInFlightRequests: 1 }),
   group,
   seek,
+  "transactions.commit-and-abort": txnCommitAndAbort,
+  "transactions.fencing": txnFencing,
+  "transactions.copy": txnCopy,
   "admin.topics": withAdmin(adminTopics),
   "admin.offsets": withAdmin(adminOffsets),
   "admin.groups": withAdmin(adminGroups),

@@ -241,6 +241,85 @@ def admin_groups():
     ADMIN.delete_consumer_groups([group])[group].result(SECONDS)
 
 
+def transactional(name):
+    producer = Producer(settings(transactional_id=name))
+    producer.init_transactions(SECONDS)
+    return producer
+
+
+def committed(topic, expected):
+    """What a reader of committed records sees; the last of it was committed last."""
+    got = read(topic, len(expected), isolation_level="read_committed")
+    equal(sorted(expected), sorted(m.value().decode() for m in got), "committed values")
+
+
+def txn_commit_and_abort():
+    topic = topic_of(2)
+    producer = transactional(fresh("tx"))
+    for round_ in range(4):
+        producer.begin_transaction()
+        for i in range(100):
+            producer.produce(topic, f"{round_}-{i}", partition=i % 2)
+        if round_ % 2:
+            equal(0, producer.flush(SECONDS), "messages not delivered in time")
+            producer.abort_transaction(SECONDS)
+        else:
+            producer.commit_transaction(SECONDS)
+    equal(400, len(read(topic, 400, isolation_level="read_uncommitted")), "all values")
+    committed(topic, [f"{r}-{i}" for r in (0, 2) for i in range(100)])
+
+
+def txn_fencing():
+    topic, name = topic_of(1), fresh("tx")
+    old = transactional(name)
+    old.begin_transaction()
+    old.produce(topic, "old")
+    equal(0, old.flush(SECONDS), "messages not delivered in time")
+    new = transactional(name)
+    try:
+        old.commit_transaction(SECONDS)
+        raise AssertionError("the older producer has committed")
+    except confluent_kafka.KafkaException as error:
+        assert error.args[0].fatal(), error
+    new.begin_transaction()
+    new.produce(topic, "new")
+    new.commit_transaction(SECONDS)
+    committed(topic, ["new"])
+
+
+def txn_copy(**more):
+    """From topic to topic with offsets in the transactions, of which every third is aborted."""
+    source, target, group = topic_of(2), topic_of(2), fresh("g")
+    fill(source, numbers(300))
+    producer = transactional(fresh("tx"))
+    consumer = group_consumer(source, group, enable_auto_commit=False,
+                              isolation_level="read_committed", **more)
+    copied = attempt = 0
+    end = time.monotonic() + SECONDS
+    while copied < 300 and time.monotonic() < end:
+        batch = consumer.consume(30, timeout=0.2)
+        if not batch:
+            continue
+        producer.begin_transaction()
+        for message in batch:
+            producer.produce(target, message.value())
+        producer.send_offsets_to_transaction(consumer.position(consumer.assignment()),
+                                             consumer.consumer_group_metadata(), SECONDS)
+        attempt += 1
+        if attempt % 3:
+            producer.commit_transaction(SECONDS)
+            copied += len(batch)
+            continue
+        producer.abort_transaction(SECONDS)
+        for part in consumer.committed(consumer.assignment(), SECONDS):
+            consumer.seek(TopicPartition(source, part.partition, max(part.offset, 0)))
+    equal(300, copied, "values copied")
+    ends = consumer.committed([TopicPartition(source, p) for p in (0, 1)], SECONDS)
+    equal(300, sum(p.offset for p in ends), "committed offsets")
+    consumer.close()
+    committed(target, numbers(300))
+
+
 if __name__ == "__main__":
     LIBRARY = confluent_kafka.libversion()[0]
     run("confluent-kafka", f"{confluent_kafka.version()} (librdkafka {LIBRARY})", [
@@ -253,6 +332,10 @@ if __name__ == "__main__":
         ("group.consumer-protocol", partial(groups, group_protocol="consumer")),
         *((f"migration.{s}", partial(migration, s)) for s in ("range", "cooperative-sticky")),
         ("seek-and-commit", seek_and_commit),
+        ("transactions.commit-and-abort", txn_commit_and_abort),
+        ("transactions.fencing", txn_fencing),
+        ("transactions.copy", txn_copy),
+        ("transactions.copy-consumer-protocol", partial(txn_copy, group_protocol="consumer")),
         ("admin.topics", admin_topics),
         ("admin.offsets", admin_offsets),
         ("admin.groups", admin_groups),
