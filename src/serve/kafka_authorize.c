@@ -14,6 +14,7 @@ enum rule_kind {
     RULE_WHOLE, /* the request as a whole: the resource that `in` names, or the cluster */
     RULE_ITEMS, /* each element of the array `in` */
     RULE_SHOWN, /* each element of the array `out` of the response: denied ones are left out */
+    RULE_GROUPS, /* ConsumerGroupDescribe: groups with members that have a topic which is denied */
 };
 enum rule_special {
     SPECIAL_NONE,
@@ -21,6 +22,7 @@ enum rule_special {
     SPECIAL_COORDINATOR, /* key_type does, in the request */
     SPECIAL_CREATES,     /* Metadata: topics that would be made */
     SPECIAL_PRODUCER,    /* a producer without transactions: also who may write to any topic */
+    SPECIAL_BROKERS,     /* AddPartitionsToTxn: versions that brokers send each other */
 };
 
 struct rule {
@@ -41,6 +43,7 @@ enum {
     GROUP_ERROR = KAFKA_E_GROUP_AUTHORIZATION,
     CLUSTER_ERROR = KAFKA_E_CLUSTER_AUTHORIZATION,
     TXN_ERROR = KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION,
+    BROKERS_ADD_FROM = 4, /* version of AddPartitionsToTxn */
 };
 #define ITEMS(key, resource, op, error, array, name) \
     {key, RULE_ITEMS, ACL_##resource, OP_##op, error, array, name, array, name, 0, 0}
@@ -96,6 +99,8 @@ static const struct rule rules[] = {
     {KAFKA_INIT_PRODUCER_ID, RULE_WHOLE, ACL_CLUSTER, OP_IDEMPOTENT_WRITE, CLUSTER_ERROR, NULL,
      NULL, NULL, NULL, 0, SPECIAL_PRODUCER},
     ITEMS(KAFKA_OFFSET_FOR_LEADER_EPOCH, TOPIC, DESCRIBE, TOPIC_ERROR, "topics", "topic"),
+    {KAFKA_ADD_PARTITIONS_TO_TXN, RULE_WHOLE, ACL_CLUSTER, OP_CLUSTER_ACTION, CLUSTER_ERROR, NULL,
+     NULL, NULL, NULL, 0, SPECIAL_BROKERS},
     WHOLE(KAFKA_ADD_PARTITIONS_TO_TXN, TRANSACTIONAL_ID, WRITE, TXN_ERROR, "transactional_id"),
     ITEMS(KAFKA_ADD_PARTITIONS_TO_TXN, TOPIC, WRITE, TOPIC_ERROR, "topics", "name"),
     WHOLE(KAFKA_ADD_OFFSETS_TO_TXN, TRANSACTIONAL_ID, WRITE, TXN_ERROR, "transactional_id"),
@@ -135,6 +140,8 @@ static const struct rule rules[] = {
     WHOLE(KAFKA_CONSUMER_GROUP_HEARTBEAT, GROUP, READ, GROUP_ERROR, "group_id"),
     ITEMS_OUT(KAFKA_CONSUMER_GROUP_DESCRIBE, GROUP, DESCRIBE, GROUP_ERROR, "group_ids", NULL,
               "groups", "group_id"),
+    {KAFKA_CONSUMER_GROUP_DESCRIBE, RULE_GROUPS, ACL_TOPIC, OP_DESCRIBE, TOPIC_ERROR, NULL, NULL,
+     NULL, NULL, 0, 0},
     CLUSTER(KAFKA_DESCRIBE_LOG_DIRS, DESCRIBE),
     CLUSTER(KAFKA_ELECT_LEADERS, ALTER),
     CLUSTER(KAFKA_ALTER_PARTITION_REASSIGNMENTS, ALTER),
@@ -539,6 +546,8 @@ static bool whole_allowed(const struct question *q, const struct rule *rule, int
                security_allows_some(q->security, &q->who, OP_WRITE, ACL_TOPIC) ||
                ask(q, rule->op, rule->resource, name);
     }
+    if (rule->special == SPECIAL_BROKERS && r->header.api_version < BROKERS_ADD_FROM)
+        return true;
     if (rule->in != NULL) {
         const struct kafka_field *f = field_find(r->codec->request.shape, str_of(rule->in));
         memcpy(&name, field_at(r->request, f), sizeof name);
@@ -619,7 +628,7 @@ bool kafka_authorize(struct kafka_request *r)
         if (rule->key != r->header.api_key)
             continue;
         known = true;
-        r->checked = r->checked || rule->kind == RULE_SHOWN;
+        r->checked = r->checked || rule->kind == RULE_SHOWN || rule->kind == RULE_GROUPS;
         if (rule->kind == RULE_ITEMS)
             memory = items_filter(&q, rule);
         else if (rule->kind == RULE_WHOLE && !whole_allowed(&q, rule, &error)) {
@@ -658,6 +667,41 @@ static void shown_filter(const struct question *q, const struct rule *rule, void
             kept++;
         }
         *w.span.n_place = kept;
+    }
+}
+
+static bool topics_allowed(const struct question *q, const struct rule *rule,
+                           const struct kafka_consumer_group_describe_res_member *m)
+{
+    for (uint32_t i = 0; i < m->assignment.n_topic_partitions; i++)
+        if (!ask(q, rule->op, rule->resource, m->assignment.topic_partitions[i].topic_name))
+            return false;
+    for (uint32_t i = 0; i < m->target_assignment.n_topic_partitions; i++)
+        if (!ask(q, rule->op, rule->resource, m->target_assignment.topic_partitions[i].topic_name))
+            return false;
+    return true;
+}
+
+/* Of a group with a topic that may not be described, nothing is told: neither names of topics nor
+ * who reads them. */
+static void groups_filter(const struct question *q, const struct rule *rule, void *response)
+{
+    struct kafka_consumer_group_describe_res *res = response;
+    for (uint32_t i = 0; i < res->n_groups; i++) {
+        struct kafka_consumer_group_describe_res_group *g = &res->groups[i];
+        bool allowed = true;
+        for (uint32_t k = 0; k < g->n_members && allowed; k++)
+            allowed = topics_allowed(q, rule, &g->members[k]);
+        if (allowed)
+            continue;
+        *g = (struct kafka_consumer_group_describe_res_group){
+            .error_code = rule->error,
+            .error_message = STR("the group's members have topics that the client may not "
+                                 "describe: it needs the operation Describe on each of them"),
+            .group_id = g->group_id,
+            .group_state = STR(""),
+            .assignor_name = STR(""),
+            .authorized_operations = INT32_MIN};
     }
 }
 
@@ -765,6 +809,8 @@ bool kafka_authorize_answer(struct kafka_request *r, void *response)
         for (size_t i = 0; i < ARRAY_LEN(rules); i++)
             if (rules[i].key == r->header.api_key && rules[i].kind == RULE_SHOWN)
                 shown_filter(&q, &rules[i], response);
+            else if (rules[i].key == r->header.api_key && rules[i].kind == RULE_GROUPS)
+                groups_filter(&q, &rules[i], response);
     }
     operations_fill(r, response);
     if (r->denials != NULL && r->silent)

@@ -21,7 +21,9 @@ enum {
     LIST_MAX_TIMESTAMP = -3,
     LIST_EARLIEST_LOCAL = -4,
     LIST_LATEST_TIERED = -5,
-    LIST_TIERED_FROM = 9 /* version */
+    LIST_EARLIEST_PENDING_UPLOAD = -6,
+    LIST_TIERED_FROM = 9,   /* version */
+    LIST_PENDING_FROM = 11,
 };
 
 static void list_done(struct kafka_request *r)
@@ -57,7 +59,9 @@ static void part_begin(struct kafka_request *r, const struct topic *t,
         res->error_code = KAFKA_E_UNKNOWN_TOPIC;
         return;
     }
-    if (in->timestamp == LIST_LATEST_TIERED && r->header.api_version >= LIST_TIERED_FROM)
+    int16_t v = r->header.api_version;
+    if ((in->timestamp == LIST_LATEST_TIERED && v >= LIST_TIERED_FROM) ||
+        (in->timestamp == LIST_EARLIEST_PENDING_UPLOAD && v >= LIST_PENDING_FROM))
         return; /* nothing is tiered: no offset, and no error */
     if (in->timestamp < LIST_EARLIEST_LOCAL) {
         res->error_code = KAFKA_E_INVALID_REQUEST;

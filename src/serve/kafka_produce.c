@@ -290,5 +290,6 @@ void kafka_handle_init_producer_id(struct kafka_request *r)
     uint64_t id;
     host_random(engine_host(r->server->engine), &id, sizeof id);
     res->producer_id = (int64_t)(id >> 2);
+    res->ongoing_txn_producer_id = res->ongoing_txn_producer_epoch = -1;
     kafka_request_finish(r, res);
 }

@@ -1,6 +1,8 @@
 #include "serve/kafka_txn.h"
 
 #include "base/mem.h"
+#include "base/merge_sort.h"
+#include "serve/topic_pattern.h"
 #include "wire/kafka_batch.h"
 
 #include <stdio.h>
@@ -472,14 +474,27 @@ static bool changed(struct kafka_txns *co, struct txn *t, struct txn_wait *w, in
     return false;
 }
 
+/* What a request asks for that is not offered: two-phase commit by an outside coordinator. As a
+ * broker of Kafka 4 without transaction.two.phase.commit.enable says it. */
+static int16_t init_refusal(const struct kafka_init_producer_id_req *req)
+{
+    if (req->transactional_id.len == 0)
+        return KAFKA_E_INVALID_REQUEST;
+    if (req->enable_2pc)
+        return KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION;
+    return req->keep_prepared_txn ? (int16_t)KAFKA_E_UNSUPPORTED_VERSION : (int16_t)KAFKA_OK;
+}
+
 static void run_init(struct kafka_txns *co, struct txn_wait *w)
 {
     struct kafka_request *r = w->request;
     const struct kafka_init_producer_id_req *req = r->request;
-    struct txn *t = txns_find(&co->set, req->transactional_id);
-    int16_t code = KAFKA_OK;
-    if (req->transactional_id.len == 0)
-        code = KAFKA_E_INVALID_REQUEST;
+    struct txn *t = NULL;
+    int16_t code = init_refusal(req);
+    if (code == KAFKA_OK)
+        t = txns_find(&co->set, req->transactional_id);
+    if (code != KAFKA_OK)
+        ; /* it changes nothing */
     else if (t == NULL && txns_add(&co->set, req->transactional_id, &t) != ERR_OK)
         code = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
     else if (t->job != NULL)
@@ -496,6 +511,7 @@ static void run_init(struct kafka_txns *co, struct txn_wait *w)
         res->error_code = code_for(r, code);
         res->producer_id = code == KAFKA_OK ? t->producer_id : -1;
         res->producer_epoch = code == KAFKA_OK ? t->epoch : -1;
+        res->ongoing_txn_producer_id = res->ongoing_txn_producer_epoch = -1;
     }
     reply(r, res);
 }
@@ -529,16 +545,36 @@ static int16_t add_one(struct kafka_txns *co, struct txn *t, int64_t producer_id
                      : txn_add(t, producer_id, epoch, part, wall_ms(co));
 }
 
+/* AddPartitionsToTxn is of one transaction or, between brokers, from version 4 on of several. */
+struct add_request {
+    struct str id;
+    int64_t producer_id;
+    int16_t epoch;
+    bool verify_only;
+    const struct kafka_add_partitions_to_txn_req_topic *topics;
+    uint32_t n_topics;
+    struct kafka_add_partitions_to_txn_res_topic *out;
+};
+
+enum { ADD_BATCHES_FROM = 4, ADD_ABORTABLE_FROM = 5 };
+
+/* The topics of both forms are of one layout under two names. */
+_Static_assert(sizeof(struct kafka_add_partitions_to_txn_req_topic) ==
+                       sizeof(struct kafka_add_partitions_to_txn_req_batch_topic) &&
+                   sizeof(struct kafka_add_partitions_to_txn_res_topic) ==
+                       sizeof(struct kafka_add_partitions_to_txn_res_batch_topic) &&
+                   sizeof(struct kafka_add_partitions_to_txn_res_partition) ==
+                       sizeof(struct kafka_add_partitions_to_txn_res_batch_partition),
+               "the two forms are laid out alike");
+
 /* What is wrong with each partition by itself; false when one is refused, here or by ACLs. */
-static bool add_check(struct kafka_txns *co, struct kafka_request *r,
-                      struct kafka_add_partitions_to_txn_res *res)
+static bool add_check(struct kafka_txns *co, struct kafka_request *r, struct add_request *a)
 {
-    const struct kafka_add_partitions_to_txn_req *req = r->request;
     const struct catalog *c = shard_catalog(zero(co));
     bool good = r->denials == NULL;
-    for (uint32_t i = 0; i < req->n_topics; i++) {
-        const struct kafka_add_partitions_to_txn_req_topic *in = &req->topics[i];
-        struct kafka_add_partitions_to_txn_res_topic *out = &res->topics[i];
+    for (uint32_t i = 0; i < a->n_topics; i++) {
+        const struct kafka_add_partitions_to_txn_req_topic *in = &a->topics[i];
+        struct kafka_add_partitions_to_txn_res_topic *out = &a->out[i];
         const struct topic *topic = catalog_topic(c, in->name);
         out->name = in->name;
         out->n_partitions = in->n_partitions;
@@ -555,54 +591,113 @@ static bool add_check(struct kafka_txns *co, struct kafka_request *r,
     return good;
 }
 
-/* All of the request or, when one is refused, none: the others were not attempted. */
-static void add_all(struct kafka_txns *co, struct kafka_request *r, struct txn *t,
-                    struct kafka_add_partitions_to_txn_res *res)
+/* Whether the partition is in the transaction, which stays as it is. */
+static int16_t verify_one(const struct kafka_request *r, const struct txn *t,
+                          const struct add_request *a, struct txn_part part)
 {
-    const struct kafka_add_partitions_to_txn_req *req = r->request;
+    int16_t code = txn_check(t, a->producer_id, a->epoch);
+    if (code != KAFKA_OK)
+        return code_for(r, code);
+    code = txn_admit(t, a->producer_id, a->epoch, part, false);
+    return code == KAFKA_E_INVALID_TXN_STATE && r->header.api_version >= ADD_ABORTABLE_FROM
+               ? (int16_t)KAFKA_E_TRANSACTION_ABORTABLE
+               : code;
+}
+
+/* All of a transaction's or, when one is refused, none: the others were not attempted. */
+static void add_all(struct kafka_txns *co, struct kafka_request *r, struct add_request *a)
+{
     const struct catalog *c = shard_catalog(zero(co));
-    bool good = add_check(co, r, res);
-    for (uint32_t i = 0; i < req->n_topics; i++) {
-        const struct topic *topic = catalog_topic(c, req->topics[i].name);
-        for (uint32_t k = 0; k < req->topics[i].n_partitions; k++) {
-            int16_t *code = &res->topics[i].partitions[k].error_code;
+    struct txn *t = txns_find(&co->set, a->id);
+    bool good = add_check(co, r, a);
+    for (uint32_t i = 0; i < a->n_topics; i++) {
+        const struct topic *topic = catalog_topic(c, a->topics[i].name);
+        for (uint32_t k = 0; k < a->topics[i].n_partitions; k++) {
+            int16_t *code = &a->out[i].partitions[k].error_code;
             if (*code != KAFKA_OK)
                 continue;
             *code = KAFKA_E_OPERATION_NOT_ATTEMPTED;
-            if (good) {
-                struct txn_part part = {topic->number, (uint32_t)req->topics[i].partitions[k]};
-                *code = code_for(r, add_one(co, t, req->producer_id, req->producer_epoch, part));
-            }
+            if (!good)
+                continue;
+            struct txn_part part = {topic->number, (uint32_t)a->topics[i].partitions[k]};
+            if (t != NULL && t->job != NULL)
+                *code = KAFKA_E_CONCURRENT_TRANSACTIONS;
+            else if (a->verify_only)
+                *code = verify_one(r, t, a, part);
+            else
+                *code = code_for(r, add_one(co, t, a->producer_id, a->epoch, part));
         }
     }
-    if (good && t != NULL && t->state == TXN_ONGOING)
+    if (good && !a->verify_only && t != NULL && t->job == NULL && t->state == TXN_ONGOING)
         record_note(co, t, false);
+}
+
+/* The answer's arrays; false when out of memory. */
+static bool add_answer_make(struct kafka_request *r, struct add_request *a)
+{
+    a->out = arena_zalloc(&r->arena, a->n_topics, sizeof *a->out);
+    for (uint32_t i = 0; a->out != NULL && i < a->n_topics; i++) {
+        a->out[i].partitions = arena_zalloc(&r->arena, a->topics[i].n_partitions,
+                                            sizeof *a->out[i].partitions);
+        if (a->out[i].partitions == NULL)
+            return false;
+    }
+    return a->out != NULL;
+}
+
+static bool add_batches(struct kafka_txns *co, struct kafka_request *r,
+                        struct kafka_add_partitions_to_txn_res *res)
+{
+    const struct kafka_add_partitions_to_txn_req *req = r->request;
+    res->results = arena_zalloc(&r->arena, req->n_transactions, sizeof *res->results);
+    for (uint32_t i = 0; res->results != NULL && i < req->n_transactions; i++) {
+        const struct kafka_add_partitions_to_txn_req_transaction *in = &req->transactions[i];
+        struct kafka_add_partitions_to_txn_res_result *out = &res->results[i];
+        struct add_request a = {.id = in->transactional_id,
+                                .producer_id = in->producer_id,
+                                .epoch = in->producer_epoch,
+                                .verify_only = in->verify_only,
+                                .topics = (const void *)in->topics,
+                                .n_topics = in->n_topics};
+        if (!add_answer_make(r, &a))
+            return false;
+        add_all(co, r, &a);
+        out->transactional_id = in->transactional_id;
+        out->topics = (void *)a.out;
+        out->n_topics = a.n_topics;
+        res->n_results++;
+    }
+    return res->results != NULL;
 }
 
 static void run_add_partitions(struct kafka_txns *co, struct txn_wait *w)
 {
     struct kafka_request *r = w->request;
     const struct kafka_add_partitions_to_txn_req *req = r->request;
+    struct kafka_add_partitions_to_txn_res *res = NULL;
+    if (r->header.api_version >= ADD_BATCHES_FROM) {
+        res = arena_zalloc(&r->arena, 1, sizeof *res);
+        reply(r, res != NULL && add_batches(co, r, res) ? res : NULL);
+        return;
+    }
     struct txn *t = txns_find(&co->set, req->transactional_id);
     if (t != NULL && t->job != NULL) {
         wait_for(t, w);
         return;
     }
-    struct kafka_add_partitions_to_txn_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
-    if (res != NULL)
-        res->topics = arena_zalloc(&r->arena, req->n_topics, sizeof *res->topics);
-    bool memory = res != NULL && res->topics != NULL;
-    for (uint32_t i = 0; memory && i < req->n_topics; i++) {
-        uint32_t n = req->topics[i].n_partitions;
-        res->topics[i].partitions = arena_zalloc(&r->arena, n, sizeof *res->topics[i].partitions);
-        memory = res->topics[i].partitions != NULL;
-    }
-    if (!memory) {
+    struct add_request a = {.id = req->transactional_id,
+                            .producer_id = req->producer_id,
+                            .epoch = req->producer_epoch,
+                            .topics = req->topics,
+                            .n_topics = req->n_topics};
+    res = arena_zalloc(&r->arena, 1, sizeof *res);
+    if (res == NULL || !add_answer_make(r, &a)) {
         reply(r, NULL);
         return;
     }
-    res->n_topics = req->n_topics;
-    add_all(co, r, t, res);
+    add_all(co, r, &a);
+    res->topics = a.out;
+    res->n_topics = a.n_topics;
     reply(r, res);
 }
 
@@ -643,23 +738,53 @@ int16_t kafka_txns_admit(struct kafka_txns *co, struct str id, int64_t producer_
 
 /* ---- DescribeTransactions, ListTransactions ---- */
 
+static int part_compare(const void *a, const void *b, void *arg)
+{
+    const struct txn_part *x = a, *y = b;
+    (void)arg;
+    if (x->topic != y->topic)
+        return x->topic < y->topic ? -1 : 1;
+    return (x->partition > y->partition) - (x->partition < y->partition);
+}
+
+/* The partitions in order, as a copy; NULL when out of memory. */
+static const struct txn_part *parts_sorted(struct kafka_request *r, const struct txn *t)
+{
+    struct txn_part *parts = arena_zalloc(&r->arena, t->n_parts, sizeof *parts);
+    void *spare = arena_zalloc(&r->arena, t->n_parts, sizeof *parts);
+    struct merge_sort sort;
+    if (parts == NULL || spare == NULL)
+        return NULL;
+    if (t->n_parts > 0)
+        memcpy(parts, t->parts, t->n_parts * sizeof *parts);
+    merge_sort_begin(&sort, parts, spare, t->n_parts, sizeof *parts, part_compare, NULL);
+    while (!merge_sort_run(&sort, UINT64_MAX)) {
+    }
+    return merge_sort_result(&sort);
+}
+
+/* A topic has one entry: of several, clients take the last. */
 static void describe_parts(struct kafka_txns *co, struct kafka_request *r, const struct txn *t,
                            struct kafka_describe_transactions_res_state *out)
 {
     const struct catalog *c = shard_catalog(zero(co));
+    const struct txn_part *parts = parts_sorted(r, t);
     out->topics = arena_zalloc(&r->arena, t->n_parts, sizeof *out->topics);
     int32_t *numbers = arena_zalloc(&r->arena, t->n_parts, sizeof *numbers);
-    if (out->topics == NULL || numbers == NULL)
+    struct kafka_describe_transactions_res_topic *o = NULL;
+    if (parts == NULL || out->topics == NULL || numbers == NULL)
         return;
     for (uint32_t i = 0; i < t->n_parts; i++) {
-        const struct topic *topic = part_topic(c, t->parts[i]);
+        const struct topic *topic = part_topic(c, parts[i]);
+        numbers[i] = (int32_t)parts[i].partition;
         if (topic == NULL)
             continue;
-        struct kafka_describe_transactions_res_topic *o = &out->topics[out->n_topics++];
-        numbers[i] = (int32_t)t->parts[i].partition;
-        o->name = arena_str(&r->arena, topic->name);
-        o->partitions = &numbers[i];
-        o->n_partitions = 1;
+        if (o == NULL || parts[i].topic != parts[i - 1].topic) {
+            o = &out->topics[out->n_topics++];
+            o->name = arena_str(&r->arena, topic->name);
+            o->partitions = &numbers[i];
+        }
+        o->n_partitions++;
     }
 }
 
@@ -698,7 +823,7 @@ static void run_describe(struct kafka_txns *co, struct txn_wait *w)
 }
 
 static bool listed(const struct kafka_txns *co, const struct kafka_list_transactions_req *req,
-                   const struct txn *t)
+                   const struct topic_pattern *pattern, const struct txn *t)
 {
     bool state = req->n_state_filters == 0, producer = req->n_producer_id_filters == 0;
     for (uint32_t i = 0; i < req->n_state_filters; i++)
@@ -708,7 +833,8 @@ static bool listed(const struct kafka_txns *co, const struct kafka_list_transact
     bool ongoing = t->state == TXN_ONGOING;
     bool old = req->duration_filter < 0 ||
                (ongoing && wall_ms(co) - t->updated_ms >= req->duration_filter);
-    return state && producer && old && t->producer_id >= 0;
+    return state && producer && old && t->producer_id >= 0 &&
+           (pattern == NULL || topic_pattern_matches(pattern, t->id));
 }
 
 static bool state_known(struct str name)
@@ -719,40 +845,48 @@ static bool state_known(struct str name)
     return false;
 }
 
-static void run_list(struct kafka_txns *co, struct txn_wait *w)
+/* False when out of memory. */
+static bool list_fill(struct kafka_txns *co, struct kafka_request *r,
+                      const struct topic_pattern *pattern, struct kafka_list_transactions_res *res)
 {
-    struct kafka_request *r = w->request;
     const struct kafka_list_transactions_req *req = r->request;
-    struct kafka_list_transactions_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
-    if (res == NULL) {
-        reply(r, NULL);
-        return;
-    }
-    if (req->transactional_id_pattern.len > 0) {
-        res->error_code = KAFKA_E_INVALID_REQUEST; /* patterns are not served */
-        reply(r, res);
-        return;
-    }
     res->transaction_states = arena_zalloc(&r->arena, co->set.n, sizeof *res->transaction_states);
     res->unknown_state_filters =
         arena_zalloc(&r->arena, req->n_state_filters, sizeof *res->unknown_state_filters);
-    if (res->transaction_states == NULL || res->unknown_state_filters == NULL) {
-        reply(r, NULL);
-        return;
-    }
+    if (res->transaction_states == NULL || res->unknown_state_filters == NULL)
+        return false;
     for (uint32_t i = 0; i < req->n_state_filters; i++)
         if (!state_known(req->state_filters[i]))
             res->unknown_state_filters[res->n_unknown_state_filters++] = req->state_filters[i];
     LIST_FOR (it, &co->set.all) {
         const struct txn *t = LIST_ENTRY(it, struct txn, link);
-        if (listed(co, req, t))
+        if (listed(co, req, pattern, t))
             res->transaction_states[res->n_transaction_states++] =
                 (struct kafka_list_transactions_res_state){
                     .transactional_id = arena_str(&r->arena, t->id),
                     .producer_id = t->producer_id,
                     .transaction_state = str_of(txn_state_name(t->state))};
     }
-    reply(r, res);
+    return true;
+}
+
+static void run_list(struct kafka_txns *co, struct txn_wait *w)
+{
+    struct kafka_request *r = w->request;
+    const struct kafka_list_transactions_req *req = r->request;
+    struct kafka_list_transactions_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
+    struct topic_pattern *pattern = NULL;
+    struct err_detail why;
+    enum err e = ERR_OK;
+    if (req->transactional_id_pattern.len > 0)
+        e = topic_pattern_new(req->transactional_id_pattern, &pattern, &why);
+    bool complete = res != NULL && e != ERR_NO_MEMORY;
+    if (complete && e != ERR_OK)
+        res->error_code = KAFKA_E_INVALID_REGEX;
+    else if (complete)
+        complete = list_fill(co, r, pattern, res);
+    topic_pattern_free(pattern);
+    reply(r, complete ? res : NULL);
 }
 
 /* ---- carrying ---- */
@@ -793,6 +927,8 @@ static void *refusal(struct kafka_request *r, int16_t error)
     case KAFKA_INIT_PRODUCER_ID:
         ((struct kafka_init_producer_id_res *)res)->error_code = error;
         ((struct kafka_init_producer_id_res *)res)->producer_id = -1;
+        ((struct kafka_init_producer_id_res *)res)->ongoing_txn_producer_id = -1;
+        ((struct kafka_init_producer_id_res *)res)->ongoing_txn_producer_epoch = -1;
         return res;
     case KAFKA_ADD_OFFSETS_TO_TXN:
         ((struct kafka_add_offsets_to_txn_res *)res)->error_code = error;

@@ -12,7 +12,7 @@ from kafka_schema import Client
 TOPIC, GROUP, CLUSTER, TXN = 2, 3, 4, 5
 LITERAL, PREFIXED = 3, 4
 ALL, READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE = 2, 3, 4, 5, 6, 7, 8
-DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE = 10, 11, 12
+CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE = 9, 10, 11, 12
 DENY, ALLOW = 2, 3
 TOPIC_DENIED, GROUP_DENIED, CLUSTER_DENIED, TXN_DENIED = 29, 30, 31, 53
 UNKNOWN_TOPIC, NOT_ATTEMPTED = 3, 55
@@ -484,6 +484,17 @@ def test_partitions_of_a_transaction_are_added_all_or_none(bed):
     assert added() == ("Ongoing", ["orders"])
     assert add("orders", "other") == {"orders": skipped, "other": denied}
     assert added() == ("Ongoing", ["orders"])
+    # What brokers send each other is for who may act as one.
+    verify = {"transactional_id": "all", "producer_id": made["producer_id"],
+              "producer_epoch": made["producer_epoch"], "verify_only": 1,
+              "topics": [{"name": "orders", "partitions": [0]}]}
+    for version in (4, 5):
+        answer = bed.alice.call("add_partitions_to_txn", version, transactions=[verify])
+        assert (answer["error_code"], answer["results"]) == (CLUSTER_DENIED, [])
+    grant(bed.root, acl(CLUSTER, "kafka-cluster", CLUSTER_ACTION))
+    answer = bed.alice.call("add_partitions_to_txn", 5, transactions=[verify])
+    assert answer["error_code"] == 0
+    assert answer["results"][0]["topics"][0]["partitions"] == [{"index": 0, "error_code": 0}]
     ended = bed.alice.call("end_txn", 3, transactional_id="all", committed=False,
                            producer_id=made["producer_id"], producer_epoch=made["producer_epoch"])
     assert ended["error_code"] == 0
@@ -535,6 +546,19 @@ def test_new_consumer_groups(bed):
     assert bed.alice.call("consumer_group_heartbeat", 1, **beat)["error_code"] == 0
     group = bed.alice.call("consumer_group_describe", 1, **describe)["groups"][0]
     assert (group["error_code"], group["authorized_operations"]) == (0, bits(READ, DESCRIBE))
+    assert bed.root.call("consumer_group_heartbeat", 1, **{
+        **beat, "member_id": "n", "subscribed_topic_names": ["orders", "other"],
+        "subscribed_topic_regex": "log.*"})["error_code"] == 0
+    described = bed.root.call("consumer_group_describe", 1, **describe)["groups"][0]
+    assert (described["error_code"], len(described["members"])) == (0, 2)
+    # A member has topics that alice knows nothing of: she is told nothing of the group.
+    group = bed.alice.call("consumer_group_describe", 1, **describe)["groups"][0]
+    assert (group["error_code"], group["group_id"]) == (TOPIC_DENIED, "kip")
+    assert (group["members"], group["group_state"], group["group_epoch"]) == ([], "", 0)
+    assert group["authorized_operations"] == -2147483648 and "Describe" in group["error_message"]
+    grant(bed.root, acl(TOPIC, "other", DESCRIBE), acl(TOPIC, "log.", READ, pattern=PREFIXED))
+    group = bed.alice.call("consumer_group_describe", 1, **describe)["groups"][0]
+    assert (group["error_code"], group["members"]) == (0, described["members"])
 
 
 def test_deleting_records(bed):

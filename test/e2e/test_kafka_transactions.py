@@ -492,3 +492,159 @@ def test_older_clients_are_held_to_the_partitions_they_added(make_server, versio
     assert raw.call(raw.end(True)) == 0
     assert committed(server, "t") == [b"one", b"two"]
     raw.close()
+
+
+# ---- requests of newer clients and brokers ----
+
+def init(client, name, version=6, **more):
+    return client.call("init_producer_id", version, transactional_id=name,
+                       transaction_timeout_ms=60000, **more)
+
+
+def test_two_phase_commit_is_refused(make_server):
+    """As by a broker of Kafka that does not offer it; nothing of the id changes by it."""
+    transactional_id_denied, unsupported_version, invalid_request = 53, 35, 42
+    with Client(make_server()) as client:
+        made = init(client, "tx")
+        assert made["error_code"] == 0 and made["producer_epoch"] == 0
+        assert made["ongoing_txn_producer_id"] == made["ongoing_txn_producer_epoch"] == -1
+        for flags, expected in (({"enable_2pc": 1}, transactional_id_denied),
+                                ({"enable_2pc": 1, "keep_prepared_txn": 1},
+                                 transactional_id_denied),
+                                ({"keep_prepared_txn": 1}, unsupported_version)):
+            for name in ("tx", "another"):
+                answer = init(client, name, **flags)
+                assert answer["error_code"] == expected
+                assert answer["producer_id"] == answer["ongoing_txn_producer_id"] == -1
+        assert init(client, "", keep_prepared_txn=1)["error_code"] == invalid_request
+        assert init(client, None, enable_2pc=1)["error_code"] == 0  # has no transactions
+        listed = client.call("list_transactions", 2)["transaction_states"]
+        assert [t["transactional_id"] for t in listed] == ["tx"]
+        assert init(client, "tx")["producer_epoch"] == 1
+
+
+def test_transactions_are_listed_by_pattern(make_server):
+    invalid_regex = 128
+    with Client(make_server()) as client:
+        for name in ("orders-1", "orders-2", "bills-1", "a" * 40):
+            assert init(client, name)["error_code"] == 0
+
+        def listed(pattern, **more):
+            answer = client.call("list_transactions", 2, transactional_id_pattern=pattern, **more)
+            assert answer["error_code"] == 0
+            return sorted(t["transactional_id"] for t in answer["transaction_states"])
+
+        assert listed("orders-.*") == ["orders-1", "orders-2"]
+        assert listed("orders") == []  # the whole id
+        assert listed(".*-1") == ["bills-1", "orders-1"]
+        assert listed("(?i)ORDERS-[12]") == ["orders-1", "orders-2"]
+        assert len(listed(None)) == len(listed("")) == 4
+        assert listed("bills.*", state_filters=["Ongoing"]) == []
+        assert listed("bills.*", state_filters=["Empty"]) == ["bills-1"]
+        assert listed("(a+)+b") == []  # which takes too many steps
+        for wrong in ("(", "[a", "x" * 2000):
+            answer = client.call("list_transactions", 2, transactional_id_pattern=wrong)
+            assert (answer["error_code"], answer["transaction_states"]) == (invalid_regex, [])
+
+
+def test_brokers_add_and_verify_in_batches(make_server):
+    """AddPartitionsToTxn 4 and 5: several transactions, of which some are only looked at."""
+    server = make_server("--partitions", "2")
+    with wire.connect(server) as sock:
+        topic_make(sock, "t")
+    one, two = Raw(server, "one"), Raw(server, "two")
+    one.init()
+    two.init()
+    assert one.call(one.add(0)) == 0
+
+    def transaction(raw, verify, *partitions, topic="t", **more):
+        return {"transactional_id": raw.name, "producer_id": raw.id, "producer_epoch": raw.epoch,
+                "verify_only": verify, "topics": [{"name": topic, "partitions": partitions}],
+                **more}
+
+    def call(version, *transactions):
+        answer = one.client.call("add_partitions_to_txn", version, transactions=transactions)
+        assert answer["error_code"] == 0
+        assert [r["transactional_id"] for r in answer["results"]] \
+            == [t["transactional_id"] for t in transactions]
+        return [[p["error_code"] for p in r["topics"][0]["partitions"]]
+                for r in answer["results"]]
+
+    def states():
+        answer = one.client.call("describe_transactions", 0, transactional_ids=["one", "two"])
+        return [(t["transaction_state"], sum(len(p["partitions"]) for p in t["topics"]))
+                for t in answer["transaction_states"]]
+
+    unknown_topic, not_attempted = 3, 55
+    verify_both = transaction(one, 1, 0, 1)
+    assert call(4, verify_both, transaction(two, 1, 0)) \
+        == [[0, INVALID_TXN_STATE], [INVALID_TXN_STATE]]
+    assert call(5, verify_both, transaction(two, 1, 0)) \
+        == [[0, TRANSACTION_ABORTABLE], [TRANSACTION_ABORTABLE]]
+    assert states() == [("Ongoing", 1), ("Empty", 0)]
+    assert call(5, transaction(one, 0, 1), transaction(two, 0, 0, 1)) == [[0], [0, 0]]
+    assert states() == [("Ongoing", 2), ("Ongoing", 2)]
+    assert call(5, verify_both, transaction(two, 1, 1, producer_epoch=7),
+                transaction(two, 1, 1, producer_id=two.id ^ 1),
+                transaction(two, 1, 1, transactional_id="three"),
+                transaction(two, 0, 1, 5), transaction(two, 1, 0, topic="none")) \
+        == [[0, 0], [PRODUCER_FENCED], [INVALID_PRODUCER_ID_MAPPING],
+            [INVALID_PRODUCER_ID_MAPPING], [not_attempted, unknown_topic], [unknown_topic]]
+    assert call(5) == []
+    for raw in (one, two):
+        assert raw.call(raw.end(False)) == 0
+        raw.close()
+
+
+def test_offsets_of_no_member_count_while_the_group_has_some(make_server):
+    """Clients before TxnOffsetCommit 3 cannot say who they are; newer ones need not."""
+    server = make_server()
+    unknown_member = 25
+    with wire.connect(server) as sock:
+        topic_make(sock, "in")
+    raw, consumer = Raw(server), kafka.KafkaConsumer("in", bootstrap_servers=[server.kafka],
+                                                     group_id="g", enable_auto_commit=False)
+    wait_for(lambda: consumer.poll(100) == {} and consumer.assignment(), "the group's member")
+    raw.init()
+    for offset, version in ((1, 0), (2, 2), (3, 3), (4, 5)):
+        assert raw.call(raw.add_offsets()) == 0
+        name, _, values = raw.offsets(offset)
+        assert raw.call((name, version, values)) == 0
+        if version >= 3:
+            assert raw.call((name, version, {**values, "member_id": "x"})) == unknown_member
+        assert raw.call(raw.end(True)) == 0
+        assert committed_offset(server, "g", "in") == offset
+    consumer.close()
+    raw.close()
+
+
+def test_a_topic_is_named_once(make_server):
+    """Of several entries some clients take the last."""
+    server = make_server("--partitions", "3")
+    with wire.connect(server) as sock:
+        topic_make(sock, "in")
+        topic_make(sock, "t")
+    raw = Raw(server)
+    raw.init()
+    for partition in (2, 0, 1):
+        assert raw.call(raw.add(partition)) == 0
+        for name in ("t", "in"):
+            values = raw.offsets(7)[2]
+            values["topics"][0]["name"] = name
+            values["topics"][0]["partitions"][0]["index"] = partition
+            assert raw.call(("txn_offset_commit", 5, values)) == 0
+    described = raw.client.call("describe_transactions", 0, transactional_ids=["tx-raw"])
+    topics = described["transaction_states"][0]["topics"]
+    assert {"name": "t", "partitions": [0, 1, 2]} in topics
+    assert len({t["name"] for t in topics}) == len(topics)
+    assert raw.call(raw.end(True)) == 0
+    for version in (7, 8, 9, 10):
+        asked = {"group_id": "g", "topics": None}
+        answer = raw.client.call("offset_fetch", version,
+                                 **(asked if version < 8 else {"groups": [asked]}))
+        found = answer["topics"] if version < 8 else answer["groups"][0]["topics"]
+        assert len(found) == 2
+        for topic in found:
+            assert [(p["index"], p["committed_offset"]) for p in topic["partitions"]] \
+                == [(0, 7), (1, 7), (2, 7)]
+    raw.close()
