@@ -549,7 +549,10 @@ static enum err drop_topic(struct version *v, struct str name, struct err_detail
                              "cannot drop topic %.*s because %s %.*s depends on it", STR_ARG(name),
                              r->kind == REL_VIEW ? "materialized view" : "table",
                              STR_ARG(r->name));
-        err_hint(why, "Drop %.*s first.", STR_ARG(r->name));
+        bool goes = r->kind != REL_VIEW && catalog_owns_topic(r);
+        err_hint(why, "Use DROP %s %.*s first%s.",
+                 r->kind == REL_VIEW ? "MATERIALIZED VIEW" : "TABLE", STR_ARG(r->name),
+                 goes ? "; the topic goes with it" : "");
         return e;
     }
     remove_topic_and_raw(v, t);

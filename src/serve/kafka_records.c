@@ -3,7 +3,7 @@
 /* DeleteRecords and OffsetForLeaderEpoch: one engine request per partition, answered when all are
  * back. */
 
-enum { KAFKA_E_POLICY_VIOLATION = 44, KAFKA_E_UNKNOWN_LEADER_EPOCH = 75 };
+enum { KAFKA_E_UNKNOWN_LEADER_EPOCH = 75 };
 
 /* Requests not done, and 1 while they are being started. */
 struct pending {

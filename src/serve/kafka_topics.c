@@ -194,11 +194,28 @@ static void delete_done(struct ddl_request *d)
     struct kafka_delete_topics_res *res = st->res;
     struct kafka_delete_topics_res_response *out = &res->responses[st->next];
     if (d->err != ERR_OK) {
-        out->error_code = d->err == ERR_DEPENDENT_OBJECTS ? (int16_t)KAFKA_E_TOPIC_AUTHORIZATION
+        out->error_code = d->err == ERR_DEPENDENT_OBJECTS ? (int16_t)KAFKA_E_POLICY_VIOLATION
                                                           : kafka_error_of(d->err);
         out->error_message = kafka_error_text(st->request, d->err, &d->why);
     }
     kafka_change_done(st);
+}
+
+/* Why a topic that clients do not own stays. */
+static struct str topic_owner(struct kafka_request *r, const struct topic *t)
+{
+    const struct catalog *c = kafka_request_catalog(r);
+    for (uint32_t i = 0; i < c->n_relations; i++) {
+        const struct relation *rel = c->relations[i];
+        if (rel->kind == REL_VIEW && (rel->topic == t || rel->view->late == t))
+            return arena_printf(&r->arena,
+                                "topic %.*s has the %s of materialized view %.*s: it goes with "
+                                "DROP MATERIALIZED VIEW %.*s",
+                                STR_ARG(t->name), rel->topic == t ? "changes" : "late rows",
+                                STR_ARG(rel->name), STR_ARG(rel->name));
+    }
+    return arena_printf(&r->arena, "topic %.*s is the server's own and cannot be deleted",
+                        STR_ARG(t->name));
 }
 
 static void delete_step(struct kafka_request *r)
@@ -222,9 +239,9 @@ static void delete_step(struct kafka_request *r)
     out->name = t->name;
     memcpy(out->topic_id.bytes, t->id, sizeof out->topic_id.bytes);
     if (t->kind != TOPIC_USER) {
-        out->error_code = KAFKA_E_TOPIC_AUTHORIZATION;
-        out->error_message =
-            STR("the topic belongs to a view or to the server: drop the view in SQL");
+        /* No ACL would help, so it is not a matter of authorization. */
+        out->error_code = KAFKA_E_POLICY_VIOLATION;
+        out->error_message = topic_owner(r, t);
         return;
     }
     st->ddl = (struct ddl_request){.done = delete_done};

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from kafka_schema import Client
 
-OK, CORRUPT, UNKNOWN_TOPIC, TOO_LARGE, UNKNOWN_TOPIC_ID = 0, 2, 3, 10, 100
+OK, CORRUPT, UNKNOWN_TOPIC, TOO_LARGE, POLICY_VIOLATION, UNKNOWN_TOPIC_ID = 0, 2, 3, 10, 44, 100
 PRODUCE, FETCH, LIST_OFFSETS, CREATE, DELETE, METADATA = 9, 12, 7, 7, 6, 12
 LATEST, MAX_TIMESTAMP = -1, -3
 MIB = 1 << 20
@@ -453,10 +453,34 @@ def test_topics_of_the_system_are_not_written_by_id(server, client, topic):
     assert produce_by_id(client, ids["sys.catalog"], 0) == [(0, 17, -1)]
 
 
+def test_topics_that_sql_owns_are_dropped_there(server, client):
+    """What would help is in the answer: no ACL would."""
+    with psycopg.connect(host="127.0.0.1", port=server.port("pg"), autocommit=True) as db:
+        db.execute("CREATE TABLE owned (ts timestamptz NOT NULL) WITH (event_time = 'ts')")
+        db.execute("CREATE MATERIALIZED VIEW of_owned WITH (emit = 'final', late_to = 'too_late') "
+                   "AS SELECT window_start, count(*) AS n "
+                   "FROM tumble(owned, ts, INTERVAL '1 s') GROUP BY window_start")
+
+        def refused(name):
+            answer = client.call("delete_topics", DELETE, topics=[{"name": name}])
+            response = answer["responses"][0]
+            assert response["error_code"] == POLICY_VIOLATION
+            return response["error_message"]
+
+        assert "DROP MATERIALIZED VIEW of_owned" in refused("owned")
+        assert "DROP MATERIALIZED VIEW of_owned" in refused("of_owned")
+        assert "DROP MATERIALIZED VIEW of_owned" in refused("too_late")
+        assert "the server's own" in refused("sys.catalog")
+        db.execute("DROP MATERIALIZED VIEW of_owned")
+        assert "DROP TABLE owned first; the topic goes with it" in refused("owned")
+        db.execute("DROP TABLE owned")
+        assert delete(client, {"name": "owned"})[0][2] == UNKNOWN_TOPIC
+
+
 # ---- offsets ----
 
 def test_nothing_is_tiered(client, topic):
-    latest_tiered, invalid_request = -5, 42
+    latest_tiered, earliest_pending_upload, invalid_request = -5, -6, 42
     produced(client, topic, records.batch([b"a", b"b"]))
 
     def listed(version, *timestamps):
@@ -468,4 +492,6 @@ def test_nothing_is_tiered(client, topic):
     for version in (9, 10):
         assert listed(version, LATEST, latest_tiered, -2, -6) \
             == [(OK, 2), (OK, -1), (OK, 0), (invalid_request, -1)]
+    assert listed(11, latest_tiered, earliest_pending_upload, LATEST, -7) \
+        == [(OK, -1), (OK, -1), (OK, 2), (invalid_request, -1)]
     assert listed(8, latest_tiered) == [(invalid_request, -1)]
