@@ -698,14 +698,15 @@ static void part_latency(char **argv)
             fetch_build(&f);
             conn_send(&consumer, &f.request);
         }
-        if (sent < total && now_ns() >= due && conn_flush(&producer)) {
+        /* Looked at once: a batch that is due by a second look would wait for the next event. */
+        int64_t left = due - now_ns();
+        if (sent < total && left <= 0 && conn_flush(&producer)) {
             int part = (int)(sent++ % p.partitions);
             latency.due[part][latency.n_batches[part]++] = due;
             conn_send(&producer, &p.requests[part]);
             continue;
         }
         /* Until the next batch is due; one that is due waits for the connection to take it. */
-        int64_t left = due - now_ns();
         int n = loop_wait(epoll, events, sent < total && left > 0 ? left : SECOND_NS);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;

@@ -250,9 +250,11 @@ class Bench:
             shutil.rmtree(server.folder)
 
     def in_turns(self, function):
-        """Each round with the other one first."""
+        """Each round with the other one first. What one of them has left to the system to write
+        is written before the next begins: else that one's flushes would wait for it."""
         for i in range(self.rounds):
             for server in self.servers[::-1 if i % 2 else 1]:
+                os.sync()
                 function(server)
 
     def row(self, text, unit, workload, floor, less_is_better=False, other=None, who=Tidemill):
