@@ -525,6 +525,22 @@ void shard_trim(struct shard *s, struct trim_request *r)
     shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
 }
 
+/* Answers the appends that are durable now, and tells of them. */
+static void durable_raised(struct part *p)
+{
+    int64_t durable = log_durable_offset(p->log);
+    LIST_FOR_SAFE (it, next, &p->appends) {
+        struct append_request *r = LIST_ENTRY(it, struct append_request, link);
+        if (r->base_offset + (int64_t)r->n_records > durable)
+            break;
+        list_remove(&r->link);
+        append_reply(p, r, ERR_OK);
+    }
+    part_publish(p);
+    if (p->durable != NULL)
+        p->durable(p, p->durable_arg);
+}
+
 static void flush_finished(struct part *p)
 {
     p->syncing = false;
@@ -538,19 +554,9 @@ static void flush_finished(struct part *p)
         part_free_if_unused(p);
         return;
     }
-    int64_t durable = log_durable_offset(p->log);
-    LIST_FOR_SAFE (it, next, &p->appends) {
-        struct append_request *r = LIST_ENTRY(it, struct append_request, link);
-        if (r->base_offset + (int64_t)r->n_records > durable)
-            break;
-        list_remove(&r->link);
-        append_reply(p, r, ERR_OK);
-    }
     trims_finish(p);
-    part_publish(p);
-    if (p->durable != NULL)
-        p->durable(p, p->durable_arg);
-    if (log_end_offset(p->log) > durable)
+    durable_raised(p);
+    if (log_end_offset(p->log) > log_durable_offset(p->log))
         mark_dirty(p);
 }
 
@@ -580,6 +586,8 @@ void parts_turn(struct shard *s)
     bool started = false;
     LIST_FOR_SAFE (it, next, &s->dirty) {
         struct part *p = LIST_ENTRY(it, struct part, dirty_link);
+        if (left_to_os(p) && log_durable_assume(p->log))
+            durable_raised(p);
         if (p->syncing)
             continue;
         if (f->in_flight == FLUSH_RING_SLOTS)
@@ -589,11 +597,6 @@ void parts_turn(struct shard *s)
             continue;
         p->syncing = true;
         p->job.part = p;
-        p->job.sync.os_only = left_to_os(p);
-        if (!log_sync_has_work(&p->job.sync)) {
-            flush_finished(p);
-            continue;
-        }
         CHECK(ring_push(&f->jobs, &p->job));
         f->in_flight++;
         started = true;

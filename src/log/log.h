@@ -112,29 +112,26 @@ struct log_sync {
     uint32_t n_segments;
     bool sync_dir, sync_parent, sync_meta;
     bool start_moved; /* by log_trim: the checkpoint has to be flushed */
-    bool os_only;    /* set after begin for fsync = os: see log_sync_run */
-    bool ran;        /* log_sync_run was called */
     bool start_kept; /* start_offset is on the disk */
     const char *dir; /* borrowed from the partition */
     struct host_file *meta;
     struct log_segment *retired;
     int64_t start_offset, clean_offset;
-    int64_t flushed_offset; /* what comes before it has been flushed (os_only: less than durable) */
+    int64_t flushed_offset; /* what comes before it has been flushed; see log_durable_assume */
     int64_t target_offset;  /* what comes before it will be durable */
     uint64_t target_at;     /* ... and the same as a position in the last segment */
     enum err result;
 };
 /* Owner. */
 bool log_sync_begin(struct log_partition *p, struct log_sync *sync);
-/* Helper thread; blocks. Touches nothing of the partition that the owner changes. With os_only just
- * full segments are flushed: what is in the active one counts as durable when the operating system
- * has it. */
+/* Helper thread; blocks. Touches nothing of the partition that the owner changes. */
 void log_sync_run(struct host *h, struct log_sync *sync);
-/* Whether log_sync_run has something to do; only with os_only it may have not. Without, the owner
- * may go on to log_sync_end at once. */
-bool log_sync_has_work(const struct log_sync *sync);
 /* Owner; exactly once after each log_sync_begin that returned true. */
 enum err log_sync_end(struct log_partition *p, const struct log_sync *sync) MUST_CHECK;
+/* For fsync = os: everything that was appended counts as durable now, because the operating system
+ * has it. Waits for no sync that is running; those that begin afterwards flush full segments only.
+ * Returns whether durable rose. */
+bool log_durable_assume(struct log_partition *p);
 
 /* manual_watermark only: never lowers it, never past durable. */
 void log_raise_watermark(struct log_partition *p, int64_t offset);

@@ -74,28 +74,11 @@ bool log_sync_begin(struct log_partition *p, struct log_sync *sync)
     return true;
 }
 
-static bool must_flush(const struct log_sync *sync, uint32_t i)
-{
-    return sync->sealed[i] || !sync->os_only;
-}
-
-bool log_sync_has_work(const struct log_sync *sync)
-{
-    bool work = sync->retired != NULL || sync->start_moved;
-    for (uint32_t i = 0; i < sync->n_segments; i++) {
-        work = work || must_flush(sync, i);
-    }
-    return work;
-}
-
 static enum err flush_segments(struct log_sync *sync)
 {
     for (uint32_t i = 0; i < sync->n_segments; i++) {
         struct log_segment *s = sync->segments[i];
         uint64_t size = 0;
-        if (!must_flush(sync, i)) {
-            continue;
-        }
         if (sync->sealed[i] && host_file_size(s->file, &size) == ERR_OK && size > s->bytes) {
             /* Gives back the zeros behind the end; whether it works is of no concern. */
             (void)!host_file_truncate(s->file, s->bytes);
@@ -165,7 +148,6 @@ static void remove_retired(struct host *h, const struct log_sync *sync)
 void log_sync_run(struct host *h, struct log_sync *sync)
 {
     bool written = false;
-    sync->ran = true;
     sync->result = flush_segments(sync);
     if (sync->result == ERR_OK) {
         sync->result = flush_names(h, sync);
@@ -184,16 +166,29 @@ void log_sync_run(struct host *h, struct log_sync *sync)
     }
 }
 
-/* Nothing was run: what begin took over is still to be done. */
-static void give_back(struct log_partition *p, const struct log_sync *sync)
+/* What comes before `offset`, which is at byte `at` of the segment, counts as durable from now
+ * on. */
+static bool durable_raise(struct log_partition *p, struct log_segment *s, int64_t offset,
+                          uint64_t at)
 {
-    CHECK(sync->os_only && !log_sync_has_work(sync));
-    p->sync_dir |= sync->sync_dir;
-    p->sync_parent |= sync->sync_parent;
-    p->sync_meta |= sync->sync_meta;
+    if (offset <= p->durable_offset) {
+        return false;
+    }
+    p->durable_offset = offset;
+    p->durable_mark = (struct log_mark){s, offset, at};
+    if (!p->config.manual_watermark) {
+        p->high_watermark = p->durable_offset;
+    }
+    return true;
 }
 
-static void raise_durable(struct log_partition *p, const struct log_sync *sync)
+bool log_durable_assume(struct log_partition *p)
+{
+    struct log_segment *s = log_active(p);
+    return s != NULL && !p->quarantined && durable_raise(p, s, p->end_offset, s->bytes);
+}
+
+static void sync_take(struct log_partition *p, const struct log_sync *sync)
 {
     for (uint32_t i = 0; i < sync->n_segments; i++) {
         sync->segments[i]->finished = sync->sealed[i] && sync->kept[i];
@@ -202,13 +197,9 @@ static void raise_durable(struct log_partition *p, const struct log_sync *sync)
         }
     }
     p->flushed_offset = sync->flushed_offset;
-    if (sync->target_offset > p->durable_offset) {
-        p->durable_offset = sync->target_offset;
-        p->durable_mark = (struct log_mark){sync->segments[sync->n_segments - 1],
-                                            sync->target_offset, sync->target_at};
-        if (!p->config.manual_watermark) {
-            p->high_watermark = p->durable_offset;
-        }
+    if (sync->n_segments > 0) {
+        (void)durable_raise(p, sync->segments[sync->n_segments - 1], sync->target_offset,
+                            sync->target_at);
     }
 }
 
@@ -216,11 +207,8 @@ enum err log_sync_end(struct log_partition *p, const struct log_sync *sync)
 {
     CHECK(p->sync_running);
     p->sync_running = false;
-    if (!sync->ran) {
-        give_back(p, sync);
-    }
     if (sync->result == ERR_OK) {
-        raise_durable(p, sync);
+        sync_take(p, sync);
     }
     if (sync->start_kept) {
         p->kept_offset = sync->start_offset;

@@ -197,14 +197,15 @@ static void flushing_can_be_left_to_the_system(void **state)
     for (int i = 0; i < 100; i++) {
         struct log_sync s;
         assert_int_equal(append(p, 4, 0), ERR_OK);
-        assert_true(log_sync_begin(p, &s));
-        s.os_only = true;
-        if (log_sync_has_work(&s)) {
+        assert_true(log_durable_assume(p));
+        assert_int_equal(log_durable_offset(p), log_end_offset(p));
+        assert_int_equal(log_high_watermark(p), log_end_offset(p));
+        assert_false(log_durable_assume(p));
+        if (log_sync_begin(p, &s)) {
             log_sync_run(h, &s);
+            assert_int_equal(log_sync_end(p, &s), ERR_OK);
             runs++;
         }
-        assert_int_equal(log_sync_end(p, &s), ERR_OK);
-        assert_int_equal(log_durable_offset(p), log_end_offset(p));
         if (i == 50) {
             assert_true(log_drop_before(p, 100) > 0);
         }
@@ -219,6 +220,34 @@ static void flushing_can_be_left_to_the_system(void **state)
     p = open_with(h, &c, NULL);
     assert_false(log_quarantined(p));
     assert_true(log_end_offset(p) > 330);
+    assert_all_readable(p);
+    log_close(p);
+    host_close(h);
+}
+
+/* What is appended while a full segment is being flushed does not wait for it, and what that flush
+ * has to say afterwards is old. */
+static void what_is_left_to_the_system_waits_for_no_flush(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(31);
+    struct log_config c = small_config(4000);
+    struct log_partition *p = open_with(h, &c, NULL);
+    struct log_sync s, other;
+    do {
+        assert_int_equal(append(p, 4, 0), ERR_OK);
+        assert_true(log_durable_assume(p));
+    } while (!log_sync_begin(p, &s));
+    assert_int_equal(s.n_segments, 1);
+    assert_true(s.sealed[0]);
+    assert_int_equal(append(p, 4, 0), ERR_OK);
+    assert_true(log_durable_assume(p));
+    assert_false(log_sync_begin(p, &other));
+    int64_t end = log_end_offset(p);
+    assert_int_equal(log_high_watermark(p), end);
+    log_sync_run(h, &s);
+    assert_int_equal(log_sync_end(p, &s), ERR_OK);
+    assert_int_equal(log_durable_offset(p), end);
     assert_all_readable(p);
     log_close(p);
     host_close(h);
@@ -714,6 +743,7 @@ int main(void)
         cmocka_unit_test(a_tail_reader_reads_no_headers),
         cmocka_unit_test(watermarks_follow_their_rules),
         cmocka_unit_test(flushing_can_be_left_to_the_system),
+        cmocka_unit_test(what_is_left_to_the_system_waits_for_no_flush),
         cmocka_unit_test(old_segments_are_dropped),
         cmocka_unit_test(files_go_by_age_and_by_size),
         cmocka_unit_test(the_start_can_be_anywhere),
