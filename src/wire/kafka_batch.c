@@ -310,17 +310,18 @@ static __attribute__((noinline)) const uint8_t *varint_long(const uint8_t *p, co
  * bits. */
 static inline const uint8_t *varint(const uint8_t *p, const uint8_t *end, int64_t *out)
 {
-    if (LIKELY(end - p >= 2)) {
-        if (p[0] < 0x80) {
-            *out = (int64_t)unzigzag(p[0]);
-            return p + 1;
-        }
-        if (p[1] < 0x80) {
-            *out = (int64_t)unzigzag((p[0] & 0x7fu) | (uint64_t)p[1] << 7);
-            return p + 2;
-        }
+    if (LIKELY(p < end && p[0] < 0x80)) { /* also the last byte of a record, its count of headers */
+        *out = (int64_t)unzigzag(p[0]);
+        return p + 1;
     }
-    return varint_long(p, end, out);
+    if (LIKELY(end - p >= 2 && p[1] < 0x80)) {
+        *out = (int64_t)unzigzag((p[0] & 0x7fu) | (uint64_t)p[1] << 7);
+        return p + 2;
+    }
+    int64_t v = 0; /* whose address is taken, so that *out can be a register */
+    p = varint_long(p, end, &v);
+    *out = v;
+    return p;
 }
 
 /* A length and its bytes; -1 gives ptr NULL. NULL on damage. */
