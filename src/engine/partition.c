@@ -18,6 +18,7 @@ struct flush_worker {
     _Atomic bool stop;
     uint32_t in_flight; /* jobs pushed and not taken back: the shard's */
     struct shard_timer retention;
+    struct shard_timer gather; /* so that there is a turn when the first partition has waited */
     uint64_t appended_seen; /* by the partitions here, when retention ran last */
     bool trimmed;           /* nothing was appended since memory was given back */
     struct shard *shard;
@@ -37,7 +38,8 @@ static bool flush_turn(void *arg)
     int64_t began = host_mono_ns(f->engine->host);
     log_sync_run(f->engine->host, &job->sync);
     stat_add(&f->engine->flushes, 1);
-    stat_add(&f->engine->flush_ns, (uint64_t)(host_mono_ns(f->engine->host) - began));
+    job->took_ns = host_mono_ns(f->engine->host) - began;
+    stat_add(&f->engine->flush_ns, (uint64_t)job->took_ns);
     CHECK(ring_push(&f->done, job));
     host_worker_wake(f->shard_worker);
     return true;
@@ -389,6 +391,7 @@ static enum err append_once(struct part *p, struct append_request *r)
     }
     int64_t append_ms = p->append_time || lacks_time(r) ? p->shard->wall_us / 1000 : -1;
     TRY(append(p, r->batches, r->n_bytes, r->n_records, append_ms, &r->base_offset, &r->why));
+    flush_pace_add(&p->pace, r->n_bytes);
     r->append_time_ms = p->append_time ? append_ms : -1;
     return ERR_OK;
 }
@@ -544,6 +547,7 @@ static void durable_raised(struct part *p)
 static void flush_finished(struct part *p)
 {
     p->syncing = false;
+    flush_pace_end(&p->pace, p->shard->mono_ns, p->job.took_ns);
     enum err e = log_sync_end(p->log, &p->job.sync);
     if (e != ERR_OK)
         engine_fatal(
@@ -584,18 +588,24 @@ void parts_turn(struct shard *s)
 {
     struct flush_worker *f = s->flush;
     bool started = false;
+    int64_t soonest_ns = INT64_MAX;
     LIST_FOR_SAFE (it, next, &s->dirty) {
         struct part *p = LIST_ENTRY(it, struct part, dirty_link);
         if (left_to_os(p) && log_durable_assume(p->log))
             durable_raised(p);
         if (p->syncing)
             continue;
+        if (!flush_pace_ready(&p->pace, s->mono_ns)) {
+            soonest_ns = p->pace.until_ns < soonest_ns ? p->pace.until_ns : soonest_ns;
+            continue;
+        }
         if (f->in_flight == FLUSH_RING_SLOTS)
             break;
         list_remove(it);
         if (!log_sync_begin(p->log, &p->job.sync))
             continue;
         p->syncing = true;
+        flush_pace_begin(&p->pace);
         p->job.part = p;
         CHECK(ring_push(&f->jobs, &p->job));
         f->in_flight++;
@@ -603,6 +613,8 @@ void parts_turn(struct shard *s)
     }
     if (started)
         host_worker_wake(f->worker);
+    if (soonest_ns < INT64_MAX && shard_timer_set(s, &f->gather, soonest_ns) != ERR_OK)
+        s->busy = true; /* without a timer: looks again in the next turn */
 }
 
 /* ---- reads, waits, offsets ---- */
@@ -928,6 +940,12 @@ static void retention_fire(struct shard_timer *t)
         engine_note(s->engine, "error", "out of memory: retention on shard %u stops", s->index);
 }
 
+/* Nothing to do here: parts_turn comes later in the same turn. */
+static void gather_fire(struct shard_timer *t)
+{
+    (void)t;
+}
+
 enum err parts_start(struct shard *s)
 {
     struct flush_worker *f = mem_zalloc(1, sizeof(*f));
@@ -940,6 +958,7 @@ enum err parts_start(struct shard *s)
     TRY(ring_init(&f->jobs, FLUSH_RING_SLOTS));
     TRY(ring_init(&f->done, FLUSH_RING_SLOTS));
     f->retention.fire = retention_fire;
+    f->gather.fire = gather_fire;
     TRY(shard_timer_set(s, &f->retention, s->mono_ns + (int64_t)RETENTION_PERIOD_MS * 1000000));
     char name[16];
     snprintf(name, sizeof(name), "flush-%u", s->index);

@@ -4,6 +4,7 @@
 #define TIDEMILL_ENGINE_PARTITION_H
 
 #include "engine/epoch_marks.h"
+#include "engine/flush_pace.h"
 #include "engine/remover.h"
 #include "log/log_compact.h"
 #include "log/producers.h"
@@ -13,7 +14,7 @@ struct part;
 struct flush_job {
     struct log_sync sync;
     struct part *part;
-    int64_t began_ns;
+    int64_t took_ns; /* set by the flush worker */
 };
 
 struct part {
@@ -30,6 +31,7 @@ struct part {
     struct epoch_marks marks;     /* of a partition that epochs write */
     struct list uncommitted_link; /* of the shard: marks beyond the last commit */
     struct flush_job job;
+    struct flush_pace pace;
     bool syncing;
     int64_t marker_end; /* of the last end of a transaction that was appended here */
     bool dropped;      /* given up when the flush and the compaction under way have ended */
