@@ -52,6 +52,7 @@ func franzCases(bootstrap string) []testCase {
 		{"transactions.fencing", f.txnFencing},
 		{"transactions.copy", f.txnCopy},
 		{"admin.topics", f.adminTopics},
+		{"admin.partitions", f.adminPartitions},
 		{"admin.offsets", f.adminOffsets},
 		{"admin.groups", f.adminGroups},
 	}...)
@@ -427,6 +428,34 @@ func (f franz) adminTopics(ctx context.Context) error {
 		deleted[topic].Err,
 		equal(kerr.UnknownTopicOrPartition, after[topic].Err, "after the deletion"),
 		equal(1, len(meta.Brokers), "brokers"))
+}
+
+func (f franz) adminPartitions(ctx context.Context) error {
+	topic, err := f.topic(ctx, 2, nil)
+	if err != nil {
+		return err
+	}
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	tried, err := admin.ValidateCreatePartitions(ctx, 3, topic)
+	if err = first(err, tried[topic].Err); err != nil {
+		return err
+	}
+	grown, err := admin.CreatePartitions(ctx, 3, topic)
+	if err = first(err, grown[topic].Err); err != nil {
+		return err
+	}
+	over, err := admin.CreatePartitions(ctx, 2000, topic)
+	if err != nil {
+		return err
+	}
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	return first(err, equal(5, len(ends[topic]), "partitions"),
+		equal(kerr.InvalidPartitions, over[topic].Err, "more than the maximum"))
 }
 
 func (f franz) adminOffsets(ctx context.Context) error {

@@ -47,6 +47,7 @@ func saramaCases(bootstrap string) []testCase {
 		{"transactions.fencing", s.txnFencing},
 		{"transactions.copy", s.txnCopy},
 		{"admin.topics", s.adminTopics},
+		{"admin.partitions", s.adminPartitions},
 		{"admin.groups", s.adminGroups},
 	}...)
 }
@@ -391,6 +392,32 @@ func (s saramaClient) adminTopics(ctx context.Context) error {
 		equal(1, len(configs), "settings"), equal("3600000", configs[0].Value, "retention.ms"),
 		equal(1, len(brokers), "brokers"), equal(1, controller, "controller"),
 		admin.DeleteTopic(topic))
+}
+
+func (s saramaClient) adminPartitions(ctx context.Context) error {
+	topic, err := s.topic(2, nil)
+	if err != nil {
+		return err
+	}
+	admin, err := sarama.NewClusterAdmin(s.addrs, s.config())
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if err := first(admin.CreatePartitions(topic, 5, nil, true),
+		admin.CreatePartitions(topic, 5, nil, false)); err != nil {
+		return err
+	}
+	described, err := admin.DescribeTopics([]string{topic})
+	if err != nil {
+		return err
+	}
+	again := admin.CreatePartitions(topic, 5, nil, false)
+	var wrong *sarama.TopicPartitionError
+	if !errors.As(again, &wrong) || wrong.Err != sarama.ErrInvalidPartitions {
+		return fmt.Errorf("no increase: %v", again)
+	}
+	return equal(5, len(described[0].Partitions), "partitions")
 }
 
 func (s saramaClient) adminGroups(ctx context.Context) error {

@@ -140,6 +140,19 @@ async function adminTopics(admin) {
   assert.ok(!(await admin.listTopics()).includes(topic));
 }
 
+async function adminPartitions(admin) {
+  const topic = await topicOf(2);
+  const topicPartitions = [{ topic, count: 5 }];
+  const count = async () =>
+    (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length;
+  await admin.createPartitions({ topicPartitions, validateOnly: true });
+  assert.equal(await count(), 2);
+  await admin.createPartitions({ topicPartitions });
+  assert.equal(await count(), 5);
+  await assert.rejects(admin.createPartitions({ topicPartitions }),
+    (error) => error.type === "INVALID_PARTITIONS");
+}
+
 async function adminOffsets(admin) {
   const topic = await topicOf(1);
   await connected(kafka.producer(), async (producer) => {
@@ -270,6 +283,7 @@ const cases = {
   "transactions.fencing": txnFencing,
   "transactions.copy": txnCopy,
   "admin.topics": withAdmin(adminTopics),
+  "admin.partitions": withAdmin(adminPartitions),
   "admin.offsets": withAdmin(adminOffsets),
   "admin.groups": withAdmin(adminGroups),
 };

@@ -5,8 +5,8 @@ from functools import partial
 
 import confluent_kafka
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import (AdminClient, ConfigResource, NewTopic, OffsetSpec,
-                                   ResourceType)
+from confluent_kafka.admin import (AdminClient, ConfigResource, NewPartitions, NewTopic,
+                                   OffsetSpec, ResourceType)
 
 from cases import MECHANISM, PASSWORD, USER, equal, eventually, fresh, numbers, run
 
@@ -209,6 +209,20 @@ def admin_topics():
     equal(1, len(ADMIN.describe_cluster().result(SECONDS).nodes), "nodes")
 
 
+def admin_partitions():
+    topic = topic_of(2)
+    wanted = [NewPartitions(topic, 5)]
+    ADMIN.create_partitions(wanted, validate_only=True)[topic].result(SECONDS)
+    equal(2, len(ADMIN.list_topics(topic).topics[topic].partitions), "partitions so far")
+    ADMIN.create_partitions(wanted)[topic].result(SECONDS)
+    equal(5, len(ADMIN.list_topics(topic).topics[topic].partitions), "partitions")
+    try:
+        ADMIN.create_partitions(wanted)[topic].result(SECONDS)
+        raise AssertionError("no increase, and no error")
+    except confluent_kafka.KafkaException as e:
+        equal(confluent_kafka.KafkaError.INVALID_PARTITIONS, e.args[0].code(), "no increase")
+
+
 def admin_offsets():
     topic = topic_of(1)
     producer = Producer(settings())
@@ -337,6 +351,7 @@ if __name__ == "__main__":
         ("transactions.copy", txn_copy),
         ("transactions.copy-consumer-protocol", partial(txn_copy, group_protocol="consumer")),
         ("admin.topics", admin_topics),
+        ("admin.partitions", admin_partitions),
         ("admin.offsets", admin_offsets),
         ("admin.groups", admin_groups),
     ])

@@ -5,7 +5,7 @@ from functools import partial
 
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import NewPartitions, NewTopic
 from kafka.structs import OffsetAndMetadata
 
 from cases import MECHANISM, PASSWORD, USER, equal, eventually, fresh, numbers, run
@@ -123,10 +123,24 @@ def admin_topics():
     admin.close()
 
 
+def admin_partitions():
+    topic = topic_of(2)
+    admin = KafkaAdminClient(**SERVER)
+    admin.create_partitions({topic: NewPartitions(5)})
+    equal(5, len(admin.describe_topics([topic])[0]["partitions"]), "partitions")
+    try:
+        admin.create_partitions({topic: NewPartitions(5)})
+        raise AssertionError("no increase, and no error")
+    except kafka.errors.InvalidPartitionsError:
+        pass
+    admin.close()
+
+
 if __name__ == "__main__":
     run("kafka-python", kafka.__version__, [
         *((f"idempotent.{c}", partial(round_trip, c)) for c in (None, "gzip")),
         ("group", group),
         ("commit-and-seek", commit_and_seek),
         ("admin.topics", admin_topics),
+        ("admin.partitions", admin_partitions),
     ])

@@ -7,8 +7,10 @@ import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.CreatePartitionsOptions;
 import org.apache.kafka.clients.admin.CreateTopicsResult;
 import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
@@ -24,6 +26,7 @@ import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
+import org.apache.kafka.common.errors.InvalidPartitionsException;
 import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
@@ -40,6 +43,7 @@ final class Admins {
         cases.add("admin.topics", this::topics);
         cases.add("admin.topic-errors", this::topicErrors);
         cases.add("admin.topic-by-id", this::topicById);
+        cases.add("admin.partitions", this::partitions);
         cases.add("admin.topic-configs", this::topicConfigs);
         cases.add("admin.alter-configs", this::alterConfigs);
         cases.add("admin.broker-configs", this::brokerConfigs);
@@ -102,6 +106,28 @@ final class Admins {
             Cases.equal(name, get(admin.describeTopics(ids).allTopicIds()).get(id).name(), "name");
             get(admin.deleteTopics(ids).all());
             Cases.check(!get(admin.listTopics().names()).contains(name), "still in the list");
+        }
+    }
+
+    private void partitions() throws Exception {
+        String name = kafka.topic(2);
+        Map<String, NewPartitions> wanted = Map.of(name, NewPartitions.increaseTo(5));
+        try (Admin admin = kafka.admin();
+             KafkaProducer<String, String> producer = kafka.producer()) {
+            get(admin.createPartitions(wanted,
+                new CreatePartitionsOptions().validateOnly(true)).all());
+            Cases.equal(2, producer.partitionsFor(name).size(), "partitions after a dry run");
+            get(admin.createPartitions(wanted).all());
+            Cases.equal(5, get(admin.describeTopics(List.of(name)).allTopicNames()).get(name)
+                .partitions().size(), "partitions");
+            Cases.fails(InvalidPartitionsException.class,
+                () -> get(admin.createPartitions(wanted).all()));
+            Cases.fails(UnknownTopicOrPartitionException.class,
+                () -> get(admin.createPartitions(
+                    Map.of("no-such-topic", NewPartitions.increaseTo(5))).all()));
+            TopicPartition last = new TopicPartition(name, 4);
+            Cases.equal(0L, get(admin.listOffsets(Map.of(last, OffsetSpec.latest()))
+                .partitionResult(last)).offset(), "offset of the last");
         }
     }
 
