@@ -88,6 +88,8 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "42701", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_DUPLICATE_OBJECT] = {"duplicate_object", "an object of this name exists",
         "42710", KAFKA_INVALID_REQUEST, 409, USER},
+    [ERR_DUPLICATE_ALIAS] = {"duplicate_alias", "two tables of the query have the same name",
+        "42712", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_GROUPING] = {"grouping", "a column is neither grouped nor aggregated",
         "42803", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_TYPE_MISMATCH] = {"type_mismatch", "the types do not match",

@@ -46,6 +46,7 @@ enum err {
     ERR_DUPLICATE_TABLE,
     ERR_DUPLICATE_COLUMN,
     ERR_DUPLICATE_OBJECT,   /* a user of this name exists */
+    ERR_DUPLICATE_ALIAS,    /* two tables of one query have the same name */
     ERR_GROUPING,           /* column neither grouped nor aggregated */
     ERR_TYPE_MISMATCH,
     ERR_CANNOT_COERCE,      /* no cast between two types */

@@ -84,6 +84,8 @@ static const char *clause_name(enum clause c)
     case CLAUSE_VALUES: return "VALUES";
     case CLAUSE_FILTER: return "FILTER";
     case CLAUSE_OPTION: return "options";
+    case CLAUSE_ON: return "JOIN conditions";
+    case CLAUSE_FROM: return "FROM clause of their own query level";
     case CLAUSE_SELECT:
     case CLAUSE_HAVING:
     case CLAUSE_ORDER:
@@ -136,6 +138,64 @@ static struct expr *add_aggregate(struct query_level *q, const struct aggregate 
     return expr_column(b, AGGREGATE_BASE + i, agg->type, position);
 }
 
+/* ---- aggregates of an outer query ---- */
+
+/* Levels of the columns in an argument: bit 0 its own, bit l the one l levels out. */
+static uint64_t column_levels(const struct expr *e)
+{
+    uint64_t own = 0;
+    if (e == NULL)
+        return 0;
+    if (e->kind == EXPR_COLUMN)
+        own = 1;
+    for (uint32_t i = 0; i < e->n_args; i++)
+        own |= column_levels(e->args[i]) & 1;
+    return own | expr_outer_levels(e) << 1;
+}
+
+struct outward {
+    struct binder *b;
+    uint32_t level;
+};
+
+static const struct expr *outward_leaf(void *arg, const struct expr *e)
+{
+    const struct outward *o = arg;
+    if (e->kind != EXPR_OUTER)
+        return e;
+    if (e->level == o->level)
+        return expr_column(o->b, e->index, e->type, e->position);
+    struct expr *copy = expr_new(o->b, EXPR_OUTER, e->type, e->position, NULL, 0);
+    if (copy != NULL) {
+        copy->index = e->index;
+        copy->level = e->level - o->level;
+    }
+    return copy;
+}
+
+/* An aggregate belongs to the innermost query whose columns are in its arguments. */
+static struct expr *aggregate_outward(struct query_level *q, struct aggregate *agg,
+                                      int32_t position)
+{
+    uint64_t levels = column_levels(agg->arg) | column_levels(agg->filter);
+    if (levels == 0 || (levels & 1) != 0)
+        return aggregate_allowed(q, position) ? add_aggregate(q, agg, position) : NULL;
+    struct outward o = {q->b, (uint32_t)__builtin_ctzll(levels)};
+    struct query_level *owner = q;
+    for (uint32_t i = 0; i < o.level; i++)
+        owner = owner->outer;
+    agg->arg = expr_rewrite(q->b, agg->arg, outward_leaf, &o);
+    agg->filter = expr_rewrite(q->b, agg->filter, outward_leaf, &o);
+    struct expr *e =
+        q->b->err == ERR_OK && aggregate_allowed(owner, position)
+            ? add_aggregate(owner, agg, position) : NULL;
+    if (e == NULL)
+        return NULL;
+    e->kind = EXPR_OUTER;
+    e->level = o.level;
+    return e;
+}
+
 static bool bind_aggregate_arg(struct query_level *q, const PgQuery__FuncCall *f, struct str name,
                                struct aggregate *agg)
 {
@@ -168,8 +228,6 @@ static struct expr *bind_aggregate(struct query_level *q, const PgQuery__FuncCal
                                    struct str name, enum aggregate_function function)
 {
     struct binder *b = q->b;
-    if (!aggregate_allowed(q, f->location))
-        return NULL;
     struct aggregate agg = {.function = function, .distinct = f->agg_distinct, .type = TYPE_INT8};
     if (f->agg_distinct && b->continuous) {
         bind_fail(b, f->location, ERR_UNSUPPORTED,
@@ -185,6 +243,8 @@ static struct expr *bind_aggregate(struct query_level *q, const PgQuery__FuncCal
                              ? "%.*s(*) must be used to call a parameterless aggregate function"
                              : "aggregate %.*s takes one argument", STR_ARG(name));
     enum clause clause = q->clause;
+    if (clause == CLAUSE_AGGREGATE && !aggregate_allowed(q, f->location))
+        return NULL;
     q->clause = CLAUSE_AGGREGATE;
     if (f->agg_star)
         agg.function = AGG_COUNT_STAR;
@@ -195,7 +255,7 @@ static struct expr *bind_aggregate(struct query_level *q, const PgQuery__FuncCal
         agg.filter = coerce_bool(b, bind_expr(q, f->agg_filter), "FILTER");
     }
     q->clause = clause;
-    return b->err == ERR_OK ? add_aggregate(q, &agg, f->location) : NULL;
+    return b->err == ERR_OK ? aggregate_outward(q, &agg, f->location) : NULL;
 }
 
 /* ---- syntax that is a call inside ---- */

@@ -14,7 +14,37 @@ static bool column_matches(const struct scope_column *c, struct str table, struc
 {
     if (!str_eq(c->name, name))
         return false;
-    return table.len == 0 || str_eq(c->table, table) || str_eq(c->table2, table);
+    return table.len == 0 ? c->bare : str_eq(c->table, table) || str_eq(c->table2, table);
+}
+
+static bool table_known(const struct scope *s, struct str table)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (str_eq(s->columns[i].table, table) || str_eq(s->columns[i].table2, table))
+            return true;
+    return false;
+}
+
+/* The table is in FROM, but the reference stands where it cannot be seen. */
+static bool table_unseen(const struct query_level *q, struct str table)
+{
+    for (; q != NULL; q = q->outer)
+        for (uint32_t i = 0; q->unseen != NULL && i < q->unseen->n_tables; i++)
+            if (str_eq(q->unseen->tables[i], table))
+                return true;
+    return false;
+}
+
+static void *no_table(struct query_level *q, struct str table, int32_t position)
+{
+    struct binder *b = q->b;
+    if (!table_unseen(q, table))
+        return bind_fail(b, position, ERR_UNDEFINED_TABLE,
+                         "missing FROM-clause entry for table \"%.*s\"", STR_ARG(table));
+    bind_fail(b, position, ERR_UNDEFINED_TABLE,
+              "invalid reference to FROM-clause entry for table \"%.*s\"", STR_ARG(table));
+    return bind_hint(b, "There is an entry for table \"%.*s\", but it cannot be referenced from "
+                        "this part of the query.", STR_ARG(table));
 }
 
 static void *no_column(struct query_level *q, struct str table, struct str name, int32_t position)
@@ -23,15 +53,13 @@ static void *no_column(struct query_level *q, struct str table, struct str name,
     struct str *names = bind_alloc(b, q->scope.n + 1, sizeof *names);
     if (names == NULL)
         return NULL;
-    bool table_known = table.len == 0;
-    for (uint32_t i = 0; i < q->scope.n; i++) {
-        const struct scope_column *c = &q->scope.columns[i];
-        names[i] = c->name;
-        table_known |= str_eq(c->table, table) || str_eq(c->table2, table);
-    }
-    if (!table_known)
-        return bind_fail(b, position, ERR_UNDEFINED_TABLE,
-                         "missing FROM-clause entry for table \"%.*s\"", STR_ARG(table));
+    bool known = table.len == 0;
+    for (const struct query_level *l = q; l != NULL && !known; l = l->outer)
+        known = table_known(&l->scope, table);
+    if (!known)
+        return no_table(q, table, position);
+    for (uint32_t i = 0; i < q->scope.n; i++)
+        names[i] = q->scope.columns[i].name;
     if (table.len > 0)
         bind_fail(b, position, ERR_UNDEFINED_COLUMN, "column %.*s.%.*s does not exist",
                   STR_ARG(table), STR_ARG(name));
@@ -42,7 +70,8 @@ static void *no_column(struct query_level *q, struct str table, struct str name,
     return NULL;
 }
 
-const struct scope_column *scope_find(struct query_level *q, const PgQuery__ColumnRef *ref)
+const struct scope_column *scope_find(struct query_level *q, const PgQuery__ColumnRef *ref,
+                                      uint32_t *level)
 {
     size_t n = ref->n_fields;
     struct str name = n > 0 ? field_string(ref, n - 1) : (struct str){NULL, 0};
@@ -53,26 +82,62 @@ const struct scope_column *scope_find(struct query_level *q, const PgQuery__Colu
     if (n > 3)
         return bind_fail(q->b, ref->location, ERR_UNSUPPORTED,
                          "cross-database references are not implemented");
-    const struct scope_column *found = NULL;
-    for (uint32_t i = 0; i < q->scope.n; i++) {
-        const struct scope_column *c = &q->scope.columns[i];
-        if (!column_matches(c, table, name))
-            continue;
+    *level = 0;
+    for (const struct query_level *l = q; l != NULL; l = l->outer, ++*level) {
+        const struct scope_column *found = NULL;
+        for (uint32_t i = 0; i < l->scope.n; i++) {
+            const struct scope_column *c = &l->scope.columns[i];
+            if (!column_matches(c, table, name))
+                continue;
+            if (found != NULL)
+                return bind_fail(q->b, ref->location, ERR_AMBIGUOUS_COLUMN,
+                                 "column reference \"%.*s\" is ambiguous", STR_ARG(name));
+            found = c;
+        }
         if (found != NULL)
-            return bind_fail(q->b, ref->location, ERR_AMBIGUOUS_COLUMN,
-                             "column reference \"%.*s\" is ambiguous", STR_ARG(name));
-        found = c;
+            return found;
+        /* A table hides those of its name further out. */
+        if (table.len > 0 && table_known(&l->scope, table))
+            break;
     }
-    return found != NULL ? found : no_column(q, table, name, ref->location);
+    return no_column(q, table, name, ref->location);
+}
+
+struct outward {
+    struct binder *b;
+    uint32_t level;
+};
+
+/* The rows of `level` as seen from inside. */
+static const struct expr *inside_leaf(void *arg, const struct expr *e)
+{
+    const struct outward *o = arg;
+    if (e->kind == EXPR_OUTER)
+        return expr_shift(o->b, e, 0, (int32_t)o->level);
+    if (e->kind != EXPR_COLUMN)
+        return e;
+    struct expr *outer = expr_new(o->b, EXPR_OUTER, e->type, e->position, NULL, 0);
+    if (outer == NULL)
+        return NULL;
+    outer->index = e->index;
+    outer->level = o->level;
+    return outer;
 }
 
 static struct expr *bind_column(struct query_level *q, const PgQuery__ColumnRef *ref)
 {
-    const struct scope_column *c = scope_find(q, ref);
+    struct outward o = {q->b, 0};
+    const struct scope_column *c = scope_find(q, ref, &o.level);
+    if (o.level > QUERY_LEVELS_MAX)
+        return bind_fail(q->b, ref->location, ERR_LIMIT,
+                         "subqueries are nested more than %d levels deep", QUERY_LEVELS_MAX);
     struct expr *e = c != NULL ? bind_alloc(q->b, 1, sizeof *e) : NULL;
-    if (e == NULL)
+    const struct expr *value = e == NULL      ? NULL
+                               : o.level == 0 ? c->expr
+                                              : expr_rewrite(q->b, c->expr, inside_leaf, &o);
+    if (value == NULL)
         return NULL;
-    *e = *c->expr;
+    *e = *value;
     e->position = ref->location;
     return e;
 }
@@ -544,9 +609,6 @@ static struct expr *bind_unsupported(struct query_level *q, node *n)
     struct binder *b = q->b;
     int32_t at = node_location(n);
     switch ((int)n->node_case) {
-    case PG_QUERY__NODE__NODE_SUB_LINK:
-        bind_fail(b, at, ERR_UNSUPPORTED, "subqueries in expressions are not supported");
-        return bind_hint(b, "A subquery may stand in FROM: SELECT ... FROM (SELECT ...) AS s.");
     case PG_QUERY__NODE__NODE_ROW_EXPR:
         return bind_fail(b, at, ERR_UNSUPPORTED, "row values are not supported");
     case PG_QUERY__NODE__NODE_A_ARRAY_EXPR:
@@ -591,6 +653,7 @@ struct expr *bind_expr(struct query_level *q, node *n)
     case PG_QUERY__NODE__NODE_TYPE_CAST: return bind_cast(q, n->type_cast);
     case PG_QUERY__NODE__NODE_FUNC_CALL: return bind_call(q, n->func_call);
     case PG_QUERY__NODE__NODE_COLLATE_CLAUSE: return bind_collate(q, n->collate_clause);
+    case PG_QUERY__NODE__NODE_SUB_LINK: return bind_sublink(q, n->sub_link);
     default: return bind_unsupported(q, n);
     }
 }

@@ -544,8 +544,8 @@ bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
     b->continuous = true;
     p->view.emit_final = values[V_EMIT].number == 1;
     p->view.sql = b->sql;
-    struct plan_node *root = plan_select(b, s->query->select_stmt);
-    const struct plan_node *pruned = root != NULL ? plan_prune(b, root) : NULL;
+    struct plan_node *root = plan_select(b, s->query->select_stmt, NULL);
+    const struct plan_node *pruned = plan_finish(b, root);
     p->root = pruned != NULL ? view_names(b, pruned, s->into) : NULL;
     if (b->n_params > 0)
         bind_fail(b, -1, ERR_UNSUPPORTED, "a materialized view cannot have parameters");

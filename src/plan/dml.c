@@ -157,9 +157,9 @@ bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s)
     }
     if (q->n_values_lists > 0 && q->n_sort_clause == 0 && q->limit_count == NULL &&
         q->limit_offset == NULL) {
-        p->root = plan_values(b, q, targets, n);
+        p->root = plan_values(b, q, NULL, targets, n);
     } else {
-        struct plan_node *root = plan_select(b, q);
+        struct plan_node *root = plan_select(b, q, NULL);
         if (root != NULL && s->n_cols == 0 && root->n_columns < n)
             p->n_insert_columns = n = root->n_columns;
         p->root = root != NULL ? insert_project(b, root, targets, n) : NULL;

@@ -1,4 +1,4 @@
-/* FROM: relations, subqueries, VALUES and windows. One item; joins come later. */
+/* Items of FROM: relations, queries of WITH, subqueries, VALUES and windows. */
 #include "plan/plan_int.h"
 
 /* a subquery's column is substituted up to this size, else computed once */
@@ -57,56 +57,45 @@ static struct plan_node *scan(struct binder *b, const struct relation *r)
 
 /* Names for the node's columns; exprs[i] is what column i means over the rows of the node that
  * is scanned. */
-static bool scope_set(struct query_level *q, const struct column_def *columns, uint32_t n,
-                      const struct expr *const *exprs, struct str table, struct str table2)
+static bool scope_set(struct binder *b, struct from_item *item, const struct column_def *columns,
+                      uint32_t n, const struct expr *const *exprs, struct str table,
+                      struct str table2)
 {
-    struct binder *b = q->b;
-    q->scope.columns = bind_alloc(b, n + 1, sizeof *q->scope.columns);
-    if (q->scope.columns == NULL)
+    struct scope *scope = &item->scope;
+    scope->columns = bind_alloc(b, (size_t)n + 1, sizeof *scope->columns);
+    item->tables = bind_alloc(b, 1, sizeof *item->tables);
+    if (scope->columns == NULL || item->tables == NULL)
         return false;
-    q->scope.n = n;
+    item->tables[0] = table;
+    item->n_tables = table.len > 0;
+    scope->n = n;
     for (uint32_t i = 0; i < n; i++) {
         const struct expr *e =
             exprs != NULL ? exprs[i] : expr_column(b, i, columns[i].type, -1);
-        q->scope.columns[i] =
-            (struct scope_column){table, table2, columns[i].name, e, columns[i].typmod};
+        scope->columns[i] = (struct scope_column){
+            table, table2, columns[i].name, e, columns[i].typmod, true};
     }
     return b->err == ERR_OK;
 }
 
-static bool scope_rename(struct query_level *q, const PgQuery__Alias *alias)
+static bool scope_rename(struct binder *b, struct from_item *item, const PgQuery__Alias *alias)
 {
     if (alias == NULL)
         return true;
-    if (alias->n_colnames > q->scope.n) {
-        bind_fail(q->b, -1, ERR_SYNTAX,
+    if (alias->n_colnames > item->scope.n) {
+        bind_fail(b, -1, ERR_SYNTAX,
                   "table \"%s\" has %u columns available but %zu columns specified",
-                  alias->aliasname, q->scope.n, alias->n_colnames);
+                  alias->aliasname, item->scope.n, alias->n_colnames);
         return false;
     }
     for (size_t i = 0; i < alias->n_colnames; i++)
-        q->scope.columns[i].name = bind_str(q->b, node_string(alias->colnames[i]));
-    return q->b->err == ERR_OK;
+        item->scope.columns[i].name = bind_str(b, node_string(alias->colnames[i]));
+    return b->err == ERR_OK;
 }
 
 static struct str alias_or(struct binder *b, const PgQuery__Alias *alias, struct str name)
 {
     return bind_str(b, alias != NULL ? str_of(alias->aliasname) : name);
-}
-
-static struct plan_node *from_relation(struct query_level *q, const PgQuery__RangeVar *r)
-{
-    struct binder *b = q->b;
-    const struct relation *rel = plan_relation(b, r);
-    struct plan_node *n = rel != NULL ? scan(b, rel) : NULL;
-    if (n == NULL)
-        return NULL;
-    b->from_position = r->location;
-    struct str table = alias_or(b, r->alias, unqualified(rel->name));
-    if (!scope_set(q, n->columns, n->n_columns, NULL, table, (struct str){NULL, 0}) ||
-        !scope_rename(q, r->alias))
-        return NULL;
-    return n;
 }
 
 static bool inlinable(const struct plan_node *root)
@@ -119,29 +108,48 @@ static bool inlinable(const struct plan_node *root)
     return true;
 }
 
-static struct plan_node *from_subquery(struct query_level *q, const PgQuery__RangeSubselect *s)
+/* A query in FROM. A projection on top disappears: its expressions stand for the names. */
+static bool from_query(struct binder *b, const struct plan_node *root, const PgQuery__Alias *alias,
+                       struct str name, struct from_item *out)
+{
+    bool substitute = inlinable(root);
+    out->node = substitute ? root->input : root;
+    return scope_set(b, out, root->columns, root->n_columns, substitute ? root->exprs : NULL,
+                     alias_or(b, alias, name), (struct str){NULL, 0}) &&
+           scope_rename(b, out, alias);
+}
+
+static bool from_relation(struct query_level *q, const PgQuery__RangeVar *r,
+                          struct query_level *outer, struct from_item *out)
 {
     struct binder *b = q->b;
-    if (s->subquery == NULL || (int)s->subquery->node_case != PG_QUERY__NODE__NODE_SELECT_STMT)
-        return bind_fail(b, -1, ERR_UNSUPPORTED, "only SELECT and VALUES may stand in FROM");
-    if (s->lateral)
-        return bind_fail(b, -1, ERR_UNSUPPORTED, "LATERAL is not supported");
-    struct plan_node *root = plan_select(b, s->subquery->select_stmt);
-    if (root == NULL)
-        return NULL;
-    /* A projection on top disappears: its expressions stand for the names. */
-    bool substitute = inlinable(root);
-    struct str table = alias_or(b, s->alias, STR("subquery"));
-    if (!scope_set(q, root->columns, root->n_columns, substitute ? root->exprs : NULL, table,
-                   (struct str){NULL, 0}) ||
-        !scope_rename(q, s->alias))
-        return NULL;
-    if (!substitute)
-        return root;
-    struct plan_node *input = bind_alloc(b, 1, sizeof *input);
-    if (input != NULL)
-        *input = *root->input;
-    return input;
+    const struct cte *cte = NULL;
+    const struct plan_node *query = cte_find(b, r, outer, &cte);
+    if (b->err != ERR_OK)
+        return false;
+    if (query != NULL)
+        return from_query(b, query, r->alias, cte->name, out);
+    const struct relation *rel = plan_relation(b, r);
+    out->node = rel != NULL ? scan(b, rel) : NULL;
+    if (out->node == NULL)
+        return false;
+    b->from_position = r->location;
+    struct str table = alias_or(b, r->alias, unqualified(rel->name));
+    return scope_set(b, out, out->node->columns, out->node->n_columns, NULL, table,
+                     (struct str){NULL, 0}) &&
+           scope_rename(b, out, r->alias);
+}
+
+static bool from_subquery(struct query_level *q, const PgQuery__RangeSubselect *s,
+                          struct query_level *outer, struct from_item *out)
+{
+    struct binder *b = q->b;
+    if (s->subquery == NULL || (int)s->subquery->node_case != PG_QUERY__NODE__NODE_SELECT_STMT) {
+        bind_fail(b, -1, ERR_UNSUPPORTED, "only SELECT and VALUES may stand in FROM");
+        return false;
+    }
+    const struct plan_node *root = plan_select(b, s->subquery->select_stmt, outer);
+    return root != NULL && from_query(b, root, s->alias, STR("subquery"), out);
 }
 
 /* ---- windows ---- */
@@ -313,97 +321,77 @@ static struct plan_node *window_node(struct query_level *q, struct plan_node *in
     return w;
 }
 
-static struct plan_node *from_window(struct query_level *q, const PgQuery__FuncCall *f,
-                                     struct str name, const PgQuery__Alias *alias)
+static bool from_window(struct query_level *q, const PgQuery__FuncCall *f, struct str name,
+                        const PgQuery__Alias *alias, struct from_item *out)
 {
     struct binder *b = q->b;
     struct window_call w = {.name = name, .hop = str_eq(name, STR("hop")),
                             .position = f->location};
     if (!window_arguments(b, f, &w))
-        return NULL;
+        return false;
     const struct relation *rel = window_relation(b, &w);
     b->from_position = f->location;
     struct plan_node *input = rel != NULL ? scan(b, rel) : NULL;
     struct str table = alias_or(b, alias, unqualified(rel != NULL ? rel->name : name));
     struct str table2 = alias == NULL ? bind_str(b, name) : (struct str){NULL, 0};
     if (input == NULL ||
-        !scope_set(q, input->columns, input->n_columns, NULL, table, table2))
-        return NULL;
+        !scope_set(b, out, input->columns, input->n_columns, NULL, table, table2))
+        return false;
+    struct query_level args = {.b = b, .scope = out->scope, .clause = CLAUSE_FROM};
     struct window_spec spec = {0};
-    if (!window_time(q, &w, &spec.time_column) || !window_sizes(q, &w, &spec))
-        return NULL;
+    if (!window_time(&args, &w, &spec.time_column) || !window_sizes(&args, &w, &spec))
+        return false;
     struct plan_node *n = window_node(q, input);
     if (n == NULL)
-        return NULL;
+        return false;
     n->window = spec;
-    if (!scope_set(q, n->columns, n->n_columns, NULL, table, table2) || !scope_rename(q, alias))
-        return NULL;
-    return n;
+    n->position = f->location;
+    out->node = n;
+    return scope_set(b, out, n->columns, n->n_columns, NULL, table, table2) &&
+           scope_rename(b, out, alias);
 }
 
-static struct plan_node *from_function(struct query_level *q, const PgQuery__RangeFunction *r)
+static bool from_function(struct query_level *q, const PgQuery__RangeFunction *r,
+                          struct from_item *out)
 {
     struct binder *b = q->b;
     node *call = r->n_functions == 1 && (int)r->functions[0]->node_case == PG_QUERY__NODE__NODE_LIST
                      ? r->functions[0]->list->items[0] : NULL;
     if (call == NULL || (int)call->node_case != PG_QUERY__NODE__NODE_FUNC_CALL || r->ordinality ||
-        r->lateral || r->is_rowsfrom || r->n_coldeflist > 0)
-        return bind_fail(b, node_location(call), ERR_UNSUPPORTED,
-                         "this kind of table function is not supported");
+        r->is_rowsfrom || r->n_coldeflist > 0) {
+        bind_fail(b, node_location(call), ERR_UNSUPPORTED,
+                  "this kind of table function is not supported");
+        return false;
+    }
     const PgQuery__FuncCall *f = call->func_call;
     struct str name = node_string(f->funcname[f->n_funcname - 1]);
     if (str_eq(name, STR("tumble")) || str_eq(name, STR("hop")))
-        return from_window(q, f, name, r->alias);
+        return from_window(q, f, name, r->alias, out);
     static const struct str names[] = {{"tumble", 6}, {"hop", 3}};
     if (str_eq(name, STR("session")) || str_eq(name, STR("cumulate")) ||
-        str_eq(name, STR("as_of")))
-        return bind_fail(b, f->location, ERR_UNSUPPORTED,
-                         "table function %.*s is not supported", STR_ARG(name));
+        str_eq(name, STR("as_of"))) {
+        bind_fail(b, f->location, ERR_UNSUPPORTED,
+                  "table function %.*s is not supported", STR_ARG(name));
+        return false;
+    }
     bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "table function %.*s does not exist",
               STR_ARG(name));
     bind_nearest(b, name, names, ARRAY_LEN(names));
-    return bind_hint(b, "Table functions are tumble and hop.");
+    bind_hint(b, "Table functions are tumble and hop.");
+    return false;
 }
 
-/* ---- FROM as a whole ---- */
-
-static bool aliased_asof(node *n)
+bool from_item(struct query_level *q, node *n, struct query_level *outer, struct from_item *out)
 {
-    return n != NULL && (int)n->node_case == PG_QUERY__NODE__NODE_RANGE_VAR &&
-           n->range_var->alias != NULL &&
-           str_ieq(str_of(n->range_var->alias->aliasname), STR("asof"));
-}
-
-static struct plan_node *refuse_join(struct binder *b, node *left, int32_t position)
-{
-    if (aliased_asof(left)) {
-        bind_fail(b, position, ERR_UNSUPPORTED, "ASOF JOIN is not supported");
-        return bind_hint(b, "PostgreSQL's grammar reads ASOF as an alias of the table before it.");
-    }
-    bind_fail(b, position, ERR_UNSUPPORTED, "joins are not supported yet");
-    return bind_hint(b, "Query one table or view at a time.");
-}
-
-struct plan_node *plan_from(struct query_level *q, node *const *items, size_t n)
-{
-    struct binder *b = q->b;
-    if (n == 0) {
-        struct plan_node *one = plan_node_new(b, PLAN_VALUES, NULL, 0);
-        if (one != NULL)
-            one->n_rows = 1;
-        return one;
-    }
-    if (n > 1)
-        return refuse_join(b, items[0], node_location(items[1]));
-    node *item = items[0];
-    switch ((int)item->node_case) {
-    case PG_QUERY__NODE__NODE_RANGE_VAR: return from_relation(q, item->range_var);
-    case PG_QUERY__NODE__NODE_RANGE_SUBSELECT: return from_subquery(q, item->range_subselect);
-    case PG_QUERY__NODE__NODE_RANGE_FUNCTION: return from_function(q, item->range_function);
-    case PG_QUERY__NODE__NODE_JOIN_EXPR:
-        return refuse_join(b, item->join_expr->larg, node_location(item));
+    *out = (struct from_item){0};
+    switch ((int)n->node_case) {
+    case PG_QUERY__NODE__NODE_RANGE_VAR: return from_relation(q, n->range_var, outer, out);
+    case PG_QUERY__NODE__NODE_RANGE_SUBSELECT:
+        return from_subquery(q, n->range_subselect, outer, out);
+    case PG_QUERY__NODE__NODE_RANGE_FUNCTION: return from_function(q, n->range_function, out);
     default:
-        return bind_fail(b, node_location(item), ERR_UNSUPPORTED,
-                         "this kind of FROM item is not supported");
+        bind_fail(q->b, node_location(n), ERR_UNSUPPORTED,
+                  "this kind of FROM item is not supported");
+        return false;
     }
 }

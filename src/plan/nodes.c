@@ -50,6 +50,59 @@ bool plan_join_columns(struct binder *b, struct plan_node *n)
     return true;
 }
 
+struct plan_node *plan_join_new(struct binder *b, enum plan_kind kind, enum join_kind join,
+                                const struct plan_node *left, const struct plan_node *right)
+{
+    struct plan_node *n = plan_node_new(b, kind, left, 0);
+    if (n == NULL)
+        return NULL;
+    n->right = right;
+    n->join.kind = join;
+    n->position = b->from_position;
+    return plan_join_columns(b, n) ? n : NULL;
+}
+
+struct plan_node *filter_node(struct binder *b, const struct plan_node *input,
+                              const struct expr *condition)
+{
+    if (condition == NULL)
+        return NULL;
+    if (input->kind == PLAN_FILTER) {
+        const struct expr *both[2] = {input->exprs[0], condition};
+        condition = expr_new(b, EXPR_AND, TYPE_BOOL, condition->position, both, 2);
+        input = input->input;
+    }
+    struct plan_node *f = plan_node_new(b, PLAN_FILTER, input, 0);
+    const struct expr **exprs = bind_alloc(b, 1, sizeof(*exprs));
+    if (f == NULL || exprs == NULL || condition == NULL)
+        return NULL;
+    exprs[0] = condition;
+    f->exprs = exprs;
+    f->n_exprs = 1;
+    return f;
+}
+
+struct plan_node *project_new(struct binder *b, const struct plan_node *input,
+                              const struct expr *const *exprs, const struct column_def *columns,
+                              uint32_t n)
+{
+    struct plan_node *p = b->err == ERR_OK ? plan_node_new(b, PLAN_PROJECT, input, n) : NULL;
+    if (p == NULL)
+        return NULL;
+    p->columns = columns;
+    p->exprs = exprs;
+    p->n_exprs = n;
+    return p;
+}
+
+const struct expr *conjunction(struct binder *b, const struct expr *const *list, uint32_t n)
+{
+    if (n == 0)
+        return NULL;
+    return n == 1 ? list[0]
+                  : expr_new(b, EXPR_AND, TYPE_BOOL, list[0]->position, list, n);
+}
+
 /* ---- order ---- */
 
 static uint32_t *order_slot(const struct plan_order *o, const struct plan_node *n)
@@ -218,18 +271,21 @@ static const char *refused(const struct plan_node *n, const char **hint)
 bool plan_check_executable(struct binder *b, const struct plan_node *root)
 {
     struct plan_order o;
+    const struct plan_node *found = NULL;
+    const char *hint = NULL;
     if (root == NULL || plan_is_chain(root))
         return b->err == ERR_OK;
     if (!plan_order(b, root, &o))
         return false;
-    for (uint32_t i = 0; i < o.n; i++) {
-        const char *hint;
-        const char *text = refused(o.nodes[i], &hint);
-        if (text == NULL)
-            continue;
-        bind_fail(b, o.nodes[i]->position, ERR_UNSUPPORTED, "%s", text);
-        bind_hint(b, "%s", hint);
-        return false;
-    }
-    return true;
+    /* One that has a place in the text, if there is one. */
+    for (uint32_t i = 0; i < o.n; i++)
+        if (refused(o.nodes[i], &hint) != NULL &&
+            (found == NULL || (found->position < 0 && o.nodes[i]->position >= 0)))
+            found = o.nodes[i];
+    if (found == NULL)
+        return true;
+    const char *text = refused(found, &hint);
+    bind_fail(b, found->position, ERR_UNSUPPORTED, "%s", text);
+    bind_hint(b, "%s", hint);
+    return false;
 }

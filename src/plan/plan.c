@@ -27,10 +27,18 @@ void plan_free(struct plan *p)
     mem_free(m);
 }
 
+const struct plan_node *plan_finish(struct binder *b, const struct plan_node *root)
+{
+    if (root != NULL && !plan_is_chain(root)) {
+        root = plan_unnest(b, root);
+        root = root != NULL ? plan_push(b, root) : NULL;
+    }
+    return root != NULL && b->err == ERR_OK ? plan_prune(b, root) : NULL;
+}
+
 bool plan_query(struct binder *b, const PgQuery__SelectStmt *s)
 {
-    struct plan_node *root = plan_select(b, s);
-    b->plan->root = root != NULL ? plan_prune(b, root) : NULL;
+    b->plan->root = plan_finish(b, plan_select(b, s, NULL));
     b->plan->kind = STMT_QUERY;
     b->plan->tag = "SELECT";
     return b->err == ERR_OK;

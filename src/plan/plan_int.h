@@ -5,7 +5,15 @@
  *   sql_parse.c  libpg_query, its tree in an arena
  *   plan.c       plan_statement: one function per kind of statement; parameters
  *   select.c     SELECT and VALUES: targets, grouping, ordering
- *   from.c       FROM: relations, subqueries, windows
+ *   from.c       items of FROM: relations, subqueries, windows
+ *   join.c       items together: commas, JOIN ... ON/USING, LATERAL; what names mean
+ *   with.c       WITH
+ *   setop.c      UNION, INTERSECT, EXCEPT
+ *   subquery.c   subqueries in expressions
+ *   outer.c      outer references in expressions and plans
+ *   unnest.c     subqueries become joins (unnest_domain.c: where the domain of outer values is
+ * needed)
+ *   push.c       conditions go to where they can be keys; the order of inner joins
  *   bind_expr.c  expressions; bind_type.c type names; bind_call.c functions and aggregates
  *   resolve.c    PostgreSQL's overload and cast rules
  *   nodes.c      nodes of a plan in order, and what holds for whole plans
@@ -32,6 +40,7 @@ enum {
     PARAMS_MAX = 65535,             /* the protocol's limit */
     TARGETS_MAX = 1600,             /* output columns, as in PostgreSQL */
     PLAN_NODES_MAX = 4096,          /* made while one statement is planned */
+    QUERY_LEVELS_MAX = 32,          /* of subqueries in subqueries */
     EXPLAIN_BYTES_MAX = 1 << 20,
 };
 
@@ -53,35 +62,74 @@ struct binder {
     bool continuous;                 /* binding a continuous view's query */
     bool accepted;                   /* before: topics may have grown since */
     uint32_t n_nodes;                /* made; <= PLAN_NODES_MAX */
+    struct cte *ctes;                /* of WITH, visible where we are; the innermost first */
     int32_t from_position;           /* of the innermost relation in FROM: for errors about it */
     uint32_t n_params, params_cap;
     enum type *params;               /* TYPE_UNKNOWN until inferred */
     struct param_use **param_uses;   /* references made before the type was known */
 };
 
-/* A column that names in a query can mean: an expression over the FROM item's rows. */
+/* A column that names in a query can mean: an expression over FROM's rows. */
 struct scope_column {
-    struct str table, table2;        /* qualifiers that match; table2 may be empty */
+    struct str table, table2;        /* qualifiers that match; either may be empty */
     struct str name;
     const struct expr *expr;
     int32_t typmod;
+    /* A column that USING merged is found by its table only, and the merged one without a table:
+     * the latter stands for both, also in "*". */
+    bool bare;                       /* is meant by its name alone */
 };
 struct scope {
     uint32_t n;
     struct scope_column *columns;
 };
 
+/* Part of FROM: a node, what names mean over its rows, and the tables in it. */
+struct from_item {
+    const struct plan_node *node;
+    struct scope scope;
+    uint32_t n_tables;
+    struct str *tables;
+};
+enum { FROM_TABLES_MAX = 400 };      /* of one query level */
+
+/* A query of WITH. */
+struct cte {
+    struct str name;
+    const struct plan_node *node;
+    uint32_t depth;                  /* levels around it: query_depth(its outer level) */
+    struct cte *next;
+};
+
+/* A subquery in an expression. While the expression is bound, its value is EXPR_COLUMN with index
+ * SUBQUERY_BASE + its number; columns of the subquery in `condition` have RIGHT_BASE + i. */
+enum { RIGHT_BASE = 1u << 28, SUBQUERY_BASE = 1u << 29, SUBQUERIES_MAX = 1000 };
+struct subquery {
+    const struct plan_node *node;    /* outer references of level 1 are to the rows around it */
+    enum join_kind kind;             /* SINGLE: its only column; MARK: whether `condition` holds */
+    const struct expr *condition;
+    int32_t position;
+    /* where its value stands, below and above the aggregate: column + 1, or 0 */
+    uint32_t placed[2];
+};
+
 /* Where an expression stands: decides whether aggregates may, and how errors call the place. */
 enum clause { CLAUSE_SELECT, CLAUSE_WHERE, CLAUSE_GROUP, CLAUSE_HAVING, CLAUSE_ORDER, CLAUSE_LIMIT,
-              CLAUSE_VALUES, CLAUSE_FILTER, CLAUSE_AGGREGATE, CLAUSE_OPTION };
+              CLAUSE_VALUES, CLAUSE_FILTER, CLAUSE_AGGREGATE, CLAUSE_OPTION, CLAUSE_ON,
+              CLAUSE_FROM };
 
 /* A query level. While it is bound, reference to aggregate k is EXPR_COLUMN with index
  * AGGREGATE_BASE + k. */
 enum { AGGREGATE_BASE = 1u << 30, AGGREGATES_MAX = 1000 };
 struct query_level {
     struct binder *b;
+    struct query_level *outer;       /* whose rows outer references of level 1 mean; or NULL */
     struct scope scope;
+    const struct plan_node *node;    /* FROM's rows: whether columns can be NULL; or NULL */
+    const struct from_item *unseen;  /* in FROM, but out of reach: for errors */
     enum clause clause;
+    uint32_t n_subqueries, subqueries_cap;
+    struct subquery *subqueries;
     bool table_functions;            /* of FROM: windows are allowed */
     uint32_t n_aggs, aggs_cap;
     struct aggregate *aggs;
@@ -179,8 +227,27 @@ struct expr *bind_named(struct query_level *q, const char *name, struct expr **a
 enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmod, int32_t *fields);
 /* A new reference to parameter number (1-based). */
 struct expr *bind_param(struct binder *b, int32_t number, int32_t position);
-/* The column a reference means, or NULL with an error kept. */
-const struct scope_column *scope_find(struct query_level *q, const PgQuery__ColumnRef *ref);
+/* The column a reference means and how many levels out (0: of `q`), or NULL with an error kept. */
+const struct scope_column *scope_find(struct query_level *q, const PgQuery__ColumnRef *ref,
+                                      uint32_t *level);
+/* Subqueries in an expression (subquery.c). */
+struct expr *bind_sublink(struct query_level *q, const PgQuery__SubLink *s);
+/* A condition with AND, as WHERE and ON have it: adds APPLYs and FILTERs to *node, whose first
+ * columns stay. False with the error kept. */
+bool bind_condition(struct query_level *q, node *n, const char *what,
+                    const struct plan_node **node);
+/* `e` with the values of its subqueries as columns of *node, which gets the APPLYs. */
+const struct expr *subquery_place(struct query_level *q, const struct expr *e,
+                                  const struct plan_node **node);
+/* Adds subquery number k, with this plan and condition, to *node: its value. `stage` 0: below the
+ * aggregate; 1: above it. */
+const struct expr *subquery_apply(struct query_level *q, uint32_t k, int stage,
+                                  const struct plan_node *subplan, const struct expr *condition,
+                                  const struct plan_node **node);
+/* Whether the expression has values of subqueries in it. */
+bool has_subquery(const struct expr *e);
+/* Levels around and with `q`; 0 for NULL. */
+uint32_t query_depth(const struct query_level *q);
 bool agg_by_name(struct str name, enum aggregate_function *out);
 
 /* ---- plans (select.c, from.c, prune.c) ---- */
@@ -190,13 +257,92 @@ struct plan_node *plan_node_new(struct binder *b, enum plan_kind kind,
                                 const struct plan_node *input, uint32_t n_columns);
 /* Sets the output columns of a JOIN or APPLY from its inputs and kind. */
 bool plan_join_columns(struct binder *b, struct plan_node *n);
-/* A SELECT or VALUES as a tree whose root has the output columns. */
-struct plan_node *plan_select(struct binder *b, const PgQuery__SelectStmt *s);
+/* A SELECT, VALUES or set operation as a tree whose root has the output columns. `outer`: the level
+ * that it may refer to, or NULL. */
+struct plan_node *plan_select(struct binder *b, const PgQuery__SelectStmt *s,
+                              struct query_level *outer);
+/* A query that is not the whole statement: untyped literals in its output stay so with
+ * `keep_unknown` (for set operations). */
+struct plan_node *plan_select_leaf(struct binder *b, const PgQuery__SelectStmt *s,
+                                   struct query_level *outer, bool keep_unknown);
 /* Binds FROM into q->scope and returns the node that gives its rows. */
-struct plan_node *plan_from(struct query_level *q, node *const *items, size_t n);
-/* VALUES, each expression assigned to its target, or (targets NULL) one type per column. */
+const struct plan_node *plan_from(struct query_level *q, node *const *items, size_t n);
+/* One item without the joins around it. `outer`: the level that a subquery in it may refer to. */
+bool from_item(struct query_level *q, node *n, struct query_level *outer, struct from_item *out);
+/* Two inputs as one node; columns and position set, keys not. */
+struct plan_node *plan_join_new(struct binder *b, enum plan_kind kind, enum join_kind join,
+                                const struct plan_node *left, const struct plan_node *right);
+/* Filter over `input`; a filter over a filter becomes one. NULL when an argument is. */
+struct plan_node *filter_node(struct binder *b, const struct plan_node *input,
+                              const struct expr *condition);
+/* PROJECT to these expressions, named as `columns`. */
+struct plan_node *project_new(struct binder *b, const struct plan_node *input,
+                              const struct expr *const *exprs, const struct column_def *columns,
+                              uint32_t n);
+/* The conjuncts' AND; NULL of none. */
+const struct expr *conjunction(struct binder *b, const struct expr *const *list, uint32_t n);
+/* WITH: makes its queries visible until b->ctes is set back. */
+bool plan_with(struct binder *b, const PgQuery__WithClause *w, struct query_level *outer);
+/* The query of WITH that a name means, as seen from `outer`; or NULL. */
+const struct plan_node *cte_find(struct binder *b, const PgQuery__RangeVar *r,
+                                 struct query_level *outer, const struct cte **which);
+/* ORDER BY and LIMIT of `s` over a set operation's columns. */
+struct plan_node *plan_ordered(struct binder *b, const PgQuery__SelectStmt *s,
+                               struct plan_node *n);
+struct plan_node *plan_setop(struct binder *b, const PgQuery__SelectStmt *s,
+                             struct query_level *outer);
+/* Unnests, pushes and prunes. */
+const struct plan_node *plan_finish(struct binder *b, const struct plan_node *root);
+const struct plan_node *plan_unnest(struct binder *b, const struct plan_node *root);
+const struct plan_node *plan_push(struct binder *b, const struct plan_node *root);
+
+/* ---- outer references (outer.c) ---- */
+
+/* Levels (bit l - 1: level l) that an expression refers to. */
+uint64_t expr_outer_levels(const struct expr *e);
+/* The plan with each expression replaced by map(arg, e, depth), where `depth` is the number of
+ * APPLYs whose right side it stands in: level depth + 1 means the level next to the plan. Shared
+ * nodes stay shared; a plan in which nothing changes is returned as it is. */
+typedef const struct expr *(*plan_map_fn)(void *arg, const struct expr *e, uint32_t depth);
+const struct plan_node *plan_map(struct binder *b, const struct plan_node *root, plan_map_fn map,
+                                 void *arg);
+/* Levels that a plan refers to, as seen from next to it. */
+bool plan_outer_levels(struct binder *b, const struct plan_node *root, uint64_t *levels);
+/* Calls each for all expressions of a node but LIMIT's. */
+void node_each_expr(const struct plan_node *n, void (*each)(void *arg, const struct expr *e),
+                    void *arg);
+/* What is known of nodes, by node and a tag; zero-initialised = empty; in the plan's memory. */
+union plan_memo_value {
+    const struct plan_node *node;
+    uint64_t bits;
+};
+struct plan_memo {
+    struct plan_memo_slot {
+        const struct plan_node *node;
+        uint32_t tag;
+        union plan_memo_value value;
+    } *slots;
+    uint32_t n, cap;                 /* cap is a power of two */
+};
+bool plan_memo_get(const struct plan_memo *m, const struct plan_node *n, uint32_t tag,
+                   union plan_memo_value *out);
+/* False with the error kept. */
+bool plan_memo_put(struct plan_memo *m, struct binder *b, const struct plan_node *n, uint32_t tag,
+                   union plan_memo_value value);
+/* Levels above `from` become `delta` more. */
+const struct plan_node *plan_shift(struct binder *b, const struct plan_node *root, uint32_t from,
+                                   int32_t delta);
+const struct expr *expr_shift(struct binder *b, const struct expr *e, uint32_t from,
+                              int32_t delta);
+/* Replaces all expressions of a node that was copied. */
+typedef const struct expr *(*node_map_fn)(void *arg, const struct expr *e);
+bool node_map_exprs(struct binder *b, struct plan_node *n, node_map_fn map, void *arg);
+
+/* VALUES, each expression assigned to its target, or (targets NULL) one type per column. `outer` as
+ * for plan_select. */
 struct plan_node *plan_values(struct binder *b, const PgQuery__SelectStmt *s,
-                              const struct column_def *targets, uint32_t n_targets);
+                              struct query_level *outer, const struct column_def *targets,
+                              uint32_t n_targets);
 /* The relation a name means, or NULL with an error kept. */
 const struct relation *plan_relation(struct binder *b, const PgQuery__RangeVar *r);
 /* The nodes below `root` and itself, each once, inputs before those who read them: every walk over

@@ -205,10 +205,9 @@ static void print_aggregates(const struct plan_node *n, struct buf *out)
 
 static void print_project(const struct plan_node *n, struct buf *out)
 {
-    buf_printf(out, "Project: ");
+    buf_printf(out, "Project:");
     for (uint32_t i = 0; i < n->n_exprs && !out->failed; i++) {
-        if (i > 0)
-            buf_printf(out, ", ");
+        buf_printf(out, "%s", i > 0 ? ", " : " ");
         if (i == PRINT_ITEMS_MAX) {
             buf_printf(out, "... %u more", n->n_exprs - i);
             return;

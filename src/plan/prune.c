@@ -7,12 +7,14 @@ struct pruned {
     const struct plan_node *old, *node;
     bool *used;           /* old columns that someone above reads */
     uint32_t *map;        /* old column -> new column; only for columns that were kept */
+    bool named;           /* its columns' names are the query's */
 };
 
 struct pruning {
     struct binder *b;
     struct plan_order order;
     struct pruned *items;            /* of each node in the order */
+    bool chain;
 };
 
 static struct pruned *item_of(const struct pruning *p, const struct plan_node *n)
@@ -86,7 +88,10 @@ static bool use_inputs(const struct pruning *p, const struct pruned *item)
     case PLAN_SORT:
     case PLAN_LIMIT:
     case PLAN_OVER:
-    case PLAN_TOP: use_through(n, item->used, in); break;
+    case PLAN_TOP:
+        use_through(n, item->used, in);
+        item_of(p, n->input)->named |= item->named;
+        break;
     case PLAN_PROJECT:
         for (uint32_t i = 0; i < n->n_exprs; i++)
             if (item->used[i])
@@ -200,7 +205,16 @@ static struct plan_node *prune_through(struct pruning *p, struct pruned *item)
     return copy;
 }
 
-static struct plan_node *prune_project(struct pruning *p, struct pruned *item)
+/* All of the input's columns as they are: nothing is left to do. */
+static bool is_identity(const struct plan_node *n)
+{
+    for (uint32_t i = 0; i < n->n_exprs; i++)
+        if (n->exprs[i]->kind != EXPR_COLUMN || n->exprs[i]->index != i)
+            return false;
+    return n->n_exprs == n->input->n_columns;
+}
+
+static const struct plan_node *prune_project(struct pruning *p, struct pruned *item)
 {
     struct binder *b = p->b;
     const struct plan_node *n = item->old;
@@ -221,7 +235,7 @@ static struct plan_node *prune_project(struct pruning *p, struct pruned *item)
     copy->n_columns = copy->n_exprs = kept;
     copy->exprs = exprs;
     copy->columns = columns;
-    return copy;
+    return !p->chain && !item->named && is_identity(copy) ? copy->input : copy;
 }
 
 static struct plan_node *prune_aggregate(struct pruning *p, struct pruned *item)
@@ -388,7 +402,7 @@ static struct plan_node *prune_join(struct pruning *p, struct pruned *item)
     return plan_join_columns(b, copy) ? copy : NULL;
 }
 
-static struct plan_node *prune_node(struct pruning *p, struct pruned *item)
+static const struct plan_node *prune_node(struct pruning *p, struct pruned *item)
 {
     switch (item->old->kind) {
     case PLAN_SCAN: return prune_scan(p, item);
@@ -413,7 +427,7 @@ static struct plan_node *prune_node(struct pruning *p, struct pruned *item)
 
 const struct plan_node *plan_prune(struct binder *b, const struct plan_node *root)
 {
-    struct pruning p = {.b = b};
+    struct pruning p = {.b = b, .chain = plan_is_chain(root)};
     if (!plan_order(b, root, &p.order))
         return NULL;
     p.items = bind_alloc(b, p.order.n, sizeof *p.items);
@@ -423,6 +437,7 @@ const struct plan_node *plan_prune(struct binder *b, const struct plan_node *roo
     }
     if (b->err != ERR_OK)
         return NULL;
+    p.items[p.order.n - 1].named = true;
     memset(p.items[p.order.n - 1].used, true, root->n_columns * sizeof(bool));
     for (uint32_t i = p.order.n; i-- > 0;)
         if (!use_inputs(&p, &p.items[i]))

@@ -17,22 +17,26 @@ struct target {
 
 struct selection {
     struct query_level q;
+    const struct plan_node *node;    /* what there is so far */
     const PgQuery__SelectStmt *s;
     struct target *targets;          /* visible ones, then hidden ones for ORDER BY */
     uint32_t n_targets, n_visible, targets_cap;
     const struct expr *keys[GROUP_KEYS_MAX];
+    const struct expr *placed_keys[GROUP_KEYS_MAX];   /* over the node below the aggregate */
     uint32_t n_keys;
     struct sort_key sorts[SORT_KEYS_MAX];
     uint32_t n_sorts;
     const struct expr *having;
     bool distinct, aggregated;
+    bool setop;                      /* targets are a set operation's columns */
+    bool keep_unknown;               /* untyped literals stay so: see plan_select_leaf */
 };
 
 /* ---- targets ---- */
 
 static int32_t expr_typmod(const struct query_level *q, const struct expr *e)
 {
-    if (e->kind == EXPR_COLUMN && e->index < q->scope.n)
+    if (e->kind == EXPR_COLUMN)
         for (uint32_t i = 0; i < q->scope.n; i++)
             if (expr_equal(q->scope.columns[i].expr, e))
                 return q->scope.columns[i].typmod;
@@ -73,7 +77,7 @@ static bool add_star(struct selection *sel, struct str table, int32_t position)
     uint32_t n = 0;
     for (uint32_t i = 0; i < q->scope.n; i++) {
         const struct scope_column *c = &q->scope.columns[i];
-        if (table.len > 0 && !str_eq(c->table, table) && !str_eq(c->table2, table))
+        if (table.len > 0 ? !str_eq(c->table, table) && !str_eq(c->table2, table) : !c->bare)
             continue;
         if (!add_target(sel, c->expr, c->name, c->typmod))
             return false;
@@ -86,6 +90,31 @@ static bool add_star(struct selection *sel, struct str table, int32_t position)
         bind_fail(q->b, position, ERR_SYNTAX,
                   "SELECT * with no tables specified is not valid");
     return q->b->err == ERR_OK;
+}
+
+static struct str figure_name(node *n, int *strength);
+
+/* A scalar subquery is called like its column. */
+static struct str sublink_name(const PgQuery__SubLink *s, int *strength)
+{
+    *strength = 2;
+    if ((int)s->sub_link_type == PG_QUERY__SUB_LINK_TYPE__EXISTS_SUBLINK)
+        return STR("exists");
+    if ((int)s->sub_link_type == PG_QUERY__SUB_LINK_TYPE__EXPR_SUBLINK && s->subselect != NULL &&
+        (int)s->subselect->node_case == PG_QUERY__NODE__NODE_SELECT_STMT) {
+        const PgQuery__SelectStmt *q = s->subselect->select_stmt;
+        while (q->larg != NULL)
+            q = q->larg;
+        if (q->n_values_lists > 0)
+            return STR("column1");
+        if (q->n_target_list > 0 &&
+            (int)q->target_list[0]->node_case == PG_QUERY__NODE__NODE_RES_TARGET) {
+            const PgQuery__ResTarget *t = q->target_list[0]->res_target;
+            return t->name[0] != '\0' ? str_of(t->name) : figure_name(t->val, strength);
+        }
+    }
+    *strength = 0;
+    return STR("?column?");
 }
 
 /* The name PostgreSQL gives to an output column (parse_target.c, FigureColname). */
@@ -102,6 +131,7 @@ static struct str figure_name(node *n, int *strength)
             return STR("nullif");
         break;
     case PG_QUERY__NODE__NODE_COALESCE_EXPR: return STR("coalesce");
+    case PG_QUERY__NODE__NODE_SUB_LINK: return sublink_name(n->sub_link, strength);
     case PG_QUERY__NODE__NODE_MIN_MAX_EXPR:
         return (int)n->min_max_expr->op == PG_QUERY__MIN_MAX_OP__IS_GREATEST ? STR("greatest")
                                                                            : STR("least");
@@ -184,7 +214,9 @@ static bool bind_target(struct selection *sel, const PgQuery__ResTarget *t)
             return add_star(sel, ref->n_fields > 1 ? node_string(ref->fields[ref->n_fields - 2])
                                                    : (struct str){NULL, 0}, ref->location);
     }
-    struct expr *e = coerce_unknown(b, bind_expr(q, t->val));
+    struct expr *e = bind_expr(q, t->val);
+    if (!sel->keep_unknown || (e != NULL && e->kind != EXPR_CONST))
+        e = coerce_unknown(b, e);
     if (e == NULL)
         return false;
     int strength;
@@ -320,6 +352,13 @@ static int32_t sort_target(struct selection *sel, node *n)
     int32_t i = target_of(sel, n, "ORDER BY");
     if (i != -1)
         return i;
+    if (sel->setop) {
+        bind_fail(b, node_location(n), ERR_UNSUPPORTED,
+                  "invalid UNION/INTERSECT/EXCEPT ORDER BY clause");
+        bind_hint(b, "Only names and numbers of result columns can be used: add the expression to "
+                     "every SELECT, or move the UNION into FROM.");
+        return -2;
+    }
     const struct expr *e = coerce_unknown(b, bind_expr(&sel->q, n));
     if (e == NULL)
         return -2;
@@ -362,15 +401,21 @@ static bool bind_sorts(struct selection *sel)
 
 /* ---- above the aggregate ---- */
 
-static void *ungrouped(struct selection *sel, const struct expr *e)
+static void *ungrouped(struct selection *sel, const struct expr *e, bool inside)
 {
     const struct scope *scope = &sel->q.scope;
     for (uint32_t i = 0; i < scope->n; i++) {
         const struct scope_column *c = &scope->columns[i];
-        if (expr_equal(c->expr, e))
+        if (!expr_equal(c->expr, e))
+            continue;
+        if (inside)
             return bind_fail(sel->q.b, e->position, ERR_GROUPING,
-                             "column \"%.*s.%.*s\" must appear in the GROUP BY clause or be used "
-                             "in an aggregate function", STR_ARG(c->table), STR_ARG(c->name));
+                             "subquery uses ungrouped column \"%.*s.%.*s\" from outer query",
+                             STR_ARG(c->table), STR_ARG(c->name));
+        return bind_fail(sel->q.b, e->position, ERR_GROUPING,
+                         "column \"%.*s%s%.*s\" must appear in the GROUP BY clause or be used "
+                         "in an aggregate function", STR_ARG(c->table), c->table.len > 0 ? "." : "",
+                         STR_ARG(c->name));
     }
     return bind_fail(sel->q.b, e->position, ERR_GROUPING,
                      "a column must appear in the GROUP BY clause or be used in an aggregate "
@@ -395,6 +440,64 @@ static bool has_column(const struct expr *e)
     return false;
 }
 
+static const struct expr *lower(struct selection *sel, const struct expr *e);
+
+/* What a subquery above the aggregate refers to: rows of FROM become rows of the aggregate. */
+struct lowering {
+    struct selection *sel;
+    uint32_t level;
+};
+
+static const struct expr *lower_outer_leaf(void *arg, const struct expr *e)
+{
+    const struct lowering *l = arg;
+    struct selection *sel = l->sel;
+    struct binder *b = sel->q.b;
+    if (e->kind != EXPR_OUTER || e->level != l->level)
+        return e;
+    uint32_t index = e->index - AGGREGATE_BASE + sel->n_keys;
+    if (e->index < AGGREGATE_BASE) {
+        struct expr own = *e;
+        own.kind = EXPR_COLUMN;
+        own.level = 0;
+        for (index = 0; index < sel->n_keys && !expr_equal(sel->keys[index], &own); index++)
+            ;
+        if (index == sel->n_keys)
+            return ungrouped(sel, &own, true);
+    }
+    struct expr *r = expr_new(b, EXPR_OUTER, e->type, e->position, NULL, 0);
+    if (r == NULL)
+        return NULL;
+    r->index = index;
+    r->level = e->level;
+    return r;
+}
+
+static const struct expr *lower_outer(void *arg, const struct expr *e, uint32_t depth)
+{
+    struct selection *sel = arg;
+    struct lowering l = {sel, depth + 1};
+    if ((expr_outer_levels(e) >> depth & 1) == 0)
+        return e;
+    return expr_rewrite(sel->q.b, e, lower_outer_leaf, &l);
+}
+
+/* The value of a subquery that stands above the aggregate. */
+static const struct expr *lower_subquery(struct selection *sel, const struct expr *e)
+{
+    struct query_level *q = &sel->q;
+    uint32_t k = e->index - SUBQUERY_BASE;
+    if (q->subqueries[k].placed[1] > 0)
+        return expr_column(q->b, q->subqueries[k].placed[1] - 1, e->type, e->position);
+    const struct expr *condition = q->subqueries[k].condition;
+    const struct plan_node *plan = plan_map(q->b, q->subqueries[k].node, lower_outer, sel);
+    if (condition != NULL)
+        condition = lower(sel, condition);
+    if (q->b->err != ERR_OK)
+        return NULL;
+    return subquery_apply(q, k, 1, plan, condition, &sel->node);
+}
+
 /* Rewrites an expression over FROM's rows as one over the aggregate's. */
 static const struct expr *lower(struct selection *sel, const struct expr *e)
 {
@@ -404,8 +507,12 @@ static const struct expr *lower(struct selection *sel, const struct expr *e)
             return expr_column(b, i, e->type, e->position);
     if (e->kind == EXPR_COLUMN && e->index >= AGGREGATE_BASE)
         return expr_column(b, sel->n_keys + (e->index - AGGREGATE_BASE), e->type, e->position);
+    if (e->kind == EXPR_COLUMN && e->index >= SUBQUERY_BASE)
+        return lower_subquery(sel, e);
+    if (e->kind == EXPR_COLUMN && e->index >= RIGHT_BASE)
+        return e;
     if (e->kind == EXPR_COLUMN || (is_scope_expr(&sel->q.scope, e) && has_column(e)))
-        return ungrouped(sel, e);
+        return ungrouped(sel, e, false);
     if (e->n_args == 0)
         return e;
     const struct expr **args = bind_alloc(b, e->n_args, sizeof(*args));
@@ -435,21 +542,39 @@ static struct str key_name(const struct selection *sel, const struct expr *key)
     return STR("?column?");
 }
 
-static struct plan_node *aggregate_node(struct selection *sel, const struct plan_node *input)
+/* Keys and arguments with the values of their subqueries. */
+static bool place_below(struct selection *sel)
+{
+    struct query_level *q = &sel->q;
+    for (uint32_t i = 0; i < sel->n_keys; i++) {
+        sel->placed_keys[i] = subquery_place(q, sel->keys[i], &sel->node);
+        if (sel->placed_keys[i] == NULL)
+            return false;
+    }
+    for (uint32_t i = 0; i < q->n_aggs; i++) {
+        q->aggs[i].arg = subquery_place(q, q->aggs[i].arg, &sel->node);
+        q->aggs[i].filter = subquery_place(q, q->aggs[i].filter, &sel->node);
+    }
+    return q->b->err == ERR_OK;
+}
+
+static struct plan_node *aggregate_node(struct selection *sel)
 {
     static const char *const names[] = {
         [AGG_COUNT_STAR] = "count", [AGG_COUNT] = "count", [AGG_SUM] = "sum",
         [AGG_AVG] = "avg", [AGG_MIN] = "min", [AGG_MAX] = "max"};
     struct query_level *q = &sel->q;
     uint32_t n = sel->n_keys + q->n_aggs;
-    struct plan_node *a = plan_node_new(q->b, PLAN_AGGREGATE, input, n);
+    if (!place_below(sel))
+        return NULL;
+    struct plan_node *a = plan_node_new(q->b, PLAN_AGGREGATE, sel->node, n);
     struct column_def *columns = bind_alloc(q->b, (size_t)n + 1, sizeof *columns);
     const struct expr **keys = bind_alloc(q->b, (size_t)sel->n_keys + 1, sizeof(*keys));
     if (a == NULL || columns == NULL || keys == NULL)
         return NULL;
     for (uint32_t i = 0; i < sel->n_keys; i++) {
-        keys[i] = sel->keys[i];
-        columns[i] = (struct column_def){key_name(sel, keys[i]), keys[i]->type, -1, false};
+        keys[i] = sel->placed_keys[i];
+        columns[i] = (struct column_def){key_name(sel, sel->keys[i]), keys[i]->type, -1, false};
     }
     for (uint32_t i = 0; i < q->n_aggs; i++)
         columns[sel->n_keys + i] = (struct column_def){
@@ -462,46 +587,22 @@ static struct plan_node *aggregate_node(struct selection *sel, const struct plan
     return a;
 }
 
-/* A filter over a filter (a subquery's WHERE under the query's) becomes one condition. */
-static struct plan_node *filter_node(struct binder *b, const struct plan_node *input,
-                                     const struct expr *condition)
-{
-    if (condition == NULL)
-        return NULL;
-    if (input->kind == PLAN_FILTER) {
-        const struct expr *both[2] = {input->exprs[0], condition};
-        condition = expr_new(b, EXPR_AND, TYPE_BOOL, condition->position, both, 2);
-        input = input->input;
-    }
-    struct plan_node *f = plan_node_new(b, PLAN_FILTER, input, 0);
-    const struct expr **exprs = bind_alloc(b, 1, sizeof(*exprs));
-    if (f == NULL || exprs == NULL || condition == NULL)
-        return NULL;
-    exprs[0] = condition;
-    f->exprs = exprs;
-    f->n_exprs = 1;
-    return f;
-}
-
-static struct plan_node *project_node(struct selection *sel, const struct plan_node *input)
+static struct plan_node *project_node(struct selection *sel)
 {
     struct binder *b = sel->q.b;
-    struct plan_node *p = plan_node_new(b, PLAN_PROJECT, input, sel->n_targets);
     struct column_def *columns = bind_alloc(b, (size_t)sel->n_targets + 1, sizeof *columns);
     const struct expr **exprs = bind_alloc(b, (size_t)sel->n_targets + 1, sizeof(*exprs));
-    if (p == NULL || columns == NULL || exprs == NULL)
+    if (columns == NULL || exprs == NULL)
         return NULL;
     for (uint32_t i = 0; i < sel->n_targets; i++) {
         const struct target *t = &sel->targets[i];
-        exprs[i] = sel->aggregated ? lower(sel, t->expr) : t->expr;
+        exprs[i] = sel->aggregated ? lower(sel, t->expr)
+                                   : subquery_place(&sel->q, t->expr, &sel->node);
         if (exprs[i] == NULL)
             return NULL;
         columns[i] = (struct column_def){t->name, t->expr->type, t->typmod, false};
     }
-    p->columns = columns;
-    p->exprs = exprs;
-    p->n_exprs = sel->n_targets;
-    return p;
+    return project_new(b, sel->node, exprs, columns, sel->n_targets);
 }
 
 /* The first n columns of the input, as a projection or as the keys of a DISTINCT. */
@@ -561,6 +662,8 @@ static const struct expr *bind_limit(struct binder *b, node *n, const char *what
 static struct plan_node *limit_node(struct binder *b, const PgQuery__SelectStmt *s,
                                     struct plan_node *input)
 {
+    if (input == NULL)
+        return NULL;
     if (s->limit_count == NULL && s->limit_offset == NULL)
         return input;
     if ((int)s->limit_option == PG_QUERY__LIMIT_OPTION__LIMIT_OPTION_WITH_TIES)
@@ -575,6 +678,7 @@ static struct plan_node *limit_node(struct binder *b, const PgQuery__SelectStmt 
         return NULL;
     l->limit = limit;
     l->offset = offset;
+    l->position = node_location(s->limit_count != NULL ? s->limit_count : s->limit_offset);
     return l;
 }
 
@@ -582,17 +686,7 @@ static struct plan_node *limit_node(struct binder *b, const PgQuery__SelectStmt 
 
 static bool supported(struct binder *b, const PgQuery__SelectStmt *s)
 {
-    if (s->op != PG_QUERY__SET_OPERATION__SETOP_NONE &&
-        s->op != PG_QUERY__SET_OPERATION__SET_OPERATION_UNDEFINED) {
-        const PgQuery__SelectStmt *right = s->rarg;
-        bind_fail(b, right != NULL && right->n_target_list > 0
-                         ? node_location(right->target_list[0]) : -1,
-                  ERR_UNSUPPORTED, "UNION, INTERSECT and EXCEPT are not supported");
-        bind_hint(b, "Run the queries one by one.");
-    } else if (s->with_clause != NULL) {
-        bind_fail(b, s->with_clause->location, ERR_UNSUPPORTED, "WITH queries are not supported");
-        bind_hint(b, "Write the query as a subquery in FROM: SELECT ... FROM (SELECT ...) AS s.");
-    } else if (s->into_clause != NULL) {
+    if (s->into_clause != NULL) {
         bind_fail(b, -1, ERR_UNSUPPORTED, "SELECT INTO is not supported");
         bind_hint(b, "Use CREATE MATERIALIZED VIEW ... AS SELECT.");
     } else if (s->n_window_clause > 0) {
@@ -609,17 +703,18 @@ static bool supported(struct binder *b, const PgQuery__SelectStmt *s)
     return b->err == ERR_OK && (!b->continuous || view_check_select(b, s));
 }
 
-static struct plan_node *build(struct selection *sel, struct plan_node *input)
+static struct plan_node *build(struct selection *sel)
 {
     struct binder *b = sel->q.b;
     sel->aggregated = sel->q.n_aggs > 0 || sel->n_keys > 0 || sel->having != NULL;
-    struct plan_node *n = input;
     if (sel->aggregated) {
-        n = aggregate_node(sel, n);
-        if (n != NULL && sel->having != NULL)
-            n = filter_node(b, n, lower(sel, sel->having));
+        sel->node = aggregate_node(sel);
+        const struct expr *having =
+            sel->node != NULL && sel->having != NULL ? lower(sel, sel->having) : NULL;
+        if (having != NULL)
+            sel->node = filter_node(b, sel->node, having);
     }
-    n = n != NULL ? project_node(sel, n) : NULL;
+    struct plan_node *n = sel->node != NULL && b->err == ERR_OK ? project_node(sel) : NULL;
     if (n != NULL && sel->distinct)
         n = columns_node(b, PLAN_AGGREGATE, n, sel->n_visible);
     if (n != NULL && sel->n_sorts > 0)
@@ -631,52 +726,98 @@ static struct plan_node *build(struct selection *sel, struct plan_node *input)
 static struct plan_node *values_input(struct selection *sel)
 {
     struct binder *b = sel->q.b;
-    struct plan_node *n = plan_values(b, sel->s, NULL, 0);
+    struct plan_node *n = plan_values(b, sel->s, sel->q.outer, NULL, 0);
     if (n == NULL)
         return NULL;
     sel->q.scope.n = n->n_columns;
     sel->q.scope.columns = bind_alloc(b, (size_t)n->n_columns + 1, sizeof *sel->q.scope.columns);
     for (uint32_t i = 0; sel->q.scope.columns != NULL && i < n->n_columns; i++)
         sel->q.scope.columns[i] = (struct scope_column){
-            .table = STR("*VALUES*"), .name = n->columns[i].name,
+            .table = STR("*VALUES*"), .name = n->columns[i].name, .bare = true,
             .expr = expr_column(b, i, n->columns[i].type, -1), .typmod = -1};
     return b->err == ERR_OK ? n : NULL;
 }
 
-struct plan_node *plan_select(struct binder *b, const PgQuery__SelectStmt *s)
+static struct plan_node *plan_plain(struct binder *b, const PgQuery__SelectStmt *s,
+                                    struct query_level *outer, bool keep_unknown)
 {
-    if (!supported(b, s))
-        return NULL;
     if (s->n_values_lists > 0 && s->n_sort_clause == 0)
-        return limit_node(b, s, plan_values(b, s, NULL, 0));
+        return limit_node(b, s, plan_values(b, s, outer, NULL, 0));
+    struct selection *sel = bind_alloc(b, 1, sizeof *sel);
+    if (sel == NULL)
+        return NULL;
+    sel->q.b = b;
+    sel->q.outer = outer;
+    sel->s = s;
+    sel->distinct = s->n_distinct_clause > 0;
+    sel->keep_unknown = keep_unknown && !sel->distinct && s->n_group_clause == 0 &&
+                        s->n_sort_clause == 0;
+    sel->node = s->n_values_lists > 0
+                    ? values_input(sel)
+                    : plan_from(&sel->q, (node *const *)s->from_clause, s->n_from_clause);
+    if (sel->node == NULL)
+        return NULL;
+    if (s->where_clause != NULL) {
+        sel->q.clause = CLAUSE_WHERE;
+        if (!bind_condition(&sel->q, s->where_clause, "WHERE", &sel->node))
+            return NULL;
+    }
+    sel->q.node = sel->node;
+    if (!bind_targets(sel) || !bind_groups(sel) || !bind_sorts(sel))
+        return NULL;
+    return build(sel);
+}
+
+static bool is_setop(const PgQuery__SelectStmt *s)
+{
+    return s->op != PG_QUERY__SET_OPERATION__SETOP_NONE &&
+           s->op != PG_QUERY__SET_OPERATION__SET_OPERATION_UNDEFINED;
+}
+
+struct plan_node *plan_select_leaf(struct binder *b, const PgQuery__SelectStmt *s,
+                                   struct query_level *outer, bool keep_unknown)
+{
+    struct cte *ctes = b->ctes;
+    if (!plan_with(b, s->with_clause, outer) || !supported(b, s))
+        return NULL;
+    struct plan_node *n = is_setop(s) ? plan_setop(b, s, outer)
+                                      : plan_plain(b, s, outer, keep_unknown);
+    b->ctes = ctes;
+    return n;
+}
+
+struct plan_node *plan_select(struct binder *b, const PgQuery__SelectStmt *s,
+                              struct query_level *outer)
+{
+    return plan_select_leaf(b, s, outer, false);
+}
+
+struct plan_node *plan_ordered(struct binder *b, const PgQuery__SelectStmt *s,
+                               struct plan_node *n)
+{
     struct selection *sel = bind_alloc(b, 1, sizeof *sel);
     if (sel == NULL)
         return NULL;
     sel->q.b = b;
     sel->s = s;
-    sel->distinct = s->n_distinct_clause > 0;
-    struct plan_node *n = s->n_values_lists > 0
-                              ? values_input(sel)
-                              : plan_from(&sel->q, (node *const *)s->from_clause, s->n_from_clause);
-    if (n == NULL)
-        return NULL;
-    if (s->where_clause != NULL) {
-        sel->q.clause = CLAUSE_WHERE;
-        n = filter_node(b, n, coerce_bool(b, bind_expr(&sel->q, s->where_clause), "WHERE"));
-        if (n == NULL)
+    sel->setop = true;
+    for (uint32_t i = 0; i < n->n_columns; i++)
+        if (!add_target(sel, expr_column(b, i, n->columns[i].type, -1), n->columns[i].name, -1))
             return NULL;
-    }
-    if (!bind_targets(sel) || !bind_groups(sel) || !bind_sorts(sel))
+    sel->n_visible = sel->n_targets;
+    if (!bind_sorts(sel))
         return NULL;
-    return build(sel, n);
+    if (sel->n_sorts > 0)
+        n = sort_node(sel, n);
+    return n != NULL ? limit_node(b, s, n) : NULL;
 }
 
 /* ---- VALUES ---- */
 
-static bool values_row(struct binder *b, const PgQuery__List *row, const struct column_def *targets,
-                       uint32_t n_columns, struct expr **out)
+static bool values_row(struct binder *b, const PgQuery__List *row, struct query_level *outer,
+                       const struct column_def *targets, uint32_t n_columns, struct expr **out)
 {
-    struct query_level q = {.b = b, .clause = CLAUSE_VALUES};
+    struct query_level q = {.b = b, .outer = outer, .clause = CLAUSE_VALUES};
     for (uint32_t i = 0; i < n_columns; i++) {
         node *item = row->items[i];
         bool fallback = (int)item->node_case == PG_QUERY__NODE__NODE_SET_TO_DEFAULT;
@@ -730,7 +871,8 @@ static bool values_lengths(struct binder *b, const PgQuery__SelectStmt *s, uint3
 }
 
 struct plan_node *plan_values(struct binder *b, const PgQuery__SelectStmt *s,
-                              const struct column_def *targets, uint32_t n_targets)
+                              struct query_level *outer, const struct column_def *targets,
+                              uint32_t n_targets)
 {
     const PgQuery__List *first = values_list(s, 0);
     uint32_t n_rows = (uint32_t)s->n_values_lists;
@@ -749,7 +891,8 @@ struct plan_node *plan_values(struct binder *b, const PgQuery__SelectStmt *s,
     if (n == NULL || columns == NULL || exprs == NULL || !values_lengths(b, s, n_columns))
         return NULL;
     for (uint32_t r = 0; r < n_rows; r++)
-        if (!values_row(b, values_list(s, r), targets, n_columns, exprs + (size_t)r * n_columns))
+        if (!values_row(b, values_list(s, r), outer, targets, n_columns,
+                        exprs + (size_t)r * n_columns))
             return NULL;
     if (targets == NULL && !values_types(b, exprs, n_rows, n_columns))
         return NULL;

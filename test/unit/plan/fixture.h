@@ -173,7 +173,9 @@ static inline void describe_plan(const struct plan *p, struct buf *out)
         buf_printf(out, "drop %.*s\n", STR_ARG(p->drops[i]));
     if (p->kind == STMT_SET && p->name.len > 0)
         buf_printf(out, "%.*s = %.*s\n", STR_ARG(p->name), STR_ARG(p->text));
-    if (p->root != NULL)
+    if (p->kind == STMT_EXPLAIN)
+        buf_put_str(out, p->text);
+    else if (p->root != NULL)
         (void)!plan_print(p->root, out);
     describe_columns(p, out);
     for (uint32_t i = 0; i < p->n_params; i++)
