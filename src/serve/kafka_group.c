@@ -417,7 +417,7 @@ static void to_empty(const struct kafka_groups *gs, struct kafka_group *g)
     g->state = GROUP_EMPTY;
     g->generation = g->generation == INT32_MAX ? 1 : g->generation + 1;
     g->leader = NULL;
-    group_names_free(g);
+    g->protocol = (struct str){NULL, 0}; /* its type is shown as long as there is the group */
 }
 
 /* The protocol that most members like best among those that all know. */
