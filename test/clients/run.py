@@ -149,7 +149,18 @@ def prepare_python():
     unless_done("python", [requirements], [], action)
 
 
-PREPARE = (prepare_java, prepare_go, prepare_node, prepare_python)
+def tools_jars():
+    return os.path.join(BUILD, "tools-jars")
+
+
+def prepare_tools():
+    pom = os.path.join(HERE, "tools", "pom.xml")
+    unless_done("tools-jars", [pom], [JAVA_VERSIONS["4"]], lambda folder: step(
+        "mvn", "-q", "-B", "-f", pom, f"-Dkafka.version={JAVA_VERSIONS['4']}",
+        "dependency:copy-dependencies", f"-DoutputDirectory={folder}", tries=2))
+
+
+PREPARE = (prepare_java, prepare_go, prepare_node, prepare_python, prepare_tools)
 
 
 # ---- running ----
@@ -177,6 +188,8 @@ def programs():
         "java-3-migration": java("3", "Migration", "BOOTSTRAP"),
         "java-4-login": java("4", "Main", "BOOTSTRAP", "SCRAM-SHA-512"),
         "java-3-login": java("3", "Main", "BOOTSTRAP", "SCRAM-SHA-256"),
+        "kafka-tools": ["/usr/bin/python3", os.path.join(HERE, "tools", "tools.py"), "BOOTSTRAP",
+                        "FOLDER", tools_jars()],
         "kafkajs": kafkajs,
         "kafkajs-login": [*kafkajs, "SCRAM-SHA-256"],
         "confluent": confluent,

@@ -87,6 +87,42 @@ func eventually(ctx context.Context, what string, condition func() bool) error {
 	return nil
 }
 
+// Settings of a topic that is compacted soon, of which tombstones go at once.
+var compactSettings = map[string]string{"cleanup.policy": "compact", "segment.bytes": "16384",
+	"min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "0"}
+
+const toCompact = 1500
+
+// The n-th of the records for a compacted topic; "" is a tombstone.
+func compactRecord(n int) (key, value string) {
+	key = fmt.Sprintf("k%d", n%7)
+	if n >= 1000 {
+		key = fmt.Sprintf("f%d", n%3)
+	}
+	if n < 993 || n >= 996 {
+		value = fmt.Sprint(n) + strings.Repeat("x", 60)
+	}
+	return key, value
+}
+
+// Checks that what was read has the last value of each key; whether most of the rest is gone.
+func compactedTo(keys, values []string) (bool, error) {
+	last, found := map[string]string{}, map[string]string{}
+	for n := 0; n < toCompact; n++ {
+		key, value := compactRecord(n)
+		last[key] = value
+	}
+	for i, key := range keys {
+		found[key] = values[i]
+	}
+	for key, value := range last {
+		if found[key] != value {
+			return false, fmt.Errorf("%s: expected %.10s, got %.10s", key, value, found[key])
+		}
+	}
+	return len(keys) < toCompact/2, nil
+}
+
 // "0" .. "n-1", sorted as text.
 func numbers(n int) []string {
 	all := make([]string, n)

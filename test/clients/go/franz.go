@@ -51,6 +51,9 @@ func franzCases(bootstrap string) []testCase {
 		{"transactions.commit-and-abort", f.txnCommitAndAbort},
 		{"transactions.fencing", f.txnFencing},
 		{"transactions.copy", f.txnCopy},
+		{"records.compacted", f.compacted},
+		{"records.quota", f.quota},
+		{"admin.delete", f.adminDelete},
 		{"admin.topics", f.adminTopics},
 		{"admin.partitions", f.adminPartitions},
 		{"admin.offsets", f.adminOffsets},
@@ -377,6 +380,139 @@ func (f franz) staticMember(ctx context.Context) error {
 	defer b.close()
 	err = eventually(ctx, "2 again", func() bool { return b.count() == 2 })
 	return first(err, equal(2, a.count(), "partitions of the other"))
+}
+
+// Of each key the last value, over gaps and batches without records.
+func (f franz) compacted(ctx context.Context) error {
+	topic, err := f.topic(ctx, 1, compactSettings)
+	if err != nil {
+		return err
+	}
+	client, err := f.client(kgo.ProducerBatchMaxBytes(2000))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for n := 0; n < toCompact && err == nil; n++ {
+		key, value := compactRecord(n)
+		r := &kgo.Record{Topic: topic, Key: []byte(key)}
+		if value != "" {
+			r.Value = []byte(value)
+		}
+		client.Produce(ctx, r, nil)
+	}
+	if err = client.Flush(ctx); err != nil {
+		return err
+	}
+	return first(eventually(ctx, "fewer records", func() bool {
+		var fewer bool
+		var keys, values []string
+		reader, readerErr := f.client(kgo.ConsumeTopics(topic),
+			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		if err = readerErr; err != nil {
+			return true
+		}
+		defer reader.Close()
+		for at := int64(-1); at < toCompact-1 && err == nil; {
+			fetches := reader.PollFetches(ctx)
+			err = fetches.Err()
+			fetches.EachRecord(func(r *kgo.Record) {
+				keys, values = append(keys, string(r.Key)), append(values, string(r.Value))
+				at = r.Offset
+			})
+		}
+		if err == nil {
+			fewer, err = compactedTo(keys, values)
+		}
+		return fewer || err != nil
+	}), err)
+}
+
+// Counts the answers that say that the client is slowed down.
+type throttles struct {
+	mutex sync.Mutex
+	n     int
+}
+
+func (t *throttles) OnBrokerThrottle(_ kgo.BrokerMetadata, interval time.Duration, _ bool) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.n++
+}
+
+func (f franz) quota(ctx context.Context) error {
+	topic, err := f.topic(ctx, 1, nil)
+	if err != nil {
+		return err
+	}
+	id, told := fresh("slow"), &throttles{}
+	client, err := f.client(kgo.ClientID(id), kgo.WithHooks(told),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	typ := "client-id"
+	altered, err := kadm.NewClient(client).AlterClientQuotas(ctx, []kadm.AlterClientQuotaEntry{{
+		Entity: kadm.ClientQuotaEntity{{Type: typ, Name: &id}},
+		Ops:    []kadm.AlterClientQuotaOp{{Key: "producer_byte_rate", Value: 2000}}}})
+	if err == nil {
+		err = altered[0].Err
+	}
+	for i := 0; i < 30 && err == nil; i++ {
+		err = client.ProduceSync(ctx, &kgo.Record{Topic: topic,
+			Value: []byte(fresh(strings.Repeat("x", 1000)))}).FirstErr()
+	}
+	if err != nil {
+		return err
+	}
+	told.mutex.Lock()
+	defer told.mutex.Unlock()
+	return equal(true, told.n > 0, "told that it is slowed down")
+}
+
+// Records and committed offsets are deleted.
+func (f franz) adminDelete(ctx context.Context) error {
+	topic, err := f.topic(ctx, 1, nil)
+	if err == nil {
+		err = f.fill(ctx, topic, 20)
+	}
+	if err != nil {
+		return err
+	}
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	admin, group := kadm.NewClient(client), fresh("g")
+	before := kadm.Offsets{}
+	before.Add(kadm.Offset{Topic: topic, At: 15})
+	deleted, err := admin.DeleteRecords(ctx, before)
+	if err != nil {
+		return err
+	}
+	start, err := admin.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return err
+	}
+	if err = admin.CommitAllOffsets(ctx, group, before); err != nil {
+		return err
+	}
+	set := kadm.TopicsSet{}
+	set.Add(topic, 0)
+	gone, err := admin.DeleteOffsets(ctx, group, set)
+	if err != nil {
+		return err
+	}
+	left, err := admin.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return err
+	}
+	_, committed := left.Lookup(topic, 0)
+	return first(equal(15, deleted[topic][0].LowWatermark, "the start"), gone.Error(),
+		equal(15, start[topic][0].Offset, "the start in the list"),
+		equal(false, committed, "still committed"))
 }
 
 func (f franz) adminTopics(ctx context.Context) error {

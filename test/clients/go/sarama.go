@@ -49,6 +49,8 @@ func saramaCases(bootstrap string) []testCase {
 		{"admin.topics", s.adminTopics},
 		{"admin.partitions", s.adminPartitions},
 		{"admin.groups", s.adminGroups},
+		{"records.compacted", s.compacted},
+		{"admin.delete", s.adminDelete},
 	}...)
 }
 
@@ -360,6 +362,123 @@ func (s saramaClient) group(ctx context.Context, strategy sarama.BalanceStrategy
 		return err
 	}
 	return eventually(ctx, "4 for the one that stays", func() bool { return a.count() == 4 })
+}
+
+// Of each key the last value, over gaps and batches without records.
+func (s saramaClient) compacted(ctx context.Context) error {
+	topic, err := s.topic(1, compactSettings)
+	if err != nil {
+		return err
+	}
+	c := idempotent(s.config())
+	c.Producer.Flush.MaxMessages = 10
+	producer, err := sarama.NewSyncProducer(s.addrs, c)
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	var all []*sarama.ProducerMessage
+	for n := 0; n < toCompact; n++ {
+		key, value := compactRecord(n)
+		m := &sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder(key)}
+		if value != "" {
+			m.Value = sarama.StringEncoder(value)
+		}
+		all = append(all, m)
+	}
+	if err = producer.SendMessages(all); err != nil {
+		return err
+	}
+	return first(eventually(ctx, "fewer records", func() bool {
+		var fewer bool
+		var keys, values []string
+		keys, values, err = s.readAll(ctx, topic)
+		if err == nil {
+			fewer, err = compactedTo(keys, values)
+		}
+		return fewer || err != nil
+	}), err)
+}
+
+// Reads up to the last of the records for a compacted topic.
+func (s saramaClient) readAll(ctx context.Context, topic string) (keys, values []string,
+	err error) {
+	consumer, err := sarama.NewConsumer(s.addrs, s.config())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer consumer.Close()
+	part, err := consumer.ConsumePartition(topic, 0, sarama.OffsetOldest)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer part.Close()
+	for at := int64(-1); at < toCompact-1; {
+		select {
+		case m := <-part.Messages():
+			keys, values = append(keys, string(m.Key)), append(values, string(m.Value))
+			at = m.Offset
+		case <-ctx.Done():
+			return keys, values, fmt.Errorf("the end does not come after offset %d", at)
+		}
+	}
+	return keys, values, nil
+}
+
+// Records and committed offsets are deleted.
+func (s saramaClient) adminDelete(ctx context.Context) error {
+	topic, err := s.topic(1, nil)
+	if err == nil {
+		err = s.fill(topic, 20, s.config())
+	}
+	if err != nil {
+		return err
+	}
+	client, err := sarama.NewClient(s.addrs, s.config())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	admin, err := sarama.NewClusterAdmin(s.addrs, s.config())
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if err = admin.DeleteRecords(topic, map[int32]int64{0: 15}); err != nil {
+		return err
+	}
+	oldest, err := client.GetOffset(topic, 0, sarama.OffsetOldest)
+	if err != nil {
+		return err
+	}
+	group := fresh("g")
+	manager, err := sarama.NewOffsetManagerFromClient(group, client)
+	if err != nil {
+		return err
+	}
+	part, err := manager.ManagePartition(topic, 0)
+	if err != nil {
+		return err
+	}
+	part.MarkOffset(15, "")
+	manager.Commit()
+	if err = first(part.Close(), manager.Close()); err != nil {
+		return err
+	}
+	committed, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{topic: {0}})
+	if err != nil {
+		return err
+	}
+	if err = admin.DeleteConsumerGroupOffset(group, topic, 0); err != nil {
+		return err
+	}
+	after, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{topic: {0}})
+	if err != nil {
+		return err
+	}
+	return first(equal(15, oldest, "the start"),
+		equal(15, committed.GetBlock(topic, 0).Offset, "committed"),
+		equal(-1, after.GetBlock(topic, 0).Offset, "still committed"))
 }
 
 func (s saramaClient) adminTopics(ctx context.Context) error {

@@ -122,6 +122,41 @@ async function seek() {
   assert.equal(member.got[100].value.toString(), "90");
 }
 
+// Of each key the last value, over gaps and batches without records.
+async function compacted() {
+  const settings = { "cleanup.policy": "compact", "segment.bytes": "16384",
+                     "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "0" };
+  const topic = await topicOf(1, Object.entries(settings).map(([name, value]) =>
+    ({ name, value })));
+  const messages = numbers(1500).map((_, n) => ({
+    key: n < 1000 ? `k${n % 7}` : `f${n % 3}`,
+    value: n >= 993 && n < 996 ? null : n + "x".repeat(60) }));
+  const client = kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
+  await connected(client, async (producer) => {
+    for (let n = 0; n < messages.length; n += 15)
+      await producer.send({ topic, messages: messages.slice(n, n + 15) });
+  });
+  const last = new Map(messages.map(({ key, value }) => [key, value]));
+  await eventually("fewer messages", async () => {
+    const member = await consumer(topic, { groupId: fresh("g") });
+    await eventually("the end", () => member.got.at(-1)?.offset === String(messages.length - 1));
+    await member.client.disconnect();
+    const found = new Map(member.got.map(({ key, value }) => [String(key), value]));
+    for (const [key, value] of last)
+      assert.equal(found.get(key)?.toString() ?? null, value);
+    return member.got.length < messages.length / 2;
+  });
+}
+
+async function adminRecords(admin) {
+  const topic = await topicOf(1);
+  await fill(topic, 20);
+  assert.equal((await admin.fetchTopicOffsets(topic))[0].high, "20"); // it knows the topic now
+  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: "15" }] });
+  assert.equal((await admin.fetchTopicOffsets(topic))[0].low, "15");
+  assert.deepEqual((await read(topic, 5)).map((m) => m.value.toString()), numbers(20).slice(15));
+}
+
 async function adminTopics(admin) {
   const topic = fresh("kafkajs");
   const configEntries = [{ name: "retention.ms", value: "3600000" }];
@@ -282,8 +317,10 @@ const cases = {
   "transactions.commit-and-abort": txnCommitAndAbort,
   "transactions.fencing": txnFencing,
   "transactions.copy": txnCopy,
+  "records.compacted": compacted,
   "admin.topics": withAdmin(adminTopics),
   "admin.partitions": withAdmin(adminPartitions),
+  "admin.records": withAdmin(adminRecords),
   "admin.offsets": withAdmin(adminOffsets),
   "admin.groups": withAdmin(adminGroups),
 };

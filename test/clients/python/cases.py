@@ -18,6 +18,17 @@ def numbers(n):
     return [str(i) for i in range(n)]
 
 
+def to_compact():
+    """(key, value) of records for a compacted topic, and the last value of each key."""
+    records = [(f"k{i % 7}" if i < 1000 else f"f{i % 3}",
+                None if 993 <= i < 996 else f"{i}" + "x" * 60) for i in range(1500)]
+    return records, {k: v for k, v in dict(records).items() if v is not None}
+
+
+COMPACTED = {"cleanup_policy": "compact", "segment_bytes": "16384",
+             "min_cleanable_dirty_ratio": "0.01", "delete_retention_ms": "0"}
+
+
 def eventually(what, condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():

@@ -8,7 +8,8 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, To
 from confluent_kafka.admin import (AdminClient, ConfigResource, NewPartitions, NewTopic,
                                    OffsetSpec, ResourceType)
 
-from cases import MECHANISM, PASSWORD, USER, equal, eventually, fresh, numbers, run
+from cases import (COMPACTED, MECHANISM, PASSWORD, USER, equal, eventually, fresh, numbers, run,
+                   to_compact)
 
 BOOTSTRAP = sys.argv[1]
 SECONDS = 20
@@ -195,6 +196,40 @@ def seek_and_commit():
     consumer.close()
 
 
+def compacted():
+    """Of each key the last value, over gaps and batches without records."""
+    topic = topic_of(1, **COMPACTED)
+    records, last = to_compact()
+    producer = Producer(settings(enable_idempotence=True, batch_num_messages=10))
+    for key, value in records:
+        producer.produce(topic, value, key=key)
+    equal(0, producer.flush(SECONDS), "messages not delivered in time")
+
+    def fewer():
+        consumer = group_consumer(topic, fresh("g"), enable_partition_eof=True)
+        found, n, ended = {}, 0, False
+        while not ended:
+            message = consumer.poll(SECONDS)
+            assert message is not None, "the end of the topic does not come"
+            ended = message.error() is not None
+            if not ended:
+                n += 1
+                found[message.key().decode()] = message.value() and message.value().decode()
+        consumer.close()
+        equal(last, {k: v for k, v in found.items() if v is not None}, "the last values")
+        return n < len(records) / 2
+
+    eventually("fewer records", fewer, 45)
+
+
+def delete_records():
+    topic = topic_of(1)
+    fill(topic, numbers(20))
+    part = TopicPartition(topic, 0, 15)
+    equal(15, ADMIN.delete_records([part])[part].result(SECONDS).low_watermark, "the start")
+    equal(numbers(20)[15:], [m.value().decode() for m in read(topic, 5)], "what is left")
+
+
 def admin_topics():
     topic = topic_of(3, retention_ms="3600000")
     found = ADMIN.list_topics(topic, SECONDS).topics[topic]
@@ -350,6 +385,8 @@ if __name__ == "__main__":
         ("transactions.fencing", txn_fencing),
         ("transactions.copy", txn_copy),
         ("transactions.copy-consumer-protocol", partial(txn_copy, group_protocol="consumer")),
+        ("records.compacted", compacted),
+        ("records.delete", delete_records),
         ("admin.topics", admin_topics),
         ("admin.partitions", admin_partitions),
         ("admin.offsets", admin_offsets),

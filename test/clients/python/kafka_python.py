@@ -8,7 +8,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions, NewTopic
 from kafka.structs import OffsetAndMetadata
 
-from cases import MECHANISM, PASSWORD, USER, equal, eventually, fresh, numbers, run
+from cases import (COMPACTED, MECHANISM, PASSWORD, USER, equal, eventually, fresh, numbers, run,
+                   to_compact)
 
 SERVER = {"bootstrap_servers": sys.argv[1]}
 if MECHANISM:
@@ -113,6 +114,51 @@ def commit_and_seek():
     consumer.close()
 
 
+def compacted():
+    """Of each key the last value, over gaps and batches without records."""
+    topic = topic_of(1, **COMPACTED)
+    part = TopicPartition(topic, 0)
+    records, last = to_compact()
+    producer = KafkaProducer(**SERVER, enable_idempotence=True, batch_size=1000)
+    for key, value in records:
+        producer.send(topic, value and value.encode(), key=key.encode())
+    producer.flush(SECONDS)
+    producer.close()
+
+    def fewer():
+        consumer = consumer_of()
+        consumer.assign([part])
+        consumer.seek_to_beginning(part)
+        end = consumer.end_offsets([part])[part]
+        got = []
+
+        def at_end():
+            for messages in consumer.poll(200).values():
+                got.extend(messages)
+            return consumer.position(part) >= end
+
+        eventually("the end of the topic", at_end)
+        consumer.close()
+        found = {m.key.decode(): m.value and m.value.decode() for m in got}
+        equal(last, {k: v for k, v in found.items() if v is not None}, "the last values")
+        return len(got) < len(records) / 2
+
+    eventually("fewer records", fewer, 45)
+
+
+def delete_records():
+    topic = topic_of(1)
+    part = TopicPartition(topic, 0)
+    fill(topic, numbers(20))
+    admin = KafkaAdminClient(**SERVER)
+    admin.delete_records({part: 15})
+    admin.close()
+    consumer = consumer_of(topic)
+    equal(numbers(20)[15:], [m.value.decode() for m in poll(consumer, 5)], "what is left")
+    equal({part: 15}, consumer.beginning_offsets([part]), "the start")
+    consumer.close()
+
+
 def admin_topics():
     topic = topic_of(3, retention_ms="3600000")
     admin = KafkaAdminClient(**SERVER)
@@ -141,6 +187,8 @@ if __name__ == "__main__":
         *((f"idempotent.{c}", partial(round_trip, c)) for c in (None, "gzip")),
         ("group", group),
         ("commit-and-seek", commit_and_seek),
+        ("records.compacted", compacted),
+        ("records.delete", delete_records),
         ("admin.topics", admin_topics),
         ("admin.partitions", admin_partitions),
     ])

@@ -29,6 +29,7 @@ final class Main {
         if (!login) {
             new Consumers(kafka, cases);
             new Admins(kafka, cases);
+            new Records(kafka, cases);
             new Transactions(kafka, cases);
         }
         int failed = cases.run(args.length > 2 ? args[2] : "");
