@@ -8,6 +8,7 @@ import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from conftest import wait_for
+from kafka_schema import Client
 
 SESSION_MS = 6000
 CLIENT_SECONDS_MAX = 40
@@ -177,3 +178,16 @@ def test_describe(server, names):
     member.stop()
     wait_for(lambda: admin.describe_consumer_groups([group])[0].state in ("Dead", "Empty"), "end")
     admin.close()
+
+
+def test_an_empty_group_keeps_its_type(server, names):
+    """Tools look for groups of consumers by it."""
+    topic, group = names
+    create(server, topic, 1)
+    consumer = kafka.KafkaConsumer(topic, bootstrap_servers=[server.kafka], group_id=group)
+    wait_for(lambda: consumer.poll(timeout_ms=100) or consumer.assignment(), "the assignment", 30)
+    consumer.commit({kafka.TopicPartition(topic, 0): kafka.OffsetAndMetadata(0, "")})
+    consumer.close(autocommit=False)
+    with Client(server) as client:
+        found = [g for g in client.call("list_groups", 5)["groups"] if g["group_id"] == group]
+    assert [(g["protocol_type"], g["group_state"]) for g in found] == [("consumer", "Empty")]
