@@ -40,7 +40,7 @@ def until_interrupted(script):
 
 
 def plain(text):
-    text = re.sub(r'"epoch":\d+', '"epoch":N', text)
+    text = re.sub(r'^id: \d+|"epoch":\d+', "N", text, flags=re.MULTILINE)
     return re.sub(r"[ -]*\|[ -]*|-*\+-*|\s+", " ", text).strip()
 
 
