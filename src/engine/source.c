@@ -53,12 +53,15 @@ static enum err check_event_time(const struct relation *rel, const struct kafka_
     int64_t sent = rec->timestamp < 0 ? 0 : rec->timestamp;
     if (rel->future_us_max == 0 || sent > INT64_MAX / 2000)
         return ERR_OK;
-    if (ts / 1000 - sent > rel->future_us_max / 1000)
-        return err_set(why, ERR_FUTURE_EVENT_TIME,
-                       "column \"%.*s\": the event time is more than max_future (%lld s) after the "
-                       "record was sent",
-                       STR_ARG(def->name), (long long)(rel->future_us_max / 1000000));
-    return ERR_OK;
+    if (ts / 1000 - sent <= rel->future_us_max / 1000)
+        return ERR_OK;
+    err_set(why, ERR_FUTURE_EVENT_TIME,
+            "column \"%.*s\": the event time is more than max_future (%lld s) after the record "
+            "was sent",
+            STR_ARG(def->name), (long long)(rel->future_us_max / 1000000));
+    err_hint(why, "Look at the sender's clock and time zone. How far ahead times may be is the "
+                  "table's option max_future.");
+    return ERR_FUTURE_EVENT_TIME;
 }
 
 enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,

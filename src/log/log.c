@@ -343,7 +343,8 @@ static enum err drop_empty_active(struct log_partition *p, struct err_detail *wh
     p->sync_dir = true;
     enum err e = log_segment_remove_files(p->host, p->dir, s->base_offset);
     if (e != ERR_OK) {
-        return err_set(why, e, "%s: cannot remove an empty segment", p->dir);
+        return err_set(why, e, "%s: cannot remove an empty segment: %s", p->dir,
+                       err_info(e)->text);
     }
     log_marks_forget(p, s);
     p->n_segments--;
@@ -368,7 +369,8 @@ static enum err roll(struct log_partition *p, struct err_detail *why)
     TRY(log_meta_ensure(p, why));
     enum err cut = cut_refused(p, log_active(p));
     if (cut != ERR_OK) {
-        return err_set(why, cut, "%s: cannot cut off a refused append", p->dir);
+        return err_set(why, cut, "%s: cannot cut off a refused append: %s", p->dir,
+                       err_info(cut)->text);
     }
     TRY(drop_empty_active(p, why));
     struct log_segment *before = log_active(p);
@@ -469,8 +471,8 @@ static void run_count(struct log_partition *p, struct log_segment *s, const stru
     p->appended_bytes += n;
 }
 
-enum err log_append(struct log_partition *p, char *batches, size_t n, int64_t log_append_ms,
-                    int64_t *base_offset, struct err_detail *why)
+static enum err append(struct log_partition *p, char *batches, size_t n, int64_t log_append_ms,
+                       int64_t *base_offset, struct err_detail *why)
 {
     struct run run;
     if (p->quarantined) {
@@ -502,11 +504,22 @@ enum err log_append(struct log_partition *p, char *batches, size_t n, int64_t lo
         p->must_roll = true;
         p->torn = true;
         (void)!cut_refused(p, s);
-        return err_set(why, e, "%s: cannot append %zu bytes at offset %" PRId64, p->dir, n,
-                       p->end_offset);
+        return err_set(why, e, "%s: cannot append %zu bytes at offset %" PRId64 ": %s", p->dir, n,
+                       p->end_offset, err_info(e)->text);
     }
     *base_offset = p->end_offset;
     run_count(p, s, &run, batches, n);
     fill_ahead(p, s);
     return ERR_OK;
+}
+
+enum err log_append(struct log_partition *p, char *batches, size_t n, int64_t log_append_ms,
+                    int64_t *base_offset, struct err_detail *why)
+{
+    enum err e = append(p, batches, n, log_append_ms, base_offset, why);
+    if (e == ERR_NO_SPACE) {
+        err_hint(why, "Make room on the disk, and try again. What tables keep is bounded by their "
+                      "options retention and retention_bytes.");
+    }
+    return e;
 }

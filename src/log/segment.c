@@ -69,7 +69,9 @@ enum err log_segment_create(struct log_segment *s, const char *dir, struct err_d
     if (e == ERR_OK && size > 0) {
         e = host_file_truncate(s->file, 0);
     }
-    return e == ERR_OK ? e : err_set(why, e, "%s: cannot begin a new segment", path);
+    return e == ERR_OK
+               ? e
+               : err_set(why, e, "%s: cannot begin a new segment: %s", path, err_info(e)->text);
 }
 
 void log_segment_cool(struct log_segment *s)

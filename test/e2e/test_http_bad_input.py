@@ -52,6 +52,11 @@ def test_bad_rows(client, table, body, code, line, column, message):
     assert client.sql(f"SELECT count(*) FROM {table}") == [[0]]
 
 
+def test_far_future_tells_the_option(client, table):
+    _, error = client.error("POST", f"/v1/tables/{table}/rows", GOOD.replace("2026", "9999"))
+    assert "max_future" in error["hint"]
+
+
 def test_bytes_that_are_not_text(client, table):
     status, error = client.error("POST", f"/v1/tables/{table}/rows",
                                  GOOD.encode().replace(b'"a"', b'"\xc3("'))

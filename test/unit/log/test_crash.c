@@ -237,6 +237,31 @@ static void appends_go_on_after_a_full_disk(void **state)
     }
 }
 
+static void a_full_disk_says_what_to_do(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(1);
+    struct log_config c = small_config(1 << 20);
+    struct log_partition *p = open_with(h, &c, NULL);
+    assert_int_equal(append(p, 5, 0), ERR_OK);
+    host_sim_fault_at(h, 1, SIM_FAULT_FULL, true);
+    /* the first writes behind the end; the next one begins a segment */
+    for (int i = 0; i < 2; i++) {
+        struct err_detail why = {0};
+        struct buf b;
+        int64_t base;
+        buf_init(&b, BUFFER_MAX);
+        add_batch(&b, 5, 3, COMPRESS_NONE);
+        assert_int_equal(log_append(p, b.ptr, b.len, -1, &base, &why), ERR_NO_SPACE);
+        assert_non_null(strstr(why.text, DIR));
+        assert_non_null(strstr(why.text, "full"));
+        assert_non_null(strstr(why.hint, "Make room"));
+        buf_deinit(&b);
+    }
+    log_close(p);
+    host_close(h);
+}
+
 /* An append of several batches fails in the middle: none of them is there after a crash, although
  * the first ones are whole in what was written. */
 static void a_refused_append_does_not_come_back(void **state)
@@ -501,6 +526,7 @@ int main(void)
         cmocka_unit_test(a_power_cut_during_recovery),
         cmocka_unit_test(every_failing_call_is_survived),
         cmocka_unit_test(appends_go_on_after_a_full_disk),
+        cmocka_unit_test(a_full_disk_says_what_to_do),
         cmocka_unit_test(a_refused_append_does_not_come_back),
         cmocka_unit_test(a_failed_flush_is_reported),
         cmocka_unit_test(every_flipped_byte_is_detected),
