@@ -38,6 +38,8 @@ struct flow {
 struct flow_state {
     const struct flow *flow;
     uint64_t bytes_max;
+    int64_t watermark_us; /* what ended then or before is forgotten */
+    uint64_t late;
     void *ops[];
 };
 
@@ -207,6 +209,7 @@ static enum err compile_port(struct build *b, struct flow_op *op, uint32_t port)
     for (uint32_t i = 0; i < p->n_keys; i++)
         types[i] = p->exprs[p->key_at + i]->type;
     p->tail_bytes = key_tail_bytes(types, p->n_keys);
+    op->key_types = types;
     struct flow_edge to = {.op = op->number, .port = port};
     uint32_t length = 0;
     if (!port_is_identity(p, input))
@@ -333,14 +336,23 @@ void flow_touched_free(struct flow_touched *t)
 }
 
 enum err flow_key_entry(struct row_table *t, uint64_t hash, struct str key, uint32_t tail_bytes,
-                        struct row_entry **out)
+                        struct row_entry **out, bool *created)
 {
-    bool created;
     *out = row_table_first(t, hash, key);
+    *created = *out == NULL;
     if (*out != NULL)
         return ERR_OK;
     struct str tail = {key.ptr + key.len, tail_bytes};
-    return row_table_add(t, hash, key, tail, 0, 0, out, &created);
+    return row_table_add(t, hash, key, tail, 0, 0, out, created);
+}
+
+int64_t flow_key_end(const struct flow_op *op, struct str key)
+{
+    int64_t end;
+    if (!key_value_i64(key, op->key_types, op->bound_key, &end) ||
+        __builtin_add_overflow(end, op->to_end, &end))
+        return INT64_MAX;
+    return end;
 }
 
 struct str flow_key_copy(const struct row_table *t, const struct row_entry *e, struct arena *a)
@@ -389,6 +401,7 @@ enum err flow_state_new(const struct flow *f, uint64_t bytes_max, struct flow_st
         return ERR_NO_MEMORY;
     s->flow = f;
     s->bytes_max = bytes_max;
+    s->watermark_us = INT64_MIN;
     for (uint32_t i = 0; i < f->n_ops; i++) {
         enum err e = f->ops[i].kind->state_new(&f->ops[i], f->hash_seed, bytes_max, &s->ops[i]);
         if (e != ERR_OK) {
@@ -662,13 +675,46 @@ enum err flow_seed(const struct flow *f, struct flow_state *s, const struct flow
     return ERR_OK;
 }
 
+/* Leaves the rows out whose window is forgotten. */
+static enum err drop_late(const struct flow_op *op, struct flow_state *s, struct flow_packet *p,
+                          struct arena *a, uint64_t *late)
+{
+    uint32_t n = p->batch->n_rows, keep = 0;
+    uint32_t *rows = arena_alloc(a, n * sizeof(*rows));
+    struct str *keys = arena_alloc(a, n * sizeof(*keys));
+    uint64_t *hashes = arena_alloc(a, n * sizeof(*hashes));
+    if (rows == NULL || keys == NULL || hashes == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        if (flow_key_end(op, p->keys[i]) <= s->watermark_us)
+            continue;
+        rows[keep] = i;
+        keys[keep] = p->keys[i];
+        hashes[keep++] = p->hashes[i];
+    }
+    *late = n - keep;
+    if (keep == n)
+        return ERR_OK;
+    p->keys = keys;
+    p->hashes = hashes;
+    p->batch = batch_gather(p->batch, rows, keep, a);
+    return p->batch == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
 enum err flow_apply(const struct flow *f, struct flow_state *s, const struct flow_packet *p,
                     const struct flow_context *c, bool *more)
 {
     struct flow_run r = run_of(f, s, p->op, c);
     CHECK(p->port < r.op->n_ports && p->batch->n_rows <= BATCH_ROWS_MAX);
     *more = false;
-    return state_error(s, r.op->kind->apply(&r, p, more), c);
+    struct flow_packet some = *p;
+    uint64_t late = 0;
+    if (r.op->windowed && s->watermark_us > INT64_MIN)
+        TRY(drop_late(r.op, s, &some, c->arena, &late));
+    if (some.batch->n_rows > 0)
+        TRY(state_error(s, r.op->kind->apply(&r, &some, more), c));
+    s->late += *more ? 0 : late;
+    return ERR_OK;
 }
 
 enum err flow_end_level(const struct flow *f, struct flow_state *s, uint32_t level,
@@ -681,4 +727,19 @@ enum err flow_end_level(const struct flow *f, struct flow_state *s, uint32_t lev
             TRY(state_error(s, r.op->kind->end_level(&r, more), c));
     }
     return ERR_OK;
+}
+
+void flow_expire(const struct flow *f, struct flow_state *s, int64_t watermark_us)
+{
+    if (watermark_us <= s->watermark_us)
+        return;
+    s->watermark_us = watermark_us;
+    for (uint32_t i = 0; i < f->n_ops; i++)
+        if (f->ops[i].windowed)
+            f->ops[i].kind->expire(&f->ops[i], s->ops[i], watermark_us);
+}
+
+uint64_t flow_state_late(const struct flow_state *s)
+{
+    return s->late;
 }

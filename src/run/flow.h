@@ -119,4 +119,13 @@ enum err flow_apply(const struct flow *f, struct flow_state *s, const struct flo
 enum err flow_end_level(const struct flow *f, struct flow_state *s, uint32_t level,
                         const struct flow_context *c, bool *more) MUST_CHECK;
 
+/* Between epochs: forgets, without retractions, what is kept under windows that ended at
+ * `watermark_us` or before; rows that come for them afterwards are left out and counted. Only where
+ * an operator's key holds a bound of a window (run/flow_window.h); the rest stays. The watermark is
+ * that of all inputs together: of what it says is over flow_source lets nothing through any more.
+ */
+void flow_expire(const struct flow *f, struct flow_state *s, int64_t watermark_us);
+/* Rows that were left out. */
+uint64_t flow_state_late(const struct flow_state *s);
+
 #endif

@@ -38,6 +38,7 @@ struct flow_group {
 
 struct aggregate_state {
     struct row_table *groups;
+    struct flow_windows windows;
     struct row_table *values; /* key: group and aggregate; NULL: none are kept */
     struct flow_touched touched;
     struct arena before; /* cells of touched groups as they were */
@@ -91,6 +92,12 @@ static enum err aggregate_compile(struct flow_op *op, struct arena *a, struct er
     p->tail_bytes = key_tail_bytes(p->agg.types, p->agg.n_keys);
     port->n_payload = port->n_exprs;
     port->n_keys = p->agg.n_keys;
+    for (uint32_t i = 0; i < node->n_exprs && !op->windowed; i++) {
+        struct flow_bound b = flow_bound_of(node, i);
+        op->windowed = b.is;
+        op->bound_key = i;
+        op->to_end = b.to_end;
+    }
     op->n_ports = 1;
     op->plan = p;
     return ERR_OK;
@@ -116,6 +123,7 @@ static void aggregate_state_free(const struct flow_op *op, void *state)
         clear_cells(p, s, cells_of(e));
     row_table_free(s->groups);
     row_table_free(s->values);
+    flow_windows_free(&s->windows);
     flow_touched_free(&s->touched);
     arena_deinit(&s->before);
     mem_free(s);
@@ -131,6 +139,8 @@ static enum err aggregate_state_new(const struct flow_op *op, uint64_t hash_seed
     s->hash_seed = hash_seed;
     arena_init(&s->before, bytes_max);
     uint32_t owner_bytes = (uint32_t)sizeof(struct flow_group) + p->agg.cells_bytes;
+    s->windows.links_at = owner_bytes;
+    owner_bytes += op->windowed ? (uint32_t)sizeof(struct flow_window_links) : 0;
     enum err e = row_table_new(owner_bytes, bytes_max, &s->groups);
     if (e == ERR_OK && p->any_kept)
         e = row_table_new(VALUE_TAIL_BYTES, bytes_max, &s->values);
@@ -146,7 +156,8 @@ static uint64_t aggregate_bytes(const void *state)
 {
     const struct aggregate_state *s = state;
     return row_table_bytes(s->groups) + (s->values == NULL ? 0 : row_table_bytes(s->values)) +
-           flow_touched_bytes(&s->touched) + arena_used(&s->before) + s->heap_bytes;
+           flow_touched_bytes(&s->touched) + flow_windows_bytes(&s->windows) +
+           arena_used(&s->before) + s->heap_bytes;
 }
 
 static uint64_t aggregate_rows(const void *state)
@@ -311,9 +322,11 @@ static enum err aggregate_seed(struct flow_run *r)
     const struct aggregate_plan *p = r->op->plan;
     struct aggregate_state *s = r->state;
     struct row_entry *e;
+    bool created;
     if (p->agg.n_keys > 0)
         return ERR_OK;
-    TRY(flow_key_entry(s->groups, key_hash_none(s->hash_seed), (struct str){"", 0}, 0, &e));
+    TRY(flow_key_entry(s->groups, key_hash_none(s->hash_seed), (struct str){"", 0}, 0, &e,
+                       &created));
     return touch(p, s, e);
 }
 
@@ -335,7 +348,11 @@ static enum err aggregate_apply(struct flow_run *r, const struct flow_packet *p,
             row_table_prefetch(s->groups, p->hashes[i + 2 * AHEAD]);
         if (i + AHEAD < n)
             row_table_prefetch_entry(s->groups, p->hashes[i + AHEAD]);
-        TRY(flow_key_entry(s->groups, p->hashes[i], p->keys[i], plan->tail_bytes, &groups[i]));
+        bool created;
+        TRY(flow_key_entry(s->groups, p->hashes[i], p->keys[i], plan->tail_bytes, &groups[i],
+                           &created));
+        if (created && r->op->windowed)
+            TRY(flow_windows_add(&s->windows, groups[i], flow_key_end(r->op, p->keys[i])));
         TRY(touch(plan, s, groups[i]));
         struct flow_group *g = group_of(groups[i]);
         if (__builtin_add_overflow(g->rows, b->weights == NULL ? 1 : b->weights[i], &g->rows))
@@ -429,6 +446,8 @@ static enum err settle(struct flow_run *r, struct row_entry *e, struct batch *b)
     g->state = is ? WAS_THERE : 0;
     if (p->agg.n_keys == 0 || g->rows != 0)
         return ERR_OK;
+    if (r->op->windowed)
+        flow_windows_remove(&s->windows, e);
     clear_cells(p, s, cells_of(e));
     row_table_remove(s->groups, e);
     return ERR_OK;
@@ -458,6 +477,24 @@ static enum err aggregate_end_level(struct flow_run *r, bool *more)
     return ERR_OK;
 }
 
+static void aggregate_expire(const struct flow_op *op, void *state, int64_t watermark_us)
+{
+    const struct aggregate_plan *p = op->plan;
+    struct aggregate_state *s = state;
+    struct row_entry *e, *value;
+    CHECK(s->touched.n == 0);
+    while ((e = flow_windows_take(&s->windows, watermark_us)) != NULL) {
+        for (uint32_t i = 0; i < p->agg.n_aggs; i++) {
+            struct value_key k = {.group = e->ref, .aggregate = i};
+            while (p->keeps[i] && (value = row_table_first(s->values, value_hash_of(s, &k),
+                                                           value_key_str(&k))) != NULL)
+                row_table_remove(s->values, value);
+        }
+        clear_cells(p, s, cells_of(e));
+        row_table_remove(s->groups, e);
+    }
+}
+
 const struct flow_kind flow_aggregate_kind = {
     .compile = aggregate_compile,
     .state_new = aggregate_state_new,
@@ -467,4 +504,5 @@ const struct flow_kind flow_aggregate_kind = {
     .seed = aggregate_seed,
     .apply = aggregate_apply,
     .end_level = aggregate_end_level,
+    .expire = aggregate_expire,
 };

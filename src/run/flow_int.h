@@ -11,6 +11,7 @@
 
 #include "run/chain.h"
 #include "run/flow.h"
+#include "run/flow_window.h"
 #include "state/row_table.h"
 
 enum { FLOW_PORTS_MAX = 2 };
@@ -45,6 +46,12 @@ struct flow_op {
     uint32_t n_ports;
     struct flow_port ports[FLOW_PORTS_MAX];
     void *plan; /* in the flow's arena */
+    /* Filled by compile when a key of all ports is a bound of a window: its number, and what to add
+     * to it for the window's end. */
+    bool windowed;
+    uint32_t bound_key;
+    int64_t to_end;
+    const enum type *key_types; /* filled by the core */
     struct flow_outs outs;
 };
 
@@ -74,6 +81,8 @@ struct flow_kind {
     enum err (*pass)(struct flow_run *r, uint32_t port, const struct batch *b);
     enum err (*apply)(struct flow_run *r, const struct flow_packet *p, bool *more);
     enum err (*end_level)(struct flow_run *r, bool *more);
+    /* Of windowed operators: forgets what is kept under windows that have ended. */
+    void (*expire)(const struct flow_op *op, void *state, int64_t watermark_us);
 };
 
 extern const struct flow_kind flow_join_kind, flow_setop_kind, flow_aggregate_kind;
@@ -104,9 +113,12 @@ static inline uint64_t flow_touched_bytes(const struct flow_touched *t)
 /* Tables with one entry for each key, whose row is the key's tail as the first row wrote it: the
  * entry of `key` (with its tail behind it), made when missing. As row_table_add. */
 enum err flow_key_entry(struct row_table *t, uint64_t hash, struct str key, uint32_t tail_bytes,
-                        struct row_entry **out) MUST_CHECK;
+                        struct row_entry **out, bool *created) MUST_CHECK;
 /* Its key with the tail behind it, in `a`; ptr is NULL when that is full. */
 struct str flow_key_copy(const struct row_table *t, const struct row_entry *e, struct arena *a);
+
+/* The end of the window that a key of a windowed operator is of; INT64_MAX: of none. */
+int64_t flow_key_end(const struct flow_op *op, struct str key);
 
 /* Expressions that are the columns of `node`, with room for `more` behind them. NULL when out of
  * memory. */

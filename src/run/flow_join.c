@@ -49,6 +49,7 @@ struct owner {
 struct join_state {
     const struct join_plan *plan;
     struct row_table *rows[2];
+    struct flow_windows windows[2];
     struct flow_touched touched[2];
     /* the packet or the entry in work: where its next pair is */
     bool begun;
@@ -143,6 +144,8 @@ static enum err join_compile(struct flow_op *op, struct arena *a, struct err_det
     TRY(compile_condition(node, a, j, why));
     TRY(compile_side(node, LEFT, a, j, &op->ports[LEFT]));
     TRY(compile_side(node, RIGHT, a, j, &op->ports[RIGHT]));
+    op->bound_key = flow_join_bound(node, &op->to_end);
+    op->windowed = op->bound_key < node->join.n_keys;
     op->n_ports = 2;
     op->plan = j;
     return ERR_OK;
@@ -156,6 +159,7 @@ static void join_state_free(const struct flow_op *op, void *state)
     struct join_state *s = state;
     for (uint32_t side = 0; side < 2; side++) {
         row_table_free(s->rows[side]);
+        flow_windows_free(&s->windows[side]);
         flow_touched_free(&s->touched[side]);
     }
     mem_free(s->matches);
@@ -173,8 +177,10 @@ static enum err join_state_new(const struct flow_op *op, uint64_t hash_seed, uin
     enum err e = ERR_OK;
     s->plan = j;
     for (uint32_t side = 0; side < 2 && e == ERR_OK; side++) {
-        bool owned = j->settles[side] || j->by_key;
-        e = row_table_new(owned ? sizeof(struct owner) : 0, bytes_max, &s->rows[side]);
+        uint32_t bytes = j->settles[side] || j->by_key ? sizeof(struct owner) : 0;
+        s->windows[side].links_at = bytes;
+        bytes += op->windowed ? (uint32_t)sizeof(struct flow_window_links) : 0;
+        e = row_table_new(bytes, bytes_max, &s->rows[side]);
     }
     if (e == ERR_OK && (s->matches = mem_alloc(BATCH_ROWS_MAX * sizeof(int64_t))) == NULL)
         e = ERR_NO_MEMORY;
@@ -190,13 +196,33 @@ static uint64_t join_bytes(const void *state)
 {
     const struct join_state *s = state;
     return row_table_bytes(s->rows[LEFT]) + row_table_bytes(s->rows[RIGHT]) +
-           flow_touched_bytes(&s->touched[LEFT]) + flow_touched_bytes(&s->touched[RIGHT]);
+           flow_touched_bytes(&s->touched[LEFT]) + flow_touched_bytes(&s->touched[RIGHT]) +
+           flow_windows_bytes(&s->windows[LEFT]) + flow_windows_bytes(&s->windows[RIGHT]);
 }
 
 static uint64_t join_rows(const void *state)
 {
     const struct join_state *s = state;
     return row_table_count(s->rows[LEFT]) + row_table_count(s->rows[RIGHT]);
+}
+
+static void entry_remove(const struct flow_op *op, struct join_state *s, uint32_t side,
+                         struct row_entry *e)
+{
+    if (op->windowed)
+        flow_windows_remove(&s->windows[side], e);
+    row_table_remove(s->rows[side], e);
+}
+
+static void join_expire(const struct flow_op *op, void *state, int64_t watermark_us)
+{
+    (void)op;
+    struct join_state *s = state;
+    struct row_entry *e;
+    CHECK(s->touched[LEFT].n == 0 && s->touched[RIGHT].n == 0 && !s->begun);
+    for (uint32_t side = 0; side < 2; side++)
+        while ((e = flow_windows_take(&s->windows[side], watermark_us)) != NULL)
+            row_table_remove(s->rows[side], e);
 }
 
 /* The entry is to be settled when the epoch's input has ended. */
@@ -437,6 +463,8 @@ static enum err rows_add(struct flow_run *r, struct join_state *s, const struct 
         if (i + AHEAD < n)
             row_table_prefetch_entry(t, p->hashes[i + AHEAD]);
         TRY(row_table_add(t, p->hashes[i], p->keys[i], rows[i], hashes[i], w, &e, &created));
+        if (created && r->op->windowed)
+            TRY(flow_windows_add(&s->windows[side], e, flow_key_end(r->op, p->keys[i])));
         if (j->by_key && side == RIGHT) {
             if (e->weight == 0 || (e->weight > 0) != (e->weight - w > 0))
                 TRY(touch(s, side, e));
@@ -445,7 +473,7 @@ static enum err rows_add(struct flow_run *r, struct join_state *s, const struct 
                 owner(e)->matches = s->matches[i];
             TRY(touch(s, side, e));
         } else if (e->weight == 0) {
-            row_table_remove(t, e);
+            entry_remove(r->op, s, side, e);
         }
     }
     return ERR_OK;
@@ -561,7 +589,7 @@ static enum err settled_flush(struct flow_run *r, struct join_state *s, struct s
         TRY(flow_forward(r, b));
     }
     for (uint32_t i = 0; i < o->n_gone; i++)
-        row_table_remove(s->rows[o->side], o->gone[i]);
+        entry_remove(r->op, s, o->side, o->gone[i]);
     flow_spend(r, o->n + o->n_gone);
     o->n = o->n_gone = 0;
     return ERR_OK;
@@ -664,6 +692,16 @@ static enum err settle_single(struct flow_run *r, struct join_state *s, struct r
     return pairs_flush(r, s, &x);
 }
 
+/* Brings what settling the touched entries some places on looks at into the cache. */
+static void prefetch_touched(const struct join_state *s, const struct flow_touched *t)
+{
+    enum { AHEAD = 8 };
+    if (t->at + 2 * AHEAD < t->n)
+        __builtin_prefetch(t->list[t->at + 2 * AHEAD]);
+    if (s->plan->by_key && t->at + AHEAD < t->n)
+        row_table_prefetch(s->rows[t == &s->touched[LEFT]], t->list[t->at + AHEAD]->hash);
+}
+
 /* Settles the touched entries of a side. */
 static enum err settle_touched(struct flow_run *r, struct join_state *s, uint32_t side, bool *more)
 {
@@ -675,6 +713,7 @@ static enum err settle_touched(struct flow_run *r, struct join_state *s, uint32_
         return ERR_NO_MEMORY;
     for (; t->at < t->n; t->at++) {
         struct row_entry *e = t->list[t->at];
+        prefetch_touched(s, t);
         if (o.n + 2 > BATCH_ROWS_MAX || o.n_gone == BATCH_ROWS_MAX)
             TRY(settled_flush(r, s, &o));
         if (s->plan->kind == JOIN_SINGLE && r->rows_left > 0)
@@ -703,6 +742,7 @@ static enum err settle_by_key(struct flow_run *r, struct join_state *s, bool *mo
         return ERR_NO_MEMORY;
     for (; t->at < t->n; t->at++) {
         struct row_entry *key = t->list[t->at], *e = s->entry;
+        prefetch_touched(s, t);
         if (e == NULL)
             e = row_table_first(s->rows[LEFT], key->hash, row_entry_key(s->rows[RIGHT], key));
         for (; e != NULL; e = row_table_next(s->rows[LEFT], e)) {
@@ -719,7 +759,7 @@ static enum err settle_by_key(struct flow_run *r, struct join_state *s, bool *mo
         s->entry = NULL;
         owner(key)->flags &= ~(uint64_t)OWNER_TOUCHED;
         if (key->weight == 0)
-            row_table_remove(s->rows[RIGHT], key);
+            entry_remove(r->op, s, RIGHT, key);
     }
     t->n = t->at = 0;
     return settled_flush(r, s, &o);
@@ -746,4 +786,5 @@ const struct flow_kind flow_join_kind = {
     .pass = join_pass,
     .apply = join_apply,
     .end_level = join_end_level,
+    .expire = join_expire,
 };

@@ -25,6 +25,7 @@ struct counts {
 
 struct setop_state {
     struct row_table *rows;
+    struct flow_windows windows;
     struct flow_touched touched;
 };
 
@@ -52,6 +53,12 @@ static enum err setop_compile(struct flow_op *op, struct arena *a, struct err_de
         (struct flow_port){.n_exprs = node->n_columns, .exprs = left, .n_keys = node->n_columns};
     op->ports[1] = op->ports[0];
     op->ports[1].exprs = right;
+    for (uint32_t i = 0; i < node->n_columns && !op->windowed; i++) {
+        struct flow_bound b = flow_bound_of(node, i);
+        op->windowed = b.is;
+        op->bound_key = i;
+        op->to_end = b.to_end;
+    }
     op->plan = s;
     return ERR_OK;
 }
@@ -61,6 +68,7 @@ static void setop_state_free(const struct flow_op *op, void *state)
     (void)op;
     struct setop_state *s = state;
     row_table_free(s->rows);
+    flow_windows_free(&s->windows);
     flow_touched_free(&s->touched);
     mem_free(s);
 }
@@ -69,10 +77,13 @@ static enum err setop_state_new(const struct flow_op *op, uint64_t hash_seed, ui
                                 void **out)
 {
     (void)hash_seed;
+    uint32_t owner_bytes = sizeof(struct counts);
     struct setop_state *s = mem_zalloc(1, sizeof(*s));
     if (s == NULL)
         return ERR_NO_MEMORY;
-    enum err e = row_table_new(sizeof(struct counts), bytes_max, &s->rows);
+    s->windows.links_at = owner_bytes;
+    owner_bytes += op->windowed ? (uint32_t)sizeof(struct flow_window_links) : 0;
+    enum err e = row_table_new(owner_bytes, bytes_max, &s->rows);
     if (e != ERR_OK) {
         setop_state_free(op, s);
         return e;
@@ -84,7 +95,8 @@ static enum err setop_state_new(const struct flow_op *op, uint64_t hash_seed, ui
 static uint64_t setop_bytes(const void *state)
 {
     const struct setop_state *s = state;
-    return row_table_bytes(s->rows) + flow_touched_bytes(&s->touched);
+    return row_table_bytes(s->rows) + flow_touched_bytes(&s->touched) +
+           flow_windows_bytes(&s->windows);
 }
 
 static uint64_t setop_rows(const void *state)
@@ -106,7 +118,10 @@ static enum err setop_apply(struct flow_run *r, const struct flow_packet *p, boo
         if (i + AHEAD < n)
             row_table_prefetch_entry(s->rows, p->hashes[i + AHEAD]);
         struct row_entry *e;
-        TRY(flow_key_entry(s->rows, p->hashes[i], p->keys[i], plan->tail_bytes, &e));
+        bool created;
+        TRY(flow_key_entry(s->rows, p->hashes[i], p->keys[i], plan->tail_bytes, &e, &created));
+        if (created && r->op->windowed)
+            TRY(flow_windows_add(&s->windows, e, flow_key_end(r->op, p->keys[i])));
         struct counts *c = row_entry_owner(e);
         if (__builtin_add_overflow(c->of[p->port], weights == NULL ? 1 : weights[i],
                                    &c->of[p->port]))
@@ -151,8 +166,11 @@ static enum err setop_end_level(struct flow_run *r, bool *more)
                 key_decode(key, b->columns, plan->n_columns, b->n_rows++);
             }
             c->emitted = wanted;
-            if (c->of[0] == 0 && c->of[1] == 0)
-                row_table_remove(s->rows, e);
+            if (c->of[0] != 0 || c->of[1] != 0)
+                continue;
+            if (r->op->windowed)
+                flow_windows_remove(&s->windows, e);
+            row_table_remove(s->rows, e);
         }
         flow_spend(r, BATCH_ROWS_MAX);
         TRY(flow_forward(r, b));
@@ -163,6 +181,16 @@ static enum err setop_end_level(struct flow_run *r, bool *more)
     return ERR_OK;
 }
 
+static void setop_expire(const struct flow_op *op, void *state, int64_t watermark_us)
+{
+    (void)op;
+    struct setop_state *s = state;
+    struct row_entry *e;
+    CHECK(s->touched.n == 0);
+    while ((e = flow_windows_take(&s->windows, watermark_us)) != NULL)
+        row_table_remove(s->rows, e);
+}
+
 const struct flow_kind flow_setop_kind = {
     .compile = setop_compile,
     .state_new = setop_state_new,
@@ -171,4 +199,5 @@ const struct flow_kind flow_setop_kind = {
     .rows = setop_rows,
     .apply = setop_apply,
     .end_level = setop_end_level,
+    .expire = setop_expire,
 };

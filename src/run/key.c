@@ -198,6 +198,26 @@ void key_decode(struct str key, struct column *columns, uint32_t n_columns, uint
     CHECK(at == key.ptr + key.len);
 }
 
+bool key_value_i64(struct str key, const enum type *types, uint32_t column, int64_t *out)
+{
+    const char *at = key.ptr;
+    for (uint32_t i = 0; i < column; i++) {
+        if (*at++ == 0)
+            continue;
+        uint32_t len = (uint32_t)key_width(types[i]);
+        if (type_info(types[i])->by_ref) {
+            memcpy(&len, at, sizeof(len));
+            at += sizeof(len);
+        }
+        at += len;
+    }
+    CHECK(key_width(types[column]) == sizeof(*out));
+    if (*at == 0)
+        return false;
+    memcpy(out, at + 1, sizeof(*out));
+    return true;
+}
+
 int key_compare(struct str a, struct str b)
 {
     return str_cmp(a, b);

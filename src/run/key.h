@@ -26,6 +26,8 @@ uint32_t key_partition(struct str key, uint32_t parts);
 /* Reads an encoded key, with its tail behind it, back into row `row` of the columns (text borrows
  * from `key`). */
 void key_decode(struct str key, struct column *columns, uint32_t n_columns, uint32_t row);
+/* Value `column` of an encoded key, of a type of 8 bytes. False when it is NULL. */
+bool key_value_i64(struct str key, const enum type *types, uint32_t column, int64_t *out);
 /* Bytewise order of two encoded keys: arbitrary but fixed. */
 int key_compare(struct str a, struct str b);
 

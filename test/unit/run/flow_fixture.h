@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "run/aggregate.h"
+#include "run/chain.h"
 #include "run/expr.h"
 #include "run/flow.h"
 #include "run/flow_local.h"
@@ -365,6 +366,18 @@ static inline struct plan_node *plan_aggregate(struct arena *a, const struct pla
     return n;
 }
 
+/* Rows go to each of their windows, by the time in `column`. */
+static inline struct plan_node *plan_window(struct arena *a, const struct plan_node *input,
+                                            uint32_t column, int64_t size_us, int64_t slide_us)
+{
+    struct plan_node *n = plan_new(a, PLAN_WINDOW, input, input->n_columns + 2);
+    for (uint32_t i = input->n_columns; i < n->n_columns; i++)
+        plan_columns(n)[i] = (struct column_def){.name = STR("w"), .type = TYPE_TIMESTAMPTZ};
+    n->window =
+        (struct window_spec){.time_column = column, .size_us = size_us, .slide_us = slide_us};
+    return n;
+}
+
 /* ---- the answer by nested loops ---- */
 
 /* All that went into each scan. */
@@ -545,6 +558,24 @@ static inline void naive_chain(const struct plan_node *n, const struct rows *in,
     rows_free(&result);
     mem_free(v);
     mem_free(failed);
+}
+
+static inline void naive_window(const struct plan_node *n, const struct rows *in, struct rows *out)
+{
+    uint32_t c = n->n_columns;
+    for (uint32_t i = 0; i < in->n; i++) {
+        const struct value *time = &in->rows[i].v[n->window.time_column];
+        int64_t first, last;
+        if (time->null || !window_range(&n->window, time->as.i8, &first, &last))
+            continue;
+        for (; first <= last; first += n->window.slide_us) {
+            struct row x = in->rows[i];
+            x.v[c - 2] = (struct value){.type = TYPE_TIMESTAMPTZ, .as.i8 = first};
+            x.v[c - 1] = x.v[c - 2];
+            x.v[c - 1].as.i8 += n->window.size_us;
+            rows_add(out, &x);
+        }
+    }
 }
 
 static inline void naive_append(struct rows *out, const struct rows *more)
@@ -735,6 +766,8 @@ static inline struct rows naive(const struct plan_node *n, const struct feed *f)
         naive_aggregate(n, &left, &out);
     } else if (n->kind == PLAN_SETOP) {
         naive_setop(n, &left, &right, &out);
+    } else if (n->kind == PLAN_WINDOW) {
+        naive_window(n, &left, &out);
     } else if (n->kind == PLAN_UNION_ALL) {
         naive_append(&out, &left);
         naive_append(&out, &right);

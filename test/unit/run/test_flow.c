@@ -113,15 +113,6 @@ static enum err take_error(void *arg, const struct batch *b, uint32_t row, enum 
     return ERR_OK;
 }
 
-static const struct plan_node *window(struct arena *a, const struct plan_node *scan, int64_t size)
-{
-    struct plan_node *n = plan_new(a, PLAN_WINDOW, scan, 4);
-    for (uint32_t i = 2; i < 4; i++)
-        plan_columns(n)[i] = (struct column_def){.name = STR("w"), .type = TYPE_TIMESTAMPTZ};
-    n->window = (struct window_spec){.time_column = 1, .size_us = size, .slide_us = 10};
-    return n;
-}
-
 /* A scan that two chains read: a row is late when it is in one of them, and told of once. A chain
  * that makes many rows of one gives them a batch at a time. */
 static void late_rows_and_many_windows(void **state)
@@ -131,8 +122,8 @@ static void late_rows_and_many_windows(void **state)
     struct arena a;
     arena_init(&a, FIXTURE_BYTES);
     const struct plan_node *scan = plan_scan(&a, timed, 2);
-    struct flow *f =
-        flow_of(plan_two(&a, PLAN_UNION_ALL, window(&a, scan, 10), window(&a, scan, 1000), 4));
+    struct flow *f = flow_of(plan_two(&a, PLAN_UNION_ALL, plan_window(&a, scan, 1, 10, 10),
+                                      plan_window(&a, scan, 1, 1000, 10), 4));
     struct taken taken = {0};
     struct flow_context c = {.arena = &a, .emit = take, .row_error = take_error, .arg = &taken};
     struct batch *b = batch_new(timed, 2, ROWS, &a);

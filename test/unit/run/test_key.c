@@ -130,6 +130,11 @@ static void check_decoded(const struct batch *b, uint32_t row, struct str key, s
         print_value(&v, &y);
         assert_true(u.null || value_compare(&u, &v) == 0);
         assert_true(t[c] == TYPE_FLOAT8 || str_eq(buf_str(&x), buf_str(&y)));
+        int64_t alone;
+        if (t[c] != TYPE_INT8 && t[c] != TYPE_TIMESTAMPTZ)
+            continue;
+        assert_int_equal(key_value_i64(key, t, c, &alone), !u.null);
+        assert_true(u.null || alone == u.as.i8);
     }
     buf_deinit(&x);
     buf_deinit(&y);

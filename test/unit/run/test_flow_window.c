@@ -1,0 +1,187 @@
+/* State under windows: which columns are bounds of windows; what has ended is forgotten, and the
+ * answer is the one over all rows. */
+#include "unit/run/flow_fixture.h"
+
+#include "run/flow_window.h"
+
+static const enum type timed[] = {TYPE_INT4, TYPE_TIMESTAMPTZ};
+enum { SIZE = 100, SLIDE = 20 };
+
+/* Columns: int, time, window start, window end. */
+static const struct plan_node *windows(struct arena *a, const struct plan_node *scan)
+{
+    return plan_window(a, scan, 1, SIZE, SLIDE);
+}
+
+static const struct plan_node *join_on(struct arena *a, enum join_kind kind,
+                                       const struct plan_node *l, const struct plan_node *r,
+                                       uint32_t lk, uint32_t rk)
+{
+    const uint32_t left[] = {0, lk}, right[] = {0, rk};
+    static const bool safe[2];
+    return plan_join(a, kind, l, r, 2, left, right, safe);
+}
+
+static const struct plan_node *count_by(struct arena *a, const struct plan_node *in,
+                                        uint32_t column)
+{
+    const struct aggregate aggs[] = {
+        {.function = AGG_COUNT_STAR, .type = TYPE_INT8},
+        {.function = AGG_MAX, .arg = expr_column(a, in, 0), .type = TYPE_INT4}};
+    return plan_aggregate(a, in, &column, 1, aggs, 2);
+}
+
+static void is_bound(const struct plan_node *n, uint32_t column, bool is, int64_t to_end)
+{
+    struct flow_bound b = flow_bound_of(n, column);
+    assert_int_equal(b.is, is);
+    if (is)
+        assert_int_equal(b.to_end, to_end);
+}
+
+static void bounds_of_windows(void **state)
+{
+    (void)state;
+    struct arena a;
+    arena_init(&a, FIXTURE_BYTES);
+    const struct plan_node *scan = plan_scan(&a, timed, 2), *w = windows(&a, scan), *n;
+    is_bound(w, 1, false, 0); /* the time itself */
+    is_bound(w, 2, true, SIZE);
+    is_bound(w, 3, true, 0);
+    is_bound(plan_filter(&a, w, expr_operator(&a, "=", expr_int(&a, 1), expr_column(&a, w, 0))), 3,
+             true, 0);
+    is_bound(plan_two(&a, PLAN_UNION_ALL, w, windows(&a, scan), 4), 2, true, SIZE);
+    is_bound(plan_two(&a, PLAN_UNION_ALL, w, plan_window(&a, scan, 1, 40, 40), 4), 2, false, 0);
+    is_bound(plan_two(&a, PLAN_UNION_ALL, w, plan_window(&a, scan, 1, 40, 40), 4), 3, true, 0);
+    n = count_by(&a, w, 2);
+    is_bound(n, 0, true, SIZE);
+    is_bound(n, 1, false, 0);
+    /* a window over what keeps rows: those may change at any time */
+    is_bound(plan_window(&a, count_by(&a, scan, 1), 0, 10, 10), 3, false, 0);
+    /* a join with a bound as a key passes it on, and the other bound of that window */
+    n = join_on(&a, JOIN_INNER, w, windows(&a, scan), 3, 3);
+    is_bound(n, 3, true, 0);
+    is_bound(n, 2, true, SIZE);
+    is_bound(n, 7, true, 0);
+    is_bound(n, 6, true, SIZE);
+    is_bound(n, 1, false, 0);
+    /* one of rows that may change on the other side does not, nor one whose keys are not the same
+     * time */
+    is_bound(join_on(&a, JOIN_INNER, w, scan, 3, 1), 3, false, 0);
+    is_bound(join_on(&a, JOIN_INNER, w, windows(&a, scan), 3, 2), 3, false, 0);
+    is_bound(join_on(&a, JOIN_MARK, w, windows(&a, scan), 3, 3), 4, false, 0);
+    is_bound(plan_two(&a, PLAN_SETOP, w, w, 4), 3, true, 0);
+    for (uint32_t i = 0; i < 100; i++) /* a ladder: walked in bounded time */
+        n = plan_two(&a, PLAN_UNION_ALL, n, n, n->n_columns);
+    is_bound(n, 3, false, 0);
+    arena_deinit(&a);
+}
+
+/* Rows whose times move on; none is late at `watermark`. */
+static void later_rows(struct rows *out, int64_t watermark)
+{
+    out->n = 0;
+    for (uint32_t i = 0; i < 12; i++) {
+        struct row r = {.weight = 1};
+        r.v[0] = (struct value){.type = TYPE_INT4, .null = rng(9) == 0, .as.i4 = (int32_t)rng(3)};
+        r.v[1] = (struct value){.type = TYPE_TIMESTAMPTZ, .as.i8 = watermark + rng(4 * SIZE)};
+        r.v[1].as.i8 += SIZE - watermark % SLIDE;
+        rows_add(out, &r);
+        if (rng(3) == 0) { /* it goes again, now or never */
+            r.weight = -1;
+            rows_add(out, &r);
+        }
+    }
+}
+
+static void run_windows(const struct plan_node *root, const struct plan_node *const *scans,
+                        uint32_t partitions, const char *what)
+{
+    enum { EPOCHS = 24 };
+    struct driver d;
+    struct rows changes[2] = {{0}};
+    uint64_t most = 0;
+    driver_open(&d, root, partitions, scans, 2);
+    for (uint32_t epoch = 0; epoch < EPOCHS; epoch++) {
+        int64_t watermark = epoch * 3 * SLIDE;
+        for (uint32_t i = 0; i < 2; i++)
+            later_rows(&changes[i], watermark);
+        driver_epoch(&d, changes);
+        if (epoch % 8 == 7)
+            driver_check(&d, what);
+        for (uint32_t i = 0; i < partitions; i++)
+            flow_expire(d.flow, d.states[i], watermark);
+        most = driver_state_rows(&d) > most ? driver_state_rows(&d) : most;
+    }
+    /* some 8 epochs' rows are open, each in 5 windows */
+    assert_in_range(most, 1, 8 * 2 * 12 * 5 * 3);
+    for (uint32_t i = 0; i < partitions; i++) {
+        flow_expire(d.flow, d.states[i], INT64_MAX - 1);
+        assert_int_equal(flow_state_late(d.states[i]), 0);
+    }
+    assert_int_equal(driver_state_rows(&d), 0);
+    rows_free(&changes[0]);
+    rows_free(&changes[1]);
+    driver_close(&d);
+}
+
+static void ended_windows_are_forgotten(void **state)
+{
+    (void)state;
+    static const enum join_kind all[] = {JOIN_INNER, JOIN_LEFT, JOIN_FULL,  JOIN_SEMI,
+                                         JOIN_ANTI,  JOIN_MARK, JOIN_SINGLE};
+    struct arena a;
+    arena_init(&a, FIXTURE_BYTES);
+    for (uint32_t k = 0; k < ARRAY_LEN(all); k++) {
+        rng_state = k + 1;
+        const struct plan_node *scans[2] = {plan_scan(&a, timed, 2), plan_scan(&a, timed, 2)};
+        const struct plan_node *n =
+            join_on(&a, all[k], windows(&a, scans[0]), windows(&a, scans[1]), 2, 2);
+        run_windows(n, scans, 1 + k % 2, kind_names[k]);
+        if (all[k] != JOIN_FULL && all[k] != JOIN_ANTI) /* what no key holds would stay */
+            run_windows(count_by(&a, n, 3), scans, 1 + k % 3, "count");
+    }
+    const struct plan_node *scans[2] = {plan_scan(&a, timed, 2), plan_scan(&a, timed, 2)};
+    struct plan_node *n = plan_two(&a, PLAN_SETOP, windows(&a, scans[0]), windows(&a, scans[1]), 4);
+    run_windows(n, scans, 2, "except");
+    arena_deinit(&a);
+}
+
+/* What comes for a window that is forgotten is left out, and counted. */
+static void late_rows_are_counted(void **state)
+{
+    (void)state;
+    struct arena a;
+    arena_init(&a, FIXTURE_BYTES);
+    const struct plan_node *scans[1] = {plan_scan(&a, timed, 2)};
+    struct driver d;
+    struct rows changes = {.n_columns = 2};
+    struct row r = {.weight = 1};
+    driver_open(&d, count_by(&a, plan_window(&a, scans[0], 1, SIZE, SIZE), 3), 1, scans, 1);
+    r.v[0] = (struct value){.type = TYPE_INT4, .as.i4 = 1};
+    r.v[1] = (struct value){.type = TYPE_TIMESTAMPTZ, .as.i8 = 150};
+    rows_add(&changes, &r);
+    driver_epoch(&d, &changes);
+    flow_expire(d.flow, d.states[0], 200);
+    r.v[1].as.i8 = 250;
+    rows_add(&changes, &r);
+    driver_epoch(&d, &changes);
+    tally_settle(&d.out);
+    assert_int_equal(flow_state_late(d.states[0]), 1);
+    assert_int_equal(d.out.n, 2);
+    assert_string_equal(d.out.lines[0].text, "1970-01-01 00:00:00.0002+00|1|1|");
+    assert_string_equal(d.out.lines[1].text, "1970-01-01 00:00:00.0003+00|1|1|");
+    rows_free(&changes);
+    driver_close(&d);
+    arena_deinit(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bounds_of_windows),
+        cmocka_unit_test(ended_windows_are_forgotten),
+        cmocka_unit_test(late_rows_are_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
