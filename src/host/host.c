@@ -167,9 +167,9 @@ enum err host_file_lock(struct host_file *f)
     return f->ops->file_lock(f);
 }
 
-void host_file_flush_hint(struct host_file *f, uint64_t at, uint64_t n)
+enum err host_file_write_out(struct host_file *f, uint64_t at, uint64_t n)
 {
-    f->ops->file_flush_hint(f, at, n);
+    return f->ops->file_write_out(f, at, n);
 }
 
 /* ---- names ---- */

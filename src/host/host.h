@@ -151,8 +151,10 @@ enum err host_file_allocate(struct host_file *f, uint64_t size) MUST_CHECK;
 /* Takes the file's exclusive advisory lock; ERR_IN_USE when another process has it. Released by
  * close. */
 enum err host_file_lock(struct host_file *f) MUST_CHECK;
-/* Asks the kernel to start writing dirty pages of the range (no wait, no durability promise). */
-void host_file_flush_hint(struct host_file *f, uint64_t at, uint64_t n);
+/* Writes what is dirty in the range and waits for it, which makes nothing durable: a sync
+ * afterwards has less to do at a time. ERR_SYNC_FAILED as from host_file_sync, which then fails
+ * too. Blocks: helper workers only. */
+enum err host_file_write_out(struct host_file *f, uint64_t at, uint64_t n) MUST_CHECK;
 
 /* Replaces `to` atomically; durable only after host_dir_sync of its folder. All calls by name:
  * ERR_IO (also when something is missing), ERR_NO_SPACE, ERR_INVALID_ARGUMENT (path too long),

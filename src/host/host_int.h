@@ -43,7 +43,7 @@ struct host_ops {
     enum err (*file_truncate)(struct host_file *f, uint64_t size);
     enum err (*file_allocate)(struct host_file *f, uint64_t size);
     enum err (*file_lock)(struct host_file *f);
-    void (*file_flush_hint)(struct host_file *f, uint64_t at, uint64_t n);
+    enum err (*file_write_out)(struct host_file *f, uint64_t at, uint64_t n);
 
     enum err (*rename)(struct host *h, const char *from, const char *to);
     enum err (*remove)(struct host *h, const char *path);

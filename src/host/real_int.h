@@ -89,7 +89,7 @@ enum err real_file_size(struct host_file *f, uint64_t *out);
 enum err real_file_truncate(struct host_file *f, uint64_t size);
 enum err real_file_allocate(struct host_file *f, uint64_t size);
 enum err real_file_lock(struct host_file *f);
-void real_file_flush_hint(struct host_file *f, uint64_t at, uint64_t n);
+enum err real_file_write_out(struct host_file *f, uint64_t at, uint64_t n) MUST_CHECK;
 enum err real_rename(struct host *h, const char *from, const char *to);
 enum err real_remove(struct host *h, const char *path);
 enum err real_dir_create(struct host *h, const char *path);

@@ -206,17 +206,27 @@ enum err sim_file_write(struct host_file *base, uint64_t at, const void *bytes, 
     return ERR_IO;
 }
 
+static enum err sync_call(struct sim_file *f)
+{
+    enum err e = file_call(f, CALL_SYNC, 0, 0);
+    if (e == ERR_SYNC_FAILED)
+        f->sync_failed = true;
+    return e == ERR_OK && f->sync_failed ? ERR_SYNC_FAILED : e;
+}
+
+/* What is unsynced stays at risk. */
+enum err sim_file_write_out(struct host_file *base, uint64_t at, uint64_t n)
+{
+    (void)at;
+    (void)n;
+    return sync_call((struct sim_file *)base);
+}
+
 enum err sim_file_sync(struct host_file *base)
 {
     struct sim_file *f = (struct sim_file *)base;
     struct sim_host *h = f->host;
-    enum err e = file_call(f, CALL_SYNC, 0, 0);
-    if (e == ERR_SYNC_FAILED)
-        f->sync_failed = true;
-    if (e == ERR_OK && f->sync_failed)
-        e = ERR_SYNC_FAILED;
-    if (e != ERR_OK)
-        return e;
+    TRY(sync_call(f));
     int64_t delay = sim_delay_ns(h, h->options.sync_delay_us_max);
     h->now_ns += delay;
     sim_trace(h, SIM_SYNC_TIME, (uint64_t)delay);
@@ -256,14 +266,6 @@ enum err sim_file_lock(struct host_file *base)
         return ERR_IN_USE;
     f->inode->lock_owner = f;
     return ERR_OK;
-}
-
-void sim_file_flush_hint(struct host_file *base, uint64_t at, uint64_t n)
-{
-    /* A hint promises nothing: what is unsynced stays at risk. */
-    (void)base;
-    (void)at;
-    (void)n;
 }
 
 /* ---- names ---- */

@@ -233,7 +233,7 @@ enum err sim_file_size(struct host_file *f, uint64_t *out);
 enum err sim_file_truncate(struct host_file *f, uint64_t size);
 enum err sim_file_allocate(struct host_file *f, uint64_t size);
 enum err sim_file_lock(struct host_file *f);
-void sim_file_flush_hint(struct host_file *f, uint64_t at, uint64_t n);
+enum err sim_file_write_out(struct host_file *f, uint64_t at, uint64_t n) MUST_CHECK;
 enum err sim_rename(struct host *h, const char *from, const char *to);
 enum err sim_remove(struct host *h, const char *path);
 enum err sim_dir_create(struct host *h, const char *path);

@@ -20,6 +20,7 @@ enum {
     LOG_SECTOR_BYTES = 512,                /* what a power cut keeps or loses as a whole */
     LOG_FILL_BYTES_MIN = 16 << 10,         /* zeros written ahead of the end */
     LOG_FILL_BYTES_MAX = 256 << 10,
+    LOG_SYNC_PIECE_BYTES = 1 << 20, /* written at a time before the flush of a full segment */
     LOG_QUARANTINE_TEXT_MAX = 320,
     LOG_CONTROL_BYTES_MAX = 4096,                                 /* of a control batch */
     LOG_STATE_BYTES_MAX = PRODUCERS_MAX * PRODUCER_BYTES_MAX + 4, /* encoded producers */

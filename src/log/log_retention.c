@@ -208,6 +208,7 @@ static void cut_memory(struct log_partition *p, uint32_t number, uint64_t at, in
     log_index_cut(&s->index, at);
     p->size_bytes -= s->bytes - at;
     s->bytes = at;
+    s->flushed_bytes = s->flushed_bytes < at ? s->flushed_bytes : at;
     s->file_bytes = at;
     s->checked_bytes = s->checked_bytes < at ? s->checked_bytes : at;
     s->end_offset = offset;

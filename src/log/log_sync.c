@@ -74,6 +74,17 @@ bool log_sync_begin(struct log_partition *p, struct log_sync *sync)
     return true;
 }
 
+/* Writes what of a full segment was left to the system, up to the last piece, so that neither the
+ * disk nor a processor is taken for all of it at a time. */
+static enum err write_out(const struct log_segment *s)
+{
+    for (uint64_t at = s->flushed_bytes; at + LOG_SYNC_PIECE_BYTES < s->bytes;
+         at += LOG_SYNC_PIECE_BYTES) {
+        TRY(host_file_write_out(s->file, at, LOG_SYNC_PIECE_BYTES));
+    }
+    return ERR_OK;
+}
+
 static enum err flush_segments(struct log_sync *sync)
 {
     for (uint32_t i = 0; i < sync->n_segments; i++) {
@@ -82,6 +93,9 @@ static enum err flush_segments(struct log_sync *sync)
         if (sync->sealed[i] && host_file_size(s->file, &size) == ERR_OK && size > s->bytes) {
             /* Gives back the zeros behind the end; whether it works is of no concern. */
             (void)!host_file_truncate(s->file, s->bytes);
+        }
+        if (sync->sealed[i]) {
+            TRY(write_out(s));
         }
         TRY(host_file_sync(s->file));
         sync->flushed_offset = sync->sealed[i] ? s->end_offset : sync->target_offset;
@@ -185,15 +199,18 @@ static bool durable_raise(struct log_partition *p, struct log_segment *s, int64_
 bool log_durable_assume(struct log_partition *p)
 {
     struct log_segment *s = log_active(p);
+    p->group_bytes = UINT64_MAX; /* no flush that zeros ahead of the end could spare anything */
     return s != NULL && !p->quarantined && durable_raise(p, s, p->end_offset, s->bytes);
 }
 
 static void sync_take(struct log_partition *p, const struct log_sync *sync)
 {
     for (uint32_t i = 0; i < sync->n_segments; i++) {
-        sync->segments[i]->finished = sync->sealed[i] && sync->kept[i];
-        if (sync->segments[i]->finished) {
-            buf_deinit(&sync->segments[i]->state);
+        struct log_segment *s = sync->segments[i];
+        s->flushed_bytes = sync->sealed[i] ? s->bytes : sync->target_at;
+        s->finished = sync->sealed[i] && sync->kept[i];
+        if (s->finished) {
+            buf_deinit(&s->state);
         }
     }
     p->flushed_offset = sync->flushed_offset;

@@ -25,6 +25,7 @@ struct log_segment {
     int64_t end_offset;      /* of the next batch */
     uint64_t bytes;          /* of valid batches */
     uint64_t file_bytes;     /* with the zeros behind; active segment only */
+    uint64_t flushed_bytes;  /* what comes before was flushed since the start */
     uint64_t checked_bytes;  /* headers up to here were seen to be right since the start */
     int64_t first_timestamp; /* greatest of the first batch; -1 = none */
     int64_t max_timestamp;

@@ -61,7 +61,9 @@ static void files_keep_bytes(void **state)
     assert_int_equal(host_file_read(f, UINT64_MAX - 3, out, 10), ERR_CORRUPT);
     assert_int_equal(host_file_read(f, size, out, 0), ERR_OK);
     assert_int_equal(host_file_sync(f), ERR_OK);
-    host_file_flush_hint(f, 0, size);
+    assert_int_equal(host_file_write_out(f, 0, size), ERR_OK);
+    assert_int_equal(host_file_write_out(f, 0, 2 * size), ERR_OK);
+    assert_int_equal(host_file_write_out(f, UINT64_MAX, 1), ERR_OK);
     host_file_close(f);
 
     assert_int_equal(host_file_open(c->h, path_in(c, "a"), HOST_OPEN_READ, &f, NULL), ERR_OK);

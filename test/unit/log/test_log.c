@@ -253,6 +253,31 @@ static void what_is_left_to_the_system_waits_for_no_flush(void **state)
     host_close(h);
 }
 
+/* A full segment that was left to the system is written in pieces before it is flushed. The first
+ * that is lost fails the flush, and those that are tried again. */
+static void a_piece_that_is_lost_fails_the_flush(void **state)
+{
+    (void)state;
+    enum { SIZE_CALL = 1, FIRST_PIECE = 2, SECOND_PIECE = 3 };
+    for (uint64_t n = FIRST_PIECE; n <= SECOND_PIECE; n++) {
+        struct host *h = sim_new(32);
+        struct log_config c = small_config(5 << 19);
+        struct log_partition *p = open_with(h, &c, NULL);
+        struct log_sync s;
+        do {
+            assert_int_equal(append(p, 500, 0), ERR_OK);
+            assert_true(log_durable_assume(p));
+        } while (!log_sync_begin(p, &s));
+        host_sim_fault_at(h, n, SIM_FAULT_ERROR, false);
+        log_sync_run(h, &s);
+        host_sim_fault_at(h, 0, SIM_FAULT_ERROR, false);
+        assert_int_equal(log_sync_end(p, &s), ERR_SYNC_FAILED);
+        assert_int_equal(sync_all(h, p), ERR_SYNC_FAILED);
+        log_close(p);
+        host_close(h);
+    }
+}
+
 static void old_segments_are_dropped(void **state)
 {
     (void)state;
@@ -744,6 +769,7 @@ int main(void)
         cmocka_unit_test(watermarks_follow_their_rules),
         cmocka_unit_test(flushing_can_be_left_to_the_system),
         cmocka_unit_test(what_is_left_to_the_system_waits_for_no_flush),
+        cmocka_unit_test(a_piece_that_is_lost_fails_the_flush),
         cmocka_unit_test(old_segments_are_dropped),
         cmocka_unit_test(files_go_by_age_and_by_size),
         cmocka_unit_test(the_start_can_be_anywhere),
