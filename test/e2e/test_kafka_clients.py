@@ -220,8 +220,8 @@ def test_long_poll(server, topic):
 def test_large_messages(server, topic):
     producer = kafka.KafkaProducer(bootstrap_servers=[server.kafka], acks="all",
                                    max_request_size=32 << 20)
-    producer.send(topic, b"y" * 900000).get(20)
+    producer.send(topic, b"y" * 900000).get(120)
     with pytest.raises(kafka.errors.MessageSizeTooLargeError):
-        producer.send(topic, b"y" * (20 << 20)).get(20)
+        producer.send(topic, b"y" * (20 << 20)).get(120)
     producer.close()
     assert [len(line) for line in consume_all(server, topic).splitlines()] == [900000]
