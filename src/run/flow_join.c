@@ -319,7 +319,7 @@ static enum err decode_entries(const struct join_state *s, uint32_t side,
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++)
         rows[i] = row_entry_row(s->rows[side], entries[i]);
-    return row_decode(&s->plan->rows[side], rows, n, columns, a);
+    return row_format_decode(&s->plan->rows[side], rows, n, columns, a);
 }
 
 /* The pairs as rows: left columns, then right ones. */
@@ -453,7 +453,8 @@ static enum err rows_add(struct flow_run *r, struct join_state *s, const struct 
     uint32_t *hashes = arena_alloc(r->c->arena, n * sizeof(*hashes));
     if (rows == NULL || hashes == NULL)
         return ERR_NO_MEMORY;
-    TRY(row_encode(&j->rows[side], p->batch->columns, n, r->c->arena, r->hash_seed, rows, hashes));
+    TRY(row_format_encode(&j->rows[side], p->batch->columns, n, r->c->arena, r->hash_seed, rows,
+                          hashes));
     for (uint32_t i = 0; i < n; i++) {
         struct row_entry *e;
         bool created;
@@ -491,8 +492,8 @@ static enum err find_muted(struct flow_run *r, const struct join_state *s, struc
     uint8_t *muted = arena_alloc(r->c->arena, n);
     if (rows == NULL || hashes == NULL || muted == NULL)
         return ERR_NO_MEMORY;
-    TRY(row_encode(&s->plan->rows[LEFT], p->batch->columns, n, r->c->arena, r->hash_seed, rows,
-                   hashes));
+    TRY(row_format_encode(&s->plan->rows[LEFT], p->batch->columns, n, r->c->arena, r->hash_seed,
+                          rows, hashes));
     for (uint32_t i = 0; i < n; i++) {
         const struct row_entry *e =
             row_table_find(s->rows[LEFT], p->hashes[i], p->keys[i], rows[i], hashes[i]);

@@ -18,7 +18,7 @@ struct flow_local;
 struct flow_sink {
     /* Rows of the root, at most BATCH_ROWS_MAX, in no particular order; weights as in a batch (none
      * is 0). In the first epoch none is negative when no input's is: the rows are the answer. The
-     * batch lives as long as the call. An error ends the query. */
+     * batch lives until the next step. An error ends the query. */
     enum err (*rows)(void *arg, const struct batch *b) MUST_CHECK;
     /* As in flow_context; NULL: a failed row ends the query with its error. */
     enum err (*row_error)(void *arg, const struct batch *b, uint32_t row, enum err e,

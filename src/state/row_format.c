@@ -147,7 +147,7 @@ static void encode_nulls(const struct column *c, uint32_t number, uint32_t n, st
         row_bytes(&rows[i])[number / 8] |= (char)((c->nulls[i] != 0) << (number % 8));
 }
 
-enum err row_encode(const struct row_format *f, const struct column *columns, uint32_t n,
+enum err row_format_encode(const struct row_format *f, const struct column *columns, uint32_t n,
                     struct arena *a, uint64_t seed, struct str *rows, uint32_t *hashes)
 {
     TRY(rows_place(f, columns, n, a, rows));
@@ -247,7 +247,7 @@ static bool decode_nulls(const char *const *rows, uint32_t n, uint32_t number, s
     return true;
 }
 
-enum err row_decode(const struct row_format *f, const char *const *rows, uint32_t n,
+enum err row_format_decode(const struct row_format *f, const char *const *rows, uint32_t n,
                     struct column *columns, struct arena *a)
 {
     uint32_t before = 0;

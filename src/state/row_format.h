@@ -22,11 +22,11 @@ enum err row_format_init(struct row_format *f, const enum type *types, uint32_t 
                          struct arena *a) MUST_CHECK;
 /* Encodes rows 0..n of the columns into `rows` (bytes in `a`) and their hashes. ERR_TOO_LARGE for a
  * row of 2 GB or more, ERR_NO_MEMORY. */
-enum err row_encode(const struct row_format *f, const struct column *columns, uint32_t n,
+enum err row_format_encode(const struct row_format *f, const struct column *columns, uint32_t n,
                     struct arena *a, uint64_t seed, struct str *rows, uint32_t *hashes) MUST_CHECK;
 /* Reads encoded rows back into new columns, columns[0..n_columns), in `a`; texts are copied there.
  * ERR_NO_MEMORY. */
-enum err row_decode(const struct row_format *f, const char *const *rows, uint32_t n,
+enum err row_format_decode(const struct row_format *f, const char *const *rows, uint32_t n,
                     struct column *columns, struct arena *a) MUST_CHECK;
 
 #endif

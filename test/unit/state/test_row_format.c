@@ -84,11 +84,11 @@ static void rows_are_read_back(void **state)
                 column_set(&b->columns[c], i, &v);
             }
         assert_int_equal(row_format_init(&f, types, n_columns, &a), ERR_OK);
-        assert_int_equal(row_encode(&f, b->columns, ROWS, &a, 1, rows, hashes), ERR_OK);
+        assert_int_equal(row_format_encode(&f, b->columns, ROWS, &a, 1, rows, hashes), ERR_OK);
         for (uint32_t i = 0; i < ROWS; i++)
             at[i] = rows[i].ptr;
         back = batch_new(types, n_columns, 0, &a);
-        assert_int_equal(row_decode(&f, at, ROWS, back->columns, &a), ERR_OK);
+        assert_int_equal(row_format_decode(&f, at, ROWS, back->columns, &a), ERR_OK);
         for (uint32_t i = 0; i < ROWS; i++)
             for (uint32_t c = 0; c < n_columns; c++) {
                 struct value v = column_get(&b->columns[c], i),
@@ -125,7 +125,7 @@ static void equal_bytes_are_equal_texts(void **state)
             column_set(&b->columns[0], i, &v);
         }
         assert_int_equal(row_format_init(&f, &types[c], 1, &a), ERR_OK);
-        assert_int_equal(row_encode(&f, b->columns, ROWS, &a, 1, rows, hashes), ERR_OK);
+        assert_int_equal(row_format_encode(&f, b->columns, ROWS, &a, 1, rows, hashes), ERR_OK);
         for (uint32_t i = 0; i < ROWS; i++)
             for (uint32_t k = 0; k < ROWS; k += 7) {
                 struct value v = column_get(&b->columns[0], i), w = column_get(&b->columns[0], k);
