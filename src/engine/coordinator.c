@@ -1,12 +1,8 @@
-#include "engine/coordinator.h"
-
 #include "base/check.h"
 #include "base/mem.h"
+#include "engine/coordinator_int.h"
 #include "engine/ddl.h"
-#include "engine/epoch_record.h"
 #include "engine/epochs.h"
-#include "engine/floors.h"
-#include "engine/output_wait.h"
 #include "engine/partition.h"
 #include "engine/records.h"
 #include "engine/view_run.h"
@@ -21,124 +17,7 @@ enum {
     EPOCHS_AHEAD_MAX = EPOCH_MARKS_MAX / 2 - 1, /* with outputs, beside one commit */
 };
 
-struct co_part {
-    int64_t pos; /* processed up to here */
-    int64_t durable;
-    int64_t watermark_us; /* at pos */
-    int64_t replay_to; /* committed before the start; pos stops here until all partitions have come
-                          this far */
-    int64_t active_ns; /* when it last had work */
-    int64_t told;      /* in the record that was made last; POSITION_UNCHANGED = not in one */
-    int64_t keep; /* retention has to leave what is from here on: it may not be committed yet */
-    int64_t keep_next; /* ... when keep_epoch is committed */
-    bool idle;
-};
-
-struct co_reader {
-    struct list link;        /* of the coordinator */
-    struct list active_link; /* may have work */
-    struct list changed_link; /* has gone on since the record that was made last */
-    uint32_t id;
-    const struct relation *rel;
-    uint32_t rel_number;
-    bool main;
-    bool silent;  /* replaying what was committed */
-    bool closing; /* replay is at its end: one more silent epoch closes what had closed by idleness
-                   */
-    bool touched; /* must be in the next epoch although no row is new */
-    bool ran;     /* has been in an epoch that ended: a record may tell of it */
-    bool failed;  /* a partition cannot be read: stands still until a restart */
-    bool stalled; /* has rows, but the disk has no room for what must be written before */
-    int64_t watermark_us;
-    int64_t recorded_us; /* watermark at the last commit before the start */
-    int64_t told_us;     /* ... and in the record that was made last */
-    uint32_t n_parts;
-    struct co_part *parts;
-};
-
-struct co_view {
-    struct list link;
-    uint32_t number, reader;
-    uint32_t told;     /* reader in the record that was made last; 0 = not in one */
-    bool failed;       /* as of the epoch that ended last */
-    bool failure_told; /* ... and in the record that was made last */
-    struct list failing_link; /* fails in the epoch under way */
-    enum err err;
-    char why[ERR_TEXT_MAX];
-};
-
-/* A derived partition: how far epochs have written it, how far they are committed. */
-struct co_output {
-    struct output_end at; /* as of the last epoch that ended; end -1 = none has written it */
-    int64_t next_end;     /* ... with the epoch under way, as far as its shards are done */
-    uint32_t owner;       /* shard */
-    int64_t committing;   /* end in the record that is being made durable */
-    /* written by the epoch under way; by ended ones that no record tells of; in the record that is
-     * being made durable */
-    struct list written_link, untold_link, committing_link;
-    bool dropped;
-};
-
-struct coordinator {
-    struct shard *shard;
-    struct engine *engine;
-    struct list readers, active, views;
-    struct map by_id;   /* reader id -> co_reader */
-    struct map outputs; /* part_key -> co_output */
-    struct floors floors;
-    const struct catalog *catalog; /* the readers' relations are of it */
-
-    bool running;
-    uint64_t epoch, finished; /* begun last, ended last */
-    uint64_t recorded;        /* in the record that is being made durable */
-    uint64_t committed;       /* its outputs, and all before, are visible */
-    struct arena plan_arena;
-    struct epoch_plan *plan;
-    struct co_reader **plan_readers;
-    struct input_result **results; /* [reader][input] */
-    struct shard_call begin[SHARDS_MAX];
-    uint32_t n_done;
-    bool has_outputs; /* this epoch wrote something */
-    bool outputs_dropped; /* some are to be forgotten between two commits */
-    bool letters_due; /* dead letters came with a DONE and are not all written */
-    bool failures_due;   /* the record under way has new ones */
-    struct list failing; /* views; read by all shards until they have replied */
-    struct shard_call fail_calls[SHARDS_MAX];
-    uint32_t fail_acks;
-
-    struct boundary_action *actions, **actions_tail;
-    const struct catalog *next_catalog;
-    struct shard_call catalog_calls[SHARDS_MAX];
-    uint32_t catalog_acks;
-    void (*catalog_done)(void *arg);
-    void *catalog_arg;
-
-    enum { COMMIT_IDLE, COMMIT_FLUSHING, COMMIT_RECORDING, COMMIT_TELLING } commit;
-    bool commit_wanted; /* outputs since the commit under way began */
-    struct output_wait wait; /* the record could not be made or written */
-    struct buf record;
-    bool record_full; /* else it is a delta */
-    bool full_due;    /* the next one has to be full, whatever it costs */
-    int64_t full_offset; /* of the full record written last */
-    uint64_t full_bytes, delta_bytes; /* its size, and that of the deltas behind it */
-    struct list changed; /* readers */
-    struct list written, untold, committing; /* outputs */
-    bool views_changed; /* some view's reader or failure, since the record that was made last */
-    int64_t record_end, floors_end;
-    struct shard_call tell[SHARDS_MAX]; /* COMMIT to owners of outputs */
-    uint32_t commit_tells;
-    uint32_t ahead; /* epochs with outputs since the record under way was made */
-    struct shard_timer idle_timer;
-    int64_t keep_at_ns;
-    uint64_t keep_epoch;
-    int64_t pace_ns; /* see pace_due */
-    bool backlog;    /* the last epoch could not take in all that was durable */
-    struct shard_timer pace_timer;
-};
-
-static struct co_view *view_find(const struct coordinator *co, uint32_t number);
-
-static struct co_reader *reader_find(const struct coordinator *co, uint32_t id)
+struct co_reader *co_reader_find(const struct coordinator *co, uint32_t id)
 {
     return map_get(&co->by_id, id);
 }
@@ -159,8 +38,7 @@ static struct part_stats *part_stats_of(const struct coordinator *co, const stru
     return engine_part_stats(co->engine, r->rel->topic->number, partition);
 }
 
-static int64_t part_stable(const struct coordinator *co, const struct co_reader *r,
-                            uint32_t partition)
+int64_t co_part_stable(const struct coordinator *co, const struct co_reader *r, uint32_t partition)
 {
     return atomic_load(&part_stats_of(co, r, partition)->stable);
 }
@@ -175,9 +53,15 @@ static bool part_waits(const struct coordinator *co, const struct co_reader *r, 
 static bool reader_behind(const struct coordinator *co, const struct co_reader *r)
 {
     uint32_t i = 0;
-    while (i < r->n_parts && r->parts[i].pos >= part_stable(co, r, i))
+    while (i < r->n_parts && r->parts[i].pos >= co_part_stable(co, r, i))
         i++;
     return i < r->n_parts;
+}
+
+/* Whether what is left for a reader has to wait until others have replayed. */
+static bool reader_waits(const struct coordinator *co, const struct co_reader *r)
+{
+    return co->replaying && (r->replayed || !r->silent);
 }
 
 /* Nothing is left to read: partitions tell when there is more. What became durable between the last
@@ -185,6 +69,8 @@ static bool reader_behind(const struct coordinator *co, const struct co_reader *
 static void reader_rest(struct coordinator *co, struct co_reader *r)
 {
     list_remove(&r->active_link);
+    if (reader_waits(co, r))
+        return;
     for (uint32_t i = 0; i < r->n_parts; i++)
         atomic_store(&part_stats_of(co, r, i)->advance_awaited, true);
     if (reader_behind(co, r))
@@ -204,7 +90,7 @@ static const struct floor *floor_at(const struct coordinator *co, const struct c
                                     uint32_t partition, int64_t from)
 {
     /* A view that is catching up sees the floors of its table's reader. */
-    uint32_t main = reader_find(co, r->rel->number) != NULL ? r->rel->number : r->id;
+    uint32_t main = co_reader_find(co, r->rel->number) != NULL ? r->rel->number : r->id;
     return floors_at(&co->floors, main, partition, from);
 }
 
@@ -231,7 +117,7 @@ static bool part_needs_floor(const struct coordinator *co, const struct co_reade
     const struct co_part *p = &r->parts[partition];
     if (r->silent || r->watermark_us <= p->watermark_us)
         return false;
-    if (!r->main && reader_find(co, r->rel->number) != NULL)
+    if (!r->main && co_reader_find(co, r->rel->number) != NULL)
         return false; /* it follows the table's reader */
     const struct floor *f = floor_at(co, r, partition, p->pos);
     return f == NULL || f->offset != p->pos || f->watermark_us < r->watermark_us;
@@ -294,8 +180,7 @@ static void keep_tell(const struct coordinator *co, const struct topic *t)
                  keep_from(co, t->number, p));
 }
 
-/* Whether what the epoch wrote, and all before it, is visible: then it has happened. */
-static bool epoch_happened(const struct coordinator *co, uint64_t epoch)
+bool co_epoch_happened(const struct coordinator *co, uint64_t epoch)
 {
     return co->committed >= epoch || (co->commit == COMMIT_IDLE && !co->commit_wanted);
 }
@@ -321,7 +206,7 @@ static void keep_lesser(struct co_reader *r, const struct co_reader *from)
 
 static void keep_tell_all(struct coordinator *co)
 {
-    if (co->shard->mono_ns < co->keep_at_ns || !epoch_happened(co, co->keep_epoch))
+    if (co->shard->mono_ns < co->keep_at_ns || !co_epoch_happened(co, co->keep_epoch))
         return;
     co->keep_at_ns = co->shard->mono_ns + (int64_t)KEEP_TELL_MS * 1000000;
     co->keep_epoch = co->finished;
@@ -338,7 +223,7 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
                        struct epoch_input *in)
 {
     struct co_part *p = &r->parts[i];
-    p->durable = part_stable(co, r, i);
+    p->durable = co_part_stable(co, r, i);
     int64_t start = part_start(co, r, i);
     if (p->pos < start)
         p->pos = start; /* retention took what this reader never saw */
@@ -348,7 +233,7 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
                                .floor_us = INT64_MIN,
                                .watermark_us = p->watermark_us,
                                .idle = p->idle};
-    int64_t limit = r->silent ? p->replay_to : p->durable;
+    int64_t limit = r->silent ? p->replay_to : reader_waits(co, r) ? p->pos : p->durable;
     if (limit > p->durable)
         limit = p->durable;
     if (p->pos >= limit)
@@ -373,7 +258,7 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
 /* Joins the table's reader when the positions are equal. */
 static uint32_t plan_merge(const struct coordinator *co, const struct co_reader *r)
 {
-    const struct co_reader *main = reader_find(co, r->rel->number);
+    const struct co_reader *main = co_reader_find(co, r->rel->number);
     if (r->main || main == NULL || r->silent || main->silent || main->failed)
         return 0;
     for (uint32_t i = 0; i < r->n_parts; i++)
@@ -406,31 +291,40 @@ static void ready_check(struct coordinator *co)
     atomic_store(&co->engine->ready, true);
 }
 
-/* Views that had come as far as their table's reader before the last stop have waited for it, with
- * nothing left to read. */
-static void followers_activate(struct coordinator *co, const struct co_reader *main)
+static void live_check(const struct coordinator *co);
+
+/* A view of several tables gives what it gave before only when all of them stand where they stood:
+ * no reader goes on before all have come to the end of their replay. */
+static void replays_end(struct coordinator *co)
 {
+    if (!co->replaying)
+        return;
+    LIST_FOR (it, &co->readers) {
+        const struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        if (r->silent && !r->replayed && !r->failed)
+            return;
+    }
+    co->replaying = false;
     LIST_FOR (it, &co->readers) {
         struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
-        if (main->main && r->rel == main->rel && !r->main)
-            reader_activate(co, r);
+        if (r->replayed)
+            r->silent = r->replayed = false;
+        reader_activate(co, r);
     }
+    ready_check(co);
+    live_check(co); /* no epoch follows until there are new rows */
 }
-
-static void live_check(const struct coordinator *co, const struct co_reader *r);
 
 static void replay_check(struct coordinator *co, struct co_reader *r)
 {
     if (!r->silent)
         return;
     for (uint32_t i = 0; i < r->n_parts; i++)
-        if (r->parts[i].pos < r->parts[i].replay_to && r->parts[i].pos < part_stable(co, r, i))
+        if (r->parts[i].pos < r->parts[i].replay_to && r->parts[i].pos < co_part_stable(co, r, i))
             return;
     if (r->closing) {
-        r->silent = false;
-        followers_activate(co, r);
-        ready_check(co);
-        live_check(co, r); /* no epoch follows until there are new rows */
+        r->replayed = true;
+        replays_end(co);
         return;
     }
     r->closing = r->touched = true;
@@ -524,7 +418,11 @@ static void epoch_begin(struct coordinator *co)
     if (n == 0)
         return;
     *co->plan = (struct epoch_plan){
-        .epoch = ++co->epoch, .wall_us = co->shard->wall_us, .n_readers = n, .readers = readers};
+        .epoch = ++co->epoch,
+        .wall_us = co->shard->wall_us,
+        .replaying = co->replaying,
+        .n_readers = n,
+        .readers = readers};
     pace_step(co);
     begin_send(co);
 }
@@ -589,17 +487,29 @@ static void outputs_settle(struct coordinator *co)
     }
 }
 
-/* Views of topics without a reader of their own to join are live when nothing is left to read. */
-static void live_check(const struct coordinator *co, const struct co_reader *r)
+/* Whether a view has what there is of a source: it reads it by the table's own reader or, of a
+ * topic that has none, by one that has nothing left to read. */
+static bool input_live(const struct coordinator *co, const struct co_input *in)
 {
-    if (r->main || r->silent || reader_find(co, r->rel->number) != NULL || reader_behind(co, r))
-        return;
+    const struct co_reader *r = co_reader_find(co, in->reader);
+    if (r == NULL || r->silent)
+        return false;
+    return r->main || (co_reader_find(co, r->rel->number) == NULL && !reader_behind(co, r));
+}
+
+static void live_check(const struct coordinator *co)
+{
     LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
+        _Atomic int *status = &engine_relation_stats(co->engine, v->number)->status;
         int expected = VIEW_BACKFILLING;
-        if (v->reader == r->id)
-            atomic_compare_exchange_strong(&engine_relation_stats(co->engine, v->number)->status,
-                                           &expected, VIEW_LIVE);
+        uint32_t i = 0;
+        if (atomic_load(status) != VIEW_BACKFILLING)
+            continue;
+        while (i < v->n_inputs && input_live(co, &v->inputs[i]))
+            i++;
+        if (i == v->n_inputs)
+            atomic_compare_exchange_strong(status, &expected, VIEW_LIVE);
     }
 }
 
@@ -613,10 +523,11 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     if (er->merge_into != 0) {
         LIST_FOR (it, &co->views) {
             struct co_view *v = LIST_ENTRY(it, struct co_view, link);
-            if (v->reader == r->id)
-                v->reader = er->merge_into;
+            for (uint32_t k = 0; k < v->n_inputs; k++)
+                if (v->inputs[k].reader == r->id)
+                    v->inputs[k].reader = er->merge_into;
         }
-        keep_lesser(reader_find(co, er->merge_into), r);
+        keep_lesser(co_reader_find(co, er->merge_into), r);
         reader_end(co, r);
         return;
     }
@@ -636,7 +547,6 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     if (r->failed)
         list_remove(&r->active_link);
     reader_activate(co, r);
-    live_check(co, r);
 }
 
 static void epoch_finish(struct coordinator *co)
@@ -649,7 +559,9 @@ static void epoch_finish(struct coordinator *co)
     atomic_store(&co->engine->epoch, co->finished);
     co->commit_wanted |= co->has_outputs;
     co->ahead += co->has_outputs ? 1 : 0;
+    replays_end(co);
     ready_check(co);
+    live_check(co);
 }
 
 /* ---- views that fail ---- */
@@ -657,7 +569,7 @@ static void epoch_finish(struct coordinator *co)
 /* A shard tells; the first reason counts. */
 static void view_fails(struct coordinator *co, const struct view_failure *f)
 {
-    struct co_view *v = view_find(co, f->view);
+    struct co_view *v = co_view_find(co, f->view);
     CHECK(v != NULL && !v->failed);
     if (!list_empty(&v->failing_link))
         return;
@@ -840,17 +752,24 @@ static enum err record_views(const struct coordinator *co, struct arena *a, stru
     bool full = r->base < 0;
     if (!full && !co->views_changed)
         return ERR_OK;
-    LIST_FOR (it, &co->views)
+    uint32_t n_inputs = 0;
+    LIST_FOR (it, &co->views) {
+        n_inputs += LIST_ENTRY(it, struct co_view, link)->n_inputs;
         n++;
-    r->views = arena_zalloc(a, n + 1, sizeof(*r->views));
+    }
+    r->views = arena_zalloc(a, n_inputs + 1, sizeof(*r->views));
     r->failures = arena_zalloc(a, n + 1, sizeof(*r->failures));
     if (r->views == NULL || r->failures == NULL)
         return ERR_NO_MEMORY;
     LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
-        const struct co_reader *cr = reader_find(co, v->reader);
-        if (cr != NULL && cr->ran && (full || v->told != v->reader))
-            r->views[r->n_views++] = (struct record_view){v->number, v->reader};
+        for (uint32_t k = 0; k < v->n_inputs; k++) {
+            const struct co_input *in = &v->inputs[k];
+            const struct co_reader *cr = co_reader_find(co, in->reader);
+            if (cr != NULL && cr->ran && (full || in->told != in->reader))
+                r->views[r->n_views++] =
+                    (struct record_view){reader_own(v->number, k), in->reader};
+        }
         if (v->failed && (full || !v->failure_told))
             r->failures[r->n_failures++] =
                 (struct record_failure){v->number, v->err, str_of(v->why)};
@@ -919,8 +838,11 @@ static void record_told(struct coordinator *co, bool full)
     if (full || co->views_changed)
         LIST_FOR (it, &co->views) {
             struct co_view *v = LIST_ENTRY(it, struct co_view, link);
-            const struct co_reader *cr = reader_find(co, v->reader);
-            v->told = cr != NULL && cr->ran ? v->reader : 0;
+            for (uint32_t k = 0; k < v->n_inputs; k++) {
+                struct co_input *in = &v->inputs[k];
+                const struct co_reader *cr = co_reader_find(co, in->reader);
+                in->told = cr != NULL && cr->ran ? in->reader : 0;
+            }
             co->failures_due |= v->failed && !v->failure_told;
             v->failure_told = v->failed;
         }
@@ -1098,92 +1020,7 @@ static void idle_fire(struct shard_timer *t)
         engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory for a timer");
 }
 
-/* ---- boundaries ---- */
-
-/* The reader that feeds a view, or a table's own; NULL when there is none. */
-static const struct co_reader *relation_reader(const struct coordinator *co, uint32_t number)
-{
-    const struct co_view *v = view_find(co, number);
-    return reader_find(co, v == NULL ? number : v->reader);
-}
-
-void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a)
-{
-    for (uint32_t k = 0; k < a->n_relations; k++) {
-        const struct co_reader *r = relation_reader(co, a->relations[k].number);
-        for (uint32_t i = 0; r != NULL && i < r->n_parts; i++)
-            a->relations[k].targets[i] = part_stable(co, r, i);
-    }
-    a->deadline_ns = co->shard->mono_ns + (int64_t)BOUNDARY_WAIT_MS * 1000000;
-    a->next = NULL;
-    *co->actions_tail = a;
-    co->actions_tail = &a->next;
-    co->shard->busy = true;
-}
-
-int64_t coordinator_position(const struct coordinator *co, const struct boundary_action *a,
-                             const struct relation *table, uint32_t partition)
-{
-    const struct co_reader *found = NULL;
-    for (uint32_t k = 0; k < a->n_relations && found == NULL; k++) {
-        const struct co_view *v = view_find(co, a->relations[k].number);
-        const struct co_reader *r = v == NULL ? NULL : reader_find(co, v->reader);
-        if (r != NULL && r->rel_number == table->number)
-            found = r;
-    }
-    if (found == NULL)
-        found = reader_find(co, table->number);
-    return found == NULL || partition >= found->n_parts ? -1 : found->parts[partition].pos;
-}
-
-/* Whether all that was written by the epoch that `a` needs is visible. */
-static bool action_committed(const struct coordinator *co, struct boundary_action *a)
-{
-    if (!a->committed)
-        return true;
-    if (a->epoch == 0)
-        a->epoch = co->finished;
-    return epoch_happened(co, a->epoch);
-}
-
-/* Whether what an action has to do with has come as far as the action wants. */
-static bool action_due(const struct coordinator *co, struct boundary_action *a)
-{
-    bool reached = !a->everything || list_empty(&co->active);
-    if (co->shard->phase != SHARD_RUNNING) {
-        a->late = !reached || !action_committed(co, a);
-        return true;
-    }
-    for (uint32_t k = 0; k < a->n_relations; k++) {
-        const struct co_reader *r = relation_reader(co, a->relations[k].number);
-        if (r == NULL || r->failed)
-            continue;
-        if (r->silent)
-            return false;
-        for (uint32_t i = 0; i < r->n_parts; i++)
-            reached &= r->parts[i].pos >= a->relations[k].targets[i];
-    }
-    a->late = !reached || !action_committed(co, a);
-    return !a->late || co->shard->mono_ns >= a->deadline_ns;
-}
-
-static void run_actions(struct coordinator *co)
-{
-    struct boundary_action *a = co->actions;
-    co->actions = NULL;
-    co->actions_tail = &co->actions;
-    while (a != NULL) {
-        struct boundary_action *next = a->next;
-        if (action_due(co, a)) {
-            a->act(co->shard, a, co->finished);
-        } else {
-            a->next = NULL;
-            *co->actions_tail = a;
-            co->actions_tail = &a->next;
-        }
-        a = next;
-    }
-}
+/* ---- between epochs ---- */
 
 static void catalog_run(struct shard *s, struct shard_call *c)
 {
@@ -1233,7 +1070,7 @@ void coordinator_turn(struct coordinator *co)
         }
         return;
     }
-    run_actions(co);
+    co_run_actions(co);
     if (co->shard->phase == SHARD_RUNNING)
         epoch_begin(co);
 }
@@ -1259,7 +1096,7 @@ void coordinator_on_advance(struct shard *s, struct shard_call *c)
 static int64_t replay_end(struct coordinator *co, const struct co_reader *r, uint32_t partition,
                           int64_t recorded)
 {
-    int64_t durable = part_stable(co, r, partition);
+    int64_t durable = co_part_stable(co, r, partition);
     if (co->engine->options.fsync != FSYNC_OS || recorded <= durable)
         return recorded;
     co->commit_wanted = true;
@@ -1348,21 +1185,52 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
     }
     /* Even with nothing to read again there is state to make that was told of before. */
     r->silent = r->ran = at != NULL;
+    co->replaying |= r->silent;
     list_add(&co->readers, &r->link);
     keep_tell(co, rel->topic);
     reader_activate(co, r);
     return ERR_OK;
 }
 
-static enum err view_add(struct coordinator *co, uint32_t number, uint32_t reader,
-                         const struct record_failure *failure)
+static void view_free(struct co_view *v)
+{
+    mem_free(v->inputs);
+    mem_free(v);
+}
+
+/* The readers by which a view reads its sources: those it was recorded on, or new ones of its own.
+ */
+static enum err view_inputs(struct coordinator *co, struct co_view *v, const struct view *view,
+                            const struct epoch_record *record)
+{
+    v->inputs = mem_zalloc(view->n_sources, sizeof(*v->inputs));
+    if (v->inputs == NULL)
+        return ERR_NO_MEMORY;
+    v->n_inputs = view->n_sources;
+    for (uint32_t k = 0; k < v->n_inputs; k++) {
+        uint32_t own = reader_own(v->number, k), reader = record_view_reader(record, own);
+        v->inputs[k].reader = reader;
+        if (reader == own)
+            TRY(reader_add(co, own, view->sources[k], false, record_reader_find(record, own)));
+    }
+    return ERR_OK;
+}
+
+static enum err view_add(struct coordinator *co, const struct relation *rel,
+                         const struct epoch_record *record)
 {
     struct co_view *v = mem_zalloc(1, sizeof(*v));
     if (v == NULL)
         return ERR_NO_MEMORY;
-    *v = (struct co_view){.number = number, .reader = reader};
+    v->number = rel->number;
+    enum err e = view_inputs(co, v, rel->view, record);
+    if (e != ERR_OK) {
+        view_free(v);
+        return e;
+    }
     list_init(&v->failing_link);
     list_add(&co->views, &v->link);
+    const struct record_failure *failure = record_failure_find(record, rel->number);
     if (failure == NULL)
         return ERR_OK;
     v->err = failure->err;
@@ -1372,7 +1240,7 @@ static enum err view_add(struct coordinator *co, uint32_t number, uint32_t reade
     return ERR_OK;
 }
 
-static struct co_view *view_find(const struct coordinator *co, uint32_t number)
+struct co_view *co_view_find(const struct coordinator *co, uint32_t number)
 {
     LIST_FOR (it, &co->views) {
         struct co_view *v = LIST_ENTRY(it, struct co_view, link);
@@ -1388,13 +1256,13 @@ static void remove_gone(struct coordinator *co, const struct catalog *catalog)
         struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         if (catalog_relation_by_number(catalog, v->number) == NULL) {
             list_remove(it);
-            mem_free(v);
+            view_free(v);
         }
     }
     LIST_FOR_SAFE (it, next, &co->readers) {
         struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
         const struct relation *rel = catalog_relation_by_number(catalog, r->rel_number);
-        if (rel == NULL || catalog_relation_by_number(catalog, r->id) == NULL)
+        if (rel == NULL || catalog_relation_by_number(catalog, reader_relation(r->id)) == NULL)
             reader_end(co, r);
         else
             r->rel = rel;
@@ -1419,17 +1287,13 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
     TRY(readers_grow(co));
     for (uint32_t i = 0; i < catalog->n_relations; i++) {
         const struct relation *rel = catalog->relations[i];
-        if (relation_has_reader(rel) && reader_find(co, rel->number) == NULL)
+        if (relation_has_reader(rel) && co_reader_find(co, rel->number) == NULL)
             TRY(reader_add(co, rel->number, rel, true,
                            record_reader_find(record, rel->number)));
-        if (rel->kind != REL_VIEW || view_find(co, rel->number) != NULL)
-            continue;
-        uint32_t reader = record_view_reader(record, rel->number);
-        if (reader == rel->number)
-            TRY(reader_add(co, reader, rel->view->source, false,
-                           record_reader_find(record, reader)));
-        TRY(view_add(co, rel->number, reader, record_failure_find(record, rel->number)));
+        if (rel->kind == REL_VIEW && co_view_find(co, rel->number) == NULL)
+            TRY(view_add(co, rel, record));
     }
+    replays_end(co);
     for (uint32_t i = 0; record != NULL && i < record->n_outputs; i++) {
         const struct output_end *o = &record->outputs[i];
         const struct topic *t = catalog_topic_by_number(catalog, o->topic_number);
@@ -1485,7 +1349,7 @@ void coordinator_free(struct coordinator *co)
     LIST_FOR_SAFE (it, next, &co->readers)
         reader_end(co, LIST_ENTRY(it, struct co_reader, link));
     LIST_FOR_SAFE (it, next, &co->views)
-        mem_free(LIST_ENTRY(it, struct co_view, link));
+        view_free(LIST_ENTRY(it, struct co_view, link));
     struct co_output *o;
     for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;)
         mem_free(o);

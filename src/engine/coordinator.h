@@ -49,6 +49,7 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
 /* A view, or a table that views read, that an action has to do with. */
 struct boundary_relation {
     uint32_t number;
+    uint32_t source;  /* of the view's */
     int64_t *targets; /* room for PARTITIONS_MAX offsets of its table; filled by the coordinator */
 };
 

@@ -124,8 +124,8 @@ static enum err reserve_numbers(struct ddl *d, const struct catalog *next, struc
     return ERR_OK;
 }
 
-/* Plans a text again, on the catalog of now: what it was planned on may be old. Gives the source of
- * a view that is being made; NULL for everything else. */
+/* Plans a text again, on the catalog of now: what it was planned on may be old. Gives the first
+ * source of a view that is being made; NULL for everything else. */
 static enum err change_source(struct shard *s, const struct catalog_change *change,
                               const struct relation **source, struct err_detail *why)
 {
@@ -136,7 +136,7 @@ static enum err change_source(struct shard *s, const struct catalog_change *chan
     struct plan *plan;
     TRY(plan_statement(change->sql, s->catalog, NULL, 0, &plan, why));
     if (view)
-        *source = catalog_relation(s->catalog, plan->view.source->name);
+        *source = catalog_relation(s->catalog, plan->view.sources[0]->name);
     plan_free(plan);
     return view && *source == NULL ? ERR_INTERNAL : ERR_OK;
 }
@@ -265,7 +265,7 @@ static enum err name_check(struct shard *s, struct ddl_request *r)
         return ERR_OK;
     for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
         const struct relation *v = s->catalog->relations[i];
-        if (v->kind != REL_VIEW || v->view->source != raw)
+        if (v->kind != REL_VIEW || view_source(v->view, raw->number) == UINT32_MAX)
             continue;
         enum err e = err_set(&r->why, ERR_DEPENDENT_OBJECTS,
                              "cannot create table %.*s because materialized view %.*s reads the "

@@ -24,6 +24,22 @@ enum {
     EPOCH_ARENA_KEEP_BYTES = 4 << 20,
 };
 
+/* Readers are named by the relation whose rows they read, or, until they have come as far as that
+ * one's own reader, by the view and which of its sources they read for it. */
+static inline uint32_t reader_own(uint32_t view, uint32_t source)
+{
+    return view + source * NUMBERS_MAX;
+}
+/* The relation a reader's name begins with: it ends with that. */
+static inline uint32_t reader_relation(uint32_t id)
+{
+    return id & RELATION_OF_TOPIC ? id : id % NUMBERS_MAX;
+}
+static inline uint32_t reader_source(uint32_t id)
+{
+    return id & RELATION_OF_TOPIC ? 0 : id / NUMBERS_MAX;
+}
+
 /* One partition of a reader in one epoch. Every partition of the reader is listed, read or not. */
 struct epoch_input {
     uint32_t partition;
@@ -36,7 +52,7 @@ struct epoch_input {
 
 /* A position in one table, shared by the views that are equally far. */
 struct epoch_reader {
-    uint32_t id; /* the table's relation number (main reader), or the view's (its own reader) */
+    uint32_t id; /* the table's relation number (main reader), or reader_own of a view */
     uint32_t merge_into;  /* != 0: positions have met; its views join that reader and it ends */
     bool silent;          /* replay of what was committed: state only, no output */
     int64_t watermark_us; /* of the table, before this epoch */
@@ -47,6 +63,7 @@ struct epoch_reader {
 struct epoch_plan {
     uint64_t epoch;
     int64_t wall_us;
+    bool replaying; /* some reader has not come to the end of its replay: none goes past its own */
     uint32_t n_readers;
     const struct epoch_reader *readers;
 };

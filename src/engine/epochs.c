@@ -17,7 +17,9 @@ struct reader {
     uint32_t rel_number;
     struct row_decoder decoder;
     bool main;
-    struct list views; /* view_run.reader_link */
+    bool silent;          /* replays what was committed */
+    int64_t watermark_us; /* of the table, after the last epoch that it was in */
+    struct list views; /* view_input.link */
     uint32_t n_parts;
     int64_t *watermarks; /* of local partitions, at the reader's position; INT64_MIN = none */
 };
@@ -27,7 +29,6 @@ struct apply_unit {
     struct view_run *view;
     bool late;
     uint32_t partition; /* of the state and the changelog, or of the late table */
-    uint32_t reader;         /* index in the plan */
     struct packet **packets; /* by source partition, then in the order they were made */
     uint32_t n;
 };
@@ -107,11 +108,9 @@ static void merge(struct epochs *ep, const struct epoch_reader *er)
                   *into = map_get(&ep->readers, er->merge_into);
     CHECK(from != NULL && into != NULL);
     LIST_FOR_SAFE (it, next, &from->views) {
-        struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
         list_remove(it);
         list_add(&into->views, it);
-        int expected = VIEW_BACKFILLING;
-        atomic_compare_exchange_strong(&v->stats->status, &expected, VIEW_LIVE);
+        LIST_ENTRY(it, struct view_input, link)->reader = into;
     }
     reader_free(from);
 }
@@ -159,6 +158,20 @@ static void input_advance(struct epochs *ep)
     ep->input_at = (ep->input_at + 1) % ep->plan->readers[ep->reader_at].n_inputs;
 }
 
+static void readers_begin(struct epochs *ep, const struct epoch_plan *plan)
+{
+    struct reader *r;
+    for (size_t at = 0; !plan->replaying && (r = map_next(&ep->readers, &at)) != NULL;)
+        r->silent = false;
+    for (uint32_t i = 0; i < plan->n_readers; i++) {
+        const struct epoch_reader *er = &plan->readers[i];
+        if (er->merge_into != 0)
+            merge(ep, er);
+        else
+            plan_reader_at(ep, i)->silent = er->silent;
+    }
+}
+
 void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
 {
     CHECK(ep->phase == PHASE_IDLE);
@@ -168,9 +181,7 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
     letters_out_begin(&ep->letters);
     if (!make_results(ep))
         fail_epoch(ep, ERR_NO_MEMORY, "cannot begin", NULL);
-    for (uint32_t r = 0; r < plan->n_readers; r++)
-        if (plan->readers[r].merge_into != 0)
-            merge(ep, &plan->readers[r]);
+    readers_begin(ep, plan);
     ep->work = (struct epoch_work){.shard = ep->shard,
                                    .arena = &ep->arena,
                                    .piece = &ep->piece,
@@ -242,7 +253,7 @@ static void input_failed(struct epochs *ep, struct reader *r, uint32_t partition
             STR_ARG(rel->name), (long long)ep->offset, err_text(e, why));
     engine_note(ep->shard->engine, "error", "%s", told.text);
     LIST_FOR (it, &r->views)
-        view_run_stand(LIST_ENTRY(it, struct view_run, reader_link), e, &told);
+        view_run_stand(LIST_ENTRY(it, struct view_input, link)->view, e, &told);
     ep->results[ep->reader_at][ep->input_at].failed = true;
 }
 
@@ -332,7 +343,8 @@ static int64_t *row_watermarks(struct epochs *ep, struct reader *r, uint32_t par
 static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
                        const struct batch *b)
 {
-    struct source_batch in = {.batch = b,
+    struct source_batch in = {.rel = r->decoder.rel,
+                              .batch = b,
                               .records = ep->records,
                               .partition = partition,
                               .now_us = ep->plan->wall_us,
@@ -342,7 +354,7 @@ static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
         stat_add(&engine_relation_stats(ep->shard->engine, r->decoder.rel->number)->rows_in,
                  b->n_rows);
     LIST_FOR_SAFE (it, next, &r->views) {
-        struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
+        struct view_run *v = LIST_ENTRY(it, struct view_input, link)->view;
         enum err e = v->failed ? ERR_OK : view_run_source(v, &in, &ep->work);
         if (e != ERR_OK)
             fail_epoch(ep, e, "running a view", NULL);
@@ -378,7 +390,7 @@ static uint32_t batch_rows(const struct reader *r)
 {
     uint32_t windows = 1;
     LIST_FOR (it, &r->views) {
-        const struct view_run *v = LIST_ENTRY(it, struct view_run, reader_link);
+        const struct view_run *v = LIST_ENTRY(it, struct view_input, link)->view;
         windows = v->windows_per_row > windows ? v->windows_per_row : windows;
     }
     uint32_t rows = EPOCH_SPREAD_ROWS_MAX / windows;
@@ -534,8 +546,11 @@ static enum err plan_apply(struct epochs *ep)
             struct reader *r = ep->plan->readers[i].merge_into == 0 ? plan_reader_at(ep, i) : NULL;
             for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views;
                  it = it->next) {
-                struct apply_unit u = {.view = LIST_ENTRY(it, struct view_run, reader_link),
-                                       .reader = i};
+                struct apply_unit u = {.view = LIST_ENTRY(it, struct view_input, link)->view};
+                uint64_t planned = ep->plan->epoch * 2 + (uint64_t)pass;
+                if (u.view->planned == planned)
+                    continue; /* another of its readers takes part, too */
+                u.view->planned = planned;
                 add_units(ep, &u, u.view->rel->topic, u.view->n_partitions, &n_units);
                 u.late = true;
                 add_units(ep, &u, u.view->rel->view->late, u.view->n_late, &n_units);
@@ -584,13 +599,36 @@ static void gather_results(struct epochs *ep)
 {
     for (uint32_t r = 0; r < ep->plan->n_readers; r++) {
         const struct epoch_reader *er = &ep->plan->readers[r];
-        const struct reader *reader = er->merge_into == 0 ? plan_reader_at(ep, r) : NULL;
+        struct reader *reader = er->merge_into == 0 ? plan_reader_at(ep, r) : NULL;
         for (uint32_t i = 0; reader != NULL && i < er->n_inputs; i++) {
             uint32_t owner =
                 topic_shard(ep->shard->engine, reader->decoder.rel->topic, er->inputs[i].partition);
             ep->gathered[r][i] = ep->received[owner]->results[r][i];
         }
+        if (reader != NULL)
+            reader->watermark_us = epoch_table_watermark(er, ep->gathered[r]);
     }
+}
+
+/* The least of its sources' that have event times. */
+static int64_t view_watermark(const struct view_run *v)
+{
+    int64_t least = INT64_MAX;
+    for (uint32_t i = 0; i < v->n_inputs; i++) {
+        const struct reader *r = v->inputs[i].reader;
+        if (r->decoder.rel->event_time >= 0 && r->watermark_us < least)
+            least = r->watermark_us;
+    }
+    return least == INT64_MAX ? INT64_MIN : least;
+}
+
+/* Whether what it gives was given before. */
+static bool view_silent(const struct view_run *v)
+{
+    bool silent = false;
+    for (uint32_t i = 0; i < v->n_inputs; i++)
+        silent |= v->inputs[i].reader->silent;
+    return silent;
 }
 
 /* A piece of the end of a unit's epoch. */
@@ -599,8 +637,7 @@ static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool 
     struct view_run *v = u->view;
     struct state_partition *sp = &v->partitions[u->partition];
     if (!ep->finish_begun) {
-        int64_t watermark =
-            epoch_table_watermark(&ep->plan->readers[u->reader], ep->gathered[u->reader]);
+        int64_t watermark = view_watermark(v);
         if (v->aggregate != NULL && v->agg.n_keys == 0 && sp->number == 0)
             TRY(view_run_seed(v, sp, ep->plan->epoch));
         stat_set(&v->stats->watermark_us, watermark);
@@ -609,7 +646,7 @@ static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool 
                                              .work = &ep->work,
                                              .watermark_us = watermark,
                                              .now_us = ep->plan->wall_us,
-                                             .silent = ep->plan->readers[u->reader].silent};
+                                             .silent = view_silent(v)};
         ep->finish_begun = true;
     }
     return view_finish_step(&ep->finishing, more);
@@ -643,7 +680,7 @@ static void apply_step(struct epochs *ep)
         if (ep->packet_at < u->n) {
             const struct packet *p = u->packets[ep->packet_at++];
             shard_worked(ep->shard, p->batch->n_rows);
-            e = view_run_apply(v, p, ep->plan, ep->plan->readers[u->reader].silent, &ep->arena);
+            e = view_run_apply(v, p, ep->plan, view_silent(v), &ep->arena);
             more = true;
         } else {
             e = finish_step(ep, u, &more);
@@ -889,12 +926,16 @@ static enum err reader_grow(struct reader *r, uint32_t n_parts)
 }
 
 static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation *rel, bool main,
-                           struct reader **out)
+                           const struct epoch_record *record, struct reader **out)
 {
     struct reader *r = mem_zalloc(1, sizeof(*r));
     if (r == NULL)
         return ERR_NO_MEMORY;
-    *r = (struct reader){.id = id, .rel_number = rel->number, .main = main};
+    *r = (struct reader){.id = id,
+                         .rel_number = rel->number,
+                         .main = main,
+                         .silent = record_reader_find(record, id) != NULL,
+                         .watermark_us = INT64_MIN};
     list_init(&r->views);
     enum err e = row_decoder_init(&r->decoder, rel);
     if (e == ERR_OK)
@@ -909,13 +950,25 @@ static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation
     return ERR_OK;
 }
 
+/* Makes the view a reader of its source, by the reader it was recorded on or a new one of its own.
+ */
+static enum err view_read(struct epochs *ep, struct view_input *in,
+                          const struct epoch_record *record)
+{
+    const struct relation *rel = in->view->rel;
+    uint32_t id = record_view_reader(record, reader_own(rel->number, in->source));
+    struct reader *r = map_get(&ep->readers, id);
+    if (r == NULL)
+        TRY(reader_new(ep, id, rel->view->sources[in->source], false, record, &r));
+    list_add(&r->views, &in->link);
+    in->reader = r;
+    return ERR_OK;
+}
+
 static enum err view_new(struct epochs *ep, const struct relation *rel,
                          const struct epoch_record *record, struct err_detail *why)
 {
-    uint32_t reader_id = record_view_reader(record, rel->number);
-    struct reader *r = map_get(&ep->readers, reader_id);
-    if (r == NULL)
-        TRY(reader_new(ep, reader_id, rel->view->source, false, &r));
+    bool live = true;
     struct view_run *v;
     TRY(view_run_new(ep->shard, rel, &v, why));
     enum err e = map_put(&ep->views, rel->number, v);
@@ -923,9 +976,12 @@ static enum err view_new(struct epochs *ep, const struct relation *rel,
         view_run_free(v);
         return e;
     }
-    list_add(&r->views, &v->reader_link);
+    for (uint32_t i = 0; i < v->n_inputs; i++) {
+        TRY(view_read(ep, &v->inputs[i], record));
+        live &= v->inputs[i].reader->main;
+    }
     v->failed = record_failure_find(record, rel->number) != NULL;
-    atomic_store(&v->stats->status, r->main ? VIEW_LIVE : VIEW_BACKFILLING);
+    atomic_store(&v->stats->status, live ? VIEW_LIVE : VIEW_BACKFILLING);
     return ERR_OK;
 }
 
@@ -960,7 +1016,7 @@ static void drop_gone(struct epochs *ep, const struct catalog *c)
     struct reader *r;
     for (size_t at = 0; (r = map_next(&ep->readers, &at)) != NULL;) {
         const struct relation *rel = catalog_relation_by_number(c, r->rel_number);
-        if (rel != NULL && catalog_relation_by_number(c, r->id) != NULL) {
+        if (rel != NULL && catalog_relation_by_number(c, reader_relation(r->id)) != NULL) {
             r->decoder.rel = rel;
             continue;
         }
@@ -1025,7 +1081,7 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
         const struct relation *rel = c->relations[i];
         struct reader *r;
         if (relation_has_reader(rel) && map_get(&ep->readers, rel->number) == NULL)
-            TRY(reader_new(ep, rel->number, rel, true, &r));
+            TRY(reader_new(ep, rel->number, rel, true, record, &r));
     }
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *rel = c->relations[i];

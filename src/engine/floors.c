@@ -1,6 +1,7 @@
 #include "engine/floors.h"
 
 #include "base/mem.h"
+#include "engine/epoch.h"
 
 #include <string.h>
 
@@ -102,10 +103,11 @@ const struct floor *floors_at(const struct floors *f, uint32_t reader, uint32_t 
 /* Where the reader would begin with the partition after a restart; INT64_MAX: there is none. */
 static int64_t needed_from(struct engine *e, const struct catalog *c, const struct floor_list *l)
 {
-    const struct relation *rel = catalog_relation_by_number(c, l->reader);
-    const struct topic *t = rel == NULL             ? NULL
-                            : rel->kind == REL_VIEW ? rel->view->source->topic
-                                                    : rel->topic;
+    const struct relation *rel = catalog_relation_by_number(c, reader_relation(l->reader));
+    const struct topic *t = rel == NULL ? NULL : rel->topic;
+    uint32_t source = reader_source(l->reader);
+    if (rel != NULL && rel->kind == REL_VIEW)
+        t = source < rel->view->n_sources ? rel->view->sources[source]->topic : NULL;
     if (t == NULL || l->partition >= t->n_partitions)
         return INT64_MAX;
     return stat_get(&engine_part_stats(e, t->number, l->partition)->kept);

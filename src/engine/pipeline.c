@@ -158,19 +158,43 @@ static void put_view(struct engine *e, const struct relation *rel, struct buf *o
 
 enum { STEPS_SHOWN_MAX = 64 };
 
-/* The steps of a view's plan, source first; returns their number. */
-static int view_steps(const struct relation *rel, const struct plan_node **steps)
+/* A view's plan as steps, inputs before those who read them, scans and constants left out. */
+struct steps {
+    int n;
+    const struct plan_node *nodes[STEPS_SHOWN_MAX];
+};
+
+static int step_find(const struct steps *s, const struct plan_node *n)
 {
-    int n = 0;
-    for (const struct plan_node *node = rel->view->plan->root;
-         node->input != NULL && n < STEPS_SHOWN_MAX; node = node->input)
-        steps[n++] = node;
-    for (int i = 0; i < n / 2; i++) {
-        const struct plan_node *t = steps[i];
-        steps[i] = steps[n - 1 - i];
-        steps[n - 1 - i] = t;
+    for (int i = 0; i < s->n; i++)
+        if (s->nodes[i] == n)
+            return i;
+    return -1;
+}
+
+static bool step_missing(const struct steps *s, const struct plan_node *n)
+{
+    return n != NULL && n->input != NULL && step_find(s, n) < 0;
+}
+
+/* Of a plan with more steps than are shown, those next to the tables. */
+static void view_steps(const struct relation *rel, struct steps *out)
+{
+    enum { DEPTH_MAX = 512 };
+    const struct plan_node *stack[DEPTH_MAX] = {rel->view->plan->root};
+    int depth = step_missing(out, stack[0]) ? 1 : 0;
+    while (depth > 0 && out->n < STEPS_SHOWN_MAX) {
+        const struct plan_node *n = stack[depth - 1];
+        const struct plan_node *next = step_missing(out, n->input)   ? n->input
+                                       : step_missing(out, n->right) ? n->right
+                                                                     : NULL;
+        if (next != NULL && depth == DEPTH_MAX)
+            return;
+        if (next != NULL)
+            stack[depth++] = next;
+        else if (step_find(out, stack[--depth]) < 0)
+            out->nodes[out->n++] = n;
     }
-    return n;
 }
 
 static bool is_source(const struct catalog *c, const struct relation *rel)
@@ -179,7 +203,7 @@ static bool is_source(const struct catalog *c, const struct relation *rel)
         return rel->topic->kind == TOPIC_USER;
     for (uint32_t i = 0; i < c->n_relations; i++)
         if (c->relations[i]->kind == REL_VIEW &&
-            c->relations[i]->view->source->number == rel->number)
+            view_source(c->relations[i]->view, rel->number) != UINT32_MAX)
             return rel->kind == REL_RAW_TOPIC;
     return false;
 }
@@ -196,19 +220,39 @@ static void put_nodes(struct shard *s, struct buf *out)
         }
         if (rel->kind != REL_VIEW)
             continue;
-        const struct plan_node *steps[STEPS_SHOWN_MAX];
-        int n = view_steps(rel, steps);
+        struct steps steps = {.n = 0};
+        view_steps(rel, &steps);
         bool above = false;
-        for (int k = 0; k < n; k++) {
+        for (int k = 0; k < steps.n; k++) {
             buf_printf(out, "%s", comma);
-            put_step(s->engine, rel, steps[k], k, above, out);
-            above |= steps[k]->kind == PLAN_AGGREGATE;
+            put_step(s->engine, rel, steps.nodes[k], k, above, out);
+            above |= steps.nodes[k]->kind == PLAN_AGGREGATE;
             comma = ",\n ";
         }
         buf_printf(out, "%s", comma);
         put_view(s->engine, rel, out);
         comma = ",\n ";
     }
+}
+
+/* The edge from a node of a view's plan to one of its steps (-1: the view); nothing for constants
+ * and for what is not shown. */
+static void put_edge(const struct relation *rel, const struct steps *steps,
+                     const struct plan_node *from, int to, const char **comma, struct buf *out)
+{
+    int step = from == NULL ? -1 : step_find(steps, from);
+    if (from == NULL || (step < 0 && from->kind != PLAN_SCAN))
+        return;
+    buf_printf(out, "%s{", *comma);
+    if (step >= 0)
+        put_id(out, "from", "view", rel->name, step);
+    else
+        put_id(out, "from", from->relation->kind == REL_VIEW ? "view" : "table",
+               from->relation->name, -1);
+    buf_put_str(out, STR(", "));
+    put_id(out, "to", "view", rel->name, to);
+    buf_put_u8(out, '}');
+    *comma = ", ";
 }
 
 static void put_edges(struct shard *s, struct buf *out)
@@ -218,19 +262,13 @@ static void put_edges(struct shard *s, struct buf *out)
         const struct relation *rel = s->catalog->relations[i];
         if (rel->kind != REL_VIEW)
             continue;
-        const struct plan_node *steps[STEPS_SHOWN_MAX];
-        int n = view_steps(rel, steps);
-        for (int k = 0; k <= n; k++) {
-            buf_printf(out, "%s{", comma);
-            if (k == 0)
-                put_id(out, "from", "table", rel->view->source->name, -1);
-            else
-                put_id(out, "from", "view", rel->name, k - 1);
-            buf_put_str(out, STR(", "));
-            put_id(out, "to", "view", rel->name, k == n ? -1 : k);
-            buf_put_u8(out, '}');
-            comma = ", ";
+        struct steps steps = {.n = 0};
+        view_steps(rel, &steps);
+        for (int k = 0; k < steps.n; k++) {
+            put_edge(rel, &steps, steps.nodes[k]->input, k, &comma, out);
+            put_edge(rel, &steps, steps.nodes[k]->right, k, &comma, out);
         }
+        put_edge(rel, &steps, rel->view->plan->root, -1, &comma, out);
     }
 }
 

@@ -161,6 +161,23 @@ static void together_done(struct shard *s, struct shard_call *c)
 
 /* ---- asking ---- */
 
+static enum err wait_for_one(struct query *q, uint32_t number, uint32_t source,
+                             struct boundary_relation *list)
+{
+    int64_t *targets = arena_zalloc(&q->arena, PARTITIONS_MAX, sizeof(*targets));
+    if (targets == NULL)
+        return ERR_NO_MEMORY;
+    list[q->boundary.n_relations++] = (struct boundary_relation){number, source, targets};
+    return ERR_OK;
+}
+
+/* How many tables a relation's rows follow from. */
+static uint32_t n_sources_of(const struct query *q, uint32_t number)
+{
+    const struct relation *rel = catalog_relation_by_number(q->catalog, number);
+    return rel != NULL && rel->kind == REL_VIEW ? rel->view->n_sources : 1;
+}
+
 static enum err wait_for(struct query *q, struct boundary_relation *list)
 {
     struct boundary_action *a = &q->boundary;
@@ -170,12 +187,8 @@ static enum err wait_for(struct query *q, struct boundary_relation *list)
                           : epochs_write(src)      ? writer_of(q, src->rel)
                                                    : src->rel->number;
         a->everything |= src->kind == SOURCE_LOG && number == 0;
-        if (number == 0)
-            continue;
-        int64_t *targets = arena_zalloc(&q->arena, PARTITIONS_MAX, sizeof(*targets));
-        if (targets == NULL)
-            return ERR_NO_MEMORY;
-        list[a->n_relations++] = (struct boundary_relation){number, targets};
+        for (uint32_t k = 0; number != 0 && k < n_sources_of(q, number); k++)
+            TRY(wait_for_one(q, number, k, list));
     }
     a->relations = list;
     return ERR_OK;
@@ -184,7 +197,8 @@ static enum err wait_for(struct query *q, struct boundary_relation *list)
 static enum err ask_epochs(struct query *q)
 {
     bool alone = q->n_sources == 1;
-    struct boundary_relation *list = arena_alloc(&q->arena, q->n_sources * sizeof(*list));
+    struct boundary_relation *list = arena_alloc(
+        &q->arena, (size_t)q->n_sources * VIEW_SOURCES_MAX * sizeof(*list));
     if (list == NULL)
         return ERR_NO_MEMORY;
     q->boundary = (struct boundary_action){

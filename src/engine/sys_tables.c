@@ -135,6 +135,18 @@ static void partitions_rows(struct shard *s, struct rows *r)
     }
 }
 
+/* "a, b"; nothing when the arena is full. */
+static struct str source_names(struct arena *a, const struct view *v)
+{
+    struct buf names;
+    buf_init(&names, (size_t)v->n_sources * (NAME_BYTES_MAX + 2) + 1);
+    for (uint32_t i = 0; i < v->n_sources; i++)
+        buf_printf(&names, "%s%.*s", i == 0 ? "" : ", ", STR_ARG(v->sources[i]->name));
+    struct str s = names.failed ? (struct str){0} : arena_str(a, buf_str(&names));
+    buf_deinit(&names);
+    return s;
+}
+
 static void views_rows(struct shard *s, struct rows *r)
 {
     for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
@@ -145,7 +157,7 @@ static void views_rows(struct shard *s, struct rows *r)
         put_text(r, rel->name);
         put_text(r, rel->view->sql);
         put_text(r, rel->view->emit_final ? STR("final") : STR("changes"));
-        put_text(r, rel->view->source->name);
+        put_text(r, source_names(r->arena, rel->view));
         put_time(r, stat_get(&st->watermark_us));
         put_i8(r, (int64_t)stat_getu(&st->rows_in));
         put_i8(r, (int64_t)stat_getu(&st->rows_out));

@@ -73,6 +73,26 @@ enum err view_run_grow(struct view_run *v)
     return ERR_OK;
 }
 
+static enum err make_inputs(struct view_run *v)
+{
+    uint32_t n = v->rel->view->n_sources;
+    v->inputs = arena_zalloc(&v->arena, n, sizeof(*v->inputs));
+    if (v->inputs == NULL)
+        return ERR_NO_MEMORY;
+    v->n_inputs = n;
+    for (uint32_t i = 0; i < n; i++) {
+        v->inputs[i] = (struct view_input){.view = v, .source = i};
+        list_init(&v->inputs[i].link);
+    }
+    return ERR_OK;
+}
+
+static void leave_readers(struct view_run *v)
+{
+    for (uint32_t i = 0; i < v->n_inputs; i++)
+        list_remove(&v->inputs[i].link);
+}
+
 enum err view_run_new(struct shard *s, const struct relation *rel, struct view_run **out,
                       struct err_detail *why)
 {
@@ -85,10 +105,11 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
     v->retention_us = rel->view->retention_us;
     v->hash_seed = s->engine->hash_seed;
     v->stats = engine_relation_stats(s->engine, rel->number);
-    list_init(&v->reader_link);
     list_init(&v->scans);
     arena_init(&v->arena, VIEW_PROGRAM_BYTES_MAX);
-    enum err e = compile(v, why);
+    enum err e = make_inputs(v);
+    if (e == ERR_OK)
+        e = compile(v, why);
     if (e == ERR_OK)
         e = make_partitions(s, v);
     if (e != ERR_OK) {
@@ -113,7 +134,7 @@ void view_run_free(struct view_run *v)
     if (v == NULL)
         return;
     view_scans_stop(v);
-    list_remove(&v->reader_link);
+    leave_readers(v);
     for (uint32_t i = 0; v->partitions != NULL && i < v->n_partitions; i++)
         partition_free(v, &v->partitions[i]);
     for (uint32_t i = 0; i < v->n_late; i++)
@@ -144,7 +165,7 @@ void view_run_give_up(struct shard *s, struct view_run *v)
 {
     view_scans_stop(v);
     tell_gone(v);
-    list_remove(&v->reader_link);
+    leave_readers(v);
     v->removal.run = view_remove;
     removal_hand(s, &v->removal);
 }
@@ -161,7 +182,14 @@ struct view_run *view_run_remains(struct view_run *v)
                            .failed = true};
     list_init(&r->scans);
     arena_init(&r->arena, VIEW_PROGRAM_BYTES_MAX);
-    list_add(&v->reader_link, &r->reader_link);
+    if (make_inputs(r) != ERR_OK) {
+        view_run_free(r);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < r->n_inputs; i++) {
+        r->inputs[i].reader = v->inputs[i].reader;
+        list_add(&v->inputs[i].link, &r->inputs[i].link);
+    }
     return r;
 }
 

@@ -51,8 +51,19 @@ struct state_partition {
     struct records out;
 };
 
+struct reader;
+
+/* One of a view's sources. */
+struct view_input {
+    struct list link; /* of the reader that feeds it */
+    struct view_run *view;
+    uint32_t source;
+    struct reader *reader;
+};
+
 struct view_run {
-    struct list reader_link; /* of the reader that feeds it */
+    uint32_t n_inputs;
+    struct view_input *inputs; /* by source */
     uint32_t number;
     const struct relation *rel; /* refreshed with every catalog */
     const struct plan_node *scan, *aggregate, *root;
@@ -73,6 +84,7 @@ struct view_run {
     uint32_t n_late;      /* partitions of the late table: as many as the source has; 0 = none */
     struct records *late; /* per source partition that lives here */
     struct list scans;    /* view_scan.link: what they may still read is not freed */
+    uint64_t planned;     /* the epoch, times two, and the pass that has planned it last */
     bool failed;          /* takes in nothing more: since an epoch before, or in this one here */
     struct view_failure failure; /* told with DONE */
     struct view_letters letters;
@@ -96,7 +108,8 @@ struct view_run *view_run_remains(struct view_run *v);
 
 /* One decoded batch of a source partition, with what is needed to tell about its rows. */
 struct source_batch {
-    const struct batch *batch;          /* all columns of the relation */
+    const struct relation *rel;
+    const struct batch *batch;          /* all its columns */
     const int64_t *watermarks;          /* before each row; NULL without event time */
     const struct kafka_record *records; /* per row */
     uint32_t partition;

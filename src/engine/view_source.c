@@ -16,8 +16,7 @@ static enum err refuse(struct view_run *v, const struct source_batch *in, uint32
         return ERR_OK;
     char reason[NAME_BYTES_MAX + ERR_TEXT_MAX];
     snprintf(reason, sizeof(reason), "view \"%.*s\": %s", STR_ARG(v->rel->name), text);
-    return dead_letter_add(w, v, v->rel->view->source, in->partition, rec->offset, reason,
-                           rec->value);
+    return dead_letter_add(w, v, in->rel, in->partition, rec->offset, reason, rec->value);
 }
 
 static enum err tell_errors(struct view_run *v, const struct source_batch *in,

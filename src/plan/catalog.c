@@ -519,11 +519,27 @@ static enum err create_topic(struct version *v, const struct topic *t, struct er
     return ERR_OK;
 }
 
+uint32_t view_source(const struct view *v, uint32_t relation_number)
+{
+    for (uint32_t i = 0; i < v->n_sources; i++)
+        if (v->sources[i]->number == relation_number)
+            return i;
+    return UINT32_MAX;
+}
+
+static bool view_reads_topic(const struct view *v, const struct topic *t)
+{
+    for (uint32_t i = 0; i < v->n_sources; i++)
+        if (v->sources[i]->topic == t)
+            return true;
+    return false;
+}
+
 static const struct relation *user_of_topic(const struct catalog *c, const struct topic *t)
 {
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *r = c->relations[i];
-        bool view = r->kind == REL_VIEW && (r->view->source->topic == t || r->view->late == t);
+        bool view = r->kind == REL_VIEW && (view_reads_topic(r->view, t) || r->view->late == t);
         if (view || (r->topic == t && r->kind != REL_RAW_TOPIC))
             return r;
     }
@@ -561,10 +577,29 @@ static enum err drop_topic(struct version *v, struct str name, struct err_detail
 
 /* ---- altering a topic ---- */
 
-/* A relation over other versions of its topics and source, in the place of number `i`. It lives on
+/* The view in the object reads these sources, as the version has them now. */
+static void sources_hold(const struct version *v, struct object *o,
+                         const struct relation *const *sources)
+{
+    for (uint32_t i = 0; i < o->view.n_sources; i++) {
+        o->sources[i] = catalog_relation(&v->pub, sources[i]->name);
+        object_hold(o, relation_object(o->sources[i]));
+    }
+    o->view.sources = o->sources;
+}
+
+/* Whether a view's sources are there in other versions by now. */
+static bool sources_old(const struct catalog *c, const struct view *w)
+{
+    for (uint32_t i = 0; i < w->n_sources; i++)
+        if (w->sources[i] != catalog_relation(c, w->sources[i]->name))
+            return true;
+    return false;
+}
+
+/* A relation over other versions of its topics and sources, in the place of number `i`. It lives on
  * the plan and the texts of the first one of its kind. */
-static enum err relation_renew(struct version *v, uint32_t i, const struct relation *source,
-                               struct err_detail *why)
+static enum err relation_renew(struct version *v, uint32_t i, struct err_detail *why)
 {
     const struct relation *old = v->memory.relations[i];
     struct object *from = relation_object(old);
@@ -580,8 +615,7 @@ static enum err relation_renew(struct version *v, uint32_t i, const struct relat
     if (old->kind == REL_VIEW) {
         o->view = *old->view;
         o->relation.view = &o->view;
-        o->view.source = source;
-        object_hold(o, relation_object(source));
+        sources_hold(v, o, old->view->sources);
         if (old->view->late != NULL) {
             o->view.late = catalog_topic(&v->pub, old->view->late->name);
             object_hold(o, topic_object(o->view.late));
@@ -604,14 +638,12 @@ static enum err relations_follow(struct version *v, struct err_detail *why)
         for (uint32_t i = 0; i < c->n_relations; i++) {
             const struct relation *r = c->relations[i];
             const struct view *w = r->kind == REL_VIEW ? r->view : NULL;
-            const struct relation *source =
-                w != NULL ? catalog_relation(c, w->source->name) : NULL;
             bool old = r->topic != NULL && r->topic != catalog_topic(c, r->topic->name);
-            old |= w != NULL && w->source != source;
+            old |= w != NULL && sources_old(c, w);
             old |= w != NULL && w->late != NULL && w->late != catalog_topic(c, w->late->name);
             if (!old)
                 continue;
-            TRY(relation_renew(v, i, source, why));
+            TRY(relation_renew(v, i, why));
             changed = true;
         }
     }
@@ -652,7 +684,7 @@ static enum err late_topics_follow(struct version *v, struct err_detail *why)
             if (w == NULL || w->late == NULL)
                 continue;
             const struct topic *late = catalog_topic(c, w->late->name);
-            uint32_t n = catalog_topic(c, w->source->topic->name)->n_partitions;
+            uint32_t n = catalog_topic(c, w->sources[0]->topic->name)->n_partitions;
             if (late->n_partitions >= n)
                 continue;
             struct topic next = *late;
@@ -759,7 +791,7 @@ static enum err create_late(struct version *v, struct object *view, const struct
                             struct err_detail *why)
 {
     struct object *topic = NULL;
-    const struct relation *source = view->view.source;
+    const struct relation *source = view->view.sources[0];
     if (catalog_relation(&v->pub, late->name) != NULL)
         return err_set(why, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
                        STR_ARG(late->name));
@@ -790,7 +822,7 @@ static enum err create_view(struct version *v, const struct catalog_change *chan
     object_hold(o, topic);
     o->view = o->plan->view;
     o->view.plan = o->plan;
-    object_hold(o, relation_object(o->view.source));
+    sources_hold(v, o, o->plan->view.sources);
     o->relation.topic = &topic->topic;
     o->relation.view = &o->view;
     add_relation(v, o);
@@ -807,7 +839,7 @@ static enum err drop_allowed(const struct catalog *c, const struct relation *r,
                        STR_ARG(r->name));
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *v = c->relations[i];
-        if (v->kind == REL_VIEW && v->view->source == r) {
+        if (v->kind == REL_VIEW && view_source(v->view, r->number) != UINT32_MAX) {
             enum err e = err_set(why, ERR_DEPENDENT_OBJECTS,
                 "cannot drop table %.*s because materialized view %.*s depends on it",
                 STR_ARG(r->name), STR_ARG(v->name));

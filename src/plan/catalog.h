@@ -89,10 +89,14 @@ struct relation {
     const struct view *view;
 };
 
+enum { VIEW_SOURCES_MAX = 32 };
+
 struct view {
     struct str sql;                  /* the defining CREATE text */
     const struct plan *plan;         /* immutable; belongs to the catalog version's memory */
-    const struct relation *source;   /* the one input relation */
+    uint32_t n_sources;              /* 1..VIEW_SOURCES_MAX */
+    /* the relations that it reads, each once, in the order of its plan's scans */
+    const struct relation *const *sources;
     const struct topic *late;        /* NULL: late rows are only counted */
     bool emit_final;                 /* emit = 'final' (else 'changes') */
     /* Results of a window that ended this long before the watermark are forgotten; INT64_MAX =
@@ -118,6 +122,8 @@ struct catalog {
     struct catalog_memory *memory;
 };
 
+/* Whether the view reads the relation of this number; the number of the source, or UINT32_MAX. */
+uint32_t view_source(const struct view *v, uint32_t relation_number);
 /* NULL when there is none. SQL names are matched exactly (the parser has folded case). */
 const struct topic *catalog_topic(const struct catalog *c, struct str name);
 const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16]);

@@ -7,14 +7,14 @@
 
 #include <stdatomic.h>
 
-enum { OBJECT_DEPS_MAX = 4 };
+enum { OBJECT_DEPS_MAX = 3 + VIEW_SOURCES_MAX };
 
 /* A topic or a relation with everything it points to. Shared by all versions that contain it;
  * freed with the last. */
 struct object {
     atomic_uint refs;
     struct arena arena;
-    struct object *deps[OBJECT_DEPS_MAX];   /* held: topic, late topic, source, origin */
+    struct object *deps[OBJECT_DEPS_MAX];   /* held: topic, late topic, origin, sources */
     uint32_t n_deps;
     struct object *origin;           /* whose plan and texts this one uses, after an alteration */
     struct plan *plan;               /* relations made by SQL: columns and plan live in it */
@@ -23,6 +23,7 @@ struct object {
     struct topic topic;
     struct relation relation;
     struct view view;
+    const struct relation *sources[VIEW_SOURCES_MAX];
 };
 
 struct catalog_memory {

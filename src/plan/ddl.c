@@ -486,7 +486,7 @@ static bool view_changelog(struct binder *b, struct str name, const struct relat
 static bool view_topics(struct binder *b, struct str name, int32_t at,
                         const struct option_value *values)
 {
-    const struct relation *source = b->plan->view.source;
+    const struct relation *source = b->plan->view.sources[0];
     if (!topic_name_ok(b, name, at))
         return false;
     if (!b->plan->if_not_exists && catalog_topic(b->catalog, name) != NULL) {
@@ -644,7 +644,7 @@ static bool drop_dependents(struct binder *b, struct drop_list *out, const struc
 {
     for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
         const struct relation *v = b->catalog->relations[i];
-        if (v->kind != REL_VIEW || v->view->source != r)
+        if (v->kind != REL_VIEW || view_source(v->view, r->number) == UINT32_MAX)
             continue;
         if (!cascade && !listed(asked, v->name)) {
             bind_fail(b, -1, ERR_DEPENDENT_OBJECTS,

@@ -44,7 +44,12 @@ static bool check_source(struct binder *b, const struct plan_node *n)
         bind_hint(b, "Read a table or a topic; a subquery in FROM can take a view's query.");
         return false;
     }
-    b->plan->view.source = r;
+    const struct relation **sources = bind_alloc(b, 1, sizeof(*sources));
+    if (sources == NULL)
+        return false;
+    sources[0] = r;
+    b->plan->view.sources = sources;
+    b->plan->view.n_sources = 1;
     return true;
 }
 
@@ -154,6 +159,6 @@ bool view_check_plan(struct binder *b, const struct plan_node *root)
     b->plan->view.append_only = agg == NULL;
     if (agg != NULL && !find_keys(b, root, agg))
         return false;
-    return (window == NULL || check_window(b, window, b->plan->view.source)) &&
+    return (window == NULL || check_window(b, window, b->plan->view.sources[0])) &&
            check_final(b, agg, window);
 }

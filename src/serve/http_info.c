@@ -103,7 +103,13 @@ static void relation_write(struct buf *out, struct buf *sql, const struct relati
         string_member(out, "sql", r->view->sql);
         key_write(out, r);
         string_member(out, "emit", str_of(r->view->emit_final ? "final" : "changes"));
-        string_member(out, "source", r->view->source->name);
+        string_member(out, "source", r->view->sources[0]->name);
+        buf_put_str(out, STR(",\"sources\":["));
+        for (uint32_t i = 0; i < r->view->n_sources; i++) {
+            buf_put_str(out, i == 0 ? STR("") : STR(","));
+            json_write_string(out, r->view->sources[i]->name);
+        }
+        buf_put_u8(out, ']');
     } else if (r->kind == REL_TABLE) {
         buf_clear(sql);
         table_sql_write(sql, r);

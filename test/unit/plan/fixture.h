@@ -140,7 +140,7 @@ static inline void describe_view(const struct plan *p, struct buf *out)
     if (p->kind != STMT_CREATE_VIEW)
         return;
     buf_printf(out, "%s over %.*s,%s keys", p->view.emit_final ? "final" : "changes",
-               STR_ARG(p->view.source->name), p->view.append_only ? " append-only," : "");
+               STR_ARG(p->view.sources[0]->name), p->view.append_only ? " append-only," : "");
     for (uint32_t i = 0; i < p->view.n_key_columns; i++)
         buf_printf(out, " %u", p->view.key_columns[i]);
     buf_printf(out, "\n");

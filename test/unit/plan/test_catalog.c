@@ -26,7 +26,7 @@ static void test_relations_of_topics(void **state)
     assert_non_null(view);
     assert_non_null(late);
     assert_int_equal(view->kind, REL_VIEW);
-    assert_ptr_equal(view->view->source, catalog_relation(c, STR("sensors")));
+    assert_ptr_equal(view->view->sources[0], catalog_relation(c, STR("sensors")));
     assert_ptr_equal(view->view->late, late->topic);
     assert_int_equal(late->n_columns, 3);
     assert_int_equal(late->topic->kind, TOPIC_LATE);
@@ -57,7 +57,8 @@ static void test_old_version_stays(void **state)
     /* The other objects are the same ones in both. */
     assert_ptr_equal(catalog_relation(c, STR("orders")), catalog_relation(old, STR("orders")));
     catalog_unref(c);
-    assert_true(str_eq(catalog_relation(old, STR("avg_temp"))->view->source->name, STR("sensors")));
+    const struct view *old_view = catalog_relation(old, STR("avg_temp"))->view;
+    assert_true(str_eq(old_view->sources[0]->name, STR("sensors")));
     catalog_unref(old);
 }
 
@@ -370,8 +371,8 @@ static void test_altered_topics_are_followed(void **state)
             assert_ptr_equal(catalog_topic_by_id(c, t->id), t);
             assert_ptr_equal(catalog_relation(c, str_of(names[i]))->topic, t);
             const struct relation *view = catalog_relation(c, STR("avg_temp"));
-            assert_ptr_equal(view->view->source, catalog_relation(c, STR("sensors")));
-            assert_ptr_equal(view->view->source->topic, catalog_topic(c, STR("sensors")));
+            assert_ptr_equal(view->view->sources[0], catalog_relation(c, STR("sensors")));
+            assert_ptr_equal(view->view->sources[0]->topic, catalog_topic(c, STR("sensors")));
             assert_ptr_equal(view->view->late, catalog_topic(c, STR("avg_temp_late")));
             assert_ptr_equal(view->view->plan, plan); /* views are not planned again */
         }

@@ -57,7 +57,7 @@ static void same_relation(const struct relation *a, const struct relation *b)
         assert_int_equal(a->topic->number, b->topic->number);
     if (a->kind != REL_VIEW)
         return;
-    assert_int_equal(a->view->source->number, b->view->source->number);
+    assert_int_equal(a->view->sources[0]->number, b->view->sources[0]->number);
     assert_int_equal(a->view->late == NULL, b->view->late == NULL);
     if (a->view->late != NULL)
         assert_int_equal(a->view->late->number, b->view->late->number);
@@ -122,8 +122,8 @@ static bool view_reads_topic(const struct catalog *c, const char *name)
 {
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *r = c->relations[i];
-        if (r->kind == REL_VIEW && r->view->source->kind == REL_RAW_TOPIC &&
-            str_eq(r->view->source->name, str_of(name)))
+        if (r->kind == REL_VIEW && r->view->sources[0]->kind == REL_RAW_TOPIC &&
+            str_eq(r->view->sources[0]->name, str_of(name)))
             return true;
     }
     return false;
