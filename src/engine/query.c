@@ -8,6 +8,7 @@ static void query_free(struct query *q)
 {
     list_remove(&q->follow_link);
     stages_free(q->stages);
+    query_flow_close(q->flow);
     for (uint32_t i = 0; i < q->n_sources; i++) {
         source_view_close(&q->sources[i]);
         source_log_close(&q->sources[i]);
@@ -15,6 +16,7 @@ static void query_free(struct query *q)
     compress_free(q->compress);
     scratch_deinit(&q->scratch);
     arena_deinit(&q->batch_arena);
+    arena_deinit(&q->repeat.arena);
     arena_deinit(&q->arena);
     mem_free(q->records);
     catalog_unref(q->catalog);
@@ -76,9 +78,8 @@ void query_step_later(struct query *q)
     shard_task_add(q->shard, &q->slice);
 }
 
-void query_feed(struct query_source *src, const struct batch *b, bool chained)
+static void push(struct query *q, const struct batch *b, bool chained)
 {
-    struct query *q = src->query;
     const struct batch *out = NULL;
     shard_worked(q->shard, b->n_rows);
     enum err e = chained ? stages_push_chained(q->stages, b, &out, &q->why)
@@ -89,6 +90,64 @@ void query_feed(struct query_source *src, const struct batch *b, bool chained)
         deliver(q, out, false);
     else
         query_step_later(q);
+}
+
+/* Stages know no weights: the next rows, each as often as it is. */
+static enum err repeat_next(struct query_repeat *r, const struct batch **out)
+{
+    const struct batch *b = r->rows;
+    arena_reset(&r->arena, SCAN_ARENA_KEEP_BYTES);
+    uint32_t *rows = arena_alloc(&r->arena, BATCH_ROWS_MAX * sizeof(*rows)), n = 0;
+    if (rows == NULL)
+        return ERR_NO_MEMORY;
+    while (r->row < b->n_rows && n < BATCH_ROWS_MAX) {
+        if (r->given < b->weights[r->row]) {
+            rows[n++] = r->row;
+            r->given++;
+            continue;
+        }
+        r->row++;
+        r->given = 0;
+    }
+    if (r->row == b->n_rows)
+        r->rows = NULL;
+    struct batch *repeated = batch_gather(b, rows, n, &r->arena);
+    if (repeated == NULL)
+        return ERR_NO_MEMORY;
+    repeated->weights = NULL;
+    *out = repeated;
+    return ERR_OK;
+}
+
+static void repeat_step(struct query *q)
+{
+    const struct batch *rows = NULL;
+    enum err e = repeat_next(&q->repeat, &rows);
+    if (e != ERR_OK)
+        query_fail(q, e);
+    else
+        push(q, rows, q->repeat.chained);
+}
+
+void query_push(struct query *q, const struct batch *b, bool chained)
+{
+    if (b->weights == NULL || q->live) { /* a stream of changes keeps them */
+        push(q, b, chained);
+        return;
+    }
+    q->repeat.rows = b;
+    q->repeat.chained = chained;
+    q->repeat.row = 0;
+    q->repeat.given = 0;
+    repeat_step(q);
+}
+
+void query_feed(struct query_source *src, const struct batch *b, bool chained)
+{
+    if (src->n_ports > 0)
+        query_flow_feed(src, b);
+    else
+        query_push(src->query, b, chained);
 }
 
 static void feed_end(struct query *q)
@@ -139,7 +198,16 @@ void query_step(struct query *q)
         source_follow_step(&q->sources[0]);
         return;
     }
-    if (q->source_at < q->n_sources && !stages_satisfied(q->stages)) {
+    bool satisfied = stages_satisfied(q->stages), read = q->source_at == q->n_sources;
+    if (!satisfied && q->repeat.rows != NULL) {
+        repeat_step(q);
+        return;
+    }
+    if (!satisfied && !query_flow_idle(q, read)) {
+        query_flow_step(q);
+        return;
+    }
+    if (!satisfied && !read) {
         if (moment_take(q))
             source_step(&q->sources[q->source_at]);
         return;
@@ -153,18 +221,15 @@ void query_step(struct query *q)
     deliver(q, NULL, true);
 }
 
-static enum err open_scan(struct query_source *src, const struct plan_node *scan)
+enum err query_source_open(struct query_source *src, const struct relation *rel,
+                           const uint32_t *columns, uint32_t n_columns)
 {
     struct query *q = src->query;
-    src->rel = catalog_relation(q->catalog, scan->relation->name);
+    src->rel = catalog_relation(q->catalog, rel->name);
     if (src->rel == NULL)
         return ERR_UNDEFINED_TABLE;
-    uint32_t *columns = arena_alloc(&q->arena, (scan->n_columns + 1) * sizeof(*columns));
-    if (columns == NULL)
-        return ERR_NO_MEMORY;
-    memcpy(columns, scan->scan_columns, scan->n_columns * sizeof(*columns));
     src->columns = columns;
-    src->n_columns = scan->n_columns;
+    src->n_columns = n_columns;
     if (src->rel->kind == REL_SYSTEM) {
         src->kind = SOURCE_ONCE;
         TRY(source_system(src));
@@ -177,31 +242,42 @@ static enum err open_scan(struct query_source *src, const struct plan_node *scan
     return state && !q->follow ? ERR_OK : source_log_open(src);
 }
 
+/* The one source of a chain. */
+static enum err open_single(struct query *q, const struct plan *plan, const struct plan_node *node)
+{
+    q->sources = arena_zalloc(&q->arena, 1, sizeof(*q->sources));
+    if (q->sources == NULL)
+        return ERR_NO_MEMORY;
+    q->n_sources = 1;
+    struct query_source *src = &q->sources[0];
+    src->query = q;
+    if (plan->kind == STMT_EXPLAIN)
+        return source_explain(src, plan);
+    if (node->kind == PLAN_VALUES)
+        return q->follow ? err_set(&q->why, ERR_UNSUPPORTED, "constant rows cannot be followed")
+                         : source_values(src, node);
+    uint32_t *columns = arena_alloc(&q->arena, (node->n_columns + 1) * sizeof(*columns));
+    if (columns == NULL)
+        return ERR_NO_MEMORY;
+    memcpy(columns, node->scan_columns, node->n_columns * sizeof(*columns));
+    return query_source_open(src, node->relation, columns, node->n_columns);
+}
+
 static enum err query_build(struct query *q, const struct plan *plan)
 {
     static const struct column_def line = {
         .name = {"QUERY PLAN", 10}, .type = TYPE_TEXT, .typmod = -1};
     static const struct plan_node lines = {.kind = PLAN_VALUES, .n_columns = 1, .columns = &line};
-    bool explain = plan->kind == STMT_EXPLAIN;
     const struct plan_node *source;
-    TRY(stages_new(explain ? &lines : plan->root, QUERY_BYTES_MAX, q->shard->wall_us,
-                   q->shard->engine->hash_seed, &q->stages, &source, &q->why));
-    if (q->follow && !stages_streaming(q->stages))
+    TRY(stages_new(plan->kind == STMT_EXPLAIN ? &lines : plan->root, QUERY_BYTES_MAX,
+                   q->shard->wall_us, q->shard->engine->hash_seed, &q->stages, &source, &q->why));
+    bool chain = source->kind == PLAN_SCAN || source->kind == PLAN_VALUES;
+    if (q->follow && (!chain || !stages_streaming(q->stages)))
         return err_set(
             &q->why, ERR_UNSUPPORTED,
             "only a selection of one table's or view's rows can be followed: put the rest "
             "into a materialized view");
-    q->sources = arena_zalloc(&q->arena, 1, sizeof(*q->sources));
-    if (q->sources == NULL)
-        return ERR_NO_MEMORY;
-    q->n_sources = 1;
-    q->sources[0].query = q;
-    if (explain)
-        return source_explain(&q->sources[0], plan);
-    if (source->kind == PLAN_VALUES)
-        return q->follow ? err_set(&q->why, ERR_UNSUPPORTED, "constant rows cannot be followed")
-                         : source_values(&q->sources[0], source);
-    return open_scan(&q->sources[0], source);
+    return chain ? open_single(q, plan, source) : query_flow_open(q, source);
 }
 
 enum err query_open(struct shard *s, const struct plan *plan, bool follow, struct query **out,
@@ -216,6 +292,7 @@ enum err query_open(struct shard *s, const struct plan *plan, bool follow, struc
     list_init(&q->follow_link);
     arena_init(&q->arena, QUERY_BYTES_MAX);
     arena_init(&q->batch_arena, QUERY_BYTES_MAX);
+    arena_init(&q->repeat.arena, QUERY_BYTES_MAX);
     enum err e = s->phase == SHARD_RUNNING ? query_build(q, plan) : ERR_SHUTDOWN;
     if (e != ERR_OK) {
         if (why != NULL)

@@ -5,13 +5,15 @@
  *   query_view.c     VIEW sources: state of views
  *   query_rows.c     ONCE sources: constant rows, sys.* relations, EXPLAIN
  *   query_follow.c   after the snapshot: changes
- *   query.c          sources -> stages -> whoever pulls */
+ *   query_flow.c     between sources and stages: joins and whatever else is no chain
+ *   query.c          sources -> [flow] -> stages -> whoever pulls */
 #ifndef TIDEMILL_ENGINE_QUERY_INT_H
 #define TIDEMILL_ENGINE_QUERY_INT_H
 
 #include "engine/coordinator.h"
 #include "engine/source.h"
 #include "engine/view_scan.h"
+#include "run/flow_local.h"
 #include "run/stages.h"
 
 enum {
@@ -62,11 +64,21 @@ struct part_read {
     uint64_t head_epoch;      /* 0: none is at hand */
 };
 
+/* A scan of a plan that is no chain. */
+struct source_port {
+    uint32_t scan; /* of the flow */
+    uint32_t n_columns;
+    const uint32_t *columns; /* of the source's */
+    struct column *narrowed; /* room for them */
+};
+
 enum source_kind { SOURCE_ONCE, SOURCE_LOG, SOURCE_VIEW };
 
-/* A relation that the query reads, or constant rows. */
+/* A relation that the query reads, once however often its plan scans it, or constant rows. */
 struct query_source {
     struct query *query;
+    uint32_t n_ports; /* 0: the query is a chain */
+    struct source_port *ports;
     enum source_kind kind;
     const struct relation *rel; /* NULL: constant rows */
     uint32_t n_columns;
@@ -95,7 +107,15 @@ struct query {
     struct shard *shard;
     const struct catalog *catalog;
     struct stages *stages;
-    struct arena arena; /* lives as long as the query */
+    struct query_repeat {
+        const struct batch *rows; /* whose weights say how often each comes; NULL: none is left */
+        bool chained;
+        uint32_t row;
+        int64_t given; /* times that row has come */
+        struct arena arena;
+    } repeat;
+    struct query_flow *flow; /* NULL: the plan is a chain over one source */
+    struct arena arena;      /* lives as long as the query */
     uint32_t n_sources, source_at; /* read one after the other */
     struct query_source *sources;
     bool follow, live; /* live: the snapshot is over; only of one source */
@@ -134,8 +154,26 @@ void query_step_later(struct query *q);
 /* Gives a batch of the source's columns to what is above and delivers what comes out; goes on later
  * when nothing does. `chained`: the stages' first chain has been run over it. */
 void query_feed(struct query_source *src, const struct batch *b, bool chained);
+/* Gives rows to the stages and delivers what comes out, as query_feed. They live until the next
+ * step that is not about them. */
+void query_push(struct query *q, const struct batch *b, bool chained);
 /* The snapshot of the source that is read now is at its end. */
 void query_source_done(struct query_source *src);
+/* Makes ready to read a scanned relation: `columns` of it, which live as long as the query. */
+enum err query_source_open(struct query_source *src, const struct relation *rel,
+                           const uint32_t *columns, uint32_t n_columns) MUST_CHECK;
+
+/* ---- query_flow.c ---- */
+
+/* Makes the flow of a plan's node and the sources that its scans need. */
+enum err query_flow_open(struct query *q, const struct plan_node *root) MUST_CHECK;
+void query_flow_close(struct query_flow *f);
+/* Takes a batch of a source's columns, whose memory must live until the flow is idle. */
+void query_flow_feed(struct query_source *src, const struct batch *b);
+/* Whether it has no work left. With all sources at their end: whether all its rows are out. */
+bool query_flow_idle(struct query *q, bool sources_done) MUST_CHECK;
+/* A piece of its work, and what came of it to the stages. */
+void query_flow_step(struct query *q);
 
 /* ---- query_moment.c ---- */
 

@@ -135,20 +135,37 @@ static void scan_done(struct shard *s, struct shard_call *c)
         query_step(q);
 }
 
+/* What is run where the rows are: the stages' first chain; nothing for a flow. */
+static enum err scan_chain(struct query_source *src, const struct chain **out)
+{
+    static const struct plan_node scan = {.kind = PLAN_SCAN};
+    struct chain *none;
+    *out = stages_first_chain(src->query->stages);
+    if (src->n_ports == 0)
+        return ERR_OK;
+    TRY(chain_compile(&scan, &scan, &src->query->arena, &none, &src->query->why));
+    *out = none;
+    return ERR_OK;
+}
+
 enum err source_view_open(struct query_source *src)
 {
     struct query *q = src->query;
     uint32_t n = q->shard->engine->n_shards;
+    bool flows = src->n_ports > 0;
     src->scans = arena_zalloc(&q->arena, n, sizeof(*src->scans));
     int64_t *ends = arena_zalloc(&q->arena, src->rel->topic->n_partitions, sizeof(*ends));
+    const struct chain *chain;
+    TRY(scan_chain(src, &chain));
     if (src->scans == NULL || ends == NULL)
         return ERR_NO_MEMORY;
     src->n_scans = n;
     for (uint32_t i = 0; i < n; i++) {
         struct scan_call *sc = &src->scans[i];
         *sc = (struct scan_call){.source = src,
-                                 .chain = stages_first_chain(q->stages),
-                                 .rows_wanted = stages_rows_wanted(q->stages),
+                                 .chain = chain,
+                                 .rows_wanted =
+                                     flows ? UINT64_MAX : stages_rows_wanted(q->stages),
                                  .view = src->rel->number,
                                  .n_columns = src->n_columns,
                                  .columns = src->columns,

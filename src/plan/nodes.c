@@ -240,16 +240,19 @@ bool plan_append_only(const struct plan_node *root)
 
 /* ---- the gate ---- */
 
-static const char *refused(const struct plan_node *n, const char **hint)
+static const char *refused(const struct plan_node *n, bool continuous, const char **hint)
 {
-    *hint = "Query one table or view at a time.";
+    *hint = "Query the tables themselves, or one table or view at a time.";
     switch (n->kind) {
-    case PLAN_JOIN: return "joins are not supported yet";
+    case PLAN_JOIN:
+        return continuous ? "joins are not supported yet in a materialized view" : NULL;
     case PLAN_APPLY: return "subqueries in expressions are not supported yet";
     case PLAN_UNION_ALL:
     case PLAN_SETOP:
-        *hint = "Run the queries one by one.";
-        return "UNION, INTERSECT and EXCEPT are not supported yet";
+        *hint = "Make a view of each of the queries.";
+        return continuous ? "UNION, INTERSECT and EXCEPT are not supported yet in a materialized "
+                            "view"
+                          : NULL;
     case PLAN_OVER:
         *hint = "Group over tumble(...) or hop(...) in FROM.";
         return "window functions (OVER) are not supported yet";
@@ -279,12 +282,12 @@ bool plan_check_executable(struct binder *b, const struct plan_node *root)
         return false;
     /* One that has a place in the text, if there is one. */
     for (uint32_t i = 0; i < o.n; i++)
-        if (refused(o.nodes[i], &hint) != NULL &&
+        if (refused(o.nodes[i], b->continuous, &hint) != NULL &&
             (found == NULL || (found->position < 0 && o.nodes[i]->position >= 0)))
             found = o.nodes[i];
     if (found == NULL)
         return true;
-    const char *text = refused(found, &hint);
+    const char *text = refused(found, b->continuous, &hint);
     bind_fail(b, found->position, ERR_UNSUPPORTED, "%s", text);
     bind_hint(b, "%s", hint);
     return false;

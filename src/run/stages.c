@@ -125,13 +125,19 @@ static bool is_operator(const struct plan_node *n)
     return n->kind == PLAN_AGGREGATE || n->kind == PLAN_SORT || n->kind == PLAN_LIMIT;
 }
 
+static bool is_run_here(const struct plan_node *n)
+{
+    return is_operator(n) || n->kind == PLAN_WINDOW || n->kind == PLAN_FILTER ||
+           n->kind == PLAN_PROJECT;
+}
+
 static enum err build(struct stages *s, const struct plan_node *root,
                       const struct plan_node **source, struct err_detail *why)
 {
     const struct plan_node *ops[STAGES_MAX], *top = root;
     uint32_t n = 0;
     const struct plan_node *node = root;
-    for (; node->input != NULL; node = node->input)
+    for (; is_run_here(node); node = node->input)
         if (is_operator(node)) {
             if (n == STAGES_MAX - 1)
                 return err_set(why, ERR_LIMIT,

@@ -12,9 +12,10 @@
 
 struct stages;
 
-/* Builds the stages of `root` above its source node (SCAN or VALUES), which is returned in
- * `source`. Nothing borrows the plan afterwards but column definitions. `params` are gone: the plan
- * is bound. `hash_seed` is secret (run/key.h); rows out do not depend on it. */
+/* Builds the stages of `root` above its source, which is returned in `source`: SCAN, VALUES, or the
+ * first node from above that keeps what stages do not (a join ...; run/flow.h). Nothing borrows the
+ * plan afterwards but column definitions. `params` are gone: the plan is bound. `hash_seed` is
+ * secret (run/key.h); rows out do not depend on it. */
 enum err stages_new(const struct plan_node *root, size_t bytes_max, int64_t now_us,
                     uint64_t hash_seed, struct stages **out, const struct plan_node **source,
                     struct err_detail *why) MUST_CHECK;

@@ -194,6 +194,34 @@ def stream(server, sql):
             process.kill()
 
 
+def test_joins(server):
+    out, _ = psql(server, "-At", "-c",
+                  "SELECT s.sensor, s.price, p.n FROM sensors s JOIN per_sensor p USING (sensor) "
+                  "WHERE s.price > (SELECT min(price) FROM sensors) ORDER BY 1")
+    assert out == "b|2.00|1\n"
+    out, _ = psql(server, "-c",
+                  "COPY (SELECT a.sensor, b.sensor FROM sensors a LEFT JOIN sensors b "
+                  "ON a.price < b.price ORDER BY 1) TO STDOUT WITH (format csv)")
+    assert out == "a,b\nb,\n"
+    out, _ = psql(server, "-At", "-c", "EXPLAIN SELECT sensor FROM sensors EXCEPT ALL "
+                  "SELECT sensor FROM per_sensor")
+    assert out == "Except all\n  Scan: sensors (sensor)\n  Scan: per_sensor (sensor)\n"
+
+
+def test_interrupt_stops_a_join(server):
+    values = ", ".join(f"({i})" for i in range(2000))
+    psql(server, "-c", "CREATE TABLE numbers (n int4)",
+         "-c", f"INSERT INTO numbers VALUES {values}")
+    sql = "SELECT count(*) FROM numbers a, numbers b, numbers c"
+    with stream(server, sql) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=SECONDS_MAX)
+        assert "canceling statement due to user request" in err
+    assert psql(server, "-At", "-c", "SELECT count(*) FROM numbers")[0] == "2000\n"
+
+
 def test_interrupt_stops_a_stream(server):
     sql = "COPY (SELECT sensor FROM sensors) TO STDOUT WITH (follow true)"
     with stream(server, sql) as process:
