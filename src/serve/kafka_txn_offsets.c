@@ -4,6 +4,7 @@
 
 struct txn_commit {
     struct offsets_write write;
+    struct kafka_txn_offset_commit_res *res;
     struct kafka_request *request;
 };
 
@@ -15,29 +16,16 @@ static bool txn_commit_still(struct offsets_write *w)
                             req->producer_epoch, TXN_PART_OFFSETS, false) == KAFKA_OK;
 }
 
-static void txn_commit_answer(struct kafka_request *r, int16_t error)
+/* `error` for those that have none of their own. */
+static void txn_commit_answer(const struct txn_commit *st, int16_t error)
 {
-    const struct kafka_txn_offset_commit_req *req = r->request;
-    struct kafka_txn_offset_commit_res *res = arena_zalloc(&r->arena, 1, sizeof *res);
-    if (res != NULL)
-        res->topics = arena_zalloc(&r->arena, req->n_topics, sizeof *res->topics);
-    if (res == NULL || res->topics == NULL) {
-        kafka_coordinator_reply(r, NULL);
-        return;
-    }
-    res->n_topics = req->n_topics;
-    for (uint32_t i = 0; i < req->n_topics; i++) {
-        struct kafka_txn_offset_commit_res_topic *out = &res->topics[i];
-        out->name = req->topics[i].name;
-        out->partitions =
-            arena_zalloc(&r->arena, req->topics[i].n_partitions, sizeof *out->partitions);
-        out->n_partitions = out->partitions == NULL ? 0 : req->topics[i].n_partitions;
-        for (uint32_t k = 0; k < out->n_partitions; k++) {
-            out->partitions[k].index = req->topics[i].partitions[k].index;
-            out->partitions[k].error_code = error;
+    for (uint32_t i = 0; i < st->res->n_topics; i++)
+        for (uint32_t k = 0; k < st->res->topics[i].n_partitions; k++) {
+            int16_t *code = &st->res->topics[i].partitions[k].error_code;
+            if (*code == KAFKA_OK)
+                *code = error;
         }
-    }
-    kafka_coordinator_reply(r, res);
+    kafka_coordinator_reply(st->request, st->res);
 }
 
 static void txn_commit_done(struct offsets_write *w, enum err e)
@@ -46,34 +34,77 @@ static void txn_commit_done(struct offsets_write *w, enum err e)
     int16_t error = e == ERR_OK          ? (int16_t)KAFKA_OK
                     : e == ERR_TXN_STATE ? (int16_t)KAFKA_E_INVALID_PRODUCER_EPOCH
                                          : (int16_t)KAFKA_E_COORDINATOR_NOT_AVAILABLE;
-    txn_commit_answer(st->request, error);
+    txn_commit_answer(st, error);
 }
 
-/* Copies the offsets; Kafka's error code. */
-static int16_t txn_commit_collect(struct txn_commit *st)
+/* One topic's offsets into the write, or their errors into the answer. False: out of memory. */
+static bool txn_commit_topic(struct txn_commit *st, const struct topic *t,
+                             const struct kafka_txn_offset_commit_req_topic *in,
+                             struct kafka_txn_offset_commit_res_topic *out)
+{
+    out->name = in->name;
+    out->n_partitions = in->n_partitions;
+    out->partitions = arena_zalloc(&st->request->arena, in->n_partitions, sizeof *out->partitions);
+    if (out->partitions == NULL)
+        return false;
+    for (uint32_t k = 0; k < in->n_partitions; k++) {
+        const struct kafka_txn_offset_commit_req_partition *p = &in->partitions[k];
+        int16_t *error = &out->partitions[k].error_code;
+        out->partitions[k].index = p->index;
+        if (t == NULL || p->index < 0 || (uint32_t)p->index >= t->n_partitions)
+            *error = KAFKA_E_UNKNOWN_TOPIC;
+        else if (p->committed_metadata.len > GROUP_OFFSET_METADATA_BYTES_MAX)
+            *error = KAFKA_E_OFFSET_METADATA_TOO_LARGE;
+        if (*error != KAFKA_OK)
+            continue;
+        st->write.items[st->write.n_items++] = (struct offsets_item){
+            .topic = in->name,
+            .partition = p->index,
+            .offset = p->committed_offset,
+            .leader_epoch = p->committed_leader_epoch,
+            .metadata = p->committed_metadata,
+        };
+    }
+    return true;
+}
+
+/* Copies what may be committed into the write; the rest gets its error. False: out of memory. */
+static bool txn_commit_collect(struct kafka_coordinator *co, struct txn_commit *st)
 {
     struct kafka_request *r = st->request;
     const struct kafka_txn_offset_commit_req *req = r->request;
+    const struct catalog *c = shard_catalog(engine_shard(co->engine, 0));
     uint32_t n = 0;
     for (uint32_t i = 0; i < req->n_topics; i++)
         n += req->topics[i].n_partitions;
+    st->res = arena_zalloc(&r->arena, 1, sizeof *st->res);
     st->write.items = arena_zalloc(&r->arena, n, sizeof *st->write.items);
-    if (st->write.items == NULL)
-        return KAFKA_E_COORDINATOR_NOT_AVAILABLE;
+    if (st->res == NULL || st->write.items == NULL)
+        return false;
+    st->res->topics = arena_zalloc(&r->arena, req->n_topics, sizeof *st->res->topics);
+    if (st->res->topics == NULL)
+        return false;
+    st->res->n_topics = req->n_topics;
     for (uint32_t i = 0; i < req->n_topics; i++)
-        for (uint32_t k = 0; k < req->topics[i].n_partitions; k++) {
-            const struct kafka_txn_offset_commit_req_partition *p = &req->topics[i].partitions[k];
-            if (p->committed_metadata.len > GROUP_OFFSET_METADATA_BYTES_MAX)
-                return KAFKA_E_OFFSET_METADATA_TOO_LARGE;
-            st->write.items[st->write.n_items++] = (struct offsets_item){
-                .topic = req->topics[i].name,
-                .partition = p->index,
-                .offset = p->committed_offset,
-                .leader_epoch = p->committed_leader_epoch,
-                .metadata = p->committed_metadata,
-            };
-        }
-    return KAFKA_OK;
+        if (!txn_commit_topic(st, catalog_topic(c, req->topics[i].name), &req->topics[i],
+                              &st->res->topics[i]))
+            return false;
+    return true;
+}
+
+/* May the producer commit for the group? Kafka's error code. */
+static int16_t txn_commit_check(struct kafka_coordinator *co, const struct kafka_request *r)
+{
+    const struct kafka_txn_offset_commit_req *req = r->request;
+    /* A producer that does not say for which member it commits, as none did before version 3, is
+     * fenced by its transactional id alone, also while the group has members. */
+    bool member =
+        r->header.api_version >= 3 &&
+        (req->generation_id >= 0 || req->member_id.len > 0 || req->group_instance_id.ptr != NULL);
+    if (!member)
+        return kafka_group_id_valid(req->group_id) ? KAFKA_OK : KAFKA_E_INVALID_GROUP_ID;
+    return kafka_groups_may_commit(&co->groups, kafka_coordinator_now_ms(co), req->group_id,
+                                   req->generation_id, req->member_id, req->group_instance_id);
 }
 
 void kafka_group_txn_commit(struct kafka_coordinator *co, struct kafka_request *r)
@@ -91,24 +122,16 @@ void kafka_group_txn_commit(struct kafka_coordinator *co, struct kafka_request *
                                        .producer_epoch = req->producer_epoch,
                                        .still = txn_commit_still,
                                        .done = txn_commit_done};
-    int16_t error = txn_commit_collect(st);
-    /* A producer that does not say for which member it commits, as none did before version 3, is
-     * fenced by its transactional id alone, also while the group has members. */
-    bool member = r->header.api_version >= 3 &&
-                  (req->generation_id >= 0 || req->member_id.len > 0 ||
-                   req->group_instance_id.ptr != NULL);
-    if (error == KAFKA_OK && member)
-        error = kafka_groups_may_commit(&co->groups, kafka_coordinator_now_ms(co), req->group_id,
-                                        req->generation_id, req->member_id,
-                                        req->group_instance_id);
-    else if (error == KAFKA_OK && !kafka_group_id_valid(req->group_id))
-        error = KAFKA_E_INVALID_GROUP_ID;
-    if (error == KAFKA_OK)
-        error = kafka_txns_admit(r->server->txns, req->transactional_id, req->producer_id,
-                                 req->producer_epoch, TXN_PART_OFFSETS, r->header.api_version >= 5);
-    if (error != KAFKA_OK || st->write.n_items == 0) {
-        txn_commit_answer(r, error);
+    if (!txn_commit_collect(co, st)) {
+        kafka_coordinator_reply(r, NULL);
         return;
     }
-    offsets_log_write(co->log, &st->write);
+    int16_t error = st->write.n_items > 0 ? txn_commit_check(co, r) : KAFKA_OK;
+    if (error == KAFKA_OK && st->write.n_items > 0)
+        error = kafka_txns_admit(r->server->txns, req->transactional_id, req->producer_id,
+                                 req->producer_epoch, TXN_PART_OFFSETS, r->header.api_version >= 5);
+    if (error != KAFKA_OK || st->write.n_items == 0)
+        txn_commit_answer(st, error);
+    else
+        offsets_log_write(co->log, &st->write);
 }

@@ -618,6 +618,34 @@ def test_offsets_of_no_member_count_while_the_group_has_some(make_server):
     raw.close()
 
 
+def test_offsets_of_what_is_not_there_are_refused_alone(make_server):
+    unknown, too_large = 3, 12
+    server = make_server()
+    with wire.connect(server) as sock:
+        topic_make(sock, "in")
+    raw = Raw(server)
+    raw.init()
+
+    def commit(topics):
+        name, version, values = raw.offsets(0)
+        values["topics"] = [{"name": name, "partitions": [
+            {"index": i, "committed_offset": 7, "committed_metadata": text}
+            for i, text in partitions]} for name, partitions in topics]
+        answer = raw.client.call(name, version, **values)
+        return [(t["name"], p["index"], p["error_code"])
+                for t in answer["topics"] for p in t["partitions"]]
+
+    assert commit([("nowhere", [(0, "")]), ("in", [(1, ""), (-1, "")])]) == [
+        ("nowhere", 0, unknown), ("in", 1, unknown), ("in", -1, unknown)]
+    assert raw.call(raw.end(True)) == 48  # INVALID_TXN_STATE: nothing has begun one
+    assert commit([("nowhere", [(0, "")]), ("in", [(0, "m"), (0, "x" * 4097)])]) == [
+        ("nowhere", 0, unknown), ("in", 0, 0), ("in", 0, too_large)]
+    assert raw.call(raw.end(True)) == 0
+    assert committed_offset(server, "g", "in") == 7
+    assert committed_offset(server, "g", "nowhere") is None
+    raw.close()
+
+
 def test_a_topic_is_named_once(make_server):
     """Of several entries some clients take the last."""
     server = make_server("--partitions", "3")
