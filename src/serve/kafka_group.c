@@ -30,8 +30,7 @@ const char *kafka_group_state_text(const struct kafka_group *g)
 
 void kafka_groups_init(struct kafka_groups *gs)
 {
-    *gs = (struct kafka_groups){
-        .next_ms = INT64_MAX, .retry_ms = INT64_MAX};
+    *gs = (struct kafka_groups){.next_ms = INT64_MAX, .retry_ms = INT64_MAX};
     list_init(&gs->all);
     list_init(&gs->dirty);
 }
@@ -754,12 +753,12 @@ static int16_t assignments_take(struct kafka_groups *gs, struct kafka_group *g,
     return KAFKA_OK;
 }
 
-/* Is it the generation that the member was told? While a group that was of the new protocol
- * prepares its first one, each has its own. */
+/* Is it the generation that the member was told, if it was told one? While a group that was of the
+ * new protocol prepares its first one, each has its own. */
 static bool generation_fits(const struct kafka_group *g, const struct kafka_group_member *m,
                             int32_t generation)
 {
-    return generation == g->generation || generation == m->generation;
+    return generation >= 0 && (generation == g->generation || generation == m->generation);
 }
 
 static int16_t sync_check(const struct kafka_group *g, const struct kafka_group_member *m,

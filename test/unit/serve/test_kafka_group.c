@@ -398,6 +398,22 @@ static void test_commit_rights(void **state)
                      KAFKA_E_UNKNOWN_MEMBER);
 }
 
+/* A member that waits for its first generation has none, and -1 is no generation. */
+static void test_no_rights_before_the_first_generation(void **state)
+{
+    (void)state;
+    static struct answer c; /* answered by the teardown */
+    struct answer a, b;
+    struct str none = {NULL, 0};
+    two_members(&a, &b);
+    join_new(1000, &c, "c");
+    assert_int_equal(c.error, UNANSWERED);
+    assert_int_equal(kafka_groups_may_commit(&gs, 1010, STR("g"), -1, STR("c"), none),
+                     KAFKA_E_ILLEGAL_GENERATION);
+    assert_int_equal(beat(1010, "c", -1), KAFKA_E_ILLEGAL_GENERATION);
+    assert_int_equal(kafka_groups_may_commit(&gs, 1010, STR("g"), 1, STR("a"), none), 0);
+}
+
 static void put(const char *topic, int32_t partition, int64_t offset)
 {
     assert_int_equal(
@@ -488,6 +504,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_subscriptions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_commit_rights, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_rights_before_the_first_generation, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offsets_expire, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
