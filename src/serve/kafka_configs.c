@@ -100,17 +100,17 @@ static void synonyms_fill(struct config_list *l, enum topic_config_key k,
 {
     const struct kafka_describe_configs_req *req = l->request->request;
     const struct topic_config_def *d = topic_config_def(k);
-    c->synonyms = req->include_synonyms ? arena_zalloc(&l->request->arena, 2, sizeof *c->synonyms)
-                                        : NULL;
+    c->synonyms =
+        req->include_synonyms ? arena_zalloc(&l->request->arena, 2, sizeof *c->synonyms) : NULL;
     if (c->synonyms == NULL)
         return;
     if (given != NULL && topic_config_given(given, k))
         c->synonyms[c->n_synonyms++] = (struct kafka_describe_configs_res_synonym){
             .name = str_of(d->name), .value = c->value, .source = SOURCE_TOPIC};
-    c->synonyms[c->n_synonyms++] = (struct kafka_describe_configs_res_synonym){
-        .name = str_of(d->broker_name),
-        .value = value_text(l->request, k, d->fallback),
-        .source = SOURCE_DEFAULT};
+    c->synonyms[c->n_synonyms++] =
+        (struct kafka_describe_configs_res_synonym){.name = str_of(d->broker_name),
+                                                    .value = value_text(l->request, k, d->fallback),
+                                                    .source = SOURCE_DEFAULT};
 }
 
 /* A topic's settings; with `t` NULL the defaults, as the broker's. */
@@ -252,7 +252,7 @@ struct alteration {
     struct alteration_item {
         struct str name, value;
         int8_t operation;
-    } *items;
+    } * items;
 };
 
 struct alter_state {
@@ -367,6 +367,7 @@ static void group_alter(struct kafka_request *r, const struct alteration *a)
     uint32_t n = 0;
     struct err_detail why;
     enum err e = ERR_OK;
+    uint32_t named = 0; /* a bit for each setting */
     struct security_item *items =
         arena_zalloc(&r->arena, a->n + (size_t)GROUP_CONFIGS, sizeof *items);
     if (items == NULL)
@@ -374,8 +375,16 @@ static void group_alter(struct kafka_request *r, const struct alteration *a)
     for (enum group_config_key k = 0; e == ERR_OK && as->replace && k < GROUP_CONFIGS; k++)
         items[n++] = (struct security_item){
             .kind = SECURITY_GROUP, .remove = true, .group = {a->name, k, 0}};
-    for (uint32_t i = 0; e == ERR_OK && i < a->n; i++)
-        e = group_item(&a->items[i], a->name, &items[n++], &why);
+    for (uint32_t i = 0; e == ERR_OK && i < a->n; i++) {
+        e = group_item(&a->items[i], a->name, &items[n], &why);
+        uint32_t bit = e == ERR_OK ? 1u << items[n++].group.key : 0;
+        if ((named & bit) != 0) {
+            alter_result(r, st->next, KAFKA_E_INVALID_REQUEST,
+                         STR("a setting of the group is named twice"));
+            return;
+        }
+        named |= bit;
+    }
     if (e != ERR_OK) {
         alter_result(r, st->next, kafka_error_of(e), kafka_error_text(r, e, &why));
         return;
@@ -403,16 +412,14 @@ static void alter_step(struct kafka_request *r)
                          "options (tidemill serve --help)"));
         return;
     }
-    if (a->type == RESOURCE_GROUP && a->n <= GROUP_CONFIGS && !named_twice(a)) {
+    if (a->type == RESOURCE_GROUP) {
         group_alter(r, a);
         return;
     }
     const struct topic *t = catalog_topic(shard_catalog(r->shard), a->name);
-    if (a->type != RESOURCE_TOPIC && a->type != RESOURCE_GROUP) {
+    if (a->type != RESOURCE_TOPIC) {
         alter_result(r, at, KAFKA_E_INVALID_REQUEST,
                      STR("only topics (2) and groups (32) have settings"));
-    } else if (a->type == RESOURCE_GROUP) {
-        alter_result(r, at, KAFKA_E_INVALID_REQUEST, STR("a setting of the group is named twice"));
     } else if (t == NULL) {
         alter_result(r, at, KAFKA_E_UNKNOWN_TOPIC, STR("there is no topic of this name"));
     } else if (t->kind != TOPIC_USER) {

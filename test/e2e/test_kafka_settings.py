@@ -377,8 +377,12 @@ def test_settings_of_groups_that_are_wrong(server):
             ("retention.ms", "1", SET, "no setting"), (SESSION, "50000", APPEND, "no list")):
         code, text = incremental_alter(server, GROUP, group, [(name, operation, value_given)])
         assert code == INVALID_CONFIG and part in text
-    assert incremental_alter(server, GROUP, group, [(SESSION, SET, "50000")] * 2)[0] == (
-        INVALID_REQUEST)
+    for times in (2, 3):
+        assert incremental_alter(server, GROUP, group, [(SESSION, SET, "50000")] * times)[0] == (
+            INVALID_REQUEST)
+    code, text = incremental_alter(server, GROUP, group, [
+        (SESSION, SET, "50000"), (HEARTBEAT, SET, "6000"), ("share.heartbeat.x", SET, "1")])
+    assert code == INVALID_CONFIG and "share.heartbeat.x" in text
     assert incremental_alter(server, GROUP, group, [(SESSION, SET, "50000")],
                              validate_only=True) == (OK, "")
     assert incremental_alter(server, 16, group, [(SESSION, SET, "50000")])[0] == INVALID_REQUEST
