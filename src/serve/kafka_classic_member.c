@@ -115,23 +115,15 @@ static bool join_fits(const struct consumer_group *cg, const struct kafka_group_
     return false;
 }
 
-static const struct consumer_topic *topic_named(const struct consumer_group *cg,
-                                                const struct catalog *c, struct str name)
-{
-    const struct topic *t = catalog_topic(c, name);
-    for (uint32_t i = 0; t != NULL && i < cg->n_topics; i++)
-        if (cg->topics[i].number == t->number)
-            return &cg->topics[i];
-    return NULL;
-}
-
 /* What the member does not say it owns is free. */
 static void give_back(struct consumer_group *cg, const struct consumer_member *m,
                       const struct catalog *c, const struct consumer_metadata *metadata)
 {
     for (uint32_t i = 0; i < metadata->n_owned; i++) {
         const struct consumer_named_partitions *named = &metadata->owned[i];
-        const struct consumer_topic *t = topic_named(cg, c, named->topic);
+        const struct topic *found = catalog_topic(c, named->topic);
+        const struct consumer_topic *t =
+            found != NULL ? consumer_topic_of(cg, found->number) : NULL;
         for (uint32_t k = 0; t != NULL && k < named->n_partitions; k++)
             if (named->partitions[k] >= 0 && (uint32_t)named->partitions[k] < t->n_partitions)
                 cg->partitions[t->first + (uint32_t)named->partitions[k]].owned = true;

@@ -205,8 +205,7 @@ static enum consumer_assignor assignor_choose(const struct consumer_group *cg)
 void consumer_member_alive(struct kafka_groups *gs, struct consumer_group *cg,
                            struct consumer_member *m, int64_t now_ms)
 {
-    m->deadline_ms =
-        now_ms + (m->classic != NULL ? m->classic->session_ms : cg->session_ms);
+    m->deadline_ms = now_ms + (m->classic != NULL ? m->classic->session_ms : cg->session_ms);
     kafka_group_due(gs, cg->group, m->deadline_ms);
 }
 
@@ -452,6 +451,19 @@ static struct consumer_topic *topics_union(struct consumer_group *cg, const stru
     *n_topics = kept;
     *n_partitions = first;
     return topics;
+}
+
+const struct consumer_topic *consumer_topic_of(const struct consumer_group *cg, uint32_t number)
+{
+    uint32_t low = 0, high = cg->n_topics;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (cg->topics[middle].number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < cg->n_topics && cg->topics[low].number == number ? &cg->topics[low] : NULL;
 }
 
 static bool topics_same(const struct consumer_group *cg, const struct consumer_topic *topics,

@@ -37,6 +37,8 @@ void consumer_waiter_refuse(struct kafka_groups *gs, struct consumer_member *m, 
 void consumer_reconcile(struct kafka_groups *gs, struct consumer_group *cg,
                         struct consumer_member *m, const struct catalog *c,
                         const struct consumer_heartbeat *h, int64_t now_ms);
+/* The group's topic of that number; NULL when it has none. */
+const struct consumer_topic *consumer_topic_of(const struct consumer_group *cg, uint32_t number);
 /* The group wants an assignment; `resolve`: its topics may be others. */
 void consumer_work_add(struct kafka_groups *gs, struct consumer_group *cg, bool resolve);
 

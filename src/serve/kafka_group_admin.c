@@ -64,13 +64,31 @@ void kafka_group_describe(struct kafka_coordinator *co, struct kafka_request *r)
     kafka_coordinator_reply(r, res);
 }
 
-/* Is `name` among those asked for? None asked for means all. */
-static bool wanted(const struct str *names, uint32_t n, struct str name)
+/* What groups can be listed by, as the two functions in kafka_group_state_text say it. */
+static const char *const state_names[] = {
+    "Empty", "PreparingRebalance", "CompletingRebalance", "Stable",
+    "Dead",  "Assigning",          "Reconciling"};
+static const char *const type_names[] = {"classic", "consumer"};
+
+static uint32_t place_of(const char *const *names, uint32_t n, struct str name)
 {
-    for (uint32_t i = 0; i < n; i++)
-        if (str_ieq(names[i], name))
-            return true;
-    return n == 0;
+    uint32_t i = 0;
+    while (i < n && !str_ieq(str_of(names[i]), name))
+        i++;
+    return i;
+}
+
+/* A bit for each name that is asked for, looked up once: filters and groups may be many. None asked
+ * for means all. */
+static uint32_t wanted(const struct str *asked, uint32_t n_asked, const char *const *names,
+                       uint32_t n)
+{
+    uint32_t bits = n_asked == 0 ? UINT32_MAX : 0;
+    for (uint32_t i = 0; i < n_asked; i++) {
+        uint32_t at = place_of(names, n, asked[i]);
+        bits |= at < n ? 1u << at : 0;
+    }
+    return bits;
 }
 
 void kafka_group_list(struct kafka_coordinator *co, struct kafka_request *r)
@@ -83,12 +101,16 @@ void kafka_group_list(struct kafka_coordinator *co, struct kafka_request *r)
         kafka_coordinator_reply(r, NULL);
         return;
     }
+    uint32_t states =
+        wanted(req->states_filter, req->n_states_filter, state_names, ARRAY_LEN(state_names));
+    uint32_t types =
+        wanted(req->types_filter, req->n_types_filter, type_names, ARRAY_LEN(type_names));
     LIST_FOR (it, &co->groups.all) {
         const struct kafka_group *g = LIST_ENTRY(it, struct kafka_group, link);
         struct str state = str_of(kafka_group_state_text(g));
         struct str type = g->consumer != NULL ? STR("consumer") : STR("classic");
-        if (!wanted(req->states_filter, req->n_states_filter, state) ||
-            !wanted(req->types_filter, req->n_types_filter, type))
+        if ((states >> place_of(state_names, ARRAY_LEN(state_names), state) & 1) == 0 ||
+            (types >> place_of(type_names, ARRAY_LEN(type_names), type) & 1) == 0)
             continue;
         struct kafka_list_groups_res_group *out = &res->groups[res->n_groups++];
         out->group_id = arena_str(&r->arena, g->id);

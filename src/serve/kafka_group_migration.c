@@ -110,11 +110,10 @@ static void partitions_hold(struct consumer_group *cg, const struct consumer_mem
 {
     for (uint32_t i = 0; i < t->n_held; i++) {
         const struct topic *named = catalog_topic(c, t->held[i].topic);
-        const struct consumer_topic *topic = cg->topics;
         if (named == NULL)
             continue;
-        while (topic->number != named->number)
-            topic++;
+        const struct consumer_topic *topic = consumer_topic_of(cg, named->number);
+        CHECK(topic != NULL);
         for (uint32_t k = 0; k < t->held[i].n_partitions; k++) {
             int32_t index = t->held[i].partitions[k];
             bool there = index >= 0 && (uint32_t)index < topic->n_partitions;

@@ -581,7 +581,7 @@ static bool add_check(struct kafka_txns *co, struct kafka_request *r, struct add
         for (uint32_t k = 0; k < in->n_partitions; k++) {
             int32_t index = out->partitions[k].index = in->partitions[k];
             bool there = topic != NULL && index >= 0 && (uint32_t)index < topic->n_partitions;
-            int16_t code = !there ? KAFKA_E_UNKNOWN_TOPIC
+            int16_t code = !there                      ? KAFKA_E_UNKNOWN_TOPIC
                            : topic->kind != TOPIC_USER ? KAFKA_E_TOPIC_AUTHORIZATION
                                                        : KAFKA_OK;
             out->partitions[k].error_code = code;
@@ -637,8 +637,8 @@ static bool add_answer_make(struct kafka_request *r, struct add_request *a)
 {
     a->out = arena_zalloc(&r->arena, a->n_topics, sizeof *a->out);
     for (uint32_t i = 0; a->out != NULL && i < a->n_topics; i++) {
-        a->out[i].partitions = arena_zalloc(&r->arena, a->topics[i].n_partitions,
-                                            sizeof *a->out[i].partitions);
+        a->out[i].partitions =
+            arena_zalloc(&r->arena, a->topics[i].n_partitions, sizeof *a->out[i].partitions);
         if (a->out[i].partitions == NULL)
             return false;
     }
@@ -738,41 +738,16 @@ int16_t kafka_txns_admit(struct kafka_txns *co, struct str id, int64_t producer_
 
 /* ---- DescribeTransactions, ListTransactions ---- */
 
-static int part_compare(const void *a, const void *b, void *arg)
-{
-    const struct txn_part *x = a, *y = b;
-    (void)arg;
-    if (x->topic != y->topic)
-        return x->topic < y->topic ? -1 : 1;
-    return (x->partition > y->partition) - (x->partition < y->partition);
-}
-
-/* The partitions in order, as a copy; NULL when out of memory. */
-static const struct txn_part *parts_sorted(struct kafka_request *r, const struct txn *t)
-{
-    struct txn_part *parts = arena_zalloc(&r->arena, t->n_parts, sizeof *parts);
-    void *spare = arena_zalloc(&r->arena, t->n_parts, sizeof *parts);
-    struct merge_sort sort;
-    if (parts == NULL || spare == NULL)
-        return NULL;
-    if (t->n_parts > 0)
-        memcpy(parts, t->parts, t->n_parts * sizeof *parts);
-    merge_sort_begin(&sort, parts, spare, t->n_parts, sizeof *parts, part_compare, NULL);
-    while (!merge_sort_run(&sort, UINT64_MAX)) {
-    }
-    return merge_sort_result(&sort);
-}
-
 /* A topic has one entry: of several, clients take the last. */
 static void describe_parts(struct kafka_txns *co, struct kafka_request *r, const struct txn *t,
                            struct kafka_describe_transactions_res_state *out)
 {
     const struct catalog *c = shard_catalog(zero(co));
-    const struct txn_part *parts = parts_sorted(r, t);
+    const struct txn_part *parts = t->parts; /* in order */
     out->topics = arena_zalloc(&r->arena, t->n_parts, sizeof *out->topics);
     int32_t *numbers = arena_zalloc(&r->arena, t->n_parts, sizeof *numbers);
     struct kafka_describe_transactions_res_topic *o = NULL;
-    if (parts == NULL || out->topics == NULL || numbers == NULL)
+    if (out->topics == NULL || numbers == NULL)
         return;
     for (uint32_t i = 0; i < t->n_parts; i++) {
         const struct topic *topic = part_topic(c, parts[i]);
@@ -822,27 +797,92 @@ static void run_describe(struct kafka_txns *co, struct txn_wait *w)
     reply(r, res);
 }
 
-static bool listed(const struct kafka_txns *co, const struct kafka_list_transactions_req *req,
-                   const struct topic_pattern *pattern, const struct txn *t)
+/* What ListTransactions asks for, looked up once: filters and transactions may be many. */
+struct list_filter {
+    uint32_t states;          /* a bit for each */
+    const int64_t *producers; /* in order; n_producers 0: all */
+    uint32_t n_producers;
+    const struct topic_pattern *pattern; /* NULL: all */
+    int64_t duration_ms;                 /* negative: all */
+};
+
+static int producer_compare(const void *a, const void *b, void *arg)
 {
-    bool state = req->n_state_filters == 0, producer = req->n_producer_id_filters == 0;
-    for (uint32_t i = 0; i < req->n_state_filters; i++)
-        state |= str_eq(req->state_filters[i], str_of(txn_state_name(t->state)));
-    for (uint32_t i = 0; i < req->n_producer_id_filters; i++)
-        producer |= req->producer_id_filters[i] == t->producer_id;
-    bool ongoing = t->state == TXN_ONGOING;
-    bool old = req->duration_filter < 0 ||
-               (ongoing && wall_ms(co) - t->updated_ms >= req->duration_filter);
-    return state && producer && old && t->producer_id >= 0 &&
-           (pattern == NULL || topic_pattern_matches(pattern, t->id));
+    const int64_t *x = a, *y = b;
+    (void)arg;
+    return (*x > *y) - (*x < *y);
 }
 
-static bool state_known(struct str name)
+static bool has_producer(const struct list_filter *f, int64_t id)
 {
-    for (int i = 0; i < TXN_STATES; i++)
-        if (str_eq(name, str_of(txn_state_name((enum txn_state)i))))
+    uint32_t low = 0, high = f->n_producers;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (f->producers[middle] == id)
             return true;
+        if (f->producers[middle] < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
     return false;
+}
+
+static bool listed(const struct kafka_txns *co, const struct list_filter *f, const struct txn *t)
+{
+    bool old = f->duration_ms < 0 ||
+               (t->state == TXN_ONGOING && wall_ms(co) - t->updated_ms >= f->duration_ms);
+    return old && t->producer_id >= 0 && (f->states >> t->state & 1) != 0 &&
+           (f->n_producers == 0 || has_producer(f, t->producer_id)) &&
+           (f->pattern == NULL || topic_pattern_matches(f->pattern, t->id));
+}
+
+/* TXN_STATES: there is none of this name. */
+static enum txn_state state_named(struct str name)
+{
+    enum txn_state s = 0;
+    while (s < TXN_STATES && !str_eq(name, str_of(txn_state_name(s))))
+        s++;
+    return s;
+}
+
+/* False when out of memory. */
+static bool filter_producers(struct kafka_request *r, struct list_filter *f)
+{
+    const struct kafka_list_transactions_req *req = r->request;
+    uint32_t n = f->n_producers = req->n_producer_id_filters;
+    int64_t *ids = arena_zalloc(&r->arena, n, sizeof *ids);
+    void *spare = arena_zalloc(&r->arena, n, sizeof *ids);
+    struct merge_sort sort;
+    if (ids == NULL || spare == NULL)
+        return false;
+    if (n > 0)
+        memcpy(ids, req->producer_id_filters, n * sizeof *ids);
+    merge_sort_begin(&sort, ids, spare, n, sizeof *ids, producer_compare, NULL);
+    while (!merge_sort_run(&sort, UINT64_MAX)) {
+    }
+    f->producers = merge_sort_result(&sort);
+    return true;
+}
+
+/* States that are not known are told; false when out of memory. */
+static bool filter_states(struct kafka_request *r, struct list_filter *f,
+                          struct kafka_list_transactions_res *res)
+{
+    const struct kafka_list_transactions_req *req = r->request;
+    res->unknown_state_filters =
+        arena_zalloc(&r->arena, req->n_state_filters, sizeof *res->unknown_state_filters);
+    if (res->unknown_state_filters == NULL)
+        return false;
+    f->states = req->n_state_filters == 0 ? UINT32_MAX : 0;
+    for (uint32_t i = 0; i < req->n_state_filters; i++) {
+        enum txn_state s = state_named(req->state_filters[i]);
+        if (s < TXN_STATES)
+            f->states |= 1u << s;
+        else
+            res->unknown_state_filters[res->n_unknown_state_filters++] = req->state_filters[i];
+    }
+    return true;
 }
 
 /* False when out of memory. */
@@ -850,17 +890,13 @@ static bool list_fill(struct kafka_txns *co, struct kafka_request *r,
                       const struct topic_pattern *pattern, struct kafka_list_transactions_res *res)
 {
     const struct kafka_list_transactions_req *req = r->request;
+    struct list_filter f = {.pattern = pattern, .duration_ms = req->duration_filter};
     res->transaction_states = arena_zalloc(&r->arena, co->set.n, sizeof *res->transaction_states);
-    res->unknown_state_filters =
-        arena_zalloc(&r->arena, req->n_state_filters, sizeof *res->unknown_state_filters);
-    if (res->transaction_states == NULL || res->unknown_state_filters == NULL)
+    if (res->transaction_states == NULL || !filter_states(r, &f, res) || !filter_producers(r, &f))
         return false;
-    for (uint32_t i = 0; i < req->n_state_filters; i++)
-        if (!state_known(req->state_filters[i]))
-            res->unknown_state_filters[res->n_unknown_state_filters++] = req->state_filters[i];
     LIST_FOR (it, &co->set.all) {
         const struct txn *t = LIST_ENTRY(it, struct txn, link);
-        if (listed(co, req, pattern, t))
+        if (listed(co, &f, t))
             res->transaction_states[res->n_transaction_states++] =
                 (struct kafka_list_transactions_res_state){
                     .transactional_id = arena_str(&r->arena, t->id),

@@ -57,16 +57,9 @@ static enum err take_parts(struct txn *t, const struct kafka_txn_value *v)
     if (v->n_partitions > TXN_PARTS_MAX)
         return ERR_CORRUPT;
     t->n_parts = 0;
-    if (v->n_partitions > t->cap_parts) {
-        struct txn_part *grown = mem_realloc(t->parts, v->n_partitions * sizeof *grown);
-        if (grown == NULL)
-            return ERR_NO_MEMORY;
-        t->parts = grown;
-        t->cap_parts = v->n_partitions;
-    }
     for (uint32_t i = 0; i < v->n_partitions; i++)
-        t->parts[t->n_parts++] = (struct txn_part){(uint32_t)v->partitions[i].topic,
-                                                   (uint32_t)v->partitions[i].partition};
+        TRY(txn_part_put(t, (struct txn_part){(uint32_t)v->partitions[i].topic,
+                                              (uint32_t)v->partitions[i].partition}));
     return ERR_OK;
 }
 

@@ -3,6 +3,8 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
+#include <string.h>
+
 enum {
     E_NOT_COORDINATOR_MEMORY = 15, /* COORDINATOR_NOT_AVAILABLE: come again */
     E_INVALID_EPOCH = 47,
@@ -189,12 +191,29 @@ int16_t txn_begin_producer(struct txns *ts, struct txn *t, int64_t producer_id, 
     return TXN_CHANGED;
 }
 
+static bool part_before(struct txn_part a, struct txn_part b)
+{
+    return a.topic != b.topic ? a.topic < b.topic : a.partition < b.partition;
+}
+
+/* Where the partition is among the transaction's, or would be. */
+static uint32_t part_place(const struct txn *t, struct txn_part part)
+{
+    uint32_t low = 0, high = t->n_parts;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (part_before(t->parts[middle], part))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static bool has_part(const struct txn *t, struct txn_part part)
 {
-    for (uint32_t i = t->n_parts; i > 0; i--)
-        if (t->parts[i - 1].topic == part.topic && t->parts[i - 1].partition == part.partition)
-            return true;
-    return false;
+    uint32_t at = part_place(t, part);
+    return at < t->n_parts && !part_before(part, t->parts[at]);
 }
 
 int16_t txn_admit(const struct txn *t, int64_t producer_id, int16_t epoch, struct txn_part part,
@@ -210,22 +229,25 @@ int16_t txn_admit(const struct txn *t, int64_t producer_id, int16_t epoch, struc
     return E_INVALID_STATE;
 }
 
-static int16_t part_put(struct txn *t, struct txn_part part)
+enum err txn_part_put(struct txn *t, struct txn_part part)
 {
-    if (has_part(t, part))
-        return TXN_OK;
+    uint32_t at = part_place(t, part);
+    if (at < t->n_parts && !part_before(part, t->parts[at]))
+        return ERR_OK;
     if (t->n_parts == TXN_PARTS_MAX)
-        return E_INVALID_STATE;
+        return ERR_LIMIT;
     if (t->n_parts == t->cap_parts) {
         uint32_t cap = t->cap_parts == 0 ? 4 : t->cap_parts * 2;
         struct txn_part *grown = mem_realloc(t->parts, cap * sizeof *grown);
         if (grown == NULL)
-            return E_NOT_COORDINATOR_MEMORY;
+            return ERR_NO_MEMORY;
         t->parts = grown;
         t->cap_parts = cap;
     }
-    t->parts[t->n_parts++] = part;
-    return TXN_OK;
+    memmove(t->parts + at + 1, t->parts + at, (t->n_parts - at) * sizeof *t->parts);
+    t->parts[at] = part;
+    t->n_parts++;
+    return ERR_OK;
 }
 
 int16_t txn_add(struct txn *t, int64_t producer_id, int16_t epoch, struct txn_part part,
@@ -238,9 +260,11 @@ int16_t txn_add(struct txn *t, int64_t producer_id, int16_t epoch, struct txn_pa
         return E_CONCURRENT;
     if (t->state != TXN_ONGOING)
         t->n_parts = 0;
-    e = part_put(t, part);
-    if (e != TXN_OK || t->state == TXN_ONGOING)
-        return e;
+    enum err put = txn_part_put(t, part);
+    if (put != ERR_OK)
+        return put == ERR_LIMIT ? E_INVALID_STATE : E_NOT_COORDINATOR_MEMORY;
+    if (t->state == TXN_ONGOING)
+        return TXN_OK;
     t->state = TXN_ONGOING;
     t->updated_ms = now_ms;
     return TXN_OK;
@@ -313,6 +337,5 @@ enum err txn_found_open(struct txn *t, int64_t producer_id, int16_t epoch, struc
         t->n_parts = 0;
         t->updated_ms = now_ms;
     }
-    int16_t e = part_put(t, part);
-    return e == TXN_OK ? ERR_OK : e == E_INVALID_STATE ? ERR_LIMIT : ERR_NO_MEMORY;
+    return txn_part_put(t, part);
 }

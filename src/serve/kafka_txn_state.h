@@ -63,7 +63,7 @@ struct txn {
     int16_t last_epoch;
     int32_t timeout_ms;
     int64_t updated_ms;     /* wall clock; of an ongoing one: when it began */
-    struct txn_part *parts; /* of the open or ending one */
+    struct txn_part *parts; /* of the open or ending one, each once, in order */
     uint32_t n_parts, cap_parts;
     /* kafka_txn.c's: */
     void *job;
@@ -90,6 +90,8 @@ enum err txns_add(struct txns *ts, struct str id, struct txn **out) MUST_CHECK;
 void txns_remove(struct txns *ts, struct txn *t);
 /* Gives it another producer id, known by txns_by_producer from now on. */
 enum err txns_producer_set(struct txns *ts, struct txn *t, int64_t producer_id) MUST_CHECK;
+/* The partition is one of the transaction's, if it was not. ERR_LIMIT, ERR_NO_MEMORY. */
+enum err txn_part_put(struct txn *t, struct txn_part part) MUST_CHECK;
 
 /* All of these return Kafka's error code. TXN_WAIT: when what is under way has ended, ask again. */
 enum { TXN_OK = 0, TXN_WAIT = 10000, TXN_CHANGED = 10001 };

@@ -218,6 +218,27 @@ static void memory(void **state)
     assert_int_equal(t->state, TXN_EMPTY);
 }
 
+/* However often and in whatever order they are named; a transaction may have thousands. */
+static void partitions_are_kept_once_and_in_order(void **state)
+{
+    (void)state;
+    enum { TOPICS = 20, PARTITIONS = TXN_PARTS_MAX / TOPICS };
+    assert_int_equal(txn_add(t, 100, 0, TXN_PART_OFFSETS, 0), TXN_OK);
+    for (uint32_t i = 1; i < TXN_PARTS_MAX; i++) {
+        uint32_t n = i % 2 == 0 ? i : TXN_PARTS_MAX - i;
+        struct txn_part part = {1 + n / PARTITIONS, n % PARTITIONS};
+        assert_int_equal(txn_add(t, 100, 0, part, 0), TXN_OK);
+        assert_int_equal(txn_add(t, 100, 0, part, 0), TXN_OK);
+        assert_int_equal(txn_admit(t, 100, 0, part, false), TXN_OK);
+    }
+    assert_int_equal(t->n_parts, TXN_PARTS_MAX);
+    for (uint32_t i = 1; i < t->n_parts; i++)
+        assert_true(t->parts[i].topic * PARTITIONS + t->parts[i].partition >
+                    t->parts[i - 1].topic * PARTITIONS + t->parts[i - 1].partition);
+    assert_int_equal(txn_add(t, 100, 0, (struct txn_part){99, 0}, 0), STATE);
+    assert_int_equal(txn_admit(t, 100, 0, (struct txn_part){99, 0}, false), STATE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +250,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(after_a_crash, setup, teardown),
         cmocka_unit_test_setup_teardown(records, setup, teardown),
         cmocka_unit_test_setup_teardown(memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(partitions_are_kept_once_and_in_order, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
