@@ -211,7 +211,7 @@ void consumer_member_alive(struct kafka_groups *gs, struct consumer_group *cg,
 
 /* ---- partitions ---- */
 
-static const struct consumer_topic *group_topic(const struct consumer_group *cg, uint32_t number)
+const struct consumer_topic *consumer_topic_of(const struct consumer_group *cg, uint32_t number)
 {
     uint32_t low = 0, high = cg->n_topics;
     while (low < high) {
@@ -234,7 +234,8 @@ static bool owns_any(const struct consumer_group *cg, const struct consumer_memb
 {
     for (uint32_t i = 0; i < h->n_owned; i++) {
         const struct topic *known = catalog_topic_by_id(c, h->owned[i].id);
-        const struct consumer_topic *t = known != NULL ? group_topic(cg, known->number) : NULL;
+        const struct consumer_topic *t =
+            known != NULL ? consumer_topic_of(cg, known->number) : NULL;
         for (uint32_t k = 0; k < h->owned[i].n_partitions; k++) {
             int32_t index = h->owned[i].partitions[k];
             bool there = t != NULL && index >= 0 && (uint32_t)index < t->n_partitions;
@@ -451,19 +452,6 @@ static struct consumer_topic *topics_union(struct consumer_group *cg, const stru
     *n_topics = kept;
     *n_partitions = first;
     return topics;
-}
-
-const struct consumer_topic *consumer_topic_of(const struct consumer_group *cg, uint32_t number)
-{
-    uint32_t low = 0, high = cg->n_topics;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (cg->topics[middle].number < number)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < cg->n_topics && cg->topics[low].number == number ? &cg->topics[low] : NULL;
 }
 
 static bool topics_same(const struct consumer_group *cg, const struct consumer_topic *topics,
@@ -754,9 +742,13 @@ static void join(struct kafka_groups *gs, struct consumer_group *cg, int64_t now
                "another member has this instance id and has not left");
         return;
     }
-    if (is_new &&
-        (cg->n_members >= GROUP_MEMBERS_MAX || consumer_member_find(cg, h->member) != NULL)) {
+    if (is_new && cg->n_members >= GROUP_MEMBERS_MAX) {
         refuse(gs, h->waiter, h->member, KAFKA_E_GROUP_FULL, "the group has too many members");
+        return;
+    }
+    if (is_new && consumer_member_find(cg, h->member) != NULL) {
+        refuse(gs, h->waiter, h->member, KAFKA_E_INVALID_REQUEST,
+               "another member has this id, and not this instance id");
         return;
     }
     struct err_detail why = {0};
@@ -914,5 +906,5 @@ bool kafka_consumer_subscribes(const struct consumer_group *cg, const struct cat
                                struct str topic)
 {
     const struct topic *t = catalog_topic(c, topic);
-    return t != NULL && group_topic(cg, t->number) != NULL;
+    return t != NULL && consumer_topic_of(cg, t->number) != NULL;
 }

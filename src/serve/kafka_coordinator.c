@@ -245,6 +245,11 @@ static void run_leave(struct kafka_coordinator *co, struct kafka_request *r)
         kafka_coordinator_reply(r, res);
         return;
     }
+    if (req->n_members > GROUP_MEMBERS_MAX) {
+        res->error_code = KAFKA_E_INVALID_REQUEST;
+        kafka_coordinator_reply(r, res);
+        return;
+    }
     res->members = arena_zalloc(&r->arena, req->n_members, sizeof *res->members);
     if (res->members == NULL) {
         kafka_coordinator_reply(r, NULL);

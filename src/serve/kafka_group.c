@@ -419,36 +419,37 @@ static void to_empty(const struct kafka_groups *gs, struct kafka_group *g)
     g->protocol = (struct str){NULL, 0}; /* its type is shown as long as there is the group */
 }
 
+static const struct kafka_group_member *first_joined(const struct kafka_group *g)
+{
+    LIST_FOR (it, &g->members) {
+        const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
+        if (!m->pending)
+            return m;
+    }
+    return NULL;
+}
+
 /* The protocol that most members like best among those that all know. */
 static struct str protocol_choose(const struct kafka_group *g)
 {
-    struct str best = {NULL, 0};
-    uint32_t best_votes = 0;
-    const struct kafka_group_member *first = NULL;
+    struct str known[GROUP_PROTOCOLS_MAX];
+    uint32_t votes[GROUP_PROTOCOLS_MAX] = {0}, n = 0, best = 0;
+    const struct kafka_group_member *first = first_joined(g);
+    for (uint32_t i = 0; first != NULL && i < first->n_protocols; i++)
+        if (protocol_common(g, first->protocols[i].name, NULL))
+            known[n++] = first->protocols[i].name;
     LIST_FOR (it, &g->members) {
-        first = LIST_ENTRY(it, struct kafka_group_member, link);
-        if (!first->pending)
-            break;
+        const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
+        uint32_t at = n;
+        for (uint32_t k = 0; k < m->n_protocols && at == n; k++)
+            for (at = 0; at < n && !str_eq(known[at], m->protocols[k].name);)
+                at++;
+        if (at < n)
+            votes[at]++;
     }
-    for (uint32_t i = 0; first != NULL && i < first->n_protocols; i++) {
-        struct str name = first->protocols[i].name;
-        if (!protocol_common(g, name, NULL))
-            continue;
-        uint32_t votes = 0;
-        LIST_FOR (it, &g->members) {
-            const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
-            for (uint32_t k = 0; k < m->n_protocols; k++)
-                if (protocol_common(g, m->protocols[k].name, NULL)) {
-                    votes += str_eq(m->protocols[k].name, name);
-                    break;
-                }
-        }
-        if (best.ptr == NULL || votes > best_votes) {
-            best = name;
-            best_votes = votes;
-        }
-    }
-    return best;
+    for (uint32_t i = 1; i < n; i++)
+        best = votes[i] > votes[best] ? i : best;
+    return n > 0 ? known[best] : (struct str){NULL, 0};
 }
 
 /* Keeps copies of the protocol's names in the group. False: out of memory. */
@@ -742,6 +743,8 @@ int16_t kafka_group_assignment_set(struct kafka_groups *gs, struct kafka_group_m
 static int16_t assignments_take(struct kafka_groups *gs, struct kafka_group *g,
                                 const struct kafka_group_sync *s)
 {
+    if (s->n_assignments > GROUP_MEMBERS_MAX)
+        return KAFKA_E_INVALID_REQUEST;
     for (uint32_t i = 0; i < s->n_assignments; i++) {
         struct kafka_group_member *m = member_find(g, s->assignments[i].member);
         if (m == NULL)

@@ -132,6 +132,16 @@ def test_join_share_and_leave(server, names):
     assert describe(first.client, group)["error_code"] == NOT_FOUND
 
 
+def test_an_id_is_of_one_member(server, names):
+    topic, group = names
+    create(server, topic, 1)
+    first = Member(server, group, [topic])
+    first.join()
+    other = Member(server, group, [topic], member=first.id, instance_id="i")
+    assert other.join()["error_code"] == 42  # INVALID_REQUEST
+    assert first.beat()["error_code"] == 0
+
+
 def test_commits_by_epoch(server, names):
     topic, group = names
     create(server, topic, 1)

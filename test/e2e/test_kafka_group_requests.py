@@ -145,6 +145,16 @@ def test_describe_and_list(server, connection, names):
     assert listed(types_filter=["consumer"]) == []
 
 
+def test_leaving_for_more_than_a_group_can_have(connection, names):
+    unknown_member, invalid_request, members_max = 25, 42, 1000
+    members = [{"member_id": "nobody", "group_instance_id": None}] * (members_max + 1)
+    answer = connection.call("leave_group", 5, group_id=names[1], members=members)
+    assert (answer["error_code"], answer["members"]) == (invalid_request, [])
+    answer = connection.call("leave_group", 5, group_id=names[1], members=members[1:])
+    assert answer["error_code"] == 0
+    assert [m["error_code"] for m in answer["members"]] == [unknown_member] * members_max
+
+
 def test_find_coordinator(server, connection):
     port = server.port("kafka")
     for version in range(4, 7):

@@ -398,6 +398,59 @@ static void test_commit_rights(void **state)
                      KAFKA_E_UNKNOWN_MEMBER);
 }
 
+static void join_liking(int64_t now, struct answer *a, const char *id, const char *const *names,
+                        uint32_t n)
+{
+    struct kafka_group_protocol all[4];
+    for (uint32_t i = 0; i < n; i++)
+        all[i] = (struct kafka_group_protocol){str_of(names[i]), STR("m")};
+    struct kafka_group_join j = {.group = STR("g"),
+                                 .member = STR(""),
+                                 .protocol_type = STR("consumer"),
+                                 .client_id = STR("c"),
+                                 .client_host = STR("h"),
+                                 .session_ms = SESSION_MS,
+                                 .rebalance_ms = REBALANCE_MS,
+                                 .n_protocols = n,
+                                 .protocols = all,
+                                 .new_id = str_of(id),
+                                 .waiter = a};
+    *a = (struct answer){.error = UNANSWERED};
+    kafka_groups_join(&gs, now, &j);
+}
+
+/* Of those that all know, each member votes for the one it names first. */
+static void test_the_protocol_most_members_like(void **state)
+{
+    (void)state;
+    struct answer a, b, c, d;
+    join_liking(0, &a, "a", (const char *const[]){"own", "x", "y", "z"}, 4);
+    join_liking(0, &b, "b", (const char *const[]){"y", "x", "z"}, 3);
+    join_liking(0, &c, "c", (const char *const[]){"other", "z", "x", "y"}, 4);
+    join_liking(0, &d, "d", (const char *const[]){"y", "z", "x"}, 3);
+    tick_to(2 * GROUP_INITIAL_DELAY_MS);
+    assert_int_equal(a.error, 0);
+    assert_string_equal(a.protocol, "y");
+    assert_string_equal(d.protocol, "y");
+}
+
+static void test_more_assignments_than_members(void **state)
+{
+    (void)state;
+    static struct kafka_group_assignment all[GROUP_MEMBERS_MAX + 1];
+    struct answer a;
+    for (uint32_t i = 0; i <= GROUP_MEMBERS_MAX; i++)
+        all[i] = (struct kafka_group_assignment){STR("a"), STR("A")};
+    join_new(0, &a, "a");
+    tick_to(2 * GROUP_INITIAL_DELAY_MS);
+    assert_int_equal(a.error, 0);
+    sync_with(200, &a, "a", 1, all, GROUP_MEMBERS_MAX + 1);
+    assert_int_equal(a.error, KAFKA_E_INVALID_REQUEST);
+    assert_int_equal(state_of_g(), GROUP_COMPLETING);
+    sync_with(200, &a, "a", 1, all, GROUP_MEMBERS_MAX);
+    assert_int_equal(a.error, 0);
+}
+
 /* A member that waits for its first generation has none, and -1 is no generation. */
 static void test_no_rights_before_the_first_generation(void **state)
 {
@@ -504,6 +557,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_subscriptions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_commit_rights, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_protocol_most_members_like, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_more_assignments_than_members, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_rights_before_the_first_generation, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
