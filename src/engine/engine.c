@@ -181,12 +181,23 @@ static enum err sync_parent(struct engine *e, const char *path)
     return host_dir_sync(e->host, n == 0 ? "." : parent);
 }
 
+static enum err data_dir_err(enum err err, const char *what, const char *path,
+                             struct err_detail *why)
+{
+    err_set(why, err, "cannot %s %s: %s", what, path, err_info(err)->text);
+    err_hint(why, "%s, or name another directory with --data.",
+             err == ERR_NO_SPACE ? "Make room on the disk" : "Check the path and its permissions");
+    return err;
+}
+
 static enum err make_dir(struct engine *e, const char *path, struct err_detail *why)
 {
     enum err err = host_dir_create(e->host, path);
-    return err == ERR_OK
-               ? ERR_OK
-               : err_set(why, err, "cannot create the folder %s: %s", path, err_info(err)->text);
+    if (err != ERR_IN_USE)
+        return err == ERR_OK ? err : data_dir_err(err, "create the folder", path, why);
+    err_set(why, err, "%s is a file, not a folder", path);
+    err_hint(why, "Name another directory with --data.");
+    return err;
 }
 
 /* Appears whole or not at all. */
@@ -208,7 +219,7 @@ static enum err write_version(struct engine *e, const char *path, struct err_det
         err = host_rename(e->host, made, path);
     if (err == ERR_OK)
         err = host_dir_sync(e->host, e->data_dir);
-    return err == ERR_OK ? ERR_OK : err_set(why, err, "cannot write %s", path);
+    return err == ERR_OK ? ERR_OK : data_dir_err(err, "write", path, why);
 }
 
 /* The file VERSION names the format; a newer one is left alone. */
@@ -219,7 +230,7 @@ static enum err check_version(struct engine *e, struct err_detail *why)
     bool exists;
     enum err err = host_path_exists(e->host, path, &exists);
     if (err != ERR_OK)
-        return err_set(why, err, "cannot look for %s", path);
+        return data_dir_err(err, "look for", path, why);
     if (!exists)
         return write_version(e, path, why);
     struct host_file *f;
@@ -231,7 +242,7 @@ static enum err check_version(struct engine *e, struct err_detail *why)
     host_file_close(f);
     int version = 0;
     if (err != ERR_OK)
-        return err_set(why, err, "cannot read %s", path);
+        return data_dir_err(err, "read", path, why);
     if (sscanf(text, "tidemill data, format %d", &version) != 1)
         return err_set(why, ERR_CORRUPT,
                        "%s is not a Tidemill version file: is this a data directory?", path);
@@ -258,7 +269,7 @@ static enum err open_data_dir(struct engine *e, struct err_detail *why)
         return err;
     }
     if (err != ERR_OK)
-        return err_set(why, err, "cannot lock %s", path);
+        return data_dir_err(err, "lock", path, why);
     TRY(check_version(e, why));
     snprintf(path, sizeof(path), "%s/topics", e->data_dir);
     TRY(make_dir(e, path, why));

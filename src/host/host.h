@@ -178,9 +178,9 @@ enum err host_disk_free(struct host *h, const char *path, uint64_t *out) MUST_CH
 
 /* ---- process ---- */
 
-/* The Linux host. NULL when out of memory. SIGPIPE is ignored; SIGINT and SIGTERM stop the host
- * opened last, until it is closed; one that comes more than a second after the first ends the
- * process at once. */
+/* The Linux host. NULL when out of memory. SIGPIPE and SIGXFSZ are ignored; SIGINT and SIGTERM stop
+ * the host opened last, until it is closed; one that comes more than a second after the first ends
+ * the process at once. */
 struct host *host_real_open(void);
 /* Becomes true after SIGINT or SIGTERM (real host) or host_stop_request; all workers are woken
  * then. Any thread. */

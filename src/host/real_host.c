@@ -367,6 +367,7 @@ struct host *host_real_open(void)
         return NULL;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk, not the end */
     descriptors_raise();
     atomic_store(&signal_host, h);
     signals_set(on_stop_signal);
