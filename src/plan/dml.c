@@ -117,7 +117,7 @@ static const struct plan_node *insert_project(struct binder *b, const struct pla
     p->columns = targets;
     p->exprs = exprs;
     p->n_exprs = n;
-    return plan_prune(b, p);
+    return plan_finish(b, p);
 }
 
 static bool insert_supported(struct binder *b, const PgQuery__InsertStmt *s)

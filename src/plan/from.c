@@ -108,11 +108,12 @@ static bool inlinable(const struct plan_node *root)
     return true;
 }
 
-/* A query in FROM. A projection on top disappears: its expressions stand for the names. */
-static bool from_query(struct binder *b, const struct plan_node *root, const PgQuery__Alias *alias,
-                       struct str name, struct from_item *out)
+/* A query in FROM. A projection on top disappears: its expressions stand for the names. Not so that
+ * of a query of WITH that joins: rows would get wider with each that reads another twice. */
+static bool from_query(struct binder *b, const struct plan_node *root, bool with,
+                       const PgQuery__Alias *alias, struct str name, struct from_item *out)
 {
-    bool substitute = inlinable(root);
+    bool substitute = inlinable(root) && (!with || plan_is_chain(root));
     out->node = substitute ? root->input : root;
     return scope_set(b, out, root->columns, root->n_columns, substitute ? root->exprs : NULL,
                      alias_or(b, alias, name), (struct str){NULL, 0}) &&
@@ -128,7 +129,7 @@ static bool from_relation(struct query_level *q, const PgQuery__RangeVar *r,
     if (b->err != ERR_OK)
         return false;
     if (query != NULL)
-        return from_query(b, query, r->alias, cte->name, out);
+        return from_query(b, query, true, r->alias, cte->name, out);
     const struct relation *rel = plan_relation(b, r);
     out->node = rel != NULL ? scan(b, rel) : NULL;
     if (out->node == NULL)
@@ -149,7 +150,7 @@ static bool from_subquery(struct query_level *q, const PgQuery__RangeSubselect *
         return false;
     }
     const struct plan_node *root = plan_select(b, s->subquery->select_stmt, outer);
-    return root != NULL && from_query(b, root, s->alias, STR("subquery"), out);
+    return root != NULL && from_query(b, root, false, s->alias, STR("subquery"), out);
 }
 
 /* ---- windows ---- */

@@ -448,38 +448,59 @@ struct lowering {
     uint32_t level;
 };
 
-static const struct expr *lower_outer_leaf(void *arg, const struct expr *e)
+/* The rows of `level` as if they were one's own. */
+static const struct expr *own_leaf(void *arg, const struct expr *e)
 {
     const struct lowering *l = arg;
-    struct selection *sel = l->sel;
-    struct binder *b = sel->q.b;
     if (e->kind != EXPR_OUTER || e->level != l->level)
         return e;
-    uint32_t index = e->index - AGGREGATE_BASE + sel->n_keys;
-    if (e->index < AGGREGATE_BASE) {
-        struct expr own = *e;
-        own.kind = EXPR_COLUMN;
-        own.level = 0;
-        for (index = 0; index < sel->n_keys && !expr_equal(sel->keys[index], &own); index++)
-            ;
-        if (index == sel->n_keys)
-            return ungrouped(sel, &own, true);
+    return expr_column(l->sel->q.b, e->index, e->type, e->position);
+}
+
+static const struct expr *outer_of(const struct lowering *l, const struct expr *e, uint32_t index)
+{
+    struct expr *r = expr_new(l->sel->q.b, EXPR_OUTER, e->type, e->position, NULL, 0);
+    if (r != NULL) {
+        r->index = index;
+        r->level = l->level;
     }
-    struct expr *r = expr_new(b, EXPR_OUTER, e->type, e->position, NULL, 0);
-    if (r == NULL)
-        return NULL;
-    r->index = index;
-    r->level = e->level;
     return r;
+}
+
+/* A name of FROM may stand for an expression, which is then the key. */
+static const struct expr *lower_outside(const struct lowering *l, const struct expr *e)
+{
+    struct selection *sel = l->sel;
+    struct binder *b = sel->q.b;
+    if ((expr_outer_levels(e) >> (l->level - 1) & 1) == 0)
+        return e;
+    if (e->kind == EXPR_OUTER && e->index >= AGGREGATE_BASE)
+        return outer_of(l, e, e->index - AGGREGATE_BASE + sel->n_keys);
+    struct lowering own_of = *l;
+    const struct expr *own = expr_rewrite(b, e, own_leaf, &own_of);
+    for (uint32_t i = 0; own != NULL && i < sel->n_keys; i++)
+        if (expr_equal(sel->keys[i], own))
+            return outer_of(l, e, i);
+    if (e->kind == EXPR_OUTER)
+        return own != NULL ? ungrouped(sel, own, true) : NULL;
+    const struct expr **args = bind_alloc(b, (size_t)e->n_args + 1, sizeof(*args));
+    struct expr *copy = bind_alloc(b, 1, sizeof *copy);
+    if (args == NULL || copy == NULL)
+        return NULL;
+    *copy = *e;
+    copy->args = args;
+    for (uint32_t i = 0; i < e->n_args; i++) {
+        args[i] = lower_outside(l, e->args[i]);
+        if (args[i] == NULL)
+            return NULL;
+    }
+    return copy;
 }
 
 static const struct expr *lower_outer(void *arg, const struct expr *e, uint32_t depth)
 {
-    struct selection *sel = arg;
-    struct lowering l = {sel, depth + 1};
-    if ((expr_outer_levels(e) >> depth & 1) == 0)
-        return e;
-    return expr_rewrite(sel->q.b, e, lower_outer_leaf, &l);
+    struct lowering l = {arg, depth + 1};
+    return lower_outside(&l, e);
 }
 
 /* The value of a subquery that stands above the aggregate. */
