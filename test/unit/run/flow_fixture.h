@@ -20,6 +20,7 @@
 #include "run/flow.h"
 #include "run/flow_local.h"
 #include "run/key.h"
+#include "state/row_format.h"
 
 enum { ROW_COLUMNS_MAX = 24, SCANS_MAX = 8, PARTS_MAX = 4 };
 
@@ -747,6 +748,82 @@ static inline void naive_aggregate(const struct plan_node *n, const struct rows 
     rows_free(&groups);
 }
 
+/* Rows with what they are sorted by. */
+struct sorted_row {
+    const struct plan_node *node;
+    const struct row *row;
+    struct str bytes;
+};
+
+static inline int sorts_compare(const struct sorted_row *x, const struct sorted_row *y)
+{
+    for (uint32_t i = 0; i < x->node->n_sorts; i++) {
+        const struct sort_key *s = &x->node->sorts[i];
+        const struct value *v = &x->row->v[s->column], *w = &y->row->v[s->column];
+        if (v->null != w->null)
+            return v->null == s->nulls_first ? -1 : 1;
+        int c = v->null ? 0 : value_compare(v, w);
+        if (c != 0)
+            return s->descending ? -c : c;
+    }
+    return 0;
+}
+
+static inline int sorted_compare(const void *a, const void *b)
+{
+    int c = sorts_compare(a, b);
+    return c != 0 ? c
+                  : str_cmp(((const struct sorted_row *)a)->bytes,
+                            ((const struct sorted_row *)b)->bytes);
+}
+
+static inline void naive_top(const struct plan_node *n, const struct rows *in, struct rows *out)
+{
+    struct arena a;
+    enum type in_types[ROW_COLUMNS_MAX];
+    struct row_format format;
+    arena_init(&a, FIXTURE_BYTES);
+    node_types(n->input, in_types);
+    struct batch *b = rows_batch(in, in_types, in->n_columns, 0, in->n, &a);
+    struct str *bytes = fixture_alloc(&a, in->n, sizeof(*bytes));
+    uint32_t *hashes = fixture_alloc(&a, in->n, sizeof(*hashes));
+    assert_non_null(b);
+    if (b == NULL)
+        return;
+    struct sorted_row *sorted = fixture_alloc(&a, in->n, sizeof(*sorted));
+    assert_int_equal(row_format_init(&format, in_types, in->n_columns, &a), ERR_OK);
+    assert_int_equal(row_format_encode(&format, b->columns, in->n, &a, 0, bytes, hashes), ERR_OK);
+    for (uint32_t i = 0; i < in->n; i++)
+        sorted[i] = (struct sorted_row){n, &in->rows[i], bytes[i]};
+    qsort(sorted, in->n, sizeof(*sorted), sorted_compare);
+    for (uint32_t i = 0; i < in->n; i++) {
+        int64_t before = 0, skip = n->offset == NULL ? 0 : n->offset->value.as.i8,
+                end = n->limit == NULL ? INT64_MAX : skip + n->limit->value.as.i8;
+        const struct sorted_row *last = NULL; /* the one that reaches the limit */
+        int64_t all = 0;
+        for (uint32_t k = 0; k < in->n; k++) {
+            bool same = true;
+            for (uint32_t c = 0; c < n->n_partition_columns; c++)
+                same &= value_equal(&sorted[i].row->v[n->partition_columns[c]],
+                                    &sorted[k].row->v[n->partition_columns[c]], true);
+            if (!same)
+                continue;
+            all += sorted[k].row->weight;
+            before = k < i ? all : before;
+            last = last == NULL && all >= end ? &sorted[k] : last;
+        }
+        int64_t from = before > skip ? before : skip, to = before + sorted[i].row->weight;
+        if (to > end &&
+            !(n->with_ties && end > skip && last != NULL && sorts_compare(last, &sorted[i]) == 0))
+            to = end;
+        struct row x = *sorted[i].row;
+        x.weight = to - from;
+        if (to > from)
+            rows_add(out, &x);
+    }
+    arena_deinit(&a);
+}
+
 static inline struct rows naive(const struct plan_node *n, const struct feed *f)
 {
     struct rows out = {.n_columns = n->n_columns}, left = {0}, right = {0};
@@ -762,6 +839,8 @@ static inline struct rows naive(const struct plan_node *n, const struct feed *f)
         right = naive(n->right, f);
     if (n->kind == PLAN_JOIN) {
         naive_join(n, &left, &right, &out);
+    } else if (n->kind == PLAN_TOP) {
+        naive_top(n, &left, &out);
     } else if (n->kind == PLAN_AGGREGATE) {
         naive_aggregate(n, &left, &out);
     } else if (n->kind == PLAN_SETOP) {
@@ -1166,6 +1245,33 @@ static inline const struct plan_node *narrow(struct arena *a, const struct plan_
         exprs[0] = expr_function(a, function_cast(TYPE_BOOL, TYPE_INT4, CAST_EXPLICIT),
                                  expr_column(a, n, COLUMNS), NULL);
     return plan_project(a, n, exprs, COLUMNS);
+}
+
+static inline const struct expr *count_expr(struct arena *a, int64_t v)
+{
+    struct expr *e = expr_int(a, 0);
+    e->type = TYPE_INT8;
+    e->value = (struct value){.type = TYPE_INT8, .as.i8 = v};
+    return e;
+}
+
+static inline struct plan_node *any_top(struct arena *a, const struct plan_node *in)
+{
+    struct plan_node *n = plan_new(a, PLAN_TOP, in, in->n_columns);
+    uint32_t *partition = fixture_alloc(a, 2, sizeof(*partition));
+    struct sort_key *sorts = fixture_alloc(a, 3, sizeof(*sorts));
+    n->n_partition_columns = rng(3);
+    partition[0] = rng(2) * 2;
+    partition[1] = 1;
+    n->partition_columns = partition;
+    n->n_sorts = rng(4);
+    for (uint32_t i = 0; i < n->n_sorts; i++)
+        sorts[i] = (struct sort_key){rng(COLUMNS), rng(2) == 0, rng(2) == 0};
+    n->sorts = sorts;
+    n->limit = rng(8) == 0 ? NULL : count_expr(a, rng(rng(4) == 0 ? 30 : 4));
+    n->offset = rng(2) == 0 ? NULL : count_expr(a, rng(3));
+    n->with_ties = n->limit != NULL && rng(3) == 0;
+    return n;
 }
 
 /* ---- asked once ---- */

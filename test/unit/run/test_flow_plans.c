@@ -8,7 +8,7 @@ static const struct plan_node *any_plan(struct arena *a, const struct plan_node 
         return scans[rng(3)];
     const struct plan_node *left = any_plan(a, scans, depth - 1),
                            *right = rng(5) == 0 ? left : any_plan(a, scans, depth - 1);
-    uint32_t what = rng(13);
+    uint32_t what = rng(15);
     if (what == 0)
         return plan_two(a, PLAN_UNION_ALL, left, right, COLUMNS);
     if (what == 1)
@@ -16,6 +16,8 @@ static const struct plan_node *any_plan(struct arena *a, const struct plan_node 
             a, left,
             expr_operator(a, ">", expr_operator(a, "/", expr_int(a, 5), expr_column(a, left, 0)),
                           expr_int(a, 1)));
+    if (what >= 13)
+        return any_top(a, left);
     if (what >= 10) {
         static const uint32_t keys[] = {0, 2};
         const struct aggregate most = {.function = what == 10 ? AGG_MAX : AGG_SUM,

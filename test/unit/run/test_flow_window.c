@@ -144,6 +144,16 @@ static void ended_windows_are_forgotten(void **state)
     const struct plan_node *scans[2] = {plan_scan(&a, timed, 2), plan_scan(&a, timed, 2)};
     struct plan_node *n = plan_two(&a, PLAN_SETOP, windows(&a, scans[0]), windows(&a, scans[1]), 4);
     run_windows(n, scans, 2, "except");
+    n = plan_two(&a, PLAN_UNION_ALL, windows(&a, scans[0]), windows(&a, scans[1]), 4);
+    struct plan_node *top = plan_new(&a, PLAN_TOP, n, 4);
+    const uint32_t partition[] = {0, 3};
+    const struct sort_key by = {.column = 1, .descending = true};
+    top->n_partition_columns = 2;
+    top->partition_columns = partition;
+    top->n_sorts = 1;
+    top->sorts = &by;
+    top->limit = count_expr(&a, 2);
+    run_windows(top, scans, 2, "top");
     arena_deinit(&a);
 }
 
