@@ -26,9 +26,11 @@ void output_wait_tried(struct output_wait *w, enum err e, const char *what,
     if (w->full != full)
         atomic_fetch_add(&engine->outputs_waiting, full ? 1 : UINT32_MAX);
     w->full = full;
+    if (e != ERR_OK && !w->told)
+        engine_note(engine, "error", "%s: %s; outputs wait", what, err_text(e, why));
+    w->told = e != ERR_OK;
     if (e == ERR_OK)
         return;
-    engine_note(engine, "error", "%s: %s; outputs wait", what, err_text(e, why));
     w->until_ns = w->shard->mono_ns + (int64_t)OUTPUT_RETRY_MS * 1000000;
     if (shard_timer_set(w->shard, &w->timer, w->until_ns) != ERR_OK)
         engine_fatal(engine, ERR_NO_MEMORY, "out of memory for a timer");

@@ -12,13 +12,14 @@ struct output_wait {
     struct shard *shard;
     int64_t until_ns;
     bool full; /* counted in engine.outputs_waiting */
+    bool told;
     struct shard_timer timer;
 };
 void output_wait_init(struct output_wait *w, struct shard *s);
 /* Whether it is not the time to try again yet. */
 bool output_waits(const struct output_wait *w);
 /* What a try has come to. With an error the next one is OUTPUT_RETRY_MS from now, and a turn comes
- * then; it is noted, `what` being what waits. */
+ * then; the first in a row is noted, `what` being what waits. */
 void output_wait_tried(struct output_wait *w, enum err e, const char *what,
                        const struct err_detail *why);
 

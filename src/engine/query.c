@@ -331,6 +331,7 @@ void query_close(struct query *q)
             if (src->parts[p]->waiting)
                 shard_wait_cancel(q->shard, &src->parts[p]->wait);
     }
+    shard_timer_cancel(q->shard, &q->look);
     q->closed = true;
     atomic_store_explicit(&q->unwanted, true, memory_order_relaxed);
     if (q->in_flight == 0)

@@ -140,6 +140,7 @@ struct query {
     uint64_t epoch; /* ... which is this epoch's end; 0 = none of what is read is of epochs */
     struct shard_call permit;
     struct boundary_action boundary;
+    struct shard_timer look; /* whether the moment can come, while it is asked for */
 };
 
 /* ---- query.c ---- */

@@ -12,7 +12,10 @@
  *
  * So a view and a table that it is made of agree: each row of the table that the query sees is in
  * the view's answer, and no other. A table that nothing reads is taken up to its stable offset at
- * the boundary. What was durable when the query came is waited for (boundary_action). */
+ * the boundary. What was durable when the query came is waited for (boundary_action).
+ *
+ * An epoch whose outputs find no room on the disk does not end before there is some: queries that
+ * wait for its end are told so, instead of nothing. */
 #include "base/check.h"
 #include "engine/query_int.h"
 
@@ -49,6 +52,7 @@ static void ask(struct query *q)
 
 static void taken(struct query *q)
 {
+    shard_timer_cancel(q->shard, &q->look);
     q->moment = MOMENT_TAKEN;
     query_step(q);
 }
@@ -194,6 +198,27 @@ static enum err wait_for(struct query *q, struct boundary_relation *list)
     return ERR_OK;
 }
 
+static enum err look_later(struct query *q)
+{
+    return shard_timer_set(q->shard, &q->look,
+                           q->shard->mono_ns + (int64_t)BOUNDARY_WAIT_MS * 1000000);
+}
+
+static void look_fire(struct shard_timer *t)
+{
+    struct query *q = CONTAINER_OF(t, struct query, look);
+    enum err e = ERR_NO_SPACE;
+    if (atomic_load(&q->shard->engine->outputs_waiting) > 0) {
+        err_set(&q->why, e, "views wait for room on the disk: nothing can be read of them before "
+                            "there is some");
+        err_hint(&q->why, "Make room on the disk, and try again.");
+    } else {
+        e = look_later(q);
+    }
+    if (e != ERR_OK)
+        query_fail(q, e);
+}
+
 static enum err ask_epochs(struct query *q)
 {
     bool alone = q->n_sources == 1;
@@ -208,6 +233,8 @@ static enum err ask_epochs(struct query *q)
     for (uint32_t i = 0; i < q->n_sources; i++)
         if (q->sources[i].kind == SOURCE_VIEW)
             TRY(source_view_open(&q->sources[i]));
+    q->look.fire = look_fire;
+    TRY(look_later(q));
     for (uint32_t i = 0; i < q->n_sources; i++)
         source_view_expect(&q->sources[i]);
     q->permit.done = alone ? alone_done : together_done;

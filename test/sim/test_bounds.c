@@ -544,6 +544,49 @@ static void letters_wait_for_room(struct script *s, void *arg)
     letters_expected(s, arg);
 }
 
+enum { NO_ROOM_BYTES = 3 << 20, NO_ROOM_ROWS = 1000 };
+
+/* An epoch that cannot end: who asks for a view hears why, and the view is right again when there
+ * is room. */
+static void ask_without_room(struct script *s, void *arg)
+{
+    (void)arg;
+    static char pad[20000];
+    char row[sizeof(pad) + 64];
+    const char *value = row;
+    enum err e = ERR_OK;
+    int n = 0;
+    sql(s, "CREATE TABLE t (n int8, pad text)");
+    sql(s, "CREATE MATERIALIZED VIEW copies AS SELECT n, pad FROM t");
+    sql(s, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM t");
+    memset(pad, 'x', sizeof(pad) - 1);
+    /* What is there has room; what the views make of it has none. */
+    host_sim_disk_limit(script_host(s), NO_ROOM_BYTES);
+    for (; n < NO_ROOM_ROWS && e == ERR_OK; n += e == ERR_OK) {
+        snprintf(row, sizeof(row), "{\"n\": %d, \"pad\": \"%s\"}", n, pad);
+        e = script_produce(s, "t", 0, &value, 1);
+    }
+    REQUIRE(e == ERR_NO_SPACE && n > 0);
+    for (int i = 0; i < 100 && atomic_load(&script_engine(s)->outputs_waiting) == 0; i++)
+        REQUIRE(script_sleep(s, 20) == ERR_OK);
+    REQUIRE(atomic_load(&script_engine(s)->outputs_waiting) > 0);
+    REQUIRE(script_sql(s, "SELECT n FROM v", NULL) == ERR_NO_SPACE);
+    REQUIRE(strstr(script_error(s), "room on the disk") != NULL);
+    REQUIRE(script_sql(s, "SELECT count(*) FROM copies", NULL) == ERR_NO_SPACE);
+    REQUIRE(script_sql(s, "SELECT count(*) FROM t", NULL) == ERR_OK);
+    host_sim_disk_limit(script_host(s), 0);
+    char expected[32];
+    snprintf(expected, sizeof(expected), "%d\n", n);
+    until(s, "SELECT n FROM v", expected);
+    until(s, "SELECT count(*) FROM copies", expected);
+}
+
+static void a_query_hears_that_there_is_no_room(void **state)
+{
+    (void)state;
+    run_script(ask_without_room, 2);
+}
+
 /* By seed: `write`, a crash, and the letters are still there. */
 static void letters_outlive(void (*write)(struct script *s, void *arg), char *expected)
 {
@@ -769,6 +812,7 @@ int main(void)
         cmocka_unit_test(rows_may_go_when_what_they_made_is_committed),
         cmocka_unit_test(dead_letters_of_all_shards_outlive_a_crash),
         cmocka_unit_test(dead_letters_of_groups_wait_for_room),
+        cmocka_unit_test(a_query_hears_that_there_is_no_room),
         cmocka_unit_test(a_failed_view_gives_an_error_and_its_memory_back),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
         cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),
