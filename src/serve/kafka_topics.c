@@ -94,13 +94,45 @@ static void create_done(struct ddl_request *d)
         create_error(out, kafka_error_of(d->err), kafka_error_text(r, d->err, &d->why));
     } else {
         const struct topic *t = catalog_topic(shard_catalog(r->shard), out->name);
-        if (t != NULL) {
+        out->num_partitions = (int32_t)d->change.topic.n_partitions;
+        if (t != NULL)
             memcpy(out->topic_id.bytes, t->id, sizeof out->topic_id.bytes);
-            out->num_partitions = (int32_t)t->n_partitions;
-        }
         configs_answer(r, &d->change.topic.config, out);
     }
     kafka_change_done(st);
+}
+
+/* Partitions whose brokers the client chose, which says how many there are: each of them once. */
+static bool create_assigned(const struct kafka_create_topics_req_topic *in, struct topic *t,
+                            struct kafka_create_topics_res_topic *out)
+{
+    bool seen[PARTITIONS_MAX] = {false};
+    if (in->num_partitions != -1 || in->replication_factor != -1) {
+        create_error(out, KAFKA_E_INVALID_REQUEST,
+                     STR("with assignments the number of partitions and the replication factor "
+                         "are -1"));
+        return false;
+    }
+    if (in->n_assignments > PARTITIONS_MAX) {
+        create_error(out, KAFKA_E_INVALID_PARTITIONS, STR("too many partitions"));
+        return false;
+    }
+    for (uint32_t i = 0; i < in->n_assignments; i++) {
+        const struct kafka_create_topics_req_assignment *a = &in->assignments[i];
+        if (a->n_broker_ids != 1 || a->broker_ids[0] != KAFKA_NODE_ID) {
+            create_error(out, KAFKA_E_INVALID_ASSIGNMENT, STR("the only broker is 1"));
+            return false;
+        }
+        if (a->partition_index < 0 || (uint32_t)a->partition_index >= in->n_assignments ||
+            seen[a->partition_index]) {
+            create_error(out, KAFKA_E_INVALID_ASSIGNMENT,
+                         STR("partitions are numbered from 0, each is assigned once"));
+            return false;
+        }
+        seen[a->partition_index] = true;
+    }
+    t->n_partitions = in->n_assignments;
+    return true;
 }
 
 /* The partitions asked for: -1 = the default, given as 0. False with the error set. */
@@ -108,20 +140,8 @@ static bool create_partitions(struct kafka_request *r,
                               const struct kafka_create_topics_req_topic *in, struct topic *t,
                               struct kafka_create_topics_res_topic *out)
 {
-    if (in->n_assignments > 0) {
-        if (in->n_assignments > PARTITIONS_MAX) {
-            create_error(out, KAFKA_E_INVALID_PARTITIONS, STR("too many partitions"));
-            return false;
-        }
-        for (uint32_t i = 0; i < in->n_assignments; i++)
-            if (in->assignments[i].n_broker_ids != 1 ||
-                in->assignments[i].broker_ids[0] != KAFKA_NODE_ID) {
-                create_error(out, KAFKA_E_INVALID_ASSIGNMENT, STR("the only broker is 1"));
-                return false;
-            }
-        t->n_partitions = in->n_assignments;
-        return true;
-    }
+    if (in->n_assignments > 0)
+        return create_assigned(in, t, out);
     if (in->replication_factor != -1 && in->replication_factor != 1) {
         create_error(out, KAFKA_E_INVALID_REPLICATION,
                      STR("there is one broker: the replication factor can only be 1"));
@@ -157,8 +177,7 @@ static void create_step(struct kafka_request *r)
         return;
     out->num_partitions = (int32_t)t.n_partitions;
     if (configs_parse(in, &t.config, &why) != ERR_OK) {
-        create_error(out, KAFKA_E_INVALID_CONFIG,
-                     kafka_error_text(r, ERR_INVALID_ARGUMENT, &why));
+        create_error(out, KAFKA_E_INVALID_CONFIG, kafka_error_text(r, ERR_INVALID_ARGUMENT, &why));
         return;
     }
     st->ddl = (struct ddl_request){.validate_only = req->validate_only, .done = create_done};

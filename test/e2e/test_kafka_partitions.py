@@ -48,6 +48,25 @@ def grow(client, *topics, version=3, **more):
     return [(r["error_code"], r["error_message"]) for r in answer["results"]]
 
 
+def test_topics_made_with_assignments(client, topic):
+    def make(indexes, n=-1, factor=-1, broker=1, **more):
+        answer = client.call("create_topics", 7, **more, topics=[
+            {"name": topic, "num_partitions": n, "replication_factor": factor,
+             "assignments": [{"partition_index": i, "broker_ids": [broker]} for i in indexes]}])
+        made = answer["topics"][0]
+        return made["error_code"], made["num_partitions"]
+
+    for indexes in ([1], [0, 2], [0, 0], [-1], [0, (1 << 31) - 1]):
+        assert make(indexes) == (INVALID_ASSIGNMENT, -1)
+    assert make([0], broker=2) == (INVALID_ASSIGNMENT, -1)
+    assert make([0], n=1) == (INVALID_REQUEST, -1)
+    assert make([0], factor=1) == (INVALID_REQUEST, -1)
+    assert make([], validate_only=True) == (0, 1)
+    assert make([2, 0, 1], validate_only=True) == (0, 3)
+    assert make([2, 0, 1]) == (0, 3)
+    assert partitions(client, topic) == [0, 1, 2]
+
+
 def partitions(client, topic):
     found = client.call("metadata", 12, topics=[{"name": topic}])["topics"][0]
     assert found["error_code"] == 0
