@@ -185,10 +185,13 @@ enum err consumer_subscription_resolve(struct kafka_groups *gs, struct consumer_
     for (; s->pattern != NULL && s->next < c->n_topics; s->next++) {
         if (*budget <= 0)
             return ERR_OK;
-        *budget -= CONSUMER_PATTERN_COST;
         const struct topic *t = c->topics[s->next];
-        if (t->kind != TOPIC_INTERNAL && topic_pattern_matches(s->pattern, t->name) &&
-            !found_add(s, t->number)) {
+        if (t->kind == TOPIC_INTERNAL)
+            continue;
+        uint32_t steps;
+        bool matches = topic_pattern_matches(s->pattern, t->name, &steps);
+        *budget -= steps > TOPIC_PATTERN_STEPS_FEW ? (int64_t)steps : CONSUMER_PATTERN_COST;
+        if (matches && !found_add(s, t->number)) {
             s->next = 0;
             return ERR_NO_MEMORY;
         }

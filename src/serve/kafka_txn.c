@@ -803,6 +803,7 @@ struct list_filter {
     const int64_t *producers; /* in order; n_producers 0: all */
     uint32_t n_producers;
     const struct topic_pattern *pattern; /* NULL: all */
+    uint64_t steps;                      /* that the pattern took so far */
     int64_t duration_ms;                 /* negative: all */
 };
 
@@ -828,13 +829,21 @@ static bool has_producer(const struct list_filter *f, int64_t id)
     return false;
 }
 
-static bool listed(const struct kafka_txns *co, const struct list_filter *f, const struct txn *t)
+static bool id_matches(struct list_filter *f, struct str id)
+{
+    uint32_t steps;
+    bool matches = topic_pattern_matches(f->pattern, id, &steps);
+    f->steps += steps;
+    return matches;
+}
+
+static bool listed(const struct kafka_txns *co, struct list_filter *f, const struct txn *t)
 {
     bool old = f->duration_ms < 0 ||
                (t->state == TXN_ONGOING && wall_ms(co) - t->updated_ms >= f->duration_ms);
     return old && t->producer_id >= 0 && (f->states >> t->state & 1) != 0 &&
            (f->n_producers == 0 || has_producer(f, t->producer_id)) &&
-           (f->pattern == NULL || topic_pattern_matches(f->pattern, t->id));
+           (f->pattern == NULL || id_matches(f, t->id));
 }
 
 /* TXN_STATES: there is none of this name. */
@@ -896,6 +905,10 @@ static bool list_fill(struct kafka_txns *co, struct kafka_request *r,
         return false;
     LIST_FOR (it, &co->set.all) {
         const struct txn *t = LIST_ENTRY(it, struct txn, link);
+        if (f.steps > TXN_LIST_STEPS_MAX) {
+            *res = (struct kafka_list_transactions_res){.error_code = KAFKA_E_INVALID_REGEX};
+            return true;
+        }
         if (listed(co, &f, t))
             res->transaction_states[res->n_transaction_states++] =
                 (struct kafka_list_transactions_res_state){

@@ -15,6 +15,9 @@ enum {
     TXN_WAITING_MAX = 4096, /* requests that wait for the topic to be read */
     TXN_RETRY_MS = 100,
     TXN_TICK_MS = 1000,
+    /* Of a pattern in one ListTransactions, about half a second; enough for all ids and any pattern
+     * that does not search back and forth. */
+    TXN_LIST_STEPS_MAX = 16 << 20,
 };
 /* The part of a transaction that is offsets of groups: whatever topic they are in. */
 #define TXN_PART_OFFSETS ((struct txn_part){0, 0})

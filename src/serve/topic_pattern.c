@@ -1,5 +1,6 @@
 #include "serve/topic_pattern.h"
 
+#include "base/check.h"
 #include "base/mem.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -79,16 +80,26 @@ enum err topic_pattern_new(struct str text, struct topic_pattern **out, struct e
         topic_pattern_free(p);
         return e == ERR_NO_MEMORY ? err_set(why, e, "no memory for a topic pattern") : e;
     }
-    pcre2_set_match_limit(p->context, TOPIC_PATTERN_STEPS_MAX);
     pcre2_set_heap_limit(p->context, PATTERN_HEAP_KIB_MAX);
     *out = p;
     return ERR_OK;
 }
 
-bool topic_pattern_matches(const struct topic_pattern *p, struct str name)
+/* PCRE2 does not say how many steps it made, only that they were not enough: with more and more of
+ * them, which costs a tenth more than with the most at once. */
+bool topic_pattern_matches(const struct topic_pattern *p, struct str name, uint32_t *steps)
 {
-    return pcre2_match(p->code, (PCRE2_SPTR)(const void *)name.ptr, name.len, 0, 0, p->data,
-                       p->context) >= 0;
+    static const uint32_t limits[] = {TOPIC_PATTERN_STEPS_FEW, 10 * TOPIC_PATTERN_STEPS_FEW,
+                                      TOPIC_PATTERN_STEPS_MAX};
+    int result = PCRE2_ERROR_MATCHLIMIT;
+    *steps = 0;
+    for (size_t i = 0; i < ARRAY_LEN(limits) && result == PCRE2_ERROR_MATCHLIMIT; i++) {
+        pcre2_set_match_limit(p->context, limits[i]);
+        *steps += limits[i];
+        result = pcre2_match(p->code, (PCRE2_SPTR)(const void *)name.ptr, name.len, 0, 0, p->data,
+                             p->context);
+    }
+    return result >= 0;
 }
 
 size_t topic_pattern_bytes(const struct topic_pattern *p)

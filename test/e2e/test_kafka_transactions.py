@@ -547,6 +547,24 @@ def test_transactions_are_listed_by_pattern(make_server):
             assert (answer["error_code"], answer["transaction_states"]) == (invalid_regex, [])
 
 
+def test_a_pattern_that_takes_too_long_for_all_ids_is_refused(make_server):
+    invalid_regex, ids = 128, 900
+    with Client(make_server()) as client:
+        for i in range(ids):
+            client.send("init_producer_id", 5, transactional_id="ab" * 20 + f".{i}",
+                        transaction_timeout_ms=60000)
+        for _ in range(ids):
+            assert client.receive("init_producer_id", 5)["error_code"] == 0
+
+        def listed(pattern):
+            answer = client.call("list_transactions", 2, transactional_id_pattern=pattern)
+            return answer["error_code"], len(answer["transaction_states"])
+
+        assert listed("(ab)*.7") == (0, 1)
+        assert listed("(a|b|ab)*[cd]") == (invalid_regex, 0)
+        assert listed(".*") == (0, ids)
+
+
 def test_brokers_add_and_verify_in_batches(make_server):
     """AddPartitionsToTxn 4 and 5: several transactions, of which some are only looked at."""
     server = make_server("--partitions", "2")

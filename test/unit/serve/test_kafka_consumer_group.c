@@ -542,6 +542,39 @@ static void test_patterns(void **state)
     assert_int_equal(a.n_owned, 1);
 }
 
+static uint32_t steps_of(const struct topic_pattern *p, const char *name)
+{
+    uint32_t steps = 0;
+    (void)topic_pattern_matches(p, str_of(name), &steps);
+    return steps;
+}
+
+/* What a match costs is told, so that others come to their turn in between. */
+static void test_slow_patterns(void **state)
+{
+    (void)state;
+    static const char slow[] = "abababababababababababababababababababab";
+    struct topic_pattern *p;
+    assert_int_equal(topic_pattern_new(STR("(a|b|ab)*[cd]"), &p, NULL), ERR_OK);
+    assert_int_equal(steps_of(p, "abc"), TOPIC_PATTERN_STEPS_FEW);
+    assert_true(steps_of(p, slow) > TOPIC_PATTERN_STEPS_MAX);
+    assert_int_equal(steps_of(p, "abc"), TOPIC_PATTERN_STEPS_FEW);
+    topic_pattern_free(p);
+    struct client a = {.id = "a", .regex = "(a|b|ab)*[cd]"};
+    for (int i = 0; i < 4 * CONSUMER_WORK_PER_TURN / TOPIC_PATTERN_STEPS_MAX; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "%s.%d", slow, i);
+        topic_make(name, 1);
+    }
+    topic_make("abac", 2);
+    send(&a, 0);
+    uint32_t turns = 1;
+    while (kafka_consumer_groups_work(&gs, now, catalog))
+        turns++;
+    assert_true(turns >= 4);
+    assert_int_equal(a.n_owned, 2);
+}
+
 /* ---- assignors ---- */
 
 static void owned_by(const char *id, uint32_t *out)
@@ -838,6 +871,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_two_protocols, setup, teardown),
         cmocka_unit_test_setup_teardown(test_topics_come_grow_and_go, setup, teardown),
         cmocka_unit_test_setup_teardown(test_patterns, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_slow_patterns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_range, setup, teardown),
         cmocka_unit_test_setup_teardown(test_uniform_is_even_and_sticky, setup, teardown),
         cmocka_unit_test_setup_teardown(test_groups_end_without_memory_held, setup, teardown),
