@@ -240,6 +240,14 @@ bool plan_append_only(const struct plan_node *root)
 
 /* ---- the gate ---- */
 
+static bool sorts_by_jsonb(const struct plan_node *n)
+{
+    for (uint32_t i = 0; i < n->n_sorts; i++)
+        if (n->input->columns[n->sorts[i].column].type == TYPE_JSONB)
+            return true;
+    return false;
+}
+
 static const char *refused(const struct plan_node *n, bool continuous, const char **hint)
 {
     *hint = "Query the tables themselves, or one table or view at a time.";
@@ -258,7 +266,10 @@ static const char *refused(const struct plan_node *n, bool continuous, const cha
         return "window functions (OVER) are not supported yet";
     case PLAN_TOP:
         *hint = "Write ORDER BY and LIMIT at the end of the whole query.";
-        return "LIMIT and DISTINCT ON are not supported here yet";
+        if (continuous)
+            return "LIMIT is not supported yet in a materialized view";
+        return sorts_by_jsonb(n) ? "LIMIT is not supported here yet after ORDER BY of a jsonb"
+                                 : NULL;
     case PLAN_SCAN:
     case PLAN_VALUES:
     case PLAN_WINDOW:
