@@ -18,14 +18,14 @@ struct chain {
 };
 
 /* A batch on its way up, with what belongs to each row. */
-struct flow {
+struct climb {
     struct batch *batch;
     uint32_t *origin;
     int64_t *window_end;
     uint8_t *late;
     struct arena *arena;
     int64_t now_us;
-    uint32_t n_rows; /* of the input */
+    uint32_t n_rows;  /* of the input */
     uint8_t *refused; /* per row of the input: told of already (a row may stand in many windows) */
     uint32_t n_errors, errors_cap;
     struct chain_error *errors;
@@ -110,8 +110,7 @@ bool window_range(const struct window_spec *w, int64_t ts, int64_t *first_start,
         return false;
     int64_t moved, size = w->size_us;
     if (__builtin_sub_overflow(ts, w->offset_us, &moved) || moved > INT64_MAX - size ||
-        ts > INT64_MAX - size ||
-        moved < INT64_MIN + 2 * size)
+        ts > INT64_MAX - size || moved < INT64_MIN + 2 * size)
         return false;
     int64_t last = floor_to(moved, w->slide_us);
     /* Earlier windows that still contain ts: start > ts - size. */
@@ -121,7 +120,7 @@ bool window_range(const struct window_spec *w, int64_t ts, int64_t *first_start,
     return true;
 }
 
-static enum err error_add(struct flow *f, uint32_t row, enum err e, const char *text)
+static enum err error_add(struct climb *f, uint32_t row, enum err e, const char *text)
 {
     if (f->refused == NULL && (f->refused = arena_zalloc(f->arena, f->n_rows, 1)) == NULL)
         return ERR_NO_MEMORY;
@@ -153,7 +152,7 @@ struct spread {
     uint8_t *late;
 };
 
-static enum err spread_rows(const struct chain_step *step, struct flow *f,
+static enum err spread_rows(const struct chain_step *step, struct climb *f,
                             const int64_t *watermarks, struct spread *s)
 {
     const struct batch *in = f->batch;
@@ -188,8 +187,8 @@ static enum err spread_rows(const struct chain_step *step, struct flow *f,
     return ERR_OK;
 }
 
-/* Keeps rows[0..n) of the flow. */
-static enum err flow_gather(struct flow *f, const uint32_t *rows, uint32_t n)
+/* Keeps rows[0..n) of them. */
+static enum err climb_gather(struct climb *f, const uint32_t *rows, uint32_t n)
 {
     struct batch *b = batch_gather(f->batch, rows, n, f->arena);
     uint32_t *origin = arena_alloc(f->arena, (n + 1) * sizeof(uint32_t));
@@ -214,11 +213,12 @@ static enum err flow_gather(struct flow *f, const uint32_t *rows, uint32_t n)
     return ERR_OK;
 }
 
-static enum err run_window(const struct chain_step *step, struct flow *f, const int64_t *watermarks)
+static enum err run_window(const struct chain_step *step, struct climb *f,
+                           const int64_t *watermarks)
 {
     struct spread s = {0};
     TRY(spread_rows(step, f, watermarks, &s));
-    TRY(flow_gather(f, s.row, s.n));
+    TRY(climb_gather(f, s.row, s.n));
     struct batch *narrow = f->batch;
     uint32_t n = narrow->n_columns;
     struct column *columns = arena_alloc(f->arena, (n + 2) * sizeof(*columns));
@@ -237,7 +237,7 @@ static enum err run_window(const struct chain_step *step, struct flow *f, const 
 }
 
 /* Records the failed rows of a context; true in `failed` when there are any. */
-static enum err take_errors(struct flow *f, const struct kernel_context *k, bool *failed)
+static enum err take_errors(struct climb *f, const struct kernel_context *k, bool *failed)
 {
     *failed = k->row_errors != NULL;
     if (k->row_errors == NULL)
@@ -252,7 +252,7 @@ static enum err take_errors(struct flow *f, const struct kernel_context *k, bool
     return ERR_OK;
 }
 
-static enum err run_filter(const struct chain_step *step, struct flow *f)
+static enum err run_filter(const struct chain_step *step, struct climb *f)
 {
     struct kernel_context k;
     kernel_context_init(&k, f->arena, f->now_us);
@@ -262,10 +262,10 @@ static enum err run_filter(const struct chain_step *step, struct flow *f)
     bool failed;
     TRY(expr_select(step->programs[0], f->batch, NULL, &k, rows, &n));
     TRY(take_errors(f, &k, &failed));
-    return n == f->batch->n_rows ? ERR_OK : flow_gather(f, rows, n);
+    return n == f->batch->n_rows ? ERR_OK : climb_gather(f, rows, n);
 }
 
-static enum err run_project(const struct chain_step *step, struct flow *f)
+static enum err run_project(const struct chain_step *step, struct climb *f)
 {
     struct kernel_context k;
     kernel_context_init(&k, f->arena, f->now_us);
@@ -290,11 +290,11 @@ static enum err run_project(const struct chain_step *step, struct flow *f)
     for (uint32_t i = 0; i < out->n_rows; i++)
         if (k.row_errors[i] == ERR_OK)
             rows[n++] = i;
-    return flow_gather(f, rows, n);
+    return climb_gather(f, rows, n);
 }
 
-/* Takes the late rows out of the flow. Each stands in it once. */
-static enum err split_late(struct flow *f, struct chain_result *out)
+/* Takes the late rows out of them. Each stands in it once. */
+static enum err split_late(struct climb *f, struct chain_result *out)
 {
     uint32_t n = f->batch->n_rows, n_late = 0;
     for (uint32_t i = 0; i < n; i++)
@@ -312,13 +312,13 @@ static enum err split_late(struct flow *f, struct chain_result *out)
             keep[n_keep++] = i;
     }
     out->late = late;
-    return flow_gather(f, keep, n_keep);
+    return climb_gather(f, keep, n_keep);
 }
 
 enum err chain_run(const struct chain *c, const struct batch *in, const int64_t *watermarks,
                    int64_t now_us, struct arena *a, struct chain_result *out)
 {
-    struct flow f = {.arena = a, .now_us = now_us, .n_rows = in->n_rows};
+    struct climb f = {.arena = a, .now_us = now_us, .n_rows = in->n_rows};
     f.batch = arena_alloc(a, sizeof(*f.batch));
     if (f.batch == NULL)
         return ERR_NO_MEMORY;
