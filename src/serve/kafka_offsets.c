@@ -1,6 +1,7 @@
 #include "serve/kafka_offsets.h"
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "serve/kafka_consumer_group.h"
 #include "serve/kafka_int.h"
@@ -24,6 +25,7 @@ static const struct str topic_name = {"sys.consumer_offsets", 20};
 struct offsets_pending {
     struct list link;
     int64_t producer_id;
+    uint32_t n_counted; /* records, in log->unstable */
     size_t n;
     char bytes[];
 };
@@ -32,6 +34,8 @@ struct offsets_log {
     struct engine *engine;
     struct list pending;
     size_t pending_bytes;
+    struct map unstable; /* hash of group, topic and partition -> how many pending records */
+    uint64_t seed;       /* of the hashes, so that nobody chooses them */
     struct kafka_groups *groups;
     enum offsets_phase phase;
     const struct catalog *catalog; /* holds `topic` */
@@ -67,13 +71,71 @@ struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *group
     log->groups = groups;
     list_init(&log->queue);
     list_init(&log->pending);
+    host_random(engine_host(e), &log->seed, sizeof log->seed);
     buf_init(&log->chunk, KAFKA_BATCH_BYTES_MAX);
     buf_init(&log->snapshot_bytes, 4 * OFFSETS_BATCH_BYTES_MAX);
     return log;
 }
 
+static uint64_t place_hash(const struct offsets_log *log, struct str group, struct str topic,
+                           int32_t partition)
+{
+    uint64_t h = hash_bytes(group.ptr, group.len, log->seed);
+    h = hash_bytes(topic.ptr, topic.len, h);
+    return hash_bytes(&partition, sizeof partition, h) | 1;
+}
+
+/* Where a record's offset belongs; 0: it is none. */
+static uint64_t record_place(const struct offsets_log *log, const struct kafka_record *record)
+{
+    struct arena none;
+    struct kafka_reader r;
+    struct kafka_offset_key key;
+    arena_init(&none, 0);
+    kafka_reader_init(&r, record->key, &none);
+    if (kafka_read_int16(&r) != 1)
+        return 0;
+    kafka_offset_key_read(&r, 1, &key);
+    return r.failed == NULL ? place_hash(log, key.group, key.topic, key.partition) : 0;
+}
+
+/* Counts the batch's offsets as undecided. ERR_NO_MEMORY after some: pending_free takes it. */
+static enum err pending_count(struct offsets_log *log, struct offsets_pending *p)
+{
+    struct kafka_records records;
+    struct kafka_record record;
+    if (kafka_records_open(&records, (struct str){p->bytes, p->n}, NULL, NULL, NULL) != ERR_OK)
+        return ERR_OK;
+    for (; kafka_records_next(&records, &record); p->n_counted++) {
+        uint64_t place = record_place(log, &record);
+        if (place == 0)
+            continue;
+        uintptr_t n = (uintptr_t)map_get(&log->unstable, place);
+        TRY(map_put(&log->unstable, place, (void *)(n + 1)));
+    }
+    return ERR_OK;
+}
+
+static void pending_uncount(struct offsets_log *log, const struct offsets_pending *p)
+{
+    struct kafka_records records;
+    struct kafka_record record;
+    if (p->n_counted == 0 ||
+        kafka_records_open(&records, (struct str){p->bytes, p->n}, NULL, NULL, NULL) != ERR_OK)
+        return;
+    for (uint32_t i = 0; i < p->n_counted && kafka_records_next(&records, &record); i++) {
+        uint64_t place = record_place(log, &record);
+        uintptr_t n = place == 0 ? 0 : (uintptr_t)map_get(&log->unstable, place);
+        if (n > 1)
+            (void)!map_put(&log->unstable, place, (void *)(n - 1)); /* replaces: no memory */
+        else if (n == 1)
+            (void)map_remove(&log->unstable, place);
+    }
+}
+
 static void pending_free(struct offsets_log *log, struct offsets_pending *p)
 {
+    pending_uncount(log, p);
     list_remove(&p->link);
     log->pending_bytes -= p->n;
     mem_free(p);
@@ -83,6 +145,7 @@ void offsets_log_free(struct offsets_log *log)
 {
     while (!list_empty(&log->pending))
         pending_free(log, LIST_ENTRY(log->pending.next, struct offsets_pending, link));
+    map_deinit(&log->unstable);
     if (log->catalog != NULL)
         catalog_unref(log->catalog);
     buf_deinit(&log->chunk);
@@ -243,7 +306,10 @@ static struct offsets_pending *pending_new(struct offsets_log *log, int64_t prod
     list_init(&p->link);
     memcpy(p->bytes, bytes.ptr, bytes.len);
     log->pending_bytes += bytes.len;
-    return p;
+    if (pending_count(log, p) == ERR_OK)
+        return p;
+    pending_free(log, p);
+    return NULL;
 }
 
 static bool pending_has(const struct offsets_log *log, int64_t producer_id)
@@ -281,36 +347,11 @@ void offsets_log_txn_ended(struct offsets_log *log, int64_t producer_id, bool co
     queue_run(log);
 }
 
-/* Whether a record is the group's offset of the partition. */
-static bool record_is(const struct kafka_record *record, struct str group, struct str topic,
-                      int32_t partition)
-{
-    struct arena none;
-    struct kafka_reader r;
-    struct kafka_offset_key key;
-    arena_init(&none, 0);
-    kafka_reader_init(&r, record->key, &none);
-    if (kafka_read_int16(&r) != 1)
-        return false;
-    kafka_offset_key_read(&r, 1, &key);
-    return r.failed == NULL && key.partition == partition && str_eq(key.group, group) &&
-           str_eq(key.topic, topic);
-}
-
 bool offsets_log_unstable(const struct offsets_log *log, struct str group, struct str topic,
                           int32_t partition)
 {
-    LIST_FOR (it, &log->pending) {
-        const struct offsets_pending *p = LIST_ENTRY(it, struct offsets_pending, link);
-        struct kafka_records records;
-        struct kafka_record record;
-        if (kafka_records_open(&records, (struct str){p->bytes, p->n}, NULL, NULL, NULL) != ERR_OK)
-            continue;
-        while (kafka_records_next(&records, &record))
-            if (record_is(&record, group, topic, partition))
-                return true;
-    }
-    return false;
+    return log->unstable.count > 0 &&
+           map_get(&log->unstable, place_hash(log, group, topic, partition)) != NULL;
 }
 
 /* ---- reading back ---- */

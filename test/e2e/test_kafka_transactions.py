@@ -636,6 +636,52 @@ def test_offsets_of_no_member_count_while_the_group_has_some(make_server):
     raw.close()
 
 
+def test_offsets_are_unstable_until_all_who_write_them_have_ended(make_server):
+    unstable = 88
+    server = make_server("--partitions", "3")
+    with wire.connect(server) as sock:
+        topic_make(sock, "in")
+    raws = {name: Raw(server, name) for name in ("one", "two")}
+    for raw in raws.values():
+        raw.init()
+
+    def commit(name, *partitions, group="g"):
+        message, version, values = raws[name].offsets(0)
+        values["group_id"] = group
+        values["topics"][0]["partitions"] = [
+            {"index": i, "committed_offset": 7, "committed_metadata": ""} for i in partitions]
+        assert raws[name].call((message, version, values)) == 0
+
+    def state(group="g"):
+        """Of each partition: unstable, or its offset."""
+        with Client(server) as client:
+            answer = client.call("offset_fetch", 8, require_stable=True, groups=[
+                {"group_id": group, "topics": [{"name": "in", "partition_indexes": [0, 1, 2]}]}])
+        return ["?" if p["error_code"] == unstable else p["committed_offset"]
+                for p in answer["groups"][0]["topics"][0]["partitions"]]
+
+    commit("one", 0, 1)
+    commit("one", 0)
+    commit("two", 1)
+    assert state() == ["?", "?", -1]
+    assert state("other") == [-1, -1, -1]
+    server.kill()
+    server.start()
+    wait_for(lambda: state() == ["?", "?", -1], "what was open before")
+    for raw in raws.values():
+        raw.client = Client(server)
+    assert raws["one"].call(raws["one"].end(True)) == 0
+    assert state() == [7, "?", -1]
+    commit("one", 2, group="other")
+    assert state("other") == [-1, -1, "?"]
+    assert raws["two"].call(raws["two"].end(False)) == 0
+    assert raws["one"].call(raws["one"].end(False)) == 0
+    assert state() == [7, 7, -1]
+    assert state("other") == [-1, -1, -1]
+    for raw in raws.values():
+        raw.close()
+
+
 def test_offsets_of_what_is_not_there_are_refused_alone(make_server):
     unknown, too_large = 3, 12
     server = make_server()
