@@ -180,6 +180,8 @@ static const struct expr *remap_leaf(void *arg, const struct expr *e)
 
 const struct expr *expr_rewrite(struct binder *b, const struct expr *e, expr_map_fn map, void *arg)
 {
+    if (b->err != ERR_OK)
+        return NULL;
     const struct expr *out = e != NULL ? expr_map(b->arena, e, map, arg) : NULL;
     if (e != NULL && out == NULL)
         return bind_fail(b, -1, ERR_NO_MEMORY, "out of memory while planning the statement");

@@ -53,7 +53,7 @@ bool plan_join_columns(struct binder *b, struct plan_node *n)
 struct plan_node *plan_join_new(struct binder *b, enum plan_kind kind, enum join_kind join,
                                 const struct plan_node *left, const struct plan_node *right)
 {
-    struct plan_node *n = plan_node_new(b, kind, left, 0);
+    struct plan_node *n = b->err == ERR_OK ? plan_node_new(b, kind, left, 0) : NULL;
     if (n == NULL)
         return NULL;
     n->right = right;
@@ -65,7 +65,7 @@ struct plan_node *plan_join_new(struct binder *b, enum plan_kind kind, enum join
 struct plan_node *filter_node(struct binder *b, const struct plan_node *input,
                               const struct expr *condition)
 {
-    if (condition == NULL)
+    if (condition == NULL || b->err != ERR_OK)
         return NULL;
     if (input->kind == PLAN_FILTER) {
         const struct expr *both[2] = {input->exprs[0], condition};
@@ -97,7 +97,7 @@ struct plan_node *project_new(struct binder *b, const struct plan_node *input,
 
 const struct expr *conjunction(struct binder *b, const struct expr *const *list, uint32_t n)
 {
-    if (n == 0)
+    if (n == 0 || b->err != ERR_OK)
         return NULL;
     return n == 1 ? list[0]
                   : expr_new(b, EXPR_AND, TYPE_BOOL, list[0]->position, list, n);

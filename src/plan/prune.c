@@ -232,6 +232,8 @@ static const struct plan_node *prune_project(struct pruning *p, struct pruned *i
         columns[kept] = n->columns[i];
         item->map[i] = kept++;
     }
+    if (b->err != ERR_OK)
+        return NULL;
     copy->n_columns = copy->n_exprs = kept;
     copy->exprs = exprs;
     copy->columns = columns;

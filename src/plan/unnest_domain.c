@@ -309,8 +309,8 @@ static const struct plan_node *without_nulls(struct domain *d, const struct plan
                                              uint64_t columns)
 {
     struct binder *b = d->u->b;
-    uint32_t at = n->n_columns - d->n;
     for (uint32_t i = 0; n != NULL && i < d->n; i++) {
+        uint32_t at = n->n_columns - d->n;
         if ((columns >> i & 1) == 0)
             continue;
         const struct expr *e = expr_column(b, at + i, n->columns[at + i].type, -1);
@@ -398,7 +398,7 @@ static const struct plan_node *push_join(struct domain *d, const struct plan_nod
     const struct plan_node *l = left ? domain_push(d, n->input, &of_left) : plain_side(u, n->input);
     const struct plan_node *r =
         l == NULL ? NULL : right ? domain_push(d, n->right, &of_right) : plain_side(u, n->right);
-    if (kind == JOIN_FULL) {
+    if (r != NULL && kind == JOIN_FULL) {
         l = without_nulls(d, l, of_left & ~of_right);
         r = without_nulls(d, r, of_right & ~of_left);
     }

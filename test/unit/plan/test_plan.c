@@ -234,7 +234,11 @@ static void test_out_of_memory(void **state)
          "ORDER BY 2 DESC LIMIT 3"),
         "INSERT INTO sensors VALUES ('a', 1, '2024-01-01'), ('b', NULL, '2024-01-02')",
         "EXPLAIN SELECT DISTINCT sensor FROM sensors", "SHOW ALL", "SELECT nope FROM sensors",
-        "COPY (SELECT * FROM avg_temp) TO STDOUT WITH (follow true, null 'x')"};
+        "COPY (SELECT * FROM avg_temp) TO STDOUT WITH (follow true, null 'x')",
+        ("WITH x (a) AS (SELECT id FROM orders UNION SELECT 1) SELECT a, (SELECT count(*) FROM "
+         "orders i WHERE i.id < x.a) FROM x FULL JOIN sensors s ON s.temp = x.a WHERE NOT EXISTS "
+         "(SELECT 1 FROM orders k WHERE k.note = s.sensor) AND x.a NOT IN (SELECT qty FROM orders "
+         "EXCEPT SELECT 2) ORDER BY a LIMIT 1")};
     const struct catalog *c = fixture_catalog();
     for (size_t i = 0; i < sizeof sql / sizeof sql[0]; i++) {
         for (uint64_t n = 1;; n++) {

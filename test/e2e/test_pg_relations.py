@@ -1,0 +1,242 @@
+"""Random queries over several relations give the rows that a private PostgreSQL 15 gives: joins of
+all kinds, LATERAL, set operations, and subqueries in every place, most of them correlated. And
+TPC-H's queries over rows of their kind."""
+import os
+import pathlib
+import random
+import sys
+from collections import Counter
+
+import psycopg
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "sql"))
+from oracle import Postgres  # noqa: E402  pylint: disable=wrong-import-position
+
+SEED = 20260102
+QUERIES = 200
+TABLES = {
+    "t1": ("a int4, b int4, c int8", 7),
+    "t2": ("a int4, b int8 NOT NULL, d int4", 6),
+    "t3": ("c int8, d int4, e int4", 5),
+}
+COLUMNS = {"t1": "abc", "t2": "abd", "t3": "cde"}
+SET_OPERATIONS = ["UNION", "UNION ALL", "INTERSECT", "INTERSECT ALL", "EXCEPT", "EXCEPT ALL"]
+TPCH = pathlib.Path(__file__).resolve().parents[1] / "tpch"
+
+
+class Generator:
+    """Queries as text. A scope is a list of columns; `outer` are those of the queries around."""
+
+    def __init__(self, seed):
+        self.rng = random.Random(seed)
+        self.aliases = 0
+
+    def pick(self, *choices):
+        return self.rng.choice(choices)
+
+    def alias(self):
+        self.aliases += 1
+        return f"x{self.aliases}"
+
+    def value(self, scope, outer):
+        columns = scope + (outer if self.rng.random() < 0.4 else [])
+        kind = self.rng.random()
+        if not columns or kind < 0.12:
+            return str(self.rng.randint(0, 4))
+        if kind < 0.8:
+            return self.pick(*columns)
+        if kind < 0.92:
+            return f"({self.value(scope, outer)} + {self.value(scope, outer)})"
+        return f"coalesce({self.value(scope, outer)}, {self.value(scope, outer)})"
+
+    def scalar(self, outer, depth):
+        """A subquery with at most one row."""
+        items, scope = self.items(depth, outer)
+        where = self.where(scope, depth, outer)
+        argument = self.value(scope, outer)
+        what = self.pick("count(*)", f"count({argument})", f"max({argument})", f"sum({argument})",
+                         f"min({argument}) + 1")
+        return f"(SELECT {what} FROM {items}{where})"
+
+    def condition(self, scope, depth, outer):
+        left, right = self.value(scope, outer), self.value(scope, outer)
+        around = scope + outer
+        kind = self.rng.randint(0, 5 if depth <= 0 else 11)
+        if kind <= 2:
+            return f"{left} {self.pick('=', '=', '<', '<>', '>=')} {right}"
+        if kind == 3:
+            return f"{left} IS {self.pick('', 'NOT ')}NULL"
+        if kind == 4:
+            return f"{left} IS NOT DISTINCT FROM {right}"
+        if kind == 5:
+            return f"({left} = {right} OR NOT ({self.condition(scope, depth - 1, outer)}))"
+        if kind == 6:
+            return f"{left} {self.pick('=', '<', '>=')} {self.scalar(around, depth - 1)}"
+        negated = self.pick("", "NOT ")
+        if kind == 7:
+            return f"{negated}EXISTS ({self.query(depth - 1, around, 1)})"
+        if kind == 8:
+            return f"({left}, {right}) {negated}IN ({self.query(depth - 1, around, 2)})"
+        if kind == 9:
+            return (f"{left} {self.pick('=', '<', '<>')} {self.pick('ANY', 'ALL')} "
+                    f"({self.query(depth - 1, around, 1)})")
+        return f"{left} {negated}IN ({self.query(depth - 1, around, 1)})"
+
+    def where(self, scope, depth, outer):
+        conditions = [self.condition(scope, depth, outer) for _ in range(self.rng.randint(0, 2))]
+        if outer and self.rng.random() < 0.7:
+            conditions.append(f"{self.pick(*scope)} {self.pick('=', '=', '<')} {self.pick(*outer)}")
+        return " WHERE " + " AND ".join(conditions) if conditions else ""
+
+    def item(self, depth, outer):
+        name = self.alias()
+        if depth > 0 and self.rng.random() < 0.25:
+            inner = self.query(depth - 1, outer, 2)
+            return f"({inner}) AS {name} (p, q)", [f"{name}.p", f"{name}.q"]
+        table = self.pick(*TABLES)
+        return f"{table} AS {name}", [f"{name}.{column}" for column in COLUMNS[table]]
+
+    def items(self, depth, outer):
+        text, scope = self.item(depth, outer)
+        for _ in range(self.pick(0, 0, 1, 1, 2)):
+            if depth > 0 and self.rng.random() < 0.15:
+                name = self.alias()
+                inner = self.query(depth - 1, scope + outer, 1)
+                text += f" {self.pick('CROSS', 'LEFT')} JOIN LATERAL ({inner}) AS {name} (p)"
+                text += " ON true" if "LEFT JOIN LATERAL (" + inner in text else ""
+                scope = scope + [f"{name}.p"]
+                continue
+            kind = self.pick("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")
+            item, more = self.item(depth, outer)
+            on = f"{self.pick(*scope)} = {self.pick(*more)}"
+            if kind != "FULL JOIN" and self.rng.random() < 0.4:
+                inside = 0 if kind == "RIGHT JOIN" else depth - 1
+                on += f" AND {self.condition(scope + more, inside, outer)}"
+            text += f" {kind} {item} ON {on}"
+            scope = scope + more
+        return text, scope
+
+    def query(self, depth, outer, width):
+        if depth > 0 and self.rng.random() < 0.15:
+            return (f"({self.query(depth - 1, outer, width)}) {self.pick(*SET_OPERATIONS)} "
+                    f"({self.query(depth - 1, outer, width)})")
+        items, scope = self.items(depth, outer)
+        where = self.where(scope, depth, outer)
+        if self.rng.random() < 0.3:
+            key = self.pick(*scope)
+            results = [key] + [f"{self.pick('count', 'max', 'sum', 'count')}"
+                               f"({self.value(scope, outer)})" for _ in range(width - 1)]
+            having = ""
+            if self.rng.random() < 0.4:
+                right = self.scalar([key] + outer, depth - 1) if depth > 0 else "1"
+                having = f" HAVING count(*) {self.pick('>', '<')} {right}"
+            tail = f" GROUP BY {key}{having}"
+        else:
+            results = [self.scalar(scope + outer, depth - 1)
+                       if depth > 0 and self.rng.random() < 0.15 else self.value(scope, outer)
+                       for _ in range(width)]
+            tail = ""
+        columns = ", ".join(f"({result})::int8" for result in results)
+        return f"SELECT {self.pick('', '', 'DISTINCT ')}{columns} FROM {items}{where}{tail}"
+
+
+@pytest.fixture(scope="module", name="oracle")
+def make_oracle():
+    postgres = Postgres()
+    with psycopg.connect(postgres.dsn, autocommit=True) as db:
+        yield db
+    postgres.close()
+
+
+@pytest.fixture(name="db")
+def connect(server):
+    with psycopg.connect(f"host=127.0.0.1 port={server.port('pg')} dbname=x user=x",
+                         autocommit=True) as db:
+        yield db
+
+
+def answer(db, sql):
+    """Rows as the server wrote them, or the error's code."""
+    cursor = psycopg.ClientCursor(db)
+    try:
+        cursor.execute(sql)
+    except psycopg.Error as error:
+        return error.sqlstate
+    result = cursor.pgresult
+    return Counter(tuple(result.get_value(row, column) for column in range(result.nfields))
+                   for row in range(result.ntuples))
+
+
+def test_random_queries(db, oracle):
+    rng = random.Random(SEED)
+    for table, (columns, rows) in TABLES.items():
+        not_null = ["NOT NULL" in column for column in columns.split(",")]
+        values = ", ".join(
+            "(" + ", ".join(str(rng.randint(0, 4)) if must or rng.random() < 0.8 else "NULL"
+                            for must in not_null) + ")" for _ in range(rows))
+        for target in (db, oracle):
+            target.execute(f"CREATE TABLE {table} ({columns})")
+            target.execute(f"INSERT INTO {table} VALUES {values}")
+    answered = 0
+    for number in range(QUERIES):
+        sql = Generator(SEED + number).query(1, [], 2)
+        expected = answer(oracle, sql)
+        assert answer(db, sql) == expected, sql
+        answered += isinstance(expected, Counter) and len(expected) > 0
+    assert answered > QUERIES // 4
+
+
+def tpch_rows():
+    """Tables of TPC-H's shape, small, with values that its queries ask for."""
+    rng = random.Random(SEED)
+
+    def money(low, high):
+        return f"{rng.randint(low * 100, high * 100) / 100:.2f}"
+
+    def day():
+        return f"{rng.randint(1993, 1996)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+
+    regions = ["AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST"]
+    nations = [("FRANCE", 3), ("GERMANY", 3), ("BRAZIL", 1), ("CANADA", 1), ("CHINA", 2),
+               ("INDIA", 2), ("SAUDI ARABIA", 4)]
+    yield "region", [(i, name, "-") for i, name in enumerate(regions)]
+    yield "nation", [(i, name, region, "-") for i, (name, region) in enumerate(nations)]
+    yield "supplier", [(i, f"Supplier {i}", f"street {i}", i % len(nations), f"2{i % 9}-5",
+                        money(-9, 99), rng.choice(["fine", "Customer x Complaints"]))
+                       for i in range(1, 15)]
+    yield "part", [(i, rng.choice(["forest green", "forest red", "dark green", "sky"]), "maker",
+                    rng.choice(["Brand#12", "Brand#23", "Brand#34", "Brand#45"]),
+                    rng.choice(["PROMO BRASS", "ECONOMY ANODIZED STEEL", "MEDIUM POLISHED TIN"]),
+                    rng.choice([3, 9, 14, 15]), rng.choice(["MED BOX", "SM CASE", "LG BOX"]),
+                    money(900, 999), "-") for i in range(1, 41)]
+    yield "partsupp", [(p, 1 + (p * 3 + k * 5) % 14, rng.randint(1, 90), money(1, 99), "-")
+                       for p in range(1, 41) for k in range(3)]
+    yield "customer", [(i, f"Customer {i}", "street", i % len(nations),
+                        f"{rng.choice([13, 31, 23, 29, 40])}-1", money(-99, 999),
+                        rng.choice(["BUILDING", "FURNITURE"]), "-") for i in range(1, 41)]
+    yield "orders", [(i, rng.randint(1, 30), rng.choice("FO"), money(100, 9999), day(),
+                      rng.choice(["1-URGENT", "2-HIGH", "5-LOW"]), "clerk", 0,
+                      rng.choice(["plain", "special x requests"])) for i in range(1, 301)]
+    yield "lineitem", [(order, rng.randint(1, 40), rng.randint(1, 14), line, rng.randint(1, 99),
+                        money(100, 9999), rng.choice(["0.05", "0.06", "0.10"]), "0.02",
+                        rng.choice("RAN"), rng.choice("FO"), day(), day(),
+                        day(), rng.choice(["DELIVER IN PERSON", "NONE"]),
+                        rng.choice(["MAIL", "SHIP", "AIR", "AIR REG"]), "-")
+                       for order in range(1, 301) for line in range(1, rng.randint(2, 6))]
+
+
+def test_tpch(db, oracle):
+    for statement in (TPCH / "schema.sql").read_text(encoding="utf-8").split(";"):
+        for target in (db, oracle) if statement.strip() else ():
+            target.execute(statement)
+    for table, rows in tpch_rows():
+        for target in (db, oracle):
+            with target.cursor().copy(f"COPY {table} FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+    for number in range(1, 23):
+        sql = (TPCH / f"q{number:02}.sql").read_text(encoding="utf-8")
+        expected = answer(oracle, sql)
+        assert isinstance(expected, Counter), f"q{number:02}: {expected}"
+        assert answer(db, sql) == expected, f"q{number:02}"
