@@ -89,6 +89,7 @@ struct packet {
     const struct str *keys;    /* encoded group keys; NULL without an aggregate */
     const uint64_t *hashes;
     const int64_t *window_end; /* NULL without a window */
+    uint32_t op, port;         /* of a view with operators: which one it is for (run/flow.h) */
 };
 
 /* A view that cannot go on, on its way to the coordinator, which fails it on all shards. */

@@ -6,7 +6,7 @@
 #include "engine/epoch_record.h"
 #include "engine/output_wait.h"
 #include "engine/source.h"
-#include "engine/view_run.h"
+#include "engine/view_flow.h"
 
 enum { OUTPUT_BYTES_PER_TURN = 1 << 20 };
 enum { SCRATCH_KEEP_BYTES = 1 << 20, RECORDS_KEEP_BYTES = 256 << 10 };
@@ -65,7 +65,7 @@ struct epochs {
     struct apply_unit *units;
     uint32_t n_units, unit_at, packet_at;
     struct view_finish finishing; /* the unit's */
-    bool finish_begun;
+    bool finish_begun, flow_begun;
     uint32_t output_at;
     struct output_end *outputs;
     uint32_t n_outputs, outputs_cap;
@@ -191,7 +191,7 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
     ep->apply_dead = NULL;
     ep->readers_left = plan->n_readers;
     reader_enter(ep, (uint32_t)(plan->epoch % plan->n_readers));
-    ep->input_open = ep->letters_taken = ep->finish_begun = false;
+    ep->input_open = ep->letters_taken = ep->finish_begun = ep->flow_begun = false;
     ep->n_batches = 0;
     ep->units = NULL;
     ep->n_units = ep->unit_at = ep->packet_at = ep->output_at = ep->n_outputs = 0;
@@ -652,15 +652,40 @@ static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool 
     return view_finish_step(&ep->finishing, more);
 }
 
-static void apply_failed(struct epochs *ep, struct view_run *v, enum err e)
+static void apply_failed(struct epochs *ep, struct view_run *v, enum err e,
+                         const struct err_detail *known)
 {
     struct err_detail why = {0};
     err_set(&why, e,
             "%s; the view stands still at what it had (state %lld bytes). Drop it, or make "
             "room and create it again",
-            e == ERR_LIMIT ? "its state is at its memory bound" : err_info(e)->text,
+            known->text[0] != '\0' ? known->text
+            : e == ERR_LIMIT       ? "its state is at its memory bound"
+                                   : err_info(e)->text,
             (long long)stat_get(&v->stats->state_bytes));
     view_run_fail(v, &ep->work, e, &why);
+}
+
+/* Whether the view's operators have something to do in this epoch. */
+static bool flow_left(const struct epochs *ep, const struct apply_unit *u)
+{
+    const struct view_epoch *now = &u->view->now;
+    return !ep->flow_begun || now->busy || !now->ending || ep->packet_at < u->n;
+}
+
+static enum err flow_piece(struct epochs *ep, const struct apply_unit *u, struct err_detail *why)
+{
+    struct view_run *v = u->view;
+    bool more;
+    if (!ep->flow_begun)
+        view_flow_begin(v, &(struct view_epoch){
+                               .work = &ep->work, .plan = ep->plan, .silent = view_silent(v)});
+    ep->flow_begun = true;
+    if (v->now.busy || ep->packet_at == u->n)
+        return view_flow_step(v, &more, why);
+    const struct packet *p = u->packets[ep->packet_at++];
+    shard_worked(ep->shard, p->batch->n_rows);
+    return view_flow_take(v, p);
 }
 
 static void apply_step(struct epochs *ep)
@@ -674,25 +699,29 @@ static void apply_step(struct epochs *ep)
     }
     const struct apply_unit *u = &ep->units[ep->unit_at];
     struct view_run *v = u->view;
+    struct err_detail why = {0};
     enum err e = ERR_OK;
     bool more = false;
     if (!v->failed) {
-        if (ep->packet_at < u->n) {
+        if (v->flow != NULL && !ep->finish_begun && flow_left(ep, u)) {
+            e = flow_piece(ep, u, &why);
+            more = true;
+        } else if (v->flow == NULL && ep->packet_at < u->n) {
             const struct packet *p = u->packets[ep->packet_at++];
             shard_worked(ep->shard, p->batch->n_rows);
-            e = view_run_apply(v, p, ep->plan, view_silent(v), &ep->arena);
+            e = view_run_apply(v, p, ep->plan, view_silent(v), &ep->arena, &ep->arena);
             more = true;
         } else {
             e = finish_step(ep, u, &more);
         }
     }
     if (e != ERR_OK)
-        apply_failed(ep, v, e);
+        apply_failed(ep, v, e, &why);
     if (e == ERR_OK && more)
         return;
     ep->unit_at++;
     ep->packet_at = 0;
-    ep->finish_begun = false;
+    ep->finish_begun = ep->flow_begun = false;
 }
 
 /* ---- OUTPUT ---- */

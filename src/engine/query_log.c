@@ -86,6 +86,28 @@ enum err source_decode_rows(struct query_source *src, const struct part_read *p,
     return ERR_OK;
 }
 
+/* What a row's headers say of it. */
+struct change {
+    struct str before; /* NULL ptr: there was no such row */
+    int64_t before_count, count;
+};
+
+static void read_change(const struct kafka_record *rec, struct change *out)
+{
+    struct str rest = rec->headers;
+    struct kafka_header h;
+    *out = (struct change){.before_count = 1, .count = 1};
+    while (kafka_record_header(&rest, &h)) {
+        int64_t *count = str_eq(h.key, STR("count"))          ? &out->count
+                         : str_eq(h.key, STR("before_count")) ? &out->before_count
+                                                              : NULL;
+        if (str_eq(h.key, STR("before")))
+            out->before = h.value;
+        if (count != NULL && (str_to_i64(h.value, count) != ERR_OK || *count < 1))
+            *count = 1;
+    }
+}
+
 enum err source_decode_changes(struct query_source *src, const struct part_read *p, size_t n,
                                struct batch **out)
 {
@@ -95,18 +117,15 @@ enum err source_decode_changes(struct query_source *src, const struct part_read 
     if (b == NULL || weights == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < n; i++) {
-        struct str rest = q->records[i].headers;
-        struct kafka_header h;
+        struct kafka_record before = q->records[i];
         struct err_detail why;
-        while (kafka_record_header(&rest, &h)) {
-            struct kafka_record before = q->records[i];
-            before.value = h.value;
-            if (!str_eq(h.key, STR("before")))
-                continue;
-            weights[b->n_rows] = -1;
+        struct change c;
+        read_change(&q->records[i], &c);
+        before.value = c.before;
+        weights[b->n_rows] = -c.before_count;
+        if (before.value.ptr != NULL)
             TRY(row_decode(&src->decoder, &before, p->partition, b, &q->batch_arena, &why));
-        }
-        weights[b->n_rows] = 1;
+        weights[b->n_rows] = c.count;
         if (q->records[i].value.ptr != NULL)
             TRY(row_decode(&src->decoder, &q->records[i], p->partition, b, &q->batch_arena, &why));
     }

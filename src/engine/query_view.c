@@ -31,6 +31,7 @@ static enum err scan_rows(struct scan_call *sc, const struct batch *b)
     for (uint32_t i = 0; i < sc->n_columns; i++)
         columns[i] = b->columns[sc->columns[i]];
     struct batch scanned = {.n_rows = b->n_rows, .n_columns = sc->n_columns, .columns = columns};
+    scanned.weights = b->weights;
     struct chain_result r;
     TRY(chain_run(sc->chain, &scanned, NULL, sc->now_us, &sc->temporary, &r));
     if (r.n_errors > 0)

@@ -1,5 +1,6 @@
 /* The end of an epoch for a view: results of groups, changes out, closing windows. */
 #include "base/check.h"
+#include "base/mem.h"
 #include "engine/epochs.h"
 #include "engine/view_retention.h"
 #include "run/key.h"
@@ -27,6 +28,7 @@ enum err view_run_rows(struct view_run *v, struct state_partition *sp,
     struct batch *b = batch_new(v->agg.types, v->agg.n_keys + v->agg.n_aggs, n, a);
     uint32_t *from = arena_alloc(a, (n + 1) * sizeof(*from));
     out->place = arena_alloc(a, (n + 1) * sizeof(*out->place));
+    uint32_t n_columns = v->agg.n_keys + v->agg.n_aggs;
     if (b == NULL || from == NULL || out->place == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
@@ -34,13 +36,19 @@ enum err view_run_rows(struct view_run *v, struct state_partition *sp,
         out->place[i] = UINT32_MAX;
         if (picks[i].cells == NULL)
             continue;
-        enum err e = agg_plan_row(&v->agg, group_key(sp->groups, picks[i].group), picks[i].cells, b,
-                                  b->n_rows, &why);
+        struct str key = group_key(sp->groups, picks[i].group);
+        key.len -= v->tail_bytes;
+        enum err e = agg_plan_row(&v->agg, key, picks[i].cells, b, b->n_rows, &why);
+        if (e == ERR_OK && v->counted && v->agg.n_keys > 0 &&
+            column_i8(&b->columns[n_columns - 1])[b->n_rows] == 0)
+            continue;
         if (e == ERR_OK)
             from[b->n_rows++] = i;
         else
             TRY(result_error(v, w, err_text(e, &why)));
     }
+    if (v->whole)
+        b->weights = column_i8(&b->columns[n_columns - 1]);
     TRY(chain_run(v->result_chain, b, NULL, now_us, a, &out->out));
     for (uint32_t i = 0; i < out->out.n_errors; i++)
         TRY(result_error(v, w, out->out.errors[i].text));
@@ -63,6 +71,17 @@ static bool rows_equal(const struct batch *a, uint32_t i, const struct batch *b,
 
 /* An upsert (or a tombstone) for the changelog: key columns as JSON in the key; the row before, if
  * any, in header "before". */
+/* How often row `i` comes, as a header; only when it is more than once. */
+static uint32_t count_header(const struct batch *b, uint32_t i, struct str name, char text[24],
+                             struct kafka_header *out)
+{
+    if (i == UINT32_MAX || b->weights == NULL || b->weights[i] == 1)
+        return 0;
+    int n = snprintf(text, 24, "%lld", (long long)b->weights[i]);
+    *out = (struct kafka_header){.key = name, .value = {text, (size_t)n}};
+    return 1;
+}
+
 static void change_write(struct view_run *v, struct state_partition *sp, const struct batch *before,
                          uint32_t i, const struct batch *after, uint32_t j, int64_t now_us,
                          struct buf scratch[3])
@@ -70,7 +89,8 @@ static void change_write(struct view_run *v, struct state_partition *sp, const s
     const struct relation *rel = v->rel;
     const struct batch *any = j != UINT32_MAX ? after : before;
     uint32_t row = j != UINT32_MAX ? j : i;
-    struct kafka_header header = {.key = STR("before")};
+    struct kafka_header headers[3] = {{.key = STR("before")}};
+    char counts[2][24];
     for (int b = 0; b < 3; b++)
         buf_clear(&scratch[b]);
     row_json_some(rel->columns, any->columns, rel->view->key_columns, rel->view->n_key_columns, row,
@@ -79,11 +99,14 @@ static void change_write(struct view_run *v, struct state_partition *sp, const s
         row_json(rel->columns, after->columns, rel->n_columns, j, &scratch[1]);
     if (i != UINT32_MAX)
         row_json(rel->columns, before->columns, rel->n_columns, i, &scratch[2]);
-    header.value = buf_str(&scratch[2]);
+    headers[0].value = buf_str(&scratch[2]);
+    uint32_t n = i != UINT32_MAX;
+    n += count_header(before, i, STR("before_count"), counts[0], &headers[n]);
+    n += count_header(after, j, STR("count"), counts[1], &headers[n]);
     sp->out.bytes.failed |= scratch[0].failed | scratch[1].failed | scratch[2].failed;
     records_add(&sp->out, buf_str(&scratch[0]),
-                j == UINT32_MAX ? (struct str){0} : buf_str(&scratch[1]), now_us / 1000, &header,
-                i != UINT32_MAX);
+                j == UINT32_MAX ? (struct str){0} : buf_str(&scratch[1]), now_us / 1000, headers,
+                n);
 }
 
 static enum err write_changes(struct view_run *v, struct state_partition *sp,
@@ -109,7 +132,8 @@ static enum err write_changes(struct view_run *v, struct state_partition *sp,
         uint32_t x = before.place[i], y = after.place[i];
         bool same = x == y && x == UINT32_MAX;
         if (x != UINT32_MAX && y != UINT32_MAX)
-            same = rows_equal(before.out.batch, x, after.out.batch, y);
+            same = rows_equal(before.out.batch, x, after.out.batch, y) &&
+                   (!v->whole || before.out.batch->weights[x] == after.out.batch->weights[y]);
         if (same)
             continue;
         change_write(v, sp, before.out.batch, x, after.out.batch, y, now_us, scratch);
@@ -155,11 +179,56 @@ static enum err close_begin(struct view_finish *f)
     return f->groups == NULL || f->spare == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
+static bool has_rows(const struct view_run *v, struct group *g)
+{
+    struct value count;
+    struct err_detail why;
+    enum err e = agg_result(&v->agg.ops[v->agg.n_aggs - 1], group_cells(g), &count, &why);
+    return e != ERR_OK || count.as.i8 != 0;
+}
+
+/* Lists groups that have lost their last row, and removes those that are listed when nobody scans:
+ * a scan may still have to show them. */
+static enum err remove_empty(struct view_finish *f)
+{
+    struct view_run *v = f->view;
+    struct state_partition *sp = f->part;
+    if (v->agg.n_keys == 0)
+        return ERR_OK;
+    if (sp->n_empty + sp->n_touched > sp->empty_cap) {
+        uint32_t cap = (sp->n_empty + sp->n_touched) * 2;
+        struct group **grown = mem_realloc(sp->empty, cap * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        sp->empty = grown;
+        sp->empty_cap = cap;
+    }
+    for (uint32_t i = 0; i < sp->n_touched; i++) {
+        struct group *g = sp->touched[i].group;
+        if (g->flags & GROUP_EMPTY || has_rows(v, g))
+            continue;
+        g->flags |= GROUP_EMPTY;
+        sp->empty[sp->n_empty++] = g;
+    }
+    if (!list_empty(&v->scans))
+        return ERR_OK;
+    for (uint32_t i = 0; i < sp->n_empty; i++) {
+        struct group *g = sp->empty[i];
+        g->flags &= (uint16_t)~GROUP_EMPTY;
+        if (!has_rows(v, g))
+            view_group_free(v, sp, g);
+    }
+    sp->n_empty = 0;
+    return ERR_OK;
+}
+
 static enum err step_changes(struct view_finish *f, uint32_t *rows)
 {
     struct state_partition *sp = f->part;
     if (!f->silent && f->at < sp->n_touched)
         return write_some(f, sp->touched + f->at, sp->n_touched - f->at, rows);
+    if (f->view->counted)
+        TRY(remove_empty(f));
     sp->n_touched = 0;
     f->at = 0;
     if (f->view->windowed)

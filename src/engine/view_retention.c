@@ -52,7 +52,7 @@ enum err view_windows_closed(const struct view_run *v, struct state_partition *s
     return ERR_OK;
 }
 
-static void group_free(const struct view_run *v, struct state_partition *sp, struct group *g)
+void view_group_free(const struct view_run *v, struct state_partition *sp, struct group *g)
 {
     for (uint32_t i = 0; i < v->agg.n_aggs; i++) {
         sp->heap_bytes -= agg_heap_bytes(&v->agg.ops[i], group_cells(g));
@@ -71,7 +71,7 @@ uint32_t view_windows_expire(const struct view_run *v, struct state_partition *s
         for (; b->n > 0 && left > 0; b->n--, left--) {
             struct group *g = group_at(sp->groups, b->first);
             b->first = g->next_in_window;
-            group_free(v, sp, g);
+            view_group_free(v, sp, g);
         }
         if (b->n > 0)
             break;

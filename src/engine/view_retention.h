@@ -15,6 +15,8 @@
 
 enum { EXPIRE_GROUPS_MAX = 64 << 10 }; /* freed for one partition in one epoch */
 
+/* Removes a group that is in no list of the partition's. */
+void view_group_free(const struct view_run *v, struct state_partition *sp, struct group *g);
 /* Whether, at a watermark, a window that ends at `end` is over for so long that nobody can ask for
  * it. */
 bool view_window_expired(const struct view_run *v, int64_t watermark_us, int64_t end);

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
+#include "engine/view_flow.h"
 #include "engine/view_scan.h"
 
 #include <stdio.h>
@@ -20,6 +21,8 @@ static enum err compile(struct view_run *v, struct err_detail *why)
     const struct plan_node *window = NULL;
     v->root = v->rel->view->plan->root;
     v->windows_per_row = 1;
+    if (!plan_is_chain(v->root))
+        return view_flow_compile(v, why);
     for (const struct plan_node *n = v->root; n != NULL; n = n->input) {
         if (n->kind == PLAN_AGGREGATE)
             v->aggregate = n;
@@ -39,6 +42,15 @@ static enum err compile(struct view_run *v, struct err_detail *why)
     return chain_compile(v->root, v->scan, &v->arena, &v->source_chain, why);
 }
 
+static enum err make_groups(struct shard *s, struct view_run *v, struct state_partition *sp)
+{
+    if (v->flow != NULL)
+        TRY(view_flow_state(v, s->wall_us));
+    if (v->whole) /* keys hold all of a row */
+        return group_table_new(v->agg.cells_bytes, v->partition_bytes_max, &sp->groups);
+    return agg_plan_groups(&v->agg, v->partition_bytes_max, &sp->groups);
+}
+
 static enum err make_partitions(struct shard *s, struct view_run *v)
 {
     const struct topic *t = v->rel->topic;
@@ -54,7 +66,7 @@ static enum err make_partitions(struct shard *s, struct view_run *v)
         sp->watermark_us = INT64_MIN;
         records_init(&sp->out);
         if (v->aggregate != NULL && topic_shard(s->engine, t, i) == s->index)
-            TRY(agg_plan_groups(&v->agg, v->partition_bytes_max, &sp->groups));
+            TRY(make_groups(s, v, sp));
     }
     return view_run_grow(v);
 }
@@ -126,6 +138,7 @@ static void partition_free(const struct view_run *v, struct state_partition *sp)
     mem_free(sp->windows);
     mem_free(sp->closed.windows);
     mem_free(sp->touched);
+    mem_free(sp->empty);
     records_deinit(&sp->out);
 }
 
@@ -139,6 +152,8 @@ void view_run_free(struct view_run *v)
         partition_free(v, &v->partitions[i]);
     for (uint32_t i = 0; i < v->n_late; i++)
         records_deinit(&v->late[i]);
+    flow_local_free(v->local);
+    flow_free(v->flow);
     mem_free(v->partitions);
     mem_free(v->late);
     arena_deinit(&v->arena);

@@ -16,6 +16,7 @@
 #include "engine/records.h"
 #include "engine/remover.h"
 #include "run/aggregate_plan.h"
+#include "run/flow_local.h"
 
 /* Groups of windows that end at the same time, in the order they came. */
 struct window_bucket {
@@ -44,6 +45,9 @@ struct state_partition {
     struct window_queue closed;
     int64_t watermark_us;            /* windows that end here or before are closed */
     uint64_t heap_bytes;             /* that cells own outside of the groups */
+    uint64_t operator_bytes;         /* of the view's operators */
+    struct group **empty;            /* groups without rows, to be removed when nobody scans */
+    uint32_t n_empty, empty_cap;
     int64_t groups_told, bytes_told; /* what this partition has added to the view's statistics */
     /* the epoch in work */
     struct touched *touched;
@@ -52,6 +56,16 @@ struct state_partition {
 };
 
 struct reader;
+struct epoch_work;
+
+/* A view with operators in the epoch at hand. */
+struct view_epoch {
+    struct epoch_work *work;
+    const struct epoch_plan *plan;
+    bool silent;
+    /* private */
+    bool busy, ending;
+};
 
 /* One of a view's sources. */
 struct view_input {
@@ -70,6 +84,12 @@ struct view_run {
     struct relation_stats *stats;
     struct arena arena;         /* compiled programs */
     struct chain *source_chain; /* up to keys and arguments, or to the root */
+    struct flow *flow;          /* operators below the last stage; NULL: the plan is a chain */
+    struct flow_local *local;   /* their state, where it lives */
+    struct view_epoch now;
+    bool counted; /* the last aggregate counts a group's rows: without any it has no row */
+    bool whole;   /* a group is a distinct row: it comes as often as is counted */
+    uint32_t tail_bytes; /* of the keys of such groups: how the row writes them */
     struct chain *result_chain; /* from the aggregate's output to the root */
     bool windowed, emit_final;
     int64_t retention_us; /* of closed windows, behind the watermark; INT64_MAX = for ever */
@@ -116,16 +136,22 @@ struct source_batch {
     int64_t now_us;
     bool silent;
 };
-struct epoch_work;
 /* Runs the view's source side over a batch: packets and dead letters go to `w`. */
 enum err view_run_source(struct view_run *v, const struct source_batch *in,
                          struct epoch_work *w) MUST_CHECK;
 
+/* A packet to the shard of its state partition. */
+void view_packet_send(struct view_run *v, struct epoch_work *w, struct packet *p);
+/* The scan's columns of a decoded batch, without copying. */
+enum err view_scan_batch(const struct plan_node *scan, const struct batch *in, struct arena *a,
+                         struct batch *out) MUST_CHECK;
+
 /* ---- state side ---- */
 
-/* Adds a packet's rows to their groups. An error fails the view. */
+/* Adds a packet's rows to their groups. What has to last until the end of the epoch is in `a`. An
+ * error fails the view. */
 enum err view_run_apply(struct view_run *v, const struct packet *p, const struct epoch_plan *plan,
-                        bool silent, struct arena *a) MUST_CHECK;
+                        bool silent, struct arena *a, struct arena *temporary) MUST_CHECK;
 /* The end of an epoch for one partition, in pieces that work on about BATCH_ROWS_MAX groups:
  *
  *   CHANGES --> CLOSE --> SORT --> WRITE --> EXPIRE --> END     (SORT, WRITE: emit = 'final')

@@ -1,7 +1,7 @@
 /* The source side of views: one decoded batch in, packets for state partitions out. */
 #include "base/check.h"
 #include "engine/epochs.h"
-#include "engine/view_run.h"
+#include "engine/view_flow.h"
 #include "run/key.h"
 
 #include <stdio.h>
@@ -38,7 +38,7 @@ static void keep_late(struct view_run *v, const struct source_batch *in,
     }
 }
 
-static void packet_send(struct view_run *v, struct epoch_work *w, struct packet *p)
+void view_packet_send(struct view_run *v, struct epoch_work *w, struct packet *p)
 {
     uint32_t target = topic_shard(w->shard->engine, v->rel->topic, p->state_partition);
     struct epoch_end *end = &w->ends[target];
@@ -55,7 +55,7 @@ static enum err send_whole(struct view_run *v, struct epoch_work *w, const struc
         return ERR_NO_MEMORY;
     *p = *all;
     p->state_partition = state_partition;
-    packet_send(v, w, p);
+    view_packet_send(v, w, p);
     return ERR_OK;
 }
 
@@ -84,7 +84,7 @@ static enum err send_some(struct view_run *v, struct epoch_work *w, const struct
     p->keys = keys;
     p->hashes = hashes;
     p->window_end = ends;
-    packet_send(v, w, p);
+    view_packet_send(v, w, p);
     return ERR_OK;
 }
 
@@ -114,9 +114,8 @@ static enum err route(struct view_run *v, struct epoch_work *w, const struct pac
     return ERR_OK;
 }
 
-/* The scan's columns of a decoded batch, without copying. */
-static enum err scan_batch(const struct plan_node *scan, const struct batch *in, struct arena *a,
-                           struct batch *out)
+enum err view_scan_batch(const struct plan_node *scan, const struct batch *in, struct arena *a,
+                         struct batch *out)
 {
     struct column *columns = arena_alloc(a, (scan->n_columns + 1) * sizeof(*columns));
     if (columns == NULL)
@@ -170,7 +169,9 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
 {
     struct batch scanned;
     struct chain_result r;
-    TRY(scan_batch(v->scan, in->batch, w->arena, &scanned));
+    if (v->flow != NULL)
+        return view_flow_source(v, in, w);
+    TRY(view_scan_batch(v->scan, in->batch, w->arena, &scanned));
     TRY(chain_run(v->source_chain, &scanned, v->windowed ? in->watermarks : NULL, in->now_us,
                   w->arena, &r));
     stat_add(&v->stats->rows_in, in->batch->n_rows);

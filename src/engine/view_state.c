@@ -58,7 +58,8 @@ static enum err window_add(struct state_partition *sp, struct group *g, int64_t 
 
 uint64_t view_partition_bytes(const struct state_partition *sp)
 {
-    return group_table_bytes(sp->groups) + sp->heap_bytes +
+    return group_table_bytes(sp->groups) + sp->heap_bytes + sp->operator_bytes +
+           sp->empty_cap * sizeof(struct group *) +
            (sp->windows_cap + sp->closed.cap) * sizeof(*sp->windows) +
            sp->touched_cap * sizeof(*sp->touched);
 }
@@ -114,7 +115,8 @@ static enum err find_groups(struct view_run *v, struct state_partition *sp, cons
         }
         if (!created && g->touched_epoch != epoch)
             view_scans_keep(v, sp, g);
-        if (!v->emit_final && !silent && g->touched_epoch != epoch)
+        /* Groups that have lost their rows are removed, also in a replay. */
+        if (!v->emit_final && (!silent || v->counted) && g->touched_epoch != epoch)
             TRY(touch(v, sp, g, created, a));
         g->touched_epoch = epoch;
     }
@@ -141,12 +143,12 @@ static enum err apply_rows(struct view_run *v, struct state_partition *sp, const
 }
 
 enum err view_run_apply(struct view_run *v, const struct packet *p, const struct epoch_plan *plan,
-                        bool silent, struct arena *a)
+                        bool silent, struct arena *a, struct arena *temporary)
 {
     struct state_partition *sp = &v->partitions[p->state_partition];
     if (v->aggregate == NULL)
         return silent ? ERR_OK : apply_rows(v, sp, p, plan->epoch, plan->wall_us);
-    char **cells = arena_alloc(a, p->batch->n_rows * sizeof(char *));
+    char **cells = arena_alloc(temporary, p->batch->n_rows * sizeof(char *));
     if (cells == NULL)
         return ERR_NO_MEMORY;
     TRY(find_groups(v, sp, p, plan->epoch, silent, cells, a));

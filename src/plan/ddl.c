@@ -478,6 +478,15 @@ static bool view_changelog(struct binder *b, struct str name, const struct relat
             return false;
         n = (uint32_t)v->number;
     }
+    /* All of its operators are in one place. */
+    if (!plan_is_chain(b->plan->root)) {
+        if (v->given && n != 1) {
+            bind_fail(b, v->position, ERR_UNSUPPORTED,
+                      "a view with joins, set operations or subqueries has one partition");
+            return false;
+        }
+        n = 1;
+    }
     b->plan->change.topic = topic_defaults(TOPIC_CHANGELOG, name, n);
     b->plan->change.topic.placement = source->topic->placement;
     return true;

@@ -199,6 +199,14 @@ bool plan_is_chain(const struct plan_node *root)
     return true;
 }
 
+const struct plan_node *plan_last_aggregate(const struct plan_node *root)
+{
+    const struct plan_node *n = root;
+    while (n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT)
+        n = n->input;
+    return n->kind == PLAN_AGGREGATE ? n : NULL;
+}
+
 static bool adds_only(const struct plan_node *n)
 {
     switch (n->kind) {
@@ -253,14 +261,12 @@ static const char *refused(const struct plan_node *n, bool continuous, const cha
     *hint = "Query the tables themselves, or one table or view at a time.";
     switch (n->kind) {
     case PLAN_JOIN:
-        return continuous ? "joins are not supported yet in a materialized view" : NULL;
+        if (!continuous || n->join.kind != JOIN_SINGLE)
+            return NULL;
+        *hint = "Use an aggregate, as max(), so that there is one row.";
+        return "a subquery used as a value that may have several rows is not supported in a "
+               "materialized view";
     case PLAN_APPLY: return "subqueries in expressions are not supported yet";
-    case PLAN_UNION_ALL:
-    case PLAN_SETOP:
-        *hint = "Make a view of each of the queries.";
-        return continuous ? "UNION, INTERSECT and EXCEPT are not supported yet in a materialized "
-                            "view"
-                          : NULL;
     case PLAN_OVER:
         *hint = "Group over tumble(...) or hop(...) in FROM.";
         return "window functions (OVER) are not supported yet";
@@ -270,6 +276,8 @@ static const char *refused(const struct plan_node *n, bool continuous, const cha
             return "LIMIT is not supported yet in a materialized view";
         return sorts_by_jsonb(n) ? "LIMIT is not supported here yet after ORDER BY of a jsonb"
                                  : NULL;
+    case PLAN_UNION_ALL:
+    case PLAN_SETOP:
     case PLAN_SCAN:
     case PLAN_VALUES:
     case PLAN_WINDOW:

@@ -212,6 +212,9 @@ enum err plan_print(const struct plan_node *root, struct buf *out) MUST_CHECK;
 /* Whether all of it is a chain of the nodes that run/chain.h and run/stages.h run: no node reads
  * two others, none keeps state but AGGREGATE, SORT and LIMIT. Any thread. */
 bool plan_is_chain(const struct plan_node *root);
+/* The aggregate at the top of a plan, with nothing but FILTER and PROJECT above it; NULL when there
+ * is none. Any thread. */
+const struct plan_node *plan_last_aggregate(const struct plan_node *root);
 /* Whether rows of its output are only ever added while those of its relations are: chains, inner
  * joins and UNION ALL over relations without keys. Any thread. */
 bool plan_append_only(const struct plan_node *root);

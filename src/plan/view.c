@@ -22,6 +22,37 @@ bool view_check_select(struct binder *b, const PgQuery__SelectStmt *s)
     return b->err == ERR_OK;
 }
 
+/* The relation of a scan becomes one of the view's sources, if it is not yet. */
+static bool add_source(struct binder *b, const struct plan_node *scan)
+{
+    struct view *v = &b->plan->view;
+    const struct relation *r = scan->relation;
+    if (r->kind == REL_VIEW || r->kind == REL_SYSTEM || r->topic->kind != TOPIC_USER) {
+        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
+                  "a materialized view over %s \"%.*s\" is not supported yet",
+                  r->kind == REL_VIEW ? "the materialized view" : "the system's table",
+                  STR_ARG(r->name));
+        bind_hint(b, "Read a table or a topic; a subquery in FROM can take a view's query.");
+        return false;
+    }
+    for (uint32_t i = 0; i < v->n_sources; i++)
+        if (v->sources[i] == r)
+            return true;
+    if (v->n_sources == VIEW_SOURCES_MAX) {
+        bind_fail(b, b->from_position, ERR_LIMIT, "a materialized view reads more than %d tables",
+                  VIEW_SOURCES_MAX);
+        return false;
+    }
+    const struct relation **sources = bind_alloc(b, (size_t)v->n_sources + 1, sizeof(*sources));
+    if (sources == NULL)
+        return false;
+    if (v->n_sources > 0)
+        memcpy(sources, v->sources, v->n_sources * sizeof(*sources));
+    sources[v->n_sources++] = r;
+    v->sources = sources;
+    return true;
+}
+
 static bool check_source(struct binder *b, const struct plan_node *n)
 {
     if (n == NULL || n->kind != PLAN_SCAN) {
@@ -35,22 +66,7 @@ static bool check_source(struct binder *b, const struct plan_node *n)
                      "used.");
         return false;
     }
-    const struct relation *r = n->relation;
-    if (r->kind == REL_VIEW || r->kind == REL_SYSTEM || r->topic->kind != TOPIC_USER) {
-        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
-                  "a materialized view over %s \"%.*s\" is not supported yet",
-                  r->kind == REL_VIEW ? "the materialized view" : "the system's table",
-                  STR_ARG(r->name));
-        bind_hint(b, "Read a table or a topic; a subquery in FROM can take a view's query.");
-        return false;
-    }
-    const struct relation **sources = bind_alloc(b, 1, sizeof(*sources));
-    if (sources == NULL)
-        return false;
-    sources[0] = r;
-    b->plan->view.sources = sources;
-    b->plan->view.n_sources = 1;
-    return true;
+    return add_source(b, n);
 }
 
 static bool check_window(struct binder *b, const struct plan_node *window,
@@ -128,11 +144,86 @@ static bool check_final(struct binder *b, const struct plan_node *agg,
     return false;
 }
 
+/* What cannot be anywhere in a plan with operators, with a way around it. */
+static bool check_node(struct binder *b, const struct plan_node *n)
+{
+    const char *what = NULL;
+    if (n->kind == PLAN_SCAN)
+        return add_source(b, n);
+    if (n->kind == PLAN_WINDOW)
+        what = "a window beside joins, set operations and subqueries";
+    if (n->kind == PLAN_LIMIT)
+        what = "LIMIT";
+    if (what == NULL)
+        return true;
+    bind_fail(b, n->position >= 0 ? n->position : b->from_position, ERR_UNSUPPORTED,
+              "%s is not supported yet in a materialized view", what);
+    return false;
+}
+
+/* The topmost aggregate of a view whose rows come and go cannot take back a min or max. */
+static bool check_extremes(struct binder *b, const struct plan_node *agg)
+{
+    if (plan_append_only(agg->input))
+        return true;
+    for (uint32_t i = 0; i < agg->n_aggs; i++)
+        if (agg->aggs[i].function == AGG_MIN || agg->aggs[i].function == AGG_MAX) {
+            bind_fail(b, b->from_position, ERR_UNSUPPORTED,
+                      "min and max over rows that may go again are not supported yet in a "
+                      "materialized view");
+            bind_hint(b, "Outer joins, EXCEPT and groups in subqueries take rows back; inner joins "
+                         "do not.");
+            return false;
+        }
+    return true;
+}
+
+/* A row is identified by its first `n` columns. */
+static bool first_keys(struct binder *b, uint32_t n)
+{
+    uint32_t *keys = bind_alloc(b, (size_t)n + 1, sizeof *keys);
+    for (uint32_t i = 0; keys != NULL && i < n; i++)
+        keys[i] = i;
+    b->plan->view.key_columns = keys;
+    b->plan->view.n_key_columns = n;
+    return keys != NULL;
+}
+
+/* A plan that is no chain: any but for what check_node says. */
+static bool check_graph(struct binder *b, const struct plan_node *root)
+{
+    const struct plan_node *agg = plan_last_aggregate(root);
+    struct plan_order o;
+    if (!plan_order(b, root, &o))
+        return false;
+    for (uint32_t i = 0; i < o.n; i++)
+        if (!check_node(b, o.nodes[i]))
+            return false;
+    if (b->plan->view.n_sources == 0) {
+        bind_fail(b, b->from_position, ERR_UNSUPPORTED, "a materialized view reads a table");
+        return false;
+    }
+    if (b->plan->view.emit_final) {
+        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
+                  "emit = 'final' with joins, set operations and subqueries is not supported yet");
+        bind_hint(b, "Use emit = 'changes'.");
+        return false;
+    }
+    b->plan->view.append_only = false;
+    if (agg != NULL && !check_extremes(b, agg))
+        return false;
+    if (agg == NULL || agg == root)
+        return first_keys(b, agg == NULL ? root->n_columns : agg->n_exprs);
+    return find_keys(b, root, agg);
+}
+
 /* SCAN [WINDOW] [FILTER] [PROJECT] [AGGREGATE [FILTER]] PROJECT, read from the top. */
 bool view_check_plan(struct binder *b, const struct plan_node *root)
 {
     if (!plan_check_executable(b, root))
         return false;
+    if (!plan_is_chain(root))
+        return check_graph(b, root);
     const struct plan_node *n = root->kind == PLAN_PROJECT ? root->input : root;
     const struct plan_node *agg = NULL;
     const struct plan_node *window = NULL;

@@ -27,6 +27,8 @@ struct flow_local {
     bool seeded, ending;
     uint32_t scan, level;
     const struct batch *in; /* NULL: none waits */
+    bool packet_waits;
+    struct flow_packet packet;
     uint32_t depth;
     struct call calls[FLOW_OPERATORS_MAX + 1]; /* a packet only goes to operators further up */
 };
@@ -71,6 +73,18 @@ void flow_local_push(struct flow_local *l, uint32_t scan, const struct batch *in
     CHECK(l->in == NULL && !l->ending && l->depth == 0);
     l->scan = scan;
     l->in = in;
+}
+
+void flow_local_apply(struct flow_local *l, const struct flow_packet *p)
+{
+    CHECK(l->in == NULL && !l->ending && l->depth == 0 && !l->packet_waits);
+    l->packet = *p;
+    l->packet_waits = true;
+}
+
+void flow_local_set_time(struct flow_local *l, int64_t now_us)
+{
+    l->now_us = now_us;
 }
 
 void flow_local_finish(struct flow_local *l)
@@ -195,6 +209,10 @@ enum err flow_local_step(struct flow_local *l, bool *more, struct err_detail *wh
     if (!l->seeded) {
         l->seeded = true;
         return begin(l, WORK_SEED, NULL);
+    }
+    if (l->packet_waits) {
+        l->packet_waits = false;
+        return begin(l, WORK_APPLY, &l->packet);
     }
     if (l->in != NULL)
         return begin(l, WORK_SOURCE, NULL);

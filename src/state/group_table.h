@@ -28,6 +28,7 @@ enum {
 
 enum group_flag {
     GROUP_CLOSED = 1, /* its window is over: never changes again */
+    GROUP_EMPTY = 4,  /* has no rows: listed to be removed */
     GROUP_GONE = 2,   /* removed; only the table sees such rows */
 };
 

@@ -1,0 +1,246 @@
+/* Views whose plan is no chain: operators (run/flow.h) between the sources and the last stage.
+ *
+ *   source side:  each scan of the source's relation -> flow_source -> packets of operators
+ *   state side:   packets -> flow_local -> rows with weights -> groups of the last stage
+ *
+ * The last stage groups by the keys of the plan's topmost aggregate or, of all other plans, by the
+ * whole row, exactly as it would be written; a group's last cell counts the rows that it has. All
+ * of it is in the view's one state partition. */
+#include "base/check.h"
+#include "engine/view_flow.h"
+#include "run/key.h"
+
+#include <stdio.h>
+
+enum { STEPS_PER_PIECE = 8, ROW_TEXT_BYTES_MAX = 1 << 20 };
+
+/* ---- compiling ---- */
+
+static const struct expr *column_expr(struct arena *a, uint32_t column, enum type type)
+{
+    struct expr *e = arena_zalloc(a, 1, sizeof(*e));
+    if (e != NULL)
+        *e = (struct expr){
+            .kind = EXPR_COLUMN, .type = type, .position = -1, .n_nodes = 1, .index = column};
+    return e;
+}
+
+/* The last stage as an aggregate: the plan's own, or one by all columns; with a count of rows. */
+static enum err last_aggregate(struct view_run *v, const struct plan_node *agg,
+                               const struct plan_node *below)
+{
+    uint32_t n_keys = agg != NULL ? agg->n_exprs : below->n_columns,
+             n_aggs = agg != NULL ? agg->n_aggs : 0;
+    struct plan_node *node = arena_zalloc(&v->arena, 1, sizeof(*node));
+    const struct expr **keys = arena_zalloc(&v->arena, n_keys + 1, sizeof(*keys));
+    struct aggregate *aggs = arena_zalloc(&v->arena, n_aggs + 1, sizeof(*aggs));
+    if (node == NULL || keys == NULL || aggs == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n_keys; i++) {
+        keys[i] = agg != NULL ? agg->exprs[i]
+                              : column_expr(&v->arena, i, below->columns[i].type);
+        if (keys[i] == NULL)
+            return ERR_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < n_aggs; i++)
+        aggs[i] = agg->aggs[i];
+    aggs[n_aggs] = (struct aggregate){.function = AGG_COUNT_STAR, .type = TYPE_INT8};
+    *node = (struct plan_node){.kind = PLAN_AGGREGATE,
+                               .position = -1,
+                               .input = below,
+                               .n_exprs = n_keys,
+                               .exprs = keys,
+                               .n_aggs = n_aggs + 1,
+                               .aggs = aggs};
+    v->aggregate = node;
+    return ERR_OK;
+}
+
+enum err view_flow_compile(struct view_run *v, struct err_detail *why)
+{
+    const struct plan_node *agg = plan_last_aggregate(v->root);
+    const struct plan_node *below = agg != NULL ? agg->input : v->root;
+    v->counted = true;
+    v->whole = agg == NULL;
+    TRY(last_aggregate(v, agg, below));
+    TRY(agg_plan_new(v->aggregate, below, &v->arena, &v->agg, &v->source_chain, why));
+    if (v->whole)
+        v->tail_bytes = key_tail_bytes(v->agg.types, v->agg.n_keys);
+    TRY(chain_compile(v->root, v->whole ? v->root : agg, &v->arena, &v->result_chain, why));
+    return flow_new(below, v->hash_seed, &v->flow, why);
+}
+
+/* ---- rows that fail ---- */
+
+static enum err row_refused(struct view_run *v, struct epoch_work *w, const struct batch *b,
+                            uint32_t row, const char *text)
+{
+    struct buf json;
+    char reason[NAME_BYTES_MAX + ERR_TEXT_MAX];
+    buf_init(&json, ROW_TEXT_BYTES_MAX);
+    for (uint32_t c = 0; c < b->n_columns; c++) {
+        struct value value = column_get(&b->columns[c], row);
+        buf_put_str(&json, c == 0 ? STR("[") : STR(", "));
+        value_print_json(&value, &json);
+    }
+    buf_put_str(&json, b->n_columns == 0 ? STR("[]") : STR("]"));
+    snprintf(reason, sizeof(reason), "view \"%.*s\": %s", STR_ARG(v->rel->name), text);
+    stat_add(&v->stats->dead_letters, 1);
+    enum err e = dead_letter_add(w, v, v->rel, 0, -1, reason,
+                                 json.failed ? (struct str){0} : buf_str(&json));
+    buf_deinit(&json);
+    return e;
+}
+
+/* ---- source side ---- */
+
+struct sending {
+    struct view_run *view;
+    const struct source_batch *in;
+    struct epoch_work *work;
+};
+
+static enum err send_packet(void *arg, const struct flow_packet *p)
+{
+    const struct sending *s = arg;
+    struct packet *packet = arena_alloc(s->work->arena, sizeof(*packet));
+    if (packet == NULL)
+        return ERR_NO_MEMORY;
+    *packet = (struct packet){.view = s->view->number,
+                              .source_partition = s->in->partition,
+                              .op = p->op,
+                              .port = p->port,
+                              .batch = p->batch,
+                              .keys = p->keys,
+                              .hashes = p->hashes};
+    view_packet_send(s->view, s->work, packet);
+    return ERR_OK;
+}
+
+/* A row and its retraction fail alike: what is dropped leaves nothing behind. */
+static enum err source_row_error(void *arg, const struct batch *b, uint32_t row, enum err e,
+                                 const char *text)
+{
+    const struct sending *s = arg;
+    (void)e;
+    return s->in->silent ? ERR_OK : row_refused(s->view, s->work, b, row, text);
+}
+
+enum err view_flow_source(struct view_run *v, const struct source_batch *in, struct epoch_work *w)
+{
+    struct sending s = {v, in, w};
+    struct flow_context c = {.arena = w->arena,
+                             .now_us = in->now_us,
+                             .emit = send_packet,
+                             .row_error = source_row_error,
+                             .arg = &s};
+    stat_add(&v->stats->rows_in, in->batch->n_rows);
+    for (uint32_t i = 0; i < flow_n_scans(v->flow); i++) {
+        const struct plan_node *scan = flow_scan(v->flow, i);
+        struct flow_late late;
+        if (scan->relation->number != in->rel->number)
+            continue;
+        struct batch *scanned = arena_alloc(w->arena, sizeof(*scanned));
+        if (scanned == NULL)
+            return ERR_NO_MEMORY;
+        TRY(view_scan_batch(scan, in->batch, w->arena, scanned));
+        TRY(flow_source(v->flow, i, scanned, NULL, &c, &late));
+    }
+    return ERR_OK;
+}
+
+/* ---- state side ---- */
+
+/* Keys that hold all of a row, and fit a group. */
+static enum err group_keys(struct view_run *v, const struct batch *b, struct packet *p)
+{
+    const struct view_epoch *ve = &v->now;
+    struct arena *a = ve->work->piece;
+    uint32_t n = b->n_rows, kept = 0;
+    struct str *keys = arena_alloc(a, n * sizeof(*keys));
+    uint64_t *hashes = arena_alloc(a, n * sizeof(*hashes));
+    uint32_t *rows = arena_alloc(a, n * sizeof(*rows));
+    if (keys == NULL || hashes == NULL || rows == NULL ||
+        !key_encode(b->columns, v->agg.n_keys, n, a, v->hash_seed, keys, hashes))
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        struct str key = {keys[i].ptr, keys[i].len + v->tail_bytes};
+        if (key.len > GROUP_KEY_BYTES_MAX) {
+            if (!ve->silent)
+                TRY(row_refused(v, ve->work, b, i, "the row is too long to be a key"));
+            continue;
+        }
+        keys[kept] = key;
+        hashes[kept] = hashes[i];
+        rows[kept++] = i;
+    }
+    *p = (struct packet){.view = v->number, .batch = b, .keys = keys, .hashes = hashes};
+    if (kept < n)
+        p->batch = batch_gather(b, rows, kept, a);
+    return p->batch == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
+/* Rows that came, or went, into their groups. */
+static enum err take_rows(void *arg, const struct batch *rows)
+{
+    struct view_run *v = arg;
+    const struct view_epoch *ve = &v->now;
+    struct chain_result r;
+    struct packet p;
+    arena_reset(ve->work->piece, EPOCH_ARENA_KEEP_BYTES);
+    TRY(chain_run(v->source_chain, rows, NULL, ve->plan->wall_us, ve->work->piece, &r));
+    for (uint32_t i = 0; i < r.n_errors && !ve->silent; i++)
+        TRY(row_refused(v, ve->work, rows, r.errors[i].row, r.errors[i].text));
+    stat_add(&v->stats->rows_filtered, r.batch->n_rows);
+    if (r.batch->n_rows == 0)
+        return ERR_OK;
+    TRY(group_keys(v, r.batch, &p));
+    return p.batch->n_rows == 0 ? ERR_OK
+                                : view_run_apply(v, &p, ve->plan, ve->silent, ve->work->arena,
+                                                 ve->work->piece);
+}
+
+static enum err state_row_error(void *arg, const struct batch *b, uint32_t row, enum err e,
+                                const char *text)
+{
+    struct view_run *v = arg;
+    (void)e;
+    return v->now.silent ? ERR_OK : row_refused(v, v->now.work, b, row, text);
+}
+
+enum err view_flow_state(struct view_run *v, int64_t now_us)
+{
+    struct flow_sink sink = {.rows = take_rows, .row_error = state_row_error, .arg = v};
+    return flow_local_new(v->flow, v->partition_bytes_max, now_us, &sink, &v->local);
+}
+
+void view_flow_begin(struct view_run *v, const struct view_epoch *ve)
+{
+    v->now = *ve;
+    flow_local_set_time(v->local, ve->plan->wall_us);
+}
+
+enum err view_flow_take(struct view_run *v, const struct packet *p)
+{
+    if (p->op == FLOW_ROOT)
+        return take_rows(v, p->batch);
+    struct flow_packet packet = {p->op, p->port, p->batch, p->keys, p->hashes};
+    flow_local_apply(v->local, &packet);
+    v->now.busy = true;
+    return ERR_OK;
+}
+
+enum err view_flow_step(struct view_run *v, bool *more, struct err_detail *why)
+{
+    *more = true;
+    if (!v->now.busy && !v->now.ending) {
+        v->now.busy = v->now.ending = true;
+        flow_local_finish(v->local);
+    }
+    for (int i = 0; i < STEPS_PER_PIECE && v->now.busy; i++)
+        TRY(flow_local_step(v->local, &v->now.busy, why));
+    *more = v->now.busy;
+    struct state_partition *sp = &v->partitions[0];
+    sp->operator_bytes = flow_state_bytes(flow_local_state(v->local));
+    return view_partition_bytes(sp) > v->partition_bytes_max ? ERR_LIMIT : ERR_OK;
+}
