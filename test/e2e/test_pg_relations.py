@@ -137,6 +137,9 @@ class Generator:
                        if depth > 0 and self.rng.random() < 0.15 else self.value(scope, outer)
                        for _ in range(width)]
             tail = ""
+        if outer and self.rng.random() < 0.15:
+            order = ", ".join(str(number + 1) for number in range(width))
+            tail += f" ORDER BY {order} LIMIT {self.rng.randint(1, 3)}"
         columns = ", ".join(f"({result})::int8" for result in results)
         return f"SELECT {self.pick('', '', 'DISTINCT ')}{columns} FROM {items}{where}{tail}"
 
