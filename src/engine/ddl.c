@@ -278,22 +278,14 @@ static enum err name_check(struct shard *s, struct ddl_request *r)
     return ERR_OK;
 }
 
-static enum err no_room(struct err_detail *why)
-{
-    err_set(why, ERR_NO_SPACE,
-            "views wait for room on the disk: nothing is created or dropped before there is some");
-    err_hint(why, "Make room on the disk, and try again.");
-    return ERR_NO_SPACE;
-}
-
 /* Starts the request at the head; an error ends it at once. */
 static enum err start(struct ddl *d, struct ddl_request *r)
 {
     struct shard *s = d->shard;
     if (s->phase != SHARD_RUNNING)
         return ERR_SHUTDOWN;
-    if (atomic_load(&s->engine->outputs_waiting) > 0 && !r->validate_only)
-        return no_room(&r->why);
+    if (!r->validate_only)
+        TRY(engine_outputs_stuck(s->engine, &r->why));
     bool exists =
         catalog_relation(s->catalog, r->change.name) != NULL ||
         (r->change.verb == CHANGE_DROP_TOPIC && catalog_topic(s->catalog, r->change.name) != NULL);

@@ -83,7 +83,8 @@ struct engine {
     struct compactor *compactor;
     _Atomic uint32_t shards_arrived;
     _Atomic bool ready;
-    _Atomic uint32_t outputs_waiting; /* shards whose outputs wait for room on the disk */
+    _Atomic uint32_t outputs_waiting; /* writers of outputs that cannot write now */
+    _Atomic int outputs_err;          /* what the last of them met */
     int64_t started_ns, started_wall_us;
     uint64_t hash_seed; /* secret, of this process: for hashes of what clients choose */
     _Atomic uint64_t epoch;       /* last epoch processed */

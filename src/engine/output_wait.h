@@ -11,8 +11,7 @@ enum { OUTPUT_RETRY_MS = 100 };
 struct output_wait {
     struct shard *shard;
     int64_t until_ns;
-    bool full; /* counted in engine.outputs_waiting */
-    bool told;
+    bool waits; /* counted in engine.outputs_waiting, and noted */
     struct shard_timer timer;
 };
 void output_wait_init(struct output_wait *w, struct shard *s);

@@ -207,14 +207,9 @@ static enum err look_later(struct query *q)
 static void look_fire(struct shard_timer *t)
 {
     struct query *q = CONTAINER_OF(t, struct query, look);
-    enum err e = ERR_NO_SPACE;
-    if (atomic_load(&q->shard->engine->outputs_waiting) > 0) {
-        err_set(&q->why, e, "views wait for room on the disk: nothing can be read of them before "
-                            "there is some");
-        err_hint(&q->why, "Make room on the disk, and try again.");
-    } else {
+    enum err e = engine_outputs_stuck(q->shard->engine, &q->why);
+    if (e == ERR_OK)
         e = look_later(q);
-    }
     if (e != ERR_OK)
         query_fail(q, e);
 }

@@ -254,11 +254,16 @@ void http_handle_readyz(struct http_conn *h, const struct http_call *call)
 {
     (void)call;
     struct engine *e = shard_engine(http_shard_of(h));
+    struct err_detail why = {0};
+    enum err stuck = engine_outputs_stuck(e, &why);
     if (host_stop_requested(engine_host(e)))
         http_respond(h, 503, "text/plain; charset=utf-8", NULL, STR("stopping\n"));
     else if (!engine_ready(e))
         http_respond(h, 503, "text/plain; charset=utf-8", NULL,
                      STR("recovering: views are catching up with the log\n"));
+    else if (stuck != ERR_OK)
+        http_respond(h, 503, "text/plain; charset=utf-8", NULL,
+                     arena_printf(&h->arena, "%s\n", why.text));
     else
         http_respond(h, 200, "text/plain; charset=utf-8", NULL, STR("ok\n"));
 }

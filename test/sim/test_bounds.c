@@ -570,8 +570,11 @@ static void ask_without_room(struct script *s, void *arg)
     for (int i = 0; i < 100 && atomic_load(&script_engine(s)->outputs_waiting) == 0; i++)
         REQUIRE(script_sleep(s, 20) == ERR_OK);
     REQUIRE(atomic_load(&script_engine(s)->outputs_waiting) > 0);
+    struct err_detail why = {0};
+    REQUIRE(engine_outputs_stuck(script_engine(s), &why) == ERR_NO_SPACE && why.hint[0] != '\0');
     REQUIRE(script_sql(s, "SELECT n FROM v", NULL) == ERR_NO_SPACE);
     REQUIRE(strstr(script_error(s), "room on the disk") != NULL);
+    REQUIRE(script_sql(s, "CREATE TABLE other (n int8)", NULL) == ERR_NO_SPACE);
     REQUIRE(script_sql(s, "SELECT count(*) FROM copies", NULL) == ERR_NO_SPACE);
     REQUIRE(script_sql(s, "SELECT count(*) FROM t", NULL) == ERR_OK);
     host_sim_disk_limit(script_host(s), 0);
@@ -579,6 +582,7 @@ static void ask_without_room(struct script *s, void *arg)
     snprintf(expected, sizeof(expected), "%d\n", n);
     until(s, "SELECT n FROM v", expected);
     until(s, "SELECT count(*) FROM copies", expected);
+    REQUIRE(engine_outputs_stuck(script_engine(s), &why) == ERR_OK);
 }
 
 static void a_query_hears_that_there_is_no_room(void **state)
