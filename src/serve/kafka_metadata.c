@@ -208,13 +208,17 @@ void kafka_handle_find_coordinator(struct kafka_request *r)
         return;
     bool known = req->key_type == COORDINATOR_GROUP || req->key_type == COORDINATOR_TRANSACTION;
     int16_t error = known ? (int16_t)KAFKA_OK : (int16_t)KAFKA_E_INVALID_REQUEST;
-    int32_t port;
-    struct str host = kafka_broker_host(r, &port);
+    int32_t port = -1, node = -1;
+    struct str host = STR("");
+    if (known) {
+        host = kafka_broker_host(r, &port);
+        node = KAFKA_NODE_ID;
+    }
     struct str text = known ? (struct str){NULL, 0}
                             : STR("coordinators of groups (0) and transactions (1) are served");
     res->error_code = error;
     res->error_message = text;
-    res->node_id = KAFKA_NODE_ID;
+    res->node_id = node;
     res->host = host;
     res->port = port;
     res->coordinators = kafka_request_alloc(r, req->n_coordinator_keys, sizeof *res->coordinators);
@@ -224,7 +228,7 @@ void kafka_handle_find_coordinator(struct kafka_request *r)
     for (uint32_t i = 0; i < req->n_coordinator_keys; i++)
         res->coordinators[i] = (struct kafka_find_coordinator_res_coordinator){
             .key = req->coordinator_keys[i],
-            .node_id = KAFKA_NODE_ID,
+            .node_id = node,
             .host = host,
             .port = port,
             .error_code = error,

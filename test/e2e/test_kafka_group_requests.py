@@ -166,4 +166,6 @@ def test_find_coordinator(server, connection):
             assert found == [("a", 1, port, 0), ("b", 1, port, 0)]
     answer = connection.call("find_coordinator", 6, key_type=2, coordinator_keys=["a"])
     assert answer["coordinators"][0]["error_code"] == 42
+    refused = answer["coordinators"][0]
+    assert (refused["node_id"], refused["host"], refused["port"]) == (-1, "", -1)
     assert connection.call("find_coordinator", 3, key="a")["port"] == port
