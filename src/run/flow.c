@@ -58,6 +58,7 @@ static const struct flow_kind *kind_of(const struct plan_node *n)
            : n->kind == PLAN_SETOP     ? &flow_setop_kind
            : n->kind == PLAN_AGGREGATE ? &flow_aggregate_kind
            : n->kind == PLAN_TOP       ? &flow_top_kind
+           : n->kind == PLAN_OVER      ? &flow_over_kind
                                        : NULL;
 }
 

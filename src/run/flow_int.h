@@ -85,7 +85,8 @@ struct flow_kind {
     void (*expire)(const struct flow_op *op, void *state, int64_t watermark_us);
 };
 
-extern const struct flow_kind flow_join_kind, flow_setop_kind, flow_aggregate_kind, flow_top_kind;
+extern const struct flow_kind flow_join_kind, flow_setop_kind, flow_aggregate_kind, flow_top_kind,
+    flow_over_kind;
 
 /* Passes rows of the operator's output on, to all that read it. The batch lives in the context's
  * arena, or longer. Rows with weight 0 may be among them. */

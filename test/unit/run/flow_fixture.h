@@ -824,6 +824,8 @@ static inline void naive_top(const struct plan_node *n, const struct rows *in, s
     arena_deinit(&a);
 }
 
+#include "unit/run/flow_fixture_over.h"
+
 static inline struct rows naive(const struct plan_node *n, const struct feed *f)
 {
     struct rows out = {.n_columns = n->n_columns}, left = {0}, right = {0};
@@ -850,6 +852,8 @@ static inline struct rows naive(const struct plan_node *n, const struct feed *f)
     } else if (n->kind == PLAN_UNION_ALL) {
         naive_append(&out, &left);
         naive_append(&out, &right);
+    } else if (n->kind == PLAN_OVER) {
+        naive_partitions(n, &left, &out);
     } else {
         assert_true(n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT);
         naive_chain(n, &left, &out);
