@@ -48,6 +48,9 @@ enum err {
     ERR_DUPLICATE_OBJECT,   /* a user of this name exists */
     ERR_DUPLICATE_ALIAS,    /* two tables of one query have the same name */
     ERR_GROUPING,           /* column neither grouped nor aggregated */
+    ERR_WINDOWING,          /* OVER or WINDOW where or as it cannot be */
+    ERR_COLUMN_REFERENCE,   /* ORDER BY and DISTINCT that do not go together */
+    ERR_TOO_MANY_ARGUMENTS,
     ERR_TYPE_MISMATCH,
     ERR_CANNOT_COERCE,      /* no cast between two types */
     ERR_INVALID_TEXT,       /* invalid input syntax for a type */
@@ -56,6 +59,9 @@ enum err {
     ERR_DIVISION_BY_ZERO,
     ERR_NULL_VIOLATION,     /* NULL in a NOT NULL column, or no event time */
     ERR_INVALID_PARAMETER,  /* a function argument outside of its domain */
+    ERR_FRAME_SIZE,         /* PRECEDING or FOLLOWING by NULL or less than nothing */
+    ERR_NTILE,              /* ntile into no buckets */
+    ERR_NTH_VALUE,          /* nth_value before the first */
     ERR_CARDINALITY,        /* a subquery used as a value has more than one row */
     ERR_ENCODING,           /* not valid UTF-8 */
     ERR_DEPENDENT_OBJECTS,  /* DROP refused: something depends on it */

@@ -75,7 +75,7 @@ static enum type aggregate_result(enum aggregate_function f, enum type arg)
     return TYPE_UNKNOWN;
 }
 
-static const char *clause_name(enum clause c)
+const char *clause_name(enum clause c)
 {
     switch (c) {
     case CLAUSE_WHERE: return "WHERE";
@@ -89,6 +89,8 @@ static const char *clause_name(enum clause c)
     case CLAUSE_SELECT:
     case CLAUSE_HAVING:
     case CLAUSE_ORDER:
+    case CLAUSE_OVER:
+    case CLAUSE_WINDOW:
     case CLAUSE_AGGREGATE: break;
     }
     return NULL;
@@ -105,7 +107,7 @@ static bool aggregate_allowed(struct query_level *q, int32_t position)
     return q->b->err == ERR_OK;
 }
 
-static bool aggregate_same(const struct aggregate *a, const struct aggregate *b)
+bool aggregate_same(const struct aggregate *a, const struct aggregate *b)
 {
     return a->function == b->function && a->distinct == b->distinct && a->type == b->type &&
            (a->arg == b->arg || expr_equal(a->arg, b->arg)) &&
@@ -224,38 +226,52 @@ static bool bind_aggregate_arg(struct query_level *q, const PgQuery__FuncCall *f
     return b->err == ERR_OK;
 }
 
-static struct expr *bind_aggregate(struct query_level *q, const PgQuery__FuncCall *f,
-                                   struct str name, enum aggregate_function function)
+bool bind_aggregate_call(struct query_level *q, const PgQuery__FuncCall *f, struct str name,
+                         enum aggregate_function function, struct aggregate *out)
 {
     struct binder *b = q->b;
-    struct aggregate agg = {.function = function, .distinct = f->agg_distinct, .type = TYPE_INT8};
+    enum clause clause = q->clause;
+    *out = (struct aggregate){
+        .function = function, .distinct = f->agg_distinct, .type = TYPE_INT8};
+    if (f->agg_star && function != AGG_COUNT)
+        bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "function %.*s() does not exist",
+                  STR_ARG(name));
+    else if (!f->agg_star && f->n_args != 1)
+        bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION,
+                  f->n_args == 0 && function == AGG_COUNT
+                      ? "%.*s(*) must be used to call a parameterless aggregate function"
+                      : "aggregate %.*s takes one argument", STR_ARG(name));
+    if (b->err != ERR_OK)
+        return false;
+    if (f->agg_star)
+        out->function = AGG_COUNT_STAR;
+    else if (!bind_aggregate_arg(q, f, name, out))
+        return false;
+    if (f->agg_filter != NULL) {
+        q->clause = CLAUSE_FILTER;
+        out->filter = coerce_bool(b, bind_expr(q, f->agg_filter), "FILTER");
+    }
+    q->clause = clause;
+    return b->err == ERR_OK;
+}
+
+static struct expr *grouped_aggregate(struct query_level *q, const PgQuery__FuncCall *f,
+                                      struct str name, enum aggregate_function function)
+{
+    struct binder *b = q->b;
+    struct aggregate agg;
     if (f->agg_distinct && b->continuous) {
         bind_fail(b, f->location, ERR_UNSUPPORTED,
                   "DISTINCT inside an aggregate is not supported in a continuous view");
         return bind_hint(b, "Group by the column in the view, and count its rows when reading.");
     }
-    if (f->agg_star && function != AGG_COUNT)
-        return bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "function %.*s() does not exist",
-                         STR_ARG(name));
-    if (!f->agg_star && f->n_args != 1)
-        return bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION,
-                         f->n_args == 0 && function == AGG_COUNT
-                             ? "%.*s(*) must be used to call a parameterless aggregate function"
-                             : "aggregate %.*s takes one argument", STR_ARG(name));
     enum clause clause = q->clause;
     if (clause == CLAUSE_AGGREGATE && !aggregate_allowed(q, f->location))
         return NULL;
     q->clause = CLAUSE_AGGREGATE;
-    if (f->agg_star)
-        agg.function = AGG_COUNT_STAR;
-    else if (!bind_aggregate_arg(q, f, name, &agg))
-        return NULL;
-    if (f->agg_filter != NULL) {
-        q->clause = CLAUSE_FILTER;
-        agg.filter = coerce_bool(b, bind_expr(q, f->agg_filter), "FILTER");
-    }
+    bool ok = bind_aggregate_call(q, f, name, function, &agg);
     q->clause = clause;
-    return b->err == ERR_OK ? aggregate_outward(q, &agg, f->location) : NULL;
+    return ok ? aggregate_outward(q, &agg, f->location) : NULL;
 }
 
 /* ---- syntax that is a call inside ---- */
@@ -306,11 +322,6 @@ static bool call_supported(struct binder *b, const PgQuery__FuncCall *f, struct 
 {
     static const struct str windows[] = {{"tumble", 6}, {"hop", 3}, {"session", 7},
                                          {"cumulate", 8}};
-    if (f->over != NULL) {
-        bind_fail(b, f->location, ERR_UNSUPPORTED, "window functions (OVER) are not supported");
-        bind_hint(b, "Group over tumble(...) or hop(...) in FROM.");
-        return false;
-    }
     if (is_unsupported_aggregate(name)) {
         bind_fail(b, f->location, ERR_UNSUPPORTED, "aggregate function %.*s is not supported",
                   STR_ARG(name));
@@ -352,13 +363,18 @@ struct expr *bind_call(struct query_level *q, const PgQuery__FuncCall *f)
                                         : (struct str){NULL, 0};
     if (!schema_known(b, f, name) || !call_supported(b, f, name))
         return NULL;
+    if (f->over != NULL)
+        return bind_over(q, f, name);
     enum aggregate_function function;
     if (agg_by_name(name, &function)) {
         if (f->n_agg_order > 0)
             return bind_fail(b, f->location, ERR_UNSUPPORTED,
                              "ORDER BY inside an aggregate is not supported");
-        return bind_aggregate(q, f, name, function);
+        return grouped_aggregate(q, f, name, function);
     }
+    if (over_only(name))
+        return bind_fail(b, f->location, ERR_WRONG_OBJECT_TYPE,
+                         "window function %.*s requires an OVER clause", STR_ARG(name));
     if (!plain_call_ok(b, f, name))
         return NULL;
     if (str_eq(name, STR("timezone")) && f->n_args == 2)

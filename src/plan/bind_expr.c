@@ -620,8 +620,6 @@ static struct expr *bind_unsupported(struct query_level *q, node *n)
     case PG_QUERY__NODE__NODE_SET_TO_DEFAULT:
         bind_fail(b, at, ERR_UNSUPPORTED, "DEFAULT is not supported here");
         return bind_hint(b, "Leave the column out of the column list: it becomes NULL.");
-    case PG_QUERY__NODE__NODE_GROUPING_FUNC:
-        return bind_fail(b, at, ERR_UNSUPPORTED, "GROUPING is not supported");
     case PG_QUERY__NODE__NODE_NAMED_ARG_EXPR:
         return bind_fail(b, at, ERR_UNSUPPORTED, "named arguments are not supported here");
     default:
@@ -652,6 +650,7 @@ struct expr *bind_expr(struct query_level *q, node *n)
         return bind_value_function(q, n->sqlvalue_function);
     case PG_QUERY__NODE__NODE_TYPE_CAST: return bind_cast(q, n->type_cast);
     case PG_QUERY__NODE__NODE_FUNC_CALL: return bind_call(q, n->func_call);
+    case PG_QUERY__NODE__NODE_GROUPING_FUNC: return bind_grouping(q, n->grouping_func);
     case PG_QUERY__NODE__NODE_COLLATE_CLAUSE: return bind_collate(q, n->collate_clause);
     case PG_QUERY__NODE__NODE_SUB_LINK: return bind_sublink(q, n->sub_link);
     default: return bind_unsupported(q, n);

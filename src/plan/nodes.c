@@ -268,13 +268,16 @@ static const char *refused(const struct plan_node *n, bool continuous, const cha
                "materialized view";
     case PLAN_APPLY: return "subqueries in expressions are not supported yet";
     case PLAN_OVER:
-        *hint = "Group over tumble(...) or hop(...) in FROM.";
-        return "window functions (OVER) are not supported yet";
+        *hint = "Write OVER in the query that reads the view.";
+        return continuous ? "window functions (OVER) are not supported yet in a materialized view"
+                          : NULL;
     case PLAN_TOP:
-        *hint = "Write ORDER BY and LIMIT at the end of the whole query.";
+        *hint = "Write it in the query that reads the view.";
         if (continuous)
-            return "LIMIT is not supported yet in a materialized view";
-        return sorts_by_jsonb(n) ? "LIMIT is not supported here yet after ORDER BY of a jsonb"
+            return "LIMIT and DISTINCT ON are not supported yet in a materialized view";
+        *hint = "Sort by the jsonb's text: ORDER BY (x)::text.";
+        return sorts_by_jsonb(n) ? "ORDER BY of a jsonb is not supported yet with DISTINCT ON, "
+                                   "WITH TIES, or LIMIT in a subquery"
                                  : NULL;
     case PLAN_UNION_ALL:
     case PLAN_SETOP:

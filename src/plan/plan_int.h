@@ -9,6 +9,8 @@
  *   join.c       items together: commas, JOIN ... ON/USING, LATERAL; what names mean
  *   with.c       WITH
  *   setop.c      UNION, INTERSECT, EXCEPT
+ *   grouping.c   GROUPING SETS, ROLLUP, CUBE
+ *   over.c       OVER and the WINDOW clause
  *   subquery.c   subqueries in expressions
  *   outer.c      outer references in expressions and plans
  *   unnest.c     subqueries become joins (unnest_domain.c: where the domain of outer values is
@@ -116,11 +118,47 @@ struct subquery {
 /* Where an expression stands: decides whether aggregates may, and how errors call the place. */
 enum clause { CLAUSE_SELECT, CLAUSE_WHERE, CLAUSE_GROUP, CLAUSE_HAVING, CLAUSE_ORDER, CLAUSE_LIMIT,
               CLAUSE_VALUES, CLAUSE_FILTER, CLAUSE_AGGREGATE, CLAUSE_OPTION, CLAUSE_ON,
-              CLAUSE_FROM };
+              CLAUSE_FROM, CLAUSE_OVER, CLAUSE_WINDOW };
+
+/* What a function is called OVER: a window as it was bound, over FROM's rows. */
+struct over_sort {
+    const struct expr *expr;
+    struct sort_key key;
+};
+struct over_window {
+    struct str name;                 /* of WINDOW; or empty */
+    uint32_t n_partition;
+    const struct expr **partition;
+    uint32_t n_sorts;
+    struct over_sort *sorts;
+    bool has_frame;                  /* another one than the default */
+    struct frame frame;
+    const uint32_t *columns;         /* of the partition, when it is placed */
+};
+struct over_call {
+    struct over_function function;
+    struct over_window window;
+    struct str name;
+    int32_t position;
+};
+
+/* Keys of GROUP BY that one set of them has, as bits. */
+enum { GROUP_KEYS_MAX = 256 };
+struct grouping_set {
+    uint64_t keys[GROUP_KEYS_MAX / 64];
+};
+struct grouping {
+    uint32_t n_args;
+    const struct expr *const *args;
+    int32_t position;
+};
 
 /* A query level. While it is bound, reference to aggregate k is EXPR_COLUMN with index
- * AGGREGATE_BASE + k. */
+ * AGGREGATE_BASE + k; to the function OVER number k OVER_BASE + k; to GROUPING number k
+ * GROUPING_BASE + k. */
 enum { AGGREGATE_BASE = 1u << 30, AGGREGATES_MAX = 1000 };
+#define OVER_BASE (1u << 31)
+#define GROUPING_BASE (3u << 30)
 struct query_level {
     struct binder *b;
     struct query_level *outer;       /* whose rows outer references of level 1 mean; or NULL */
@@ -133,7 +171,16 @@ struct query_level {
     bool table_functions;            /* of FROM: windows are allowed */
     uint32_t n_aggs, aggs_cap;
     struct aggregate *aggs;
-    int32_t *agg_positions;
+    uint32_t n_windows;              /* of WINDOW */
+    struct over_window *windows;
+    uint32_t n_overs, overs_cap;
+    struct over_call *overs;
+    const uint32_t *over_columns;    /* where they stand, when they are placed */
+    uint32_t n_sets;                 /* of GROUP BY; 0: one with all keys */
+    struct grouping_set *sets;
+    int32_t sets_position;
+    uint32_t n_groupings;
+    struct grouping *groupings;
 };
 
 /* ---- errors and memory (binder.c) ---- */
@@ -249,6 +296,46 @@ bool has_subquery(const struct expr *e);
 /* Levels around and with `q`; 0 for NULL. */
 uint32_t query_depth(const struct query_level *q);
 bool agg_by_name(struct str name, enum aggregate_function *out);
+bool aggregate_same(const struct aggregate *a, const struct aggregate *b);
+/* Binds what an aggregate is called with, in q->clause; its FILTER. False with the error kept. */
+bool bind_aggregate_call(struct query_level *q, const PgQuery__FuncCall *f, struct str name,
+                         enum aggregate_function function, struct aggregate *out);
+/* How errors call a place where aggregates may not stand; NULL where they may. */
+const char *clause_name(enum clause c);
+/* The direction that an item of ORDER BY says; false with the error kept. */
+bool sort_direction(struct binder *b, const PgQuery__SortBy *by, struct sort_key *out);
+
+/* ---- OVER (over.c) ---- */
+
+/* Binds the WINDOW clause, before what may refer to it. */
+bool bind_windows(struct query_level *q, node *const *defs, size_t n);
+/* A call with OVER. */
+struct expr *bind_over(struct query_level *q, const PgQuery__FuncCall *f, struct str name);
+/* Whether it is a function that only OVER makes sense of. */
+bool over_only(struct str name);
+/* Puts an OVER over *to for each way to partition and sort; `above` makes expressions over FROM's
+ * rows ones over *to's, to which it may add columns at the end. */
+bool over_place(struct query_level *q, const struct expr *(*above)(void *arg, const struct expr *e),
+                void *arg, const struct plan_node **to);
+/* `e` with the columns of calls that are placed; NULL stays NULL. */
+const struct expr *over_columns(struct query_level *q, const struct expr *e);
+bool has_over(const struct expr *e);
+
+/* ---- grouping sets (grouping.c) ---- */
+
+/* Binds one expression of GROUP BY as a key: its number, or -1 with the error kept. */
+struct group_keys {
+    int32_t (*bind)(void *arg, node *n);
+    void *arg;
+};
+/* The sets that the items of GROUP BY mean, into q->sets. False with the error kept. */
+bool grouping_sets(struct query_level *q, node *const *items, size_t n, bool distinct,
+                   const struct group_keys *k);
+struct expr *bind_grouping(struct query_level *q, const PgQuery__GroupingFunc *f);
+/* What stands for `all`, the AGGREGATE by all keys, when there are sets or GROUPINGs: its columns,
+ * then a column for each GROUPING. `keys` are over FROM's rows. */
+struct plan_node *grouping_place(struct query_level *q, struct plan_node *all,
+                                 const struct expr *const *keys);
 
 /* ---- plans (select.c, from.c, prune.c) ---- */
 

@@ -1,13 +1,14 @@
 /* SELECT: targets, grouping, ordering.
  *
- *   FROM -> [FILTER where] -> [AGGREGATE -> [FILTER having]] -> PROJECT targets
- *        -> [AGGREGATE distinct] -> [SORT -> [PROJECT without hidden columns]] -> [LIMIT]
+ *   FROM -> [FILTER where] -> [AGGREGATE -> [FILTER having]] -> [OVER ...] -> PROJECT targets
+ *        -> [AGGREGATE distinct, or TOP distinct on] -> [TOP with ties] -> [SORT]
+ *        -> [PROJECT without hidden columns] -> [LIMIT]
  *
  * Everything is bound over FROM's rows first, aggregates as placeholders; `lower` then rewrites
  * what stands above the aggregate in terms of its keys and results. */
 #include "plan/plan_int.h"
 
-enum { GROUP_KEYS_MAX = 256, SORT_KEYS_MAX = 256 };
+enum { SORT_KEYS_MAX = 256 };
 
 struct target {
     const struct expr *expr;
@@ -27,6 +28,8 @@ struct selection {
     struct sort_key sorts[SORT_KEYS_MAX];
     uint32_t n_sorts;
     const struct expr *having;
+    uint32_t on[SORT_KEYS_MAX];      /* DISTINCT ON: targets */
+    uint32_t n_on;
     bool distinct, aggregated;
     bool setop;                      /* targets are a set operation's columns */
     bool keep_unknown;               /* untyped literals stay so: see plan_select_leaf */
@@ -292,7 +295,7 @@ static bool in_scope(const struct query_level *q, node *n)
 
 static bool has_aggregate(const struct expr *e)
 {
-    if (e->kind == EXPR_COLUMN && e->index >= AGGREGATE_BASE)
+    if (e->kind == EXPR_COLUMN && e->index >= AGGREGATE_BASE && e->index < OVER_BASE)
         return true;
     for (uint32_t i = 0; i < e->n_args; i++)
         if (has_aggregate(e->args[i]))
@@ -300,43 +303,50 @@ static bool has_aggregate(const struct expr *e)
     return false;
 }
 
-static bool bind_group_item(struct selection *sel, node *n)
+/* The key's number, or -1 with the error kept. */
+static int32_t bind_group_item(void *arg, node *n)
 {
+    struct selection *sel = arg;
     struct query_level *q = &sel->q;
     struct binder *b = q->b;
-    if ((int)n->node_case == PG_QUERY__NODE__NODE_GROUPING_SET) {
-        bind_fail(b, node_location(n), ERR_UNSUPPORTED,
-                  "GROUPING SETS, CUBE and ROLLUP are not supported");
-        return false;
-    }
     int32_t i = in_scope(q, n) ? -1 : target_of(sel, n, "GROUP BY");
     if (i == -2)
-        return false;
+        return -1;
     const struct expr *e = i >= 0 ? sel->targets[i].expr : coerce_unknown(b, bind_expr(q, n));
     if (e == NULL)
-        return false;
-    if (has_aggregate(e)) {
+        return -1;
+    if (has_aggregate(e))
         bind_fail(b, node_location(n), ERR_GROUPING,
                   "aggregate functions are not allowed in GROUP BY");
-        return false;
-    }
+    else if (has_over(e))
+        bind_fail(b, e->position, ERR_WINDOWING, "window functions are not allowed in GROUP BY");
+    if (b->err != ERR_OK)
+        return -1;
     for (uint32_t k = 0; k < sel->n_keys; k++)
         if (expr_equal(sel->keys[k], e))
-            return true;
+            return (int32_t)k;
     if (sel->n_keys == GROUP_KEYS_MAX) {
         bind_fail(b, node_location(n), ERR_LIMIT, "more than %d keys in GROUP BY",
                   GROUP_KEYS_MAX);
-        return false;
+        return -1;
     }
     sel->keys[sel->n_keys++] = e;
-    return true;
+    return (int32_t)sel->n_keys - 1;
 }
 
 static bool bind_groups(struct selection *sel)
 {
+    const PgQuery__SelectStmt *s = sel->s;
+    struct group_keys keys = {bind_group_item, sel};
+    bool sets = false;
     sel->q.clause = CLAUSE_GROUP;
-    for (size_t i = 0; i < sel->s->n_group_clause; i++)
-        if (!bind_group_item(sel, sel->s->group_clause[i]))
+    for (size_t i = 0; i < s->n_group_clause; i++)
+        sets |= (int)s->group_clause[i]->node_case == PG_QUERY__NODE__NODE_GROUPING_SET;
+    if (sets && !grouping_sets(&sel->q, (node *const *)s->group_clause, s->n_group_clause,
+                               s->group_distinct, &keys))
+        return false;
+    for (size_t i = 0; i < s->n_group_clause && !sets; i++)
+        if (bind_group_item(sel, s->group_clause[i]) < 0)
             return false;
     if (sel->s->having_clause != NULL) {
         sel->q.clause = CLAUSE_HAVING;
@@ -346,10 +356,10 @@ static bool bind_groups(struct selection *sel)
 }
 
 /* The target with this expression, added as a hidden one when there is none. */
-static int32_t sort_target(struct selection *sel, node *n)
+static int32_t sort_target(struct selection *sel, node *n, const char *clause)
 {
     struct binder *b = sel->q.b;
-    int32_t i = target_of(sel, n, "ORDER BY");
+    int32_t i = target_of(sel, n, clause);
     if (i != -1)
         return i;
     if (sel->setop) {
@@ -366,11 +376,26 @@ static int32_t sort_target(struct selection *sel, node *n)
         if (expr_equal(sel->targets[k].expr, e))
             return (int32_t)k;
     if (sel->distinct) {
-        bind_fail(b, e->position, ERR_UNDEFINED_COLUMN,
+        bind_fail(b, e->position, ERR_COLUMN_REFERENCE,
                   "for SELECT DISTINCT, ORDER BY expressions must appear in select list");
         return -2;
     }
     return add_target(sel, e, STR("?order?"), -1) ? (int32_t)sel->n_targets - 1 : -2;
+}
+
+bool sort_direction(struct binder *b, const PgQuery__SortBy *by, struct sort_key *out)
+{
+    if ((int)by->sortby_dir == PG_QUERY__SORT_BY_DIR__SORTBY_USING) {
+        bind_fail(b, node_location(by->node), ERR_UNSUPPORTED, "ORDER BY USING is not supported");
+        return false;
+    }
+    out->descending = (int)by->sortby_dir == PG_QUERY__SORT_BY_DIR__SORTBY_DESC;
+    out->nulls_first = out->descending;
+    if ((int)by->sortby_nulls == PG_QUERY__SORT_BY_NULLS__SORTBY_NULLS_FIRST)
+        out->nulls_first = true;
+    else if ((int)by->sortby_nulls == PG_QUERY__SORT_BY_NULLS__SORTBY_NULLS_LAST)
+        out->nulls_first = false;
+    return true;
 }
 
 static bool bind_sorts(struct selection *sel)
@@ -378,25 +403,62 @@ static bool bind_sorts(struct selection *sel)
     sel->q.clause = CLAUSE_ORDER;
     for (size_t i = 0; i < sel->s->n_sort_clause; i++) {
         const PgQuery__SortBy *by = sel->s->sort_clause[i]->sort_by;
-        int32_t at = node_location(by->node);
-        if ((int)by->sortby_dir == PG_QUERY__SORT_BY_DIR__SORTBY_USING)
-            bind_fail(sel->q.b, at, ERR_UNSUPPORTED, "ORDER BY USING is not supported");
+        struct sort_key key = {0};
         if (sel->n_sorts == SORT_KEYS_MAX)
-            bind_fail(sel->q.b, at, ERR_LIMIT, "more than %d keys in ORDER BY", SORT_KEYS_MAX);
-        if (sel->q.b->err != ERR_OK)
+            bind_fail(sel->q.b, node_location(by->node), ERR_LIMIT, "more than %d keys in ORDER BY",
+                      SORT_KEYS_MAX);
+        if (sel->q.b->err != ERR_OK || !sort_direction(sel->q.b, by, &key))
             return false;
-        int32_t target = sort_target(sel, by->node);
+        int32_t target = sort_target(sel, by->node, "ORDER BY");
         if (target < 0)
             return false;
-        bool descending = (int)by->sortby_dir == PG_QUERY__SORT_BY_DIR__SORTBY_DESC;
-        bool first = descending;
-        if ((int)by->sortby_nulls == PG_QUERY__SORT_BY_NULLS__SORTBY_NULLS_FIRST)
-            first = true;
-        else if ((int)by->sortby_nulls == PG_QUERY__SORT_BY_NULLS__SORTBY_NULLS_LAST)
-            first = false;
-        sel->sorts[sel->n_sorts++] = (struct sort_key){(uint32_t)target, descending, first};
+        key.column = (uint32_t)target;
+        sel->sorts[sel->n_sorts++] = key;
     }
     return sel->q.b->err == ERR_OK;
+}
+
+static bool is_on(const struct selection *sel, uint32_t target)
+{
+    for (uint32_t i = 0; i < sel->n_on; i++)
+        if (sel->on[i] == target)
+            return true;
+    return false;
+}
+
+/* DISTINCT ON: what ORDER BY begins with must be what is distinct. */
+static bool bind_distinct_on(struct selection *sel)
+{
+    struct binder *b = sel->q.b;
+    const PgQuery__SelectStmt *s = sel->s;
+    if (s->n_distinct_clause == 0 || sel->distinct)
+        return true;
+    sel->q.clause = CLAUSE_ORDER;
+    for (size_t i = 0; i < s->n_distinct_clause; i++) {
+        if (sel->n_on == SORT_KEYS_MAX) {
+            bind_fail(b, node_location(s->distinct_clause[i]), ERR_LIMIT,
+                      "more than %d expressions in DISTINCT ON", SORT_KEYS_MAX);
+            return false;
+        }
+        int32_t target = sort_target(sel, s->distinct_clause[i], "DISTINCT ON");
+        if (target < 0)
+            return false;
+        if (!is_on(sel, (uint32_t)target))
+            sel->on[sel->n_on++] = (uint32_t)target;
+    }
+    uint32_t matched = 0;
+    uint32_t i = 0;
+    for (; i < sel->n_sorts && is_on(sel, sel->sorts[i].column); i++) {
+        uint32_t k = 0;
+        while (k < i && sel->sorts[k].column != sel->sorts[i].column)
+            k++;
+        matched += k == i;
+    }
+    if (i == sel->n_sorts || matched == sel->n_on)
+        return true;
+    bind_fail(b, node_location(s->sort_clause[i]->sort_by->node), ERR_COLUMN_REFERENCE,
+              "SELECT DISTINCT ON expressions must match initial ORDER BY expressions");
+    return false;
 }
 
 /* ---- above the aggregate ---- */
@@ -526,6 +588,11 @@ static const struct expr *lower(struct selection *sel, const struct expr *e)
     for (uint32_t i = 0; i < sel->n_keys; i++)
         if (expr_equal(sel->keys[i], e))
             return expr_column(b, i, e->type, e->position);
+    if (e->kind == EXPR_COLUMN && e->index >= GROUPING_BASE)
+        return expr_column(b, sel->n_keys + sel->q.n_aggs + (e->index - GROUPING_BASE), e->type,
+                           e->position);
+    if (e->kind == EXPR_COLUMN && e->index >= OVER_BASE)
+        return e;
     if (e->kind == EXPR_COLUMN && e->index >= AGGREGATE_BASE)
         return expr_column(b, sel->n_keys + (e->index - AGGREGATE_BASE), e->type, e->position);
     if (e->kind == EXPR_COLUMN && e->index >= SUBQUERY_BASE)
@@ -605,7 +672,14 @@ static struct plan_node *aggregate_node(struct selection *sel)
     a->n_exprs = sel->n_keys;
     a->aggs = q->aggs;
     a->n_aggs = q->n_aggs;
-    return a;
+    return grouping_place(q, a, sel->keys);
+}
+
+/* An expression over FROM's rows as one over sel->node's. */
+static const struct expr *above(void *arg, const struct expr *e)
+{
+    struct selection *sel = arg;
+    return sel->aggregated ? lower(sel, e) : subquery_place(&sel->q, e, &sel->node);
 }
 
 static struct plan_node *project_node(struct selection *sel)
@@ -617,8 +691,7 @@ static struct plan_node *project_node(struct selection *sel)
         return NULL;
     for (uint32_t i = 0; i < sel->n_targets; i++) {
         const struct target *t = &sel->targets[i];
-        exprs[i] = sel->aggregated ? lower(sel, t->expr)
-                                   : subquery_place(&sel->q, t->expr, &sel->node);
+        exprs[i] = over_columns(&sel->q, above(sel, t->expr));
         if (exprs[i] == NULL)
             return NULL;
         columns[i] = (struct column_def){t->name, t->expr->type, t->typmod, false};
@@ -642,18 +715,35 @@ static struct plan_node *columns_node(struct binder *b, enum plan_kind kind,
     return b->err == ERR_OK ? p : NULL;
 }
 
-static struct plan_node *sort_node(struct selection *sel, struct plan_node *input)
+/* A SORT or TOP by ORDER BY's columns. */
+static struct plan_node *sorted_node(struct selection *sel, enum plan_kind kind,
+                                     struct plan_node *input)
 {
     struct binder *b = sel->q.b;
-    struct plan_node *s = plan_node_new(b, PLAN_SORT, input, 0);
-    struct sort_key *sorts = bind_alloc(b, sel->n_sorts, sizeof *sorts);
+    struct plan_node *s = plan_node_new(b, kind, input, 0);
+    struct sort_key *sorts = bind_alloc(b, (size_t)sel->n_sorts + 1, sizeof *sorts);
     if (s == NULL || sorts == NULL)
         return NULL;
     memcpy(sorts, sel->sorts, sel->n_sorts * sizeof *sorts);
     s->sorts = sorts;
     s->n_sorts = sel->n_sorts;
-    return sel->n_targets > sel->n_visible
-               ? columns_node(b, PLAN_PROJECT, s, sel->n_visible) : s;
+    return s;
+}
+
+/* The first row of those that are equal in what DISTINCT ON says. */
+static struct plan_node *distinct_on_node(struct selection *sel, struct plan_node *input)
+{
+    struct binder *b = sel->q.b;
+    struct plan_node *t = sorted_node(sel, PLAN_TOP, input);
+    uint32_t *columns = bind_alloc(b, sel->n_on, sizeof *columns);
+    if (t == NULL || columns == NULL)
+        return NULL;
+    memcpy(columns, sel->on, sel->n_on * sizeof *columns);
+    t->partition_columns = columns;
+    t->n_partition_columns = sel->n_on;
+    t->limit = expr_const(b, (struct value){.type = TYPE_INT8, .as.i8 = 1}, -1);
+    t->position = node_location(sel->s->distinct_clause[0]);
+    return t->limit != NULL ? t : NULL;
 }
 
 /* ---- LIMIT ---- */
@@ -680,27 +770,45 @@ static const struct expr *bind_limit(struct binder *b, node *n, const char *what
     return e;
 }
 
+static bool with_ties(const PgQuery__SelectStmt *s)
+{
+    return (int)s->limit_option == PG_QUERY__LIMIT_OPTION__LIMIT_OPTION_WITH_TIES;
+}
+
+static bool set_limit(struct binder *b, const PgQuery__SelectStmt *s, struct plan_node *l)
+{
+    l->limit = bind_limit(b, s->limit_count, "LIMIT");
+    l->offset = bind_limit(b, s->limit_offset, "OFFSET");
+    l->position = node_location(s->limit_count != NULL ? s->limit_count : s->limit_offset);
+    return b->err == ERR_OK;
+}
+
 static struct plan_node *limit_node(struct binder *b, const PgQuery__SelectStmt *s,
                                     struct plan_node *input)
 {
-    if (input == NULL)
-        return NULL;
-    if (s->limit_count == NULL && s->limit_offset == NULL)
+    if (input == NULL || (s->limit_count == NULL && s->limit_offset == NULL) || with_ties(s))
         return input;
-    if ((int)s->limit_option == PG_QUERY__LIMIT_OPTION__LIMIT_OPTION_WITH_TIES)
-        return bind_fail(b, node_location(s->limit_count), ERR_UNSUPPORTED,
-                         "FETCH ... WITH TIES is not supported");
-    const struct expr *limit = bind_limit(b, s->limit_count, "LIMIT");
-    const struct expr *offset = bind_limit(b, s->limit_offset, "OFFSET");
-    if (b->err != ERR_OK || (limit == NULL && offset == NULL))
-        return b->err == ERR_OK ? input : NULL;
     struct plan_node *l = plan_node_new(b, PLAN_LIMIT, input, 0);
-    if (l == NULL)
+    if (l == NULL || !set_limit(b, s, l))
         return NULL;
-    l->limit = limit;
-    l->offset = offset;
-    l->position = node_location(s->limit_count != NULL ? s->limit_count : s->limit_offset);
-    return l;
+    return l->limit == NULL && l->offset == NULL ? input : l;
+}
+
+/* ORDER BY, FETCH and LIMIT over all targets; then those that only sort are gone. */
+static struct plan_node *ordered_node(struct selection *sel, struct plan_node *n)
+{
+    struct binder *b = sel->q.b;
+    if (n != NULL && with_ties(sel->s)) {
+        n = sorted_node(sel, PLAN_TOP, n);
+        if (n == NULL || !set_limit(b, sel->s, n))
+            return NULL;
+        n->with_ties = true;
+    }
+    if (n != NULL && sel->n_sorts > 0)
+        n = sorted_node(sel, PLAN_SORT, n);
+    if (n != NULL && sel->n_targets > sel->n_visible)
+        n = columns_node(b, PLAN_PROJECT, n, sel->n_visible);
+    return n != NULL && b->err == ERR_OK ? limit_node(b, sel->s, n) : NULL;
 }
 
 /* ---- the whole ---- */
@@ -710,16 +818,8 @@ static bool supported(struct binder *b, const PgQuery__SelectStmt *s)
     if (s->into_clause != NULL) {
         bind_fail(b, -1, ERR_UNSUPPORTED, "SELECT INTO is not supported");
         bind_hint(b, "Use CREATE MATERIALIZED VIEW ... AS SELECT.");
-    } else if (s->n_window_clause > 0) {
-        bind_fail(b, -1, ERR_UNSUPPORTED, "the WINDOW clause is not supported");
     } else if (s->n_locking_clause > 0) {
         bind_fail(b, -1, ERR_UNSUPPORTED, "FOR UPDATE and FOR SHARE are not supported");
-    } else if (s->n_distinct_clause > 0 && (int)s->distinct_clause[0]->node_case != 0) {
-        bind_fail(b, node_location(s->distinct_clause[0]), ERR_UNSUPPORTED,
-                  "DISTINCT ON is not supported");
-        bind_hint(b, "Use GROUP BY with min or max.");
-    } else if (s->group_distinct) {
-        bind_fail(b, -1, ERR_UNSUPPORTED, "GROUP BY DISTINCT is not supported");
     }
     return b->err == ERR_OK && (!b->continuous || view_check_select(b, s));
 }
@@ -727,7 +827,8 @@ static bool supported(struct binder *b, const PgQuery__SelectStmt *s)
 static struct plan_node *build(struct selection *sel)
 {
     struct binder *b = sel->q.b;
-    sel->aggregated = sel->q.n_aggs > 0 || sel->n_keys > 0 || sel->having != NULL;
+    sel->aggregated = sel->q.n_aggs > 0 || sel->n_keys > 0 || sel->having != NULL ||
+                      sel->q.n_sets > 0 || sel->q.n_groupings > 0;
     if (sel->aggregated) {
         sel->node = aggregate_node(sel);
         const struct expr *having =
@@ -735,12 +836,15 @@ static struct plan_node *build(struct selection *sel)
         if (having != NULL)
             sel->node = filter_node(b, sel->node, having);
     }
+    if (sel->node != NULL && sel->q.n_overs > 0 && b->err == ERR_OK &&
+        !over_place(&sel->q, above, sel, &sel->node))
+        return NULL;
     struct plan_node *n = sel->node != NULL && b->err == ERR_OK ? project_node(sel) : NULL;
     if (n != NULL && sel->distinct)
         n = columns_node(b, PLAN_AGGREGATE, n, sel->n_visible);
-    if (n != NULL && sel->n_sorts > 0)
-        n = sort_node(sel, n);
-    return n != NULL && b->err == ERR_OK ? limit_node(b, sel->s, n) : NULL;
+    if (n != NULL && sel->n_on > 0)
+        n = distinct_on_node(sel, n);
+    return ordered_node(sel, n);
 }
 
 /* VALUES as FROM: columns column1, column2 ... */
@@ -770,8 +874,8 @@ static struct plan_node *plan_plain(struct binder *b, const PgQuery__SelectStmt 
     sel->q.b = b;
     sel->q.outer = outer;
     sel->s = s;
-    sel->distinct = s->n_distinct_clause > 0;
-    sel->keep_unknown = keep_unknown && !sel->distinct && s->n_group_clause == 0 &&
+    sel->distinct = s->n_distinct_clause > 0 && (int)s->distinct_clause[0]->node_case == 0;
+    sel->keep_unknown = keep_unknown && s->n_distinct_clause == 0 && s->n_group_clause == 0 &&
                         s->n_sort_clause == 0;
     sel->node = s->n_values_lists > 0
                     ? values_input(sel)
@@ -784,7 +888,8 @@ static struct plan_node *plan_plain(struct binder *b, const PgQuery__SelectStmt 
             return NULL;
     }
     sel->q.node = sel->node;
-    if (!bind_targets(sel) || !bind_groups(sel) || !bind_sorts(sel))
+    if (!bind_windows(&sel->q, (node *const *)s->window_clause, s->n_window_clause) ||
+        !bind_targets(sel) || !bind_groups(sel) || !bind_sorts(sel) || !bind_distinct_on(sel))
         return NULL;
     return build(sel);
 }
@@ -828,9 +933,7 @@ struct plan_node *plan_ordered(struct binder *b, const PgQuery__SelectStmt *s,
     sel->n_visible = sel->n_targets;
     if (!bind_sorts(sel))
         return NULL;
-    if (sel->n_sorts > 0)
-        n = sort_node(sel, n);
-    return n != NULL ? limit_node(b, s, n) : NULL;
+    return ordered_node(sel, n);
 }
 
 /* ---- VALUES ---- */

@@ -35,8 +35,8 @@ static enum err widen(const struct value *v, struct value *out, struct err_detai
     return ERR_OK;
 }
 
-/* base + offset or base - offset. `low`: what to take when it is not defined (infinity less
- * infinity) is less than all values, else greater. */
+/* base + offset or base - offset. Where that is not defined (infinity less infinity): the least
+ * value with `low`, else the greatest but NaN. */
 static enum err moved(const struct value *base, const struct value *offset, bool subtract, bool low,
                       struct limit *out, struct err_detail *why)
 {
@@ -54,7 +54,8 @@ static enum err moved(const struct value *base, const struct value *offset, bool
     case TYPE_FLOAT8: {
         double from = v->as.f8;
         v->as.f8 = subtract ? from - offset->as.f8 : from + offset->as.f8;
-        out->beyond = isnan(v->as.f8) && !isnan(from) ? (low ? -1 : 1) : 0;
+        if (isnan(v->as.f8) && !isnan(from))
+            v->as.f8 = low ? -INFINITY : INFINITY;
         return ERR_OK;
     }
     case TYPE_NUMERIC: {
@@ -64,7 +65,7 @@ static enum err moved(const struct value *base, const struct value *offset, bool
         if (e != ERR_OK)
             out->beyond = subtract ? -1 : 1;
         else if (v->as.num.kind == NUMERIC_NAN && from.kind != NUMERIC_NAN)
-            out->beyond = low ? -1 : 1;
+            v->as.num = (struct numeric){.kind = low ? NUMERIC_NEG_INF : NUMERIC_POS_INF};
         return ERR_OK;
     }
     case TYPE_INTERVAL: {

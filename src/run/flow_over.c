@@ -309,7 +309,7 @@ static enum err ntile(struct over_state *s, const struct over_op *op, const stru
         return ERR_OK;
     int64_t n = side->rows.n, at = row - s->buckets_from;
     if (v.as.i4 <= 0)
-        return err_set(why, ERR_INVALID_PARAMETER, "argument of ntile must be greater than zero");
+        return err_set(why, ERR_NTILE, "argument of ntile must be greater than zero");
     int64_t size = n / v.as.i4, greater = n % v.as.i4, bucket;
     if (at < greater * (size + 1))
         bucket = at / (size + 1);
@@ -365,8 +365,7 @@ static enum err frame_value(const struct over_op *op, const struct over_side *si
         if (n.null)
             return ERR_OK;
         if (n.as.i4 <= 0)
-            return err_set(why, ERR_INVALID_PARAMETER,
-                           "argument of nth_value must be greater than zero");
+            return err_set(why, ERR_NTH_VALUE, "argument of nth_value must be greater than zero");
         number = (uint64_t)n.as.i4 - 1;
     }
     TRY(frame_find(&op->frame, &side->rows, row, &f, why));

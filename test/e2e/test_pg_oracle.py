@@ -12,6 +12,7 @@ from oracle import Postgres  # noqa: E402  pylint: disable=wrong-import-position
 SEED = 20260101
 ROWS = 400
 QUERIES = 250
+OVER_QUERIES = 150
 COLUMNS = {
     "k": "text", "i": "int4", "b": "int8", "f": "float8", "n": "numeric(12,3)", "t": "bool",
     "d": "date", "v": "interval", "at": "timestamptz",
@@ -103,6 +104,78 @@ class Generator:
         return f"SELECT DISTINCT {pick('kifvdb')} AS o FROM r{where} ORDER BY o{order}{limit}"
 
 
+class OverGenerator(Generator):
+    """Window functions, grouping sets, DISTINCT ON and WITH TIES."""
+
+    ALL = "k, i, b, f, n, t, d, v, at"
+
+    def direction(self):
+        return self.rng.choice(["", "", " DESC", " NULLS FIRST", " DESC NULLS LAST"])
+
+    def bounds(self, offset):
+        """A frame's two ends; `offset()` is a distance."""
+        ends = ["UNBOUNDED PRECEDING", f"{offset()} PRECEDING", "CURRENT ROW",
+                f"{offset()} FOLLOWING", "UNBOUNDED FOLLOWING"]
+        start = self.rng.randrange(4)
+        end = self.rng.randrange(max(start, 1), 5)
+        exclude = self.rng.choice(["", "", "CURRENT ROW", "GROUP", "TIES"])
+        return f"BETWEEN {ends[start]} AND {ends[end]}" + (exclude and f" EXCLUDE {exclude}")
+
+    def window(self):
+        pick = self.rng.choice
+        partition = pick(["", "PARTITION BY k ", "PARTITION BY t, i % 2 ", "PARTITION BY k, d "])
+        kind = self.rng.randrange(4)
+        if kind == 0:       # all of a row: there are no ties that matter
+            order = ", ".join(column + self.direction() for column in self.ALL.split(", "))
+            frame = pick(["", "ROWS " + self.bounds(lambda: self.rng.randrange(5))])
+        elif kind == 1:
+            order = pick(["k", "i % 7", "d", "t, k", "v", "length(k), t"]) + self.direction()
+            frame = pick(["", "GROUPS " + self.bounds(lambda: self.rng.randrange(3)),
+                          "RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING"])
+        else:
+            column, offsets = pick([
+                ("i", ["0", "7", "1000", "900000000000"]), ("b", ["0", "5", "1000000000"]),
+                ("f", ["0", "1.5", "100", "'Infinity'"]), ("n", ["0", "2.5", "500"]),
+                ("d", ["'1 month'", "'10 days'"]), ("at", ["'1 day'", "'90 minutes'"]),
+                ("v", ["'1 day'", "'00:00:00.5'"])])
+            order = column + self.direction()
+            frame = "RANGE " + self.bounds(lambda: pick(offsets))
+        return kind == 0, f"({partition}ORDER BY {order} {frame})"
+
+    def function(self):
+        pick = self.rng.choice
+        whole, window = self.window()
+        functions = ["rank()", "dense_rank()", "percent_rank()", "cume_dist()", "count(*)",
+                     "sum(i)", "sum(n)", "avg(b)", "min(k)", "max(d)",
+                     "count(f) FILTER (WHERE i > 0)",
+                     "min(f)", f"sum({self.number(1)}::numeric)", "avg(v)", "max(at)"]
+        if whole:
+            functions += ["row_number()", "ntile(7)", "lag(k)", "lead(i, 2)", "lag(n, 3, 0.5)",
+                          "first_value(k)", "last_value(i)", "nth_value(n, 2)", "lag(k, i % 3)"]
+        return f"{pick(functions)} OVER {window}"
+
+    def query(self):
+        pick = self.rng.choice
+        where = f" WHERE {self.condition(1)}" if self.rng.random() < 0.3 else ""
+        kind = self.rng.randrange(6)
+        if kind == 0:
+            keys = pick(["ROLLUP (k, t)", "CUBE (k, t)", "GROUPING SETS ((k, t), (t), ())",
+                         "k, ROLLUP (t, (i % 3))", "CUBE (k), ROLLUP (t)"])
+            return (f"SELECT k, t, count(*), sum(i), GROUPING(k, t), rank() OVER (PARTITION BY "
+                    f"GROUPING(k) ORDER BY count(*)) FROM r{where} GROUP BY {keys}, i % 2")
+        if kind == 1:
+            column = pick(["k", "t", "i % 3", "d"])
+            rest = ", ".join(c + self.direction() for c in self.ALL.split(", "))
+            return f"SELECT DISTINCT ON ({column}) * FROM r{where} ORDER BY {column}, {rest}"
+        if kind == 2:
+            column = pick("kitdvb") + self.direction()
+            what, skip = pick([("sum(i)", 0), ("min(i)", 0), ("count(i) >= 0", 3)])
+            return (f"SELECT count(*), {what} FROM (SELECT * FROM r{where} ORDER BY {column} "
+                    f"OFFSET {skip} FETCH FIRST {self.rng.randrange(30)} ROWS WITH TIES) x")
+        functions = ", ".join(self.function() for _ in range(3))
+        return f"SELECT {self.ALL}, {functions} FROM r{where}"
+
+
 def run(connection, sql):
     """Sorted rows as text, or the SQLSTATE."""
     cursor = psycopg.ClientCursor(connection)
@@ -113,10 +186,11 @@ def run(connection, sql):
     result = cursor.pgresult
     rows = [[result.get_value(i, j) for j in range(result.nfields)] for i in range(result.ntuples)]
     types = [result.ftype(j) for j in range(result.nfields)]
-    return types, sorted(rows, key=repr) if "ORDER BY" not in sql else rows
+    ordered = "ORDER BY" in sql and "OVER (" not in sql
+    return types, rows if ordered else sorted(rows, key=repr)
 
 
-@pytest.fixture(name="both")
+@pytest.fixture(name="both", scope="module")
 def fixture_both(server):
     """Connections to Tidemill and to PostgreSQL with the same table."""
     oracle = Postgres()
@@ -137,16 +211,24 @@ def fixture_both(server):
         oracle.close()
 
 
-def test_same_answers(both):
+def compare(both, generator, count):
     ours, theirs = both
-    generator = Generator(random.Random(SEED))
-    assert run(ours, "SELECT * FROM r") == run(theirs, "SELECT * FROM r")
     different = []
-    for _ in range(QUERIES):
+    for _ in range(count):
         sql = generator.query()
         got, expected = run(ours, sql), run(theirs, sql)
         if got != expected:
             different.append((sql, got, expected))
     text = "\n\n".join(f"{sql}\nours:   {str(got)[:600]}\ntheirs: {str(expected)[:600]}"
                        for sql, got, expected in different[:10])
-    assert not different, f"{len(different)} of {QUERIES} differ\n{text}"
+    assert not different, f"{len(different)} of {count} differ\n{text}"
+
+
+def test_same_answers(both):
+    ours, theirs = both
+    assert run(ours, "SELECT * FROM r") == run(theirs, "SELECT * FROM r")
+    compare(both, Generator(random.Random(SEED)), QUERIES)
+
+
+def test_same_answers_over(both):
+    compare(both, OverGenerator(random.Random(SEED)), OVER_QUERIES)
