@@ -382,6 +382,12 @@ static enum err result_interval(const struct agg_op *op, const struct interval_c
                : interval_div(&sum, (double)c->count, &out->as.iv, why);
 }
 
+bool agg_is_linear(enum agg_kind k)
+{
+    return k == AGGK_COUNT || k == AGGK_SUM_INT || k == AGGK_AVG_INT || k == AGGK_SUM_INTERVAL ||
+           k == AGGK_AVG_INTERVAL;
+}
+
 enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
                     struct err_detail *why)
 {

@@ -46,6 +46,8 @@ enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct 
 enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg,
                     const struct column *filter, const int64_t *weights, uint32_t n,
                     uint64_t *heap_bytes) MUST_CHECK;
+/* Whether its cell can take back any row by itself: agg_update with a negative weight. */
+bool agg_is_linear(enum agg_kind k);
 /* The aggregate's value; text borrows from the cell. ERR_OUT_OF_RANGE when the result does not fit
  * its type. */
 enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,

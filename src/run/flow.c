@@ -364,6 +364,18 @@ struct str flow_key_copy(const struct row_table *t, const struct row_entry *e, s
     return (struct str){whole.ptr, key.len};
 }
 
+bool flow_same_value(const struct value *v, const struct value *w)
+{
+    if (v->null || w->null)
+        return v->null && w->null;
+    if (type_info(v->type)->by_ref)
+        return str_eq(v->as.s, w->as.s);
+    if (v->type == TYPE_NUMERIC)
+        return v->as.num.kind == w->as.num.kind && v->as.num.scale == w->as.num.scale &&
+               v->as.num.unscaled == w->as.num.unscaled;
+    return memcmp(&v->as, &w->as, type_info(v->type)->width) == 0;
+}
+
 /* ---- what is known of a flow ---- */
 
 uint32_t flow_n_scans(const struct flow *f)

@@ -62,12 +62,6 @@ static char *cells_of(const struct row_entry *e)
 
 /* ---- compiling ---- */
 
-/* Whether a cell can take any row back by itself. */
-static bool is_linear(enum agg_kind k)
-{
-    return k == AGGK_COUNT || k == AGGK_SUM_INT || k == AGGK_AVG_INT || k == AGGK_SUM_INTERVAL ||
-           k == AGGK_AVG_INTERVAL;
-}
 static bool is_extreme(enum agg_kind k)
 {
     return k == AGGK_EXTREME || k == AGGK_EXTREME_TEXT;
@@ -86,7 +80,7 @@ static enum err aggregate_compile(struct flow_op *op, struct arena *a, struct er
     for (uint32_t i = 0; i < node->n_aggs; i++) {
         enum agg_kind k = p->agg.ops[i].kind;
         p->distinct[i] = node->aggs[i].distinct && !is_extreme(k);
-        p->keeps[i] = p->distinct[i] || (!append_only && !is_linear(k));
+        p->keeps[i] = p->distinct[i] || (!append_only && !agg_is_linear(k));
         p->any_kept |= p->keeps[i];
     }
     p->tail_bytes = key_tail_bytes(p->agg.types, p->agg.n_keys);
@@ -258,7 +252,7 @@ static enum err value_add(const struct aggregate_plan *p, struct aggregate_state
         if (*delta < 0 && after <= 0)
             TRY(may_be_shown(op, cells_of(group), arg, row, &dirty));
         *delta = *delta > 0 && after > 0;
-    } else if (*delta < 0 && !is_linear(op->kind)) {
+    } else if (*delta < 0 && !agg_is_linear(op->kind)) {
         dirty = true;
         *delta = 0;
     }
@@ -376,15 +370,7 @@ static bool same_row(const struct batch *b, uint32_t from, uint32_t x, uint32_t 
 {
     for (uint32_t i = from; i < b->n_columns; i++) {
         struct value v = column_get(&b->columns[i], x), w = column_get(&b->columns[i], y);
-        if (v.null != w.null)
-            return false;
-        if (v.null)
-            continue;
-        if (type_info(v.type)->by_ref ? !str_eq(v.as.s, w.as.s)
-            : v.type == TYPE_NUMERIC
-                ? v.as.num.kind != w.as.num.kind || v.as.num.scale != w.as.num.scale ||
-                      v.as.num.unscaled != w.as.num.unscaled
-                : memcmp(&v.as, &w.as, type_info(v.type)->width) != 0)
+        if (!flow_same_value(&v, &w))
             return false;
     }
     return true;
@@ -432,7 +418,7 @@ static enum err settle(struct flow_run *r, struct row_entry *e, struct batch *b)
     if (key.ptr == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; g->dirty != 0 && i < p->agg.n_aggs; i++)
-        if (p->keeps[i] && !(is_linear(p->agg.ops[i].kind)) && (g->dirty >> (i % 64) & 1) != 0)
+        if (p->keeps[i] && !(agg_is_linear(p->agg.ops[i].kind)) && (g->dirty >> (i % 64) & 1) != 0)
             TRY(cell_again(p, s, e, i, r->c->arena));
     uint32_t row = b->n_rows;
     if (was)

@@ -97,13 +97,6 @@ static enum err compile_arg(const struct expr *e, uint32_t n_in, const struct ex
     return ERR_OK;
 }
 
-/* Whether a cell can take any row back by itself. */
-static bool is_linear(enum agg_kind k)
-{
-    return k == AGGK_COUNT || k == AGGK_SUM_INT || k == AGGK_AVG_INT || k == AGGK_SUM_INTERVAL ||
-           k == AGGK_AVG_INTERVAL;
-}
-
 static enum err compile_op(const struct over_function *f, uint32_t n_in, const struct expr **more,
                            uint32_t *n_more, struct arena *a, struct over_plan *p,
                            struct over_op *out, struct err_detail *why)
@@ -122,7 +115,7 @@ static enum err compile_op(const struct over_function *f, uint32_t n_in, const s
     TRY(agg_resolve(&f->aggregate, &p->cells_bytes, &out->agg, why));
     out->agg_arg = column_for(f->aggregate.arg, n_in, more, n_more);
     out->agg_filter = column_for(f->aggregate.filter, n_in, more, n_more);
-    out->linear = is_linear(out->agg.kind);
+    out->linear = agg_is_linear(out->agg.kind);
     out->backwards = f->frame.end == BOUND_UNBOUNDED_FOLLOWING &&
                      f->frame.start != BOUND_UNBOUNDED_PRECEDING;
     return ERR_OK;
@@ -574,19 +567,6 @@ static enum err compute(struct flow_run *r)
 
 /* ---- what differs ---- */
 
-/* Whether two values are the same to the last digit. */
-static bool same_value(const struct value *v, const struct value *w)
-{
-    if (v->null || w->null)
-        return v->null && w->null;
-    if (type_info(v->type)->by_ref)
-        return str_eq(v->as.s, w->as.s);
-    if (v->type == TYPE_NUMERIC)
-        return v->as.num.kind == w->as.num.kind && v->as.num.scale == w->as.num.scale &&
-               v->as.num.unscaled == w->as.num.unscaled;
-    return memcmp(&v->as, &w->as, type_info(v->type)->width) == 0;
-}
-
 static bool has_failed(const struct over_side *side, uint32_t row)
 {
     return side->failed != NULL && side->failed[row] != 0;
@@ -599,7 +579,7 @@ static bool same_results(const struct over_plan *p, const struct over_side *x, u
         return has_failed(x, row_x) && has_failed(y, row_y);
     for (uint32_t i = p->sorted.n_columns; i < p->sorted.n_columns + p->n_ops; i++) {
         struct value v = column_get(&x->columns[i], row_x), w = column_get(&y->columns[i], row_y);
-        if (!same_value(&v, &w))
+        if (!flow_same_value(&v, &w))
             return false;
     }
     return true;

@@ -240,8 +240,8 @@ static void test_out_of_memory(void **state)
          "(SELECT 1 FROM orders k WHERE k.note = s.sensor) AND x.a NOT IN (SELECT qty FROM orders "
          "EXCEPT SELECT 2) ORDER BY a LIMIT 1"),
         ("SELECT DISTINCT ON (1) sensor, sum(sum(temp)) OVER (w RANGE '1 day' PRECEDING), "
-         "GROUPING(ts), (SELECT max(k.id) FROM orders k WHERE k.note = sensor), lag(sensor, 1, 'x') "
-         "OVER (PARTITION BY sensor || 'y' ORDER BY ts DESC) FROM sensors GROUP BY sensor, CUBE (ts) "
+         "GROUPING(ts), (SELECT max(k.id) FROM orders k WHERE k.note = sensor), lag(sensor, 1) "
+         "OVER (PARTITION BY sensor || 'y' ORDER BY ts) FROM sensors GROUP BY sensor, CUBE (ts) "
          "WINDOW w AS (ORDER BY ts) ORDER BY 1 FETCH FIRST 2 ROWS WITH TIES")};
     const struct catalog *c = fixture_catalog();
     for (size_t i = 0; i < sizeof sql / sizeof sql[0]; i++) {
