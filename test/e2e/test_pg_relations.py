@@ -1,8 +1,6 @@
 """Random queries over several relations give the rows that a private PostgreSQL 15 gives: joins of
-all kinds, LATERAL, set operations, and subqueries in every place, most of them correlated. And
-TPC-H's queries over rows of their kind."""
+all kinds, LATERAL, set operations, and subqueries in every place, most of them correlated."""
 import os
-import pathlib
 import random
 import sys
 from collections import Counter
@@ -22,7 +20,6 @@ TABLES = {
 }
 COLUMNS = {"t1": "abc", "t2": "abd", "t3": "cde"}
 SET_OPERATIONS = ["UNION", "UNION ALL", "INTERSECT", "INTERSECT ALL", "EXCEPT", "EXCEPT ALL"]
-TPCH = pathlib.Path(__file__).resolve().parents[1] / "tpch"
 
 
 class Generator:
@@ -188,58 +185,3 @@ def test_random_queries(db, oracle):
         assert answer(db, sql) == expected, sql
         answered += isinstance(expected, Counter) and len(expected) > 0
     assert answered > QUERIES // 4
-
-
-def tpch_rows():
-    """Tables of TPC-H's shape, small, with values that its queries ask for."""
-    rng = random.Random(SEED)
-
-    def money(low, high):
-        return f"{rng.randint(low * 100, high * 100) / 100:.2f}"
-
-    def day():
-        return f"{rng.randint(1993, 1996)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
-
-    regions = ["AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST"]
-    nations = [("FRANCE", 3), ("GERMANY", 3), ("BRAZIL", 1), ("CANADA", 1), ("CHINA", 2),
-               ("INDIA", 2), ("SAUDI ARABIA", 4)]
-    yield "region", [(i, name, "-") for i, name in enumerate(regions)]
-    yield "nation", [(i, name, region, "-") for i, (name, region) in enumerate(nations)]
-    yield "supplier", [(i, f"Supplier {i}", f"street {i}", i % len(nations), f"2{i % 9}-5",
-                        money(-9, 99), rng.choice(["fine", "Customer x Complaints"]))
-                       for i in range(1, 15)]
-    yield "part", [(i, rng.choice(["forest green", "forest red", "dark green", "sky"]), "maker",
-                    rng.choice(["Brand#12", "Brand#23", "Brand#34", "Brand#45"]),
-                    rng.choice(["PROMO BRASS", "ECONOMY ANODIZED STEEL", "MEDIUM POLISHED TIN"]),
-                    rng.choice([3, 9, 14, 15]), rng.choice(["MED BOX", "SM CASE", "LG BOX"]),
-                    money(900, 999), "-") for i in range(1, 41)]
-    yield "partsupp", [(p, 1 + (p * 3 + k * 5) % 14, rng.randint(1, 90), money(1, 99), "-")
-                       for p in range(1, 41) for k in range(3)]
-    yield "customer", [(i, f"Customer {i}", "street", i % len(nations),
-                        f"{rng.choice([13, 31, 23, 29, 40])}-1", money(-99, 999),
-                        rng.choice(["BUILDING", "FURNITURE"]), "-") for i in range(1, 41)]
-    yield "orders", [(i, rng.randint(1, 30), rng.choice("FO"), money(100, 9999), day(),
-                      rng.choice(["1-URGENT", "2-HIGH", "5-LOW"]), "clerk", 0,
-                      rng.choice(["plain", "special x requests"])) for i in range(1, 301)]
-    yield "lineitem", [(order, rng.randint(1, 40), rng.randint(1, 14), line, rng.randint(1, 99),
-                        money(100, 9999), rng.choice(["0.05", "0.06", "0.10"]), "0.02",
-                        rng.choice("RAN"), rng.choice("FO"), day(), day(),
-                        day(), rng.choice(["DELIVER IN PERSON", "NONE"]),
-                        rng.choice(["MAIL", "SHIP", "AIR", "AIR REG"]), "-")
-                       for order in range(1, 301) for line in range(1, rng.randint(2, 6))]
-
-
-def test_tpch(db, oracle):
-    for statement in (TPCH / "schema.sql").read_text(encoding="utf-8").split(";"):
-        for target in (db, oracle) if statement.strip() else ():
-            target.execute(statement)
-    for table, rows in tpch_rows():
-        for target in (db, oracle):
-            with target.cursor().copy(f"COPY {table} FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-    for number in range(1, 23):
-        sql = (TPCH / f"q{number:02}.sql").read_text(encoding="utf-8")
-        expected = answer(oracle, sql)
-        assert isinstance(expected, Counter), f"q{number:02}: {expected}"
-        assert answer(db, sql) == expected, f"q{number:02}"
