@@ -267,12 +267,8 @@ static const char *refused(const struct plan_node *n, bool continuous, const cha
         return "a subquery used as a value that may have several rows is not supported in a "
                "materialized view";
     case PLAN_APPLY: return "subqueries in expressions are not supported yet";
-    case PLAN_OVER:
-        *hint = "Write OVER in the query that reads the view.";
-        return continuous ? "window functions (OVER) are not supported yet in a materialized view"
-                          : NULL;
     case PLAN_TOP:
-        *hint = "Write it in the query that reads the view.";
+        *hint = "Use row_number() OVER (...) in a subquery, and WHERE over it.";
         if (continuous)
             return "LIMIT and DISTINCT ON are not supported yet in a materialized view";
         *hint = "Sort by the jsonb's text: ORDER BY (x)::text.";
@@ -281,6 +277,7 @@ static const char *refused(const struct plan_node *n, bool continuous, const cha
                                  : NULL;
     case PLAN_UNION_ALL:
     case PLAN_SETOP:
+    case PLAN_OVER:
     case PLAN_SCAN:
     case PLAN_VALUES:
     case PLAN_WINDOW:
