@@ -284,8 +284,9 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     struct shard *s = d->shard;
     if (s->phase != SHARD_RUNNING)
         return ERR_SHUTDOWN;
-    if (!r->validate_only)
-        TRY(engine_outputs_stuck(s->engine, &r->why));
+    /* Other errors may be over at the next try: the change waits for that. */
+    if (!r->validate_only && engine_outputs_stuck(s->engine, &r->why) == ERR_NO_SPACE)
+        return ERR_NO_SPACE;
     bool exists =
         catalog_relation(s->catalog, r->change.name) != NULL ||
         (r->change.verb == CHANGE_DROP_TOPIC && catalog_topic(s->catalog, r->change.name) != NULL);

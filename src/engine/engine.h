@@ -49,8 +49,8 @@ const struct engine_options *engine_opened_with(const struct engine *e);
 uint64_t engine_committed_epoch(const struct engine *e);
 /* True when views have caught up with what was committed before the start. Any thread. */
 bool engine_ready(const struct engine *e);
-/* ERR_OK, or why what views put out cannot be written now: they stand still, and nothing is created
- * or dropped, until it can. Any thread. */
+/* ERR_OK, or why what views put out cannot be written now: they stand still until it can, and for
+ * want of room nothing is created or dropped meanwhile. Any thread. */
 enum err engine_outputs_stuck(const struct engine *e, struct err_detail *why) MUST_CHECK;
 
 /* ---- a shard's loop, as servers use it ---- */

@@ -141,6 +141,7 @@ struct query {
     struct shard_call permit;
     struct boundary_action boundary;
     struct shard_timer look; /* whether the moment can come, while it is asked for */
+    bool stuck;              /* it could not, at the last look */
 };
 
 /* ---- query.c ---- */

@@ -208,7 +208,10 @@ static void look_fire(struct shard_timer *t)
 {
     struct query *q = CONTAINER_OF(t, struct query, look);
     enum err e = engine_outputs_stuck(q->shard->engine, &q->why);
-    if (e == ERR_OK)
+    /* What fails once is tried again soon, and is over by the next look. */
+    bool again = e == ERR_OK || !q->stuck;
+    q->stuck = e != ERR_OK;
+    if (again)
         e = look_later(q);
     if (e != ERR_OK)
         query_fail(q, e);
