@@ -88,7 +88,7 @@ static bool column_nullable(const struct plan_node *n, uint32_t column)
             if (column >= n->n_exprs)
                 return n->aggs[column - n->n_exprs].function != AGG_COUNT &&
                        n->aggs[column - n->n_exprs].function != AGG_COUNT_STAR;
-            /* fall through */
+            __attribute__((fallthrough));
         case PLAN_PROJECT:
             if (n->exprs[column]->kind == EXPR_CONST)
                 return n->exprs[column]->value.null;

@@ -75,7 +75,7 @@ static void test_queries(void **state)
     (void)state;
     const struct catalog *c = tpch_catalog();
     for (int i = 1; i <= 22; i++) {
-        char name[8];
+        char name[16];
         struct buf text;
         struct buf sql;
         struct plan *p = NULL;
