@@ -348,6 +348,16 @@ enum err flow_key_entry(struct row_table *t, uint64_t hash, struct str key, uint
     return row_table_add(t, hash, key, tail, 0, 0, out, created);
 }
 
+void flow_op_bound(struct flow_op *op, const struct plan_node *of, uint32_t column, uint32_t key)
+{
+    if (op->windowed)
+        return;
+    struct flow_bound b = flow_bound_of(of, column);
+    op->windowed = b.is;
+    op->bound_key = key;
+    op->to_end = b.to_end;
+}
+
 int64_t flow_key_end(const struct flow_op *op, struct str key)
 {
     int64_t end;

@@ -86,12 +86,8 @@ static enum err aggregate_compile(struct flow_op *op, struct arena *a, struct er
     p->tail_bytes = key_tail_bytes(p->agg.types, p->agg.n_keys);
     port->n_payload = port->n_exprs;
     port->n_keys = p->agg.n_keys;
-    for (uint32_t i = 0; i < node->n_exprs && !op->windowed; i++) {
-        struct flow_bound b = flow_bound_of(node, i);
-        op->windowed = b.is;
-        op->bound_key = i;
-        op->to_end = b.to_end;
-    }
+    for (uint32_t i = 0; i < node->n_exprs; i++)
+        flow_op_bound(op, node, i, i);
     op->n_ports = 1;
     op->plan = p;
     return ERR_OK;
@@ -132,9 +128,8 @@ static enum err aggregate_state_new(const struct flow_op *op, uint64_t hash_seed
         return ERR_NO_MEMORY;
     s->hash_seed = hash_seed;
     arena_init(&s->before, bytes_max);
-    uint32_t owner_bytes = (uint32_t)sizeof(struct flow_group) + p->agg.cells_bytes;
-    s->windows.links_at = owner_bytes;
-    owner_bytes += op->windowed ? (uint32_t)sizeof(struct flow_window_links) : 0;
+    uint32_t owner_bytes = flow_windows_init(
+        &s->windows, op->windowed, (uint32_t)sizeof(struct flow_group) + p->agg.cells_bytes);
     enum err e = row_table_new(owner_bytes, bytes_max, &s->groups);
     if (e == ERR_OK && p->any_kept)
         e = row_table_new(VALUE_TAIL_BYTES, bytes_max, &s->values);

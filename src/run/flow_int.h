@@ -118,6 +118,9 @@ enum err flow_key_entry(struct row_table *t, uint64_t hash, struct str key, uint
 /* Its key with the tail behind it, in `a`; ptr is NULL when that is full. */
 struct str flow_key_copy(const struct row_table *t, const struct row_entry *e, struct arena *a);
 
+/* Key `key` of the operator is column `column` of `of`: the first that is a window's bound makes it
+ * windowed. */
+void flow_op_bound(struct flow_op *op, const struct plan_node *of, uint32_t column, uint32_t key);
 /* The end of the window that a key of a windowed operator is of; INT64_MAX: of none. */
 int64_t flow_key_end(const struct flow_op *op, struct str key);
 

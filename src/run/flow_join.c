@@ -177,9 +177,9 @@ static enum err join_state_new(const struct flow_op *op, uint64_t hash_seed, uin
     enum err e = ERR_OK;
     s->plan = j;
     for (uint32_t side = 0; side < 2 && e == ERR_OK; side++) {
-        uint32_t bytes = j->settles[side] || j->by_key ? sizeof(struct owner) : 0;
-        s->windows[side].links_at = bytes;
-        bytes += op->windowed ? (uint32_t)sizeof(struct flow_window_links) : 0;
+        bool owned = j->settles[side] || j->by_key;
+        uint32_t bytes = flow_windows_init(&s->windows[side], op->windowed,
+                                           owned ? sizeof(struct owner) : 0);
         e = row_table_new(bytes, bytes_max, &s->rows[side]);
     }
     if (e == ERR_OK && (s->matches = mem_alloc(BATCH_ROWS_MAX * sizeof(int64_t))) == NULL)

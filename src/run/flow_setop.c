@@ -53,12 +53,8 @@ static enum err setop_compile(struct flow_op *op, struct arena *a, struct err_de
         (struct flow_port){.n_exprs = node->n_columns, .exprs = left, .n_keys = node->n_columns};
     op->ports[1] = op->ports[0];
     op->ports[1].exprs = right;
-    for (uint32_t i = 0; i < node->n_columns && !op->windowed; i++) {
-        struct flow_bound b = flow_bound_of(node, i);
-        op->windowed = b.is;
-        op->bound_key = i;
-        op->to_end = b.to_end;
-    }
+    for (uint32_t i = 0; i < node->n_columns; i++)
+        flow_op_bound(op, node, i, i);
     op->plan = s;
     return ERR_OK;
 }
@@ -77,12 +73,10 @@ static enum err setop_state_new(const struct flow_op *op, uint64_t hash_seed, ui
                                 void **out)
 {
     (void)hash_seed;
-    uint32_t owner_bytes = sizeof(struct counts);
     struct setop_state *s = mem_zalloc(1, sizeof(*s));
     if (s == NULL)
         return ERR_NO_MEMORY;
-    s->windows.links_at = owner_bytes;
-    owner_bytes += op->windowed ? (uint32_t)sizeof(struct flow_window_links) : 0;
+    uint32_t owner_bytes = flow_windows_init(&s->windows, op->windowed, sizeof(struct counts));
     enum err e = row_table_new(owner_bytes, bytes_max, &s->rows);
     if (e != ERR_OK) {
         setop_state_free(op, s);

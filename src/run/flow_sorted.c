@@ -34,12 +34,8 @@ enum err flow_sorted_compile(struct flow_op *op, const struct expr *const *more,
     op->ports[0] = (struct flow_port){
         .n_exprs = n + n_keys, .exprs = exprs, .n_payload = n, .key_at = n, .n_keys = n_keys};
     op->n_ports = 1;
-    for (uint32_t i = 0; i < n_keys && !op->windowed; i++) {
-        struct flow_bound b = flow_bound_of(node->input, node->partition_columns[i]);
-        op->windowed = b.is;
-        op->bound_key = i;
-        op->to_end = b.to_end;
-    }
+    for (uint32_t i = 0; i < n_keys; i++)
+        flow_op_bound(op, node->input, node->partition_columns[i], i);
     return row_format_init(&out->format, types, n, a);
 }
 
@@ -48,9 +44,8 @@ enum err flow_sorted_compile(struct flow_op *op, const struct expr *const *more,
 enum err flow_sorted_init(struct flow_sorted *s, const struct flow_op *op,
                           const struct flow_sorted_plan *p, uint64_t bytes_max)
 {
-    uint32_t owner_bytes = sizeof(struct partition);
-    *s = (struct flow_sorted){.plan = p, .windows = {.links_at = owner_bytes}};
-    owner_bytes += op->windowed ? (uint32_t)sizeof(struct flow_window_links) : 0;
+    *s = (struct flow_sorted){.plan = p};
+    uint32_t owner_bytes = flow_windows_init(&s->windows, op->windowed, sizeof(struct partition));
     arena_init(&s->work, bytes_max);
     TRY(row_table_new(owner_bytes, bytes_max, &s->partitions));
     return row_table_new(sizeof(struct flow_sorted_row), bytes_max, &s->rows);

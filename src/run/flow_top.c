@@ -115,12 +115,7 @@ static enum err top_compile(struct flow_op *op, struct arena *a, struct err_deta
         types[i] = node->input->columns[i].type;
     for (uint32_t i = 0; i < n_keys; i++) {
         exprs[n + i] = exprs[node->partition_columns[i]];
-        struct flow_bound b = flow_bound_of(node->input, node->partition_columns[i]);
-        if (!op->windowed && b.is) {
-            op->windowed = true;
-            op->bound_key = i;
-            op->to_end = b.to_end;
-        }
+        flow_op_bound(op, node->input, node->partition_columns[i], i);
     }
     TRY(count_of(node->offset, "OFFSET", 0, &t->skip, why));
     TRY(count_of(node->limit, "LIMIT", UINT64_MAX, &t->take, why));
@@ -154,9 +149,8 @@ static enum err top_state_new(const struct flow_op *op, uint64_t hash_seed, uint
     struct top_state *s = mem_zalloc(1, sizeof(*s));
     if (s == NULL)
         return ERR_NO_MEMORY;
-    uint32_t owner_bytes = sizeof(struct top_partition);
-    s->windows.links_at = owner_bytes;
-    owner_bytes += op->windowed ? (uint32_t)sizeof(struct flow_window_links) : 0;
+    uint32_t owner_bytes =
+        flow_windows_init(&s->windows, op->windowed, sizeof(struct top_partition));
     enum err e = row_table_new(owner_bytes, bytes_max, &s->partitions);
     if (e == ERR_OK)
         e = row_table_new(sizeof(struct top_row), bytes_max, &s->rows);

@@ -36,6 +36,13 @@ struct flow_window_links {
     int64_t end; /* INT64_MAX: in no list */
 };
 
+/* Owner bytes with the links behind them, where the operator is windowed. */
+static inline uint32_t flow_windows_init(struct flow_windows *w, bool windowed,
+                                         uint32_t owner_bytes)
+{
+    *w = (struct flow_windows){.links_at = owner_bytes};
+    return owner_bytes + (windowed ? (uint32_t)sizeof(struct flow_window_links) : 0);
+}
 /* Enters an entry that was made just now; INT64_MAX: it has no end. ERR_NO_MEMORY: it is in no
  * list, and may be removed. */
 enum err flow_windows_add(struct flow_windows *w, struct row_entry *e, int64_t end) MUST_CHECK;
