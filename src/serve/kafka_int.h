@@ -239,6 +239,8 @@ struct kafka_changes {
     /* Works on item `next`; sets waiting when it went to the engine. */
     void (*step)(struct kafka_request *r);
 };
+/* Of each of `n` names whether it stands there more than once. NULL: the request has failed. */
+bool *kafka_names_repeated(struct kafka_request *r, const struct str *names, uint32_t n);
 /* Begins; the request is finished with `res` after the last item. */
 void kafka_changes_begin(struct kafka_request *r, void *res, uint32_t n,
                          void (*step)(struct kafka_request *r), void *arg);

@@ -1,12 +1,10 @@
 #include "serve/kafka_int.h"
 
-#include <stdlib.h>
-
 /* CreatePartitions: one change of the catalog after the other, each decided on shard 0. */
 
 struct grow_state {
-    bool *duplicate; /* per topic of the request: it is named again */
-    int16_t code;    /* of the topic that is being worked on, when it is refused */
+    const bool *repeated; /* per topic of the request: it is named again */
+    int16_t code;         /* of the topic that is being worked on, when it is refused */
 };
 
 static enum err refuse(struct grow_state *gs, int16_t code)
@@ -81,7 +79,7 @@ static void grow_step(struct kafka_request *r)
     struct kafka_create_partitions_res *res = st->res;
     struct grow_state *gs = st->arg;
     res->results[st->next].name = req->topics[st->next].name;
-    if (gs->duplicate[st->next]) {
+    if (gs->repeated[st->next]) {
         res->results[st->next].error_code = KAFKA_E_INVALID_REQUEST;
         res->results[st->next].error_message = STR("the request names the topic twice");
         return;
@@ -97,32 +95,6 @@ static void grow_step(struct kafka_request *r)
     shard_ddl(r->shard, &st->ddl);
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    const struct kafka_create_partitions_req_topic *const *x = a, *const *y = b;
-    return str_cmp((*x)->name, (*y)->name);
-}
-
-static bool find_duplicates(struct kafka_request *r, struct grow_state *gs)
-{
-    const struct kafka_create_partitions_req *req = r->request;
-    const struct kafka_create_partitions_req_topic **sorted =
-        kafka_request_alloc(r, req->n_topics, sizeof(*sorted));
-    if (sorted == NULL)
-        return false;
-    gs->duplicate = kafka_request_alloc(r, req->n_topics, sizeof(*gs->duplicate));
-    if (gs->duplicate == NULL)
-        return false;
-    for (uint32_t i = 0; i < req->n_topics; i++)
-        sorted[i] = &req->topics[i];
-    qsort(sorted, req->n_topics, sizeof(*sorted), compare_names);
-    for (uint32_t i = 1; i < req->n_topics; i++)
-        if (str_eq(sorted[i - 1]->name, sorted[i]->name))
-            gs->duplicate[sorted[i - 1] - req->topics] = gs->duplicate[sorted[i] - req->topics] =
-                true;
-    return true;
-}
-
 void kafka_handle_create_partitions(struct kafka_request *r)
 {
     const struct kafka_create_partitions_req *req = r->request;
@@ -136,8 +108,16 @@ void kafka_handle_create_partitions(struct kafka_request *r)
     struct grow_state *gs = kafka_request_alloc(r, 1, sizeof *gs);
     if (gs == NULL)
         return;
+    struct str *names = kafka_request_alloc(r, req->n_topics, sizeof *names);
+    if (names == NULL)
+        return;
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        names[i] = req->topics[i].name;
+    gs->repeated = kafka_names_repeated(r, names, req->n_topics);
+    if (gs->repeated == NULL)
+        return;
     res->results = kafka_request_alloc(r, req->n_topics, sizeof *res->results);
-    if (res->results == NULL || !find_duplicates(r, gs))
+    if (res->results == NULL)
         return;
     res->n_results = req->n_topics;
     kafka_changes_begin(r, res, req->n_topics, grow_step, gs);

@@ -1,5 +1,7 @@
 #include "serve/kafka_int.h"
 
+#include <stdlib.h>
+
 /* CreateTopics and DeleteTopics: one change of the catalog after the other. */
 
 static void changes_run(struct kafka_request *r)
@@ -39,6 +41,27 @@ void kafka_changes_begin(struct kafka_request *r, void *res, uint32_t n,
     st->arg = arg;
     r->state = st;
     changes_run(r);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct str *const *x = a, *const *y = b;
+    return str_cmp(**x, **y);
+}
+
+bool *kafka_names_repeated(struct kafka_request *r, const struct str *names, uint32_t n)
+{
+    const struct str **sorted = kafka_request_alloc(r, n, sizeof(*sorted));
+    bool *repeated = sorted == NULL ? NULL : kafka_request_alloc(r, n, sizeof(*repeated));
+    if (repeated == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < n; i++)
+        sorted[i] = &names[i];
+    qsort(sorted, n, sizeof(*sorted), compare_names);
+    for (uint32_t i = 1; i < n; i++)
+        if (str_eq(*sorted[i - 1], *sorted[i]))
+            repeated[sorted[i - 1] - names] = repeated[sorted[i] - names] = true;
+    return repeated;
 }
 
 /* ---- CreateTopics ---- */
@@ -166,8 +189,13 @@ static void create_step(struct kafka_request *r)
     struct kafka_create_topics_res_topic *out = &res->topics[st->next];
     struct topic t = {.name = in->name, .kind = TOPIC_USER};
     struct err_detail why = {0};
+    const bool *repeated = st->arg;
     out->name = in->name;
     out->replication_factor = 1;
+    if (repeated[st->next]) {
+        create_error(out, KAFKA_E_INVALID_REQUEST, STR("the request names the topic twice"));
+        return;
+    }
     if (!kafka_topic_name_valid(in->name)) {
         create_error(out, KAFKA_E_INVALID_TOPIC,
                      STR("a topic's name has 1 to 249 letters, digits, '.', '_' or '-'"));
@@ -201,8 +229,16 @@ void kafka_handle_create_topics(struct kafka_request *r)
     res->topics = kafka_request_alloc(r, req->n_topics, sizeof *res->topics);
     if (res->topics == NULL)
         return;
+    struct str *names = kafka_request_alloc(r, req->n_topics, sizeof *names);
+    if (names == NULL)
+        return;
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        names[i] = req->topics[i].name;
+    bool *repeated = kafka_names_repeated(r, names, req->n_topics);
+    if (repeated == NULL)
+        return;
     res->n_topics = req->n_topics;
-    kafka_changes_begin(r, res, req->n_topics, create_step, NULL);
+    kafka_changes_begin(r, res, req->n_topics, create_step, repeated);
 }
 
 /* ---- DeleteTopics ---- */

@@ -48,6 +48,15 @@ def grow(client, *topics, version=3, **more):
     return [(r["error_code"], r["error_message"]) for r in answer["results"]]
 
 
+def test_topics_named_twice_are_not_made(client, topic):
+    answer = client.call("create_topics", 7, topics=[
+        {"name": name, "num_partitions": 1, "replication_factor": 1}
+        for name in (topic, f"{topic}-other", topic)])
+    assert [t["error_code"] for t in answer["topics"]] == [INVALID_REQUEST, 0, INVALID_REQUEST]
+    found = client.call("metadata", 12, topics=[{"name": topic}], allow_auto_topic_creation=False)
+    assert found["topics"][0]["error_code"] == UNKNOWN_TOPIC
+
+
 def test_topics_made_with_assignments(client, topic):
     def make(indexes, n=-1, factor=-1, broker=1, **more):
         answer = client.call("create_topics", 7, **more, topics=[
