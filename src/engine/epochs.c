@@ -252,8 +252,14 @@ static void input_failed(struct epochs *ep, struct reader *r, uint32_t partition
     err_set(&told, e, "partition %u of \"%.*s\" cannot be read from offset %lld on: %s", partition,
             STR_ARG(rel->name), (long long)ep->offset, err_text(e, why));
     engine_note(ep->shard->engine, "error", "%s", told.text);
-    LIST_FOR (it, &r->views)
-        view_run_stand(LIST_ENTRY(it, struct view_input, link)->view, e, &told);
+    /* A view stands still with its table. One of several tables could only do so from a state that
+     * is whole: in a replay it would take in the others' news over a part of what it was. */
+    LIST_FOR (it, &r->views) {
+        struct view_run *v = LIST_ENTRY(it, struct view_input, link)->view;
+        if (r->silent && v->n_inputs > 1)
+            view_run_fail(v, &ep->work, e, &told);
+        view_run_stand(v, e, &told);
+    }
     ep->results[ep->reader_at][ep->input_at].failed = true;
 }
 

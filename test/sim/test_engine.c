@@ -519,6 +519,103 @@ static void a_log_that_cannot_be_read_stops_its_views_alone(void **state)
     assert_true(stopped > 0);
 }
 
+/* ---- a view of two tables, one of which cannot be read again ---- */
+
+enum { PAIR_ROWS = 10 };
+
+static void produce_number(struct script *s, const char *topic, uint32_t n)
+{
+    char row[32];
+    snprintf(row, sizeof(row), "{\"k\":%u}", n);
+    must_produce(s, topic, 0, row);
+}
+
+static void pairs_made(struct script *s, void *arg)
+{
+    (void)arg;
+    run_sql(s, "CREATE TABLE a (k int8)");
+    run_sql(s, "CREATE TABLE b (k int8)");
+    run_sql(s, "CREATE MATERIALIZED VIEW ab AS SELECT a.k, b.k AS k2 FROM a, b");
+    /* What it puts out has epochs recorded, with how far they have read. */
+    run_sql(s, "CREATE MATERIALIZED VIEW vb AS SELECT count(*) AS n FROM b");
+    for (uint32_t i = 0; i < PAIR_ROWS; i++) {
+        produce_number(s, "a", i);
+        produce_number(s, "b", i);
+    }
+    expect(s, "SELECT count(*) FROM ab", "100\n");
+    REQUIRE(script_sleep(s, 300) == ERR_OK); /* until the last change is committed */
+}
+
+static void pairs_more(struct script *s, void *arg)
+{
+    struct unreadable *u = arg;
+    struct buf rows;
+    buf_init(&rows, TEXT_MAX);
+    REQUIRE(script_sleep(s, 300) == ERR_OK);
+    host_sim_fault_at(script_host(s), 0, SIM_FAULT_NONE, false);
+    produce_number(s, "b", PAIR_ROWS);
+    REQUIRE(script_sleep(s, 300) == ERR_OK);
+    REQUIRE(script_sql(s, "SELECT status FROM sys.views WHERE name = 'ab'", &rows) == ERR_OK);
+    u->stopped = str_eq(buf_str(&rows), STR("failed\n"));
+    buf_deinit(&rows);
+}
+
+/* Either the view has failed, or its changelog tells of all rows. */
+static void pairs_are_whole(struct script *s, void *arg)
+{
+    (void)arg;
+    struct buf out;
+    buf_init(&out, TEXT_MAX);
+    REQUIRE(script_sleep(s, 300) == ERR_OK);
+    REQUIRE(script_sql(s, "SELECT status FROM sys.views WHERE name = 'ab'", &out) == ERR_OK);
+    if (!str_eq(buf_str(&out), STR("failed\n"))) {
+        size_t n = 0;
+        expect(s, "SELECT count(*) FROM ab", "110\n");
+        REQUIRE(script_sleep(s, 300) == ERR_OK);
+        buf_clear(&out);
+        REQUIRE(script_read(s, "ab", 0, 0, &out, NULL) == ERR_OK);
+        for (size_t i = 0; i < out.len; i++)
+            n += out.ptr[i] == '\n';
+        if (n != 110)
+            FAIL("the changelog has %zu rows of 110", n);
+    }
+    buf_deinit(&out);
+}
+
+static int pairs_fail_at(void *arg)
+{
+    struct unreadable u = {.call = *(const uint64_t *)arg};
+    const struct engine_options options = {.data_dir = "/data", .n_shards = 1};
+    const struct script_part part = {.run = pairs_more, .arg = &u};
+    struct err_detail why = {0};
+    struct host *h = sim_new(8, 0);
+    run_one(h, 1, 0, pairs_made, NULL);
+    h = host_sim_crash(h);
+    host_sim_fault_at(h, u.call, SIM_FAULT_ERROR, false);
+    enum err e = scripts_run(h, &options, &part, 1, &why); /* an error: no start */
+    h = host_sim_crash(h);
+    host_sim_fault_at(h, 0, SIM_FAULT_NONE, false);
+    if (e == ERR_OK)
+        run_one(h, 1, 0, pairs_are_whole, NULL);
+    host_close(h);
+    return u.stopped ? CHILD_STOPPED : 0;
+}
+
+/* Its state would be a part of what it was, and what it tells of the other table's rows wrong. */
+static void a_view_of_two_tables_fails_with_the_replay_of_one(void **state)
+{
+    (void)state;
+    int stopped = 0;
+    for (uint64_t call = 1; call <= 150; call++) {
+        char text[4096];
+        int status = script_child(pairs_fail_at, &call, text, sizeof(text));
+        if (status != 0 && status != CHILD_STOPPED && !script_flush_failed(text))
+            fail_msg("call %llu ended with %d: %s", (unsigned long long)call, status, text);
+        stopped += status == CHILD_STOPPED;
+    }
+    assert_true(stopped > 0);
+}
+
 static void two_partitions(struct script *s, void *arg)
 {
     (void)arg;
@@ -935,6 +1032,7 @@ int main(void)
         cmocka_unit_test(outputs_go_on_when_there_is_room),
         cmocka_unit_test(damage_stops_only_what_reads_it),
         cmocka_unit_test(a_log_that_cannot_be_read_stops_its_views_alone),
+        cmocka_unit_test(a_view_of_two_tables_fails_with_the_replay_of_one),
         cmocka_unit_test(a_view_that_stood_still_tells_all_changes),
         cmocka_unit_test(a_view_is_live_when_its_replay_ends),
         cmocka_unit_test(any_order_of_requests_is_survived),
