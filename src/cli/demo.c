@@ -57,12 +57,14 @@ static bool folder_make(struct host *h, char out[HOST_PATH_MAX])
     host_random(h, &tag, sizeof tag);
     snprintf(out, HOST_PATH_MAX, "%s/tidemill-demo-%016llx",
              base != NULL && base[0] == '/' ? base : TEMPORARY_FOLDER, (unsigned long long)tag);
-    if (host_dir_create(h, out) == ERR_OK)
+    struct err_detail why = {0};
+    enum err e = host_dir_create(h, out, &why);
+    if (e == ERR_OK)
         return true;
     fprintf(stderr,
-            "tidemill demo: cannot make the temporary folder %s\n"
+            "tidemill demo: %s\n"
             "hint: name a data directory with --data DIR, or another place with TMPDIR\n",
-            out);
+            err_text(e, &why));
     return false;
 }
 

@@ -139,6 +139,15 @@ static bool part_wake(struct coordinator *co, struct co_reader *r, uint32_t part
     return true;
 }
 
+/* A partition that was added, and has never had a row, holds nobody back: it is idle until its
+ * first one, with which it takes over the table's watermark. */
+static bool part_unused(const struct coordinator *co, const struct co_reader *r, uint32_t i)
+{
+    const struct topic *t = r->rel->topic;
+    return t->grown_from != 0 && i >= t->grown_from &&
+           atomic_load(&part_stats_of(co, r, i)->durable) == 0;
+}
+
 /* After a pause of the whole table all partitions wake with the first: rows that were sent together
  * become durable one partition after the other, and the first must not run away from the rest. */
 static void wake_together(struct coordinator *co, struct co_reader *r)
@@ -149,7 +158,7 @@ static void wake_together(struct coordinator *co, struct co_reader *r)
     if (!all_idle || r->silent || !reader_behind(co, r))
         return;
     for (uint32_t i = 0; i < r->n_parts; i++) {
-        if (!part_wake(co, r, i))
+        if (part_unused(co, r, i) || !part_wake(co, r, i))
             continue;
         r->parts[i].active_ns = co->shard->mono_ns;
         atomic_store(&part_stats_of(co, r, i)->idle, false);
@@ -1115,15 +1124,6 @@ static void part_begin(struct coordinator *co, struct co_reader *r, uint32_t i, 
                                    .idle = idle};
     if (r->main)
         atomic_store(&part_stats_of(co, r, i)->idle, idle);
-}
-
-/* A partition that was added, and has never had a row, holds nobody back: it is idle until its
- * first one, with which it takes over the table's watermark. */
-static bool part_unused(const struct coordinator *co, const struct co_reader *r, uint32_t i)
-{
-    const struct topic *t = r->rel->topic;
-    return t->grown_from != 0 && i >= t->grown_from &&
-           atomic_load(&part_stats_of(co, r, i)->durable) == 0;
 }
 
 static enum err reader_grow(struct coordinator *co, struct co_reader *r)

@@ -7,7 +7,7 @@
 #include "engine/partition.h"
 #include "engine/view_run.h"
 
-enum { DDL_QUEUE_MAX = 1024 };
+enum { DDL_QUEUE_MAX = 1024, DDL_STUCK_MS_MAX = 2000, DDL_WATCH_MS = 100 };
 
 struct prepare_call {
     struct shard_call call;
@@ -25,6 +25,10 @@ struct ddl {
     int64_t end;                /* of its record */
     bool logged;                /* the record is written */
     bool working;
+    /* Of a change that is being handed out, which needs the end of an epoch: */
+    bool answered; /* its request has heard that it has to wait for the disk */
+    int64_t well_ns; /* when outputs were last seen to be written */
+    struct shard_timer watch;
     /* The least numbers for the next change: those of one that failed may still name folders. */
     uint32_t next_topic, next_relation;
     struct prepare_call prepare[SHARDS_MAX];
@@ -38,22 +42,72 @@ static struct ddl *ddl_of(struct shard *s)
 }
 
 static void work(struct ddl *d);
-static void finish(struct ddl *d, enum err e);
 
-static void finish(struct ddl *d, enum err e)
+/* Answers the request at the head. */
+static void answer(struct ddl *d, enum err e)
 {
     struct ddl_request *r = d->queue[d->head];
     d->head = (d->head + 1) % DDL_QUEUE_MAX;
     d->n--;
-    d->working = false;
     r->err = e;
     shard_call_reply(d->shard, &r->call);
+}
+
+static void finish(struct ddl *d, enum err e)
+{
+    d->working = false;
+    answer(d, e);
     work(d);
 }
 
+/* ---- handing out, for which the epoch under way has to end ---- */
+
 static void handed_out(void *arg)
 {
-    finish(arg, ERR_OK);
+    struct ddl *d = arg;
+    shard_timer_cancel(d->shard, &d->watch);
+    d->working = false;
+    if (!d->answered)
+        answer(d, ERR_OK);
+    d->answered = false;
+    work(d);
+}
+
+/* The disk is full, or broken, and the epoch cannot end: nobody waits for that without an answer.
+ * The change at the head is in the catalog's log and comes all the same; those behind it do not. */
+static void answer_stuck(struct ddl *d)
+{
+    while (d->n > 0) {
+        struct ddl_request *r = d->queue[d->head];
+        struct err_detail stuck = {0};
+        enum err e = engine_outputs_stuck(d->shard->engine, &stuck);
+        if (d->answered) {
+            r->why = stuck;
+        } else {
+            err_set(&r->why, e, "%s; the change is written, and comes when they go on",
+                    stuck.text);
+            err_hint(&r->why, "%s", stuck.hint);
+        }
+        d->answered = true;
+        answer(d, e);
+    }
+}
+
+static void watch_again(struct ddl *d)
+{
+    /* Without memory for a timer the requests wait like those whose outputs do. */
+    int64_t at_ns = d->shard->mono_ns + (int64_t)DDL_WATCH_MS * 1000000;
+    (void)!shard_timer_set(d->shard, &d->watch, at_ns);
+}
+
+static void watch_fire(struct shard_timer *t)
+{
+    struct ddl *d = CONTAINER_OF(t, struct ddl, watch);
+    if (engine_outputs_stuck(d->shard->engine, NULL) == ERR_OK)
+        d->well_ns = d->shard->mono_ns;
+    if (d->shard->mono_ns - d->well_ns >= (int64_t)DDL_STUCK_MS_MAX * 1000000)
+        answer_stuck(d);
+    watch_again(d);
 }
 
 static void change_durable(struct ddl *d)
@@ -63,6 +117,8 @@ static void change_durable(struct ddl *d)
     const struct catalog *next = d->next;
     d->next = NULL;
     d->logged = false;
+    d->well_ns = d->shard->mono_ns;
+    watch_again(d);
     coordinator_set_catalog(d->shard->coordinator, next, handed_out, d);
 }
 
@@ -284,7 +340,7 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     struct shard *s = d->shard;
     if (s->phase != SHARD_RUNNING)
         return ERR_SHUTDOWN;
-    /* Other errors may be over at the next try: the change waits for that. */
+    /* Other errors may be over at the next try: the change waits for that, for a while. */
     if (!r->validate_only && engine_outputs_stuck(s->engine, &r->why) == ERR_NO_SPACE)
         return ERR_NO_SPACE;
     bool exists =
@@ -366,6 +422,7 @@ enum err ddl_new(struct shard *s, struct ddl **out)
     if (*out == NULL)
         return ERR_NO_MEMORY;
     (*out)->shard = s;
+    (*out)->watch.fire = watch_fire;
     (*out)->next_topic = (*out)->next_relation = NUMBER_FIRST_FREE;
     return ERR_OK;
 }

@@ -4,7 +4,8 @@
  *           -> record in sys.catalog, durable -> all shards at an epoch's boundary -> done
  *
  * What can fail (a full disk, a view that cannot be compiled) fails before the record: from then on
- * the change stands. */
+ * the change stands. While outputs cannot be written no boundary comes: after some seconds the
+ * request ends with that error, and the change comes with the boundary. */
 #ifndef TIDEMILL_ENGINE_DDL_H
 #define TIDEMILL_ENGINE_DDL_H
 

@@ -7,9 +7,10 @@
  * They live in the epoch's arena. A row is a letter once, and none is lost: with
  * EPOCH_LETTERS_TARGET of them, or EPOCH_LETTERS_BYTES_TARGET, a shard reads no more input in the
  * epoch. How many results fail is up to the groups that change and the windows that close, and many
- * views may refuse the same row. So a view keeps LETTERS_MAX and LETTERS_BYTES_MAX of an epoch on a
- * shard, and all views together EPOCH_LETTERS_BYTES_MAX: what is beyond is counted, and a last
- * letter of the view says how many there were. */
+ * views may refuse the same row. So a view keeps LETTERS_MAX of an epoch on a shard, and no more
+ * once its texts reach LETTERS_BYTES_MAX or those of all views EPOCH_LETTERS_BYTES_MAX (the letter
+ * that goes past is kept, 1 MB at most): what is beyond is counted, and a last letter of the view
+ * says how many there were. */
 #ifndef TIDEMILL_ENGINE_DEAD_LETTERS_H
 #define TIDEMILL_ENGINE_DEAD_LETTERS_H
 

@@ -181,22 +181,27 @@ static enum err sync_parent(struct engine *e, const char *path)
     return host_dir_sync(e->host, n == 0 ? "." : parent);
 }
 
+static void data_dir_hint(enum err err, struct err_detail *why)
+{
+    err_hint(why, "%s, or name another directory with --data.",
+             err == ERR_NO_SPACE ? "Make room on the disk" : "Check the path and its permissions");
+}
+
 static enum err data_dir_err(enum err err, const char *what, const char *path,
                              struct err_detail *why)
 {
     err_set(why, err, "cannot %s %s: %s", what, path, err_info(err)->text);
-    err_hint(why, "%s, or name another directory with --data.",
-             err == ERR_NO_SPACE ? "Make room on the disk" : "Check the path and its permissions");
+    data_dir_hint(err, why);
     return err;
 }
 
 static enum err make_dir(struct engine *e, const char *path, struct err_detail *why)
 {
-    enum err err = host_dir_create(e->host, path);
-    if (err != ERR_IN_USE)
-        return err == ERR_OK ? err : data_dir_err(err, "create the folder", path, why);
-    err_set(why, err, "%s is a file, not a folder", path);
-    err_hint(why, "Name another directory with --data.");
+    enum err err = host_dir_create(e->host, path, why);
+    if (err == ERR_IN_USE)
+        err_hint(why, "Name another directory with --data.");
+    else if (err != ERR_OK)
+        data_dir_hint(err, why);
     return err;
 }
 

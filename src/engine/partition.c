@@ -103,10 +103,10 @@ static enum err topic_dir(struct engine *e, uint32_t topic_number, struct err_de
     snprintf(topics, sizeof(topics), "%s/topics", e->data_dir);
     snprintf(dir, sizeof(dir), "%s/%u", topics, topic_number);
     enum err err = host_path_exists(e->host, dir, &exists);
-    if (err == ERR_OK && !exists)
-        err = host_dir_create(e->host, dir);
-    if (err == ERR_OK && !exists)
+    if (err == ERR_OK && !exists) {
+        TRY(host_dir_create(e->host, dir, why));
         err = host_dir_sync(e->host, topics);
+    }
     return err == ERR_OK
                ? ERR_OK
                : err_set(why, err, "cannot create the folder %s: %s", dir, err_info(err)->text);

@@ -347,7 +347,7 @@ static bool stop_step(struct shard *s)
     struct engine *e = s->engine;
     if (s->phase == SHARD_RUNNING) {
         s->phase = SHARD_STOPPING;
-        s->stop_at_ns = s->mono_ns + (int64_t)SHARD_STOP_MS_MAX * 1000000;
+        s->stopped_ns = s->mono_ns;
         services_stop(s);
         parts_stop(s);
     }
@@ -355,7 +355,9 @@ static bool stop_step(struct shard *s)
         s->phase = SHARD_ARRIVED;
         atomic_fetch_add(&e->shards_arrived, 1);
     }
-    bool late = s->mono_ns > s->stop_at_ns;
+    bool stuck = engine_outputs_stuck(e, NULL) != ERR_OK;
+    int64_t ms_max = stuck ? SHARD_STOP_STUCK_MS_MAX : SHARD_STOP_MS_MAX;
+    bool late = s->mono_ns > s->stopped_ns + ms_max * 1000000;
     if (late || atomic_load(&e->shards_arrived) == e->n_shards) {
         parts_join_flush(s);
         return false;

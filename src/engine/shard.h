@@ -18,6 +18,7 @@ enum {
     SHARD_CALLS_PER_TURN = 4096,
     SHARD_TIMERS_MAX = 1 << 20,
     SHARD_STOP_MS_MAX = 10000,
+    SHARD_STOP_STUCK_MS_MAX = 1000, /* while outputs cannot be written */
     SHARD_TASK_ROWS_PER_TURN = 4096, /* when tasks have worked on as many, the rest waits */
     SHARD_TASK_ROWS_LEAST = 64,      /* that a task counts for */
 };
@@ -72,7 +73,7 @@ struct shard {
     struct ddl *ddl;                 /* shard 0 only */
 
     enum { SHARD_RUNNING, SHARD_STOPPING, SHARD_ARRIVED } phase;
-    int64_t stop_at_ns;
+    int64_t stopped_ns; /* when stopping began */
     bool busy; /* more work waits: do not block in poll */
 };
 

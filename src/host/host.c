@@ -193,11 +193,12 @@ enum err host_remove(struct host *h, const char *path)
     return h->ops->remove(h, path);
 }
 
-enum err host_dir_create(struct host *h, const char *path)
+enum err host_dir_create(struct host *h, const char *path, struct err_detail *why)
 {
     if (path_too_long(path))
-        return ERR_INVALID_ARGUMENT;
-    return h->ops->dir_create(h, path);
+        return err_set(why, ERR_INVALID_ARGUMENT, "the name of a folder has at most %d bytes",
+                       HOST_PATH_MAX - 1);
+    return h->ops->dir_create(h, path, why);
 }
 
 enum err host_dir_sync(struct host *h, const char *path)

@@ -162,8 +162,9 @@ enum err host_file_write_out(struct host_file *f, uint64_t at, uint64_t n) MUST_
 enum err host_rename(struct host *h, const char *from, const char *to) MUST_CHECK;
 /* Removes a file, or an empty folder. */
 enum err host_remove(struct host *h, const char *path) MUST_CHECK;
-/* Creates one folder (its parent exists); fine when it exists, ERR_IN_USE when that is a file. */
-enum err host_dir_create(struct host *h, const char *path) MUST_CHECK;
+/* Creates one folder (its parent exists); fine when it exists, ERR_IN_USE when that is a file.
+ * `why` says which folder, and the system's reason. */
+enum err host_dir_create(struct host *h, const char *path, struct err_detail *why) MUST_CHECK;
 /* Makes the folder's names durable; ERR_SYNC_FAILED. Blocks: helper workers only. */
 enum err host_dir_sync(struct host *h, const char *path) MUST_CHECK;
 /* Calls `each(arg, name)` for every entry except . and .., in bytewise order (deterministic), on a

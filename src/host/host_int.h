@@ -47,7 +47,7 @@ struct host_ops {
 
     enum err (*rename)(struct host *h, const char *from, const char *to);
     enum err (*remove)(struct host *h, const char *path);
-    enum err (*dir_create)(struct host *h, const char *path);
+    enum err (*dir_create)(struct host *h, const char *path, struct err_detail *why);
     enum err (*dir_sync)(struct host *h, const char *path);
     enum err (*dir_list)(struct host *h, const char *path,
                          bool (*each)(void *arg, const char *name), void *arg);

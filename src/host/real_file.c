@@ -225,15 +225,17 @@ enum err real_remove(struct host *h, const char *path)
     return remove(path) == 0 ? ERR_OK : real_err_of(errno == EEXIST ? EIO : errno);
 }
 
-enum err real_dir_create(struct host *h, const char *path)
+enum err real_dir_create(struct host *h, const char *path, struct err_detail *why)
 {
     (void)h;
     struct stat st;
     if (mkdir(path, DIR_MODE) == 0)
         return ERR_OK;
     if (errno != EEXIST)
-        return real_err_of(errno);
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? ERR_OK : ERR_IN_USE;
+        return real_err_set(why, errno, "create the folder", path);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return ERR_OK;
+    return err_set(why, ERR_IN_USE, "%s is a file, not a folder", path);
 }
 
 enum err real_dir_sync(struct host *h, const char *path)

@@ -92,7 +92,7 @@ enum err real_file_lock(struct host_file *f);
 enum err real_file_write_out(struct host_file *f, uint64_t at, uint64_t n) MUST_CHECK;
 enum err real_rename(struct host *h, const char *from, const char *to);
 enum err real_remove(struct host *h, const char *path);
-enum err real_dir_create(struct host *h, const char *path);
+enum err real_dir_create(struct host *h, const char *path, struct err_detail *why);
 enum err real_dir_sync(struct host *h, const char *path);
 enum err real_dir_list(struct host *h, const char *path, bool (*each)(void *arg, const char *name),
                        void *arg);

@@ -288,14 +288,18 @@ enum err sim_remove(struct host *base, const char *path)
     return sim_disk_remove(h->disk, &place);
 }
 
-enum err sim_dir_create(struct host *base, const char *path)
+enum err sim_dir_create(struct host *base, const char *path, struct err_detail *why)
 {
     struct sim_host *h = (struct sim_host *)base;
     struct sim_place place;
-    TRY(name_call(h, CALL_DIR_CREATE, path, &place));
-    if (place.inode != NULL)
-        return place.inode->is_dir ? ERR_OK : ERR_IN_USE;
-    return sim_disk_create(h->disk, &place, true);
+    enum err e = name_call(h, CALL_DIR_CREATE, path, &place);
+    if (e == ERR_OK && place.inode != NULL && !place.inode->is_dir)
+        return err_set(why, ERR_IN_USE, "%s is a file, not a folder", path);
+    if (e == ERR_OK && place.inode == NULL)
+        e = sim_disk_create(h->disk, &place, true);
+    return e == ERR_OK
+               ? e
+               : err_set(why, e, "cannot create the folder %s: %s", path, err_info(e)->text);
 }
 
 enum err sim_dir_sync(struct host *base, const char *path)

@@ -236,7 +236,7 @@ enum err sim_file_lock(struct host_file *f);
 enum err sim_file_write_out(struct host_file *f, uint64_t at, uint64_t n) MUST_CHECK;
 enum err sim_rename(struct host *h, const char *from, const char *to);
 enum err sim_remove(struct host *h, const char *path);
-enum err sim_dir_create(struct host *h, const char *path);
+enum err sim_dir_create(struct host *h, const char *path, struct err_detail *why);
 enum err sim_dir_sync(struct host *h, const char *path);
 enum err sim_dir_list(struct host *h, const char *path, bool (*each)(void *arg, const char *name),
                       void *arg);

@@ -97,7 +97,7 @@ static enum err read_folder(struct recovery *r, struct err_detail *why)
     bool exists = false;
     enum err e = host_path_exists(p->host, p->dir, &exists);
     if (e == ERR_OK && !exists) {
-        e = host_dir_create(p->host, p->dir);
+        TRY(host_dir_create(p->host, p->dir, why));
         p->sync_parent = true;
     }
     if (e == ERR_OK) {

@@ -199,7 +199,7 @@ static void slots_move(struct group_table *g, uint64_t n)
     for (uint64_t i = old->at; i < end; i++) {
         struct slot s = old->slots[i];
         uint32_t ahead = old->slots[(i + SLOTS_AHEAD) & old->mask].ref;
-        if (ahead != REF_GONE) /* that nothing is there, ref 0, need not be asked */
+        if (ahead != 0 && ahead != REF_GONE)
             __builtin_prefetch(group_at(g, ahead));
         if (s.ref == 0 || s.ref == REF_GONE)
             continue;

@@ -91,7 +91,7 @@ static void put_folder(struct host *h, const uint8_t *data, size_t size)
     if ((control[0] & 8) != 0 && flip < n) {
         bytes[flip] = (char)(bytes[flip] ^ 0x20);
     }
-    CHECK(host_dir_create(h, "/p") == ERR_OK);
+    CHECK(host_dir_create(h, "/p", NULL) == ERR_OK);
     put_segment(h, 0, bytes, first);
     if (two) {
         put_segment(h, control[2], bytes + split, n - split);

@@ -591,6 +591,82 @@ static void a_query_hears_that_there_is_no_room(void **state)
     run_script(ask_without_room, 2);
 }
 
+/* A change of the catalog that begins just before there is no room: it is written, but the epoch
+ * whose end it needs cannot end. Who asked for it hears so, and it comes when there is room. */
+enum { DROPS = 300, DROP_SEEDS = 12 };
+
+struct drops {
+    bool ready, full, told; /* told: that a change is written and has to wait */
+};
+
+static void rows_until_full(struct script *s, void *arg)
+{
+    struct drops *d = arg;
+    static char pad[20000];
+    char row[sizeof(pad) + 64], create[64];
+    const char *value = row;
+    for (int i = 0; i < DROPS; i++) {
+        snprintf(create, sizeof(create), "CREATE TABLE x%d (n int8)", i);
+        sql(s, create);
+    }
+    sql(s, "CREATE TABLE t (n int8, pad text)");
+    sql(s, "CREATE MATERIALIZED VIEW copies AS SELECT n, pad FROM t");
+    memset(pad, 'x', sizeof(pad) - 1);
+    snprintf(row, sizeof(row), "{\"n\": 1, \"pad\": \"%s\"}", pad);
+    host_sim_disk_limit(script_host(s), NO_ROOM_BYTES);
+    d->ready = true;
+    for (int n = 0; n < NO_ROOM_ROWS && script_produce(s, "t", 0, &value, 1) == ERR_OK; n++)
+        ;
+    d->full = true;
+}
+
+static void drops_until_full(struct script *s, void *arg)
+{
+    struct drops *d = arg;
+    char drop[64], count[64];
+    enum err e = ERR_OK;
+    int i = 0;
+    while (!d->ready)
+        REQUIRE(script_sleep(s, 1) == ERR_OK);
+    while (i < DROPS && e == ERR_OK) {
+        snprintf(drop, sizeof(drop), "DROP TABLE x%d", i);
+        e = script_sql(s, drop, NULL);
+        i += e == ERR_OK;
+    }
+    REQUIRE(e == ERR_OK || e == ERR_NO_SPACE);
+    d->told = strstr(script_error(s), "the change is written") != NULL;
+    while (!d->full)
+        REQUIRE(script_sleep(s, 1) == ERR_OK);
+    host_sim_disk_limit(script_host(s), 0);
+    snprintf(count, sizeof(count), "%d\n", DROPS - i - (d->told ? 1 : 0));
+    until(s, "SELECT count(*) FROM sys.tables WHERE name LIKE 'x%'", count);
+    for (i = 0; i < 100 && script_sql(s, "CREATE TABLE y (n int8)", NULL) != ERR_OK; i++)
+        REQUIRE(script_sleep(s, 20) == ERR_OK);
+    until(s, "SELECT count(*) FROM sys.tables WHERE name = 'y'", "1\n");
+}
+
+static void a_change_does_not_wait_for_room_without_an_answer(void **state)
+{
+    (void)state;
+    uint32_t told = 0;
+    for (uint64_t seed = 1; seed <= DROP_SEEDS; seed++) {
+        const struct sim_options sim = {.seed = seed,
+                                        .wall_us = 1767225600000000,
+                                        .sync_delay_us_max = 500,
+                                        .run_ns_max = (int64_t)600 * 1000000000};
+        const struct engine_options options = {.data_dir = "/data", .n_shards = 2};
+        struct drops drops = {0};
+        const struct script_part parts[] = {{rows_until_full, &drops, 0},
+                                            {drops_until_full, &drops, 1}};
+        struct host *h = host_sim_open(&sim);
+        assert_non_null(h);
+        assert_int_equal(scripts_run(h, &options, parts, 2, NULL), ERR_OK);
+        host_close(h);
+        told += drops.told;
+    }
+    assert_true(told > 0);
+}
+
 /* By seed: `write`, a crash, and the letters are still there. */
 static void letters_outlive(void (*write)(struct script *s, void *arg), char *expected)
 {
@@ -817,6 +893,7 @@ int main(void)
         cmocka_unit_test(dead_letters_of_all_shards_outlive_a_crash),
         cmocka_unit_test(dead_letters_of_groups_wait_for_room),
         cmocka_unit_test(a_query_hears_that_there_is_no_room),
+        cmocka_unit_test(a_change_does_not_wait_for_room_without_an_answer),
         cmocka_unit_test(a_failed_view_gives_an_error_and_its_memory_back),
         cmocka_unit_test(a_followed_table_has_no_gap_behind_its_snapshot),
         cmocka_unit_test(more_compressed_batches_than_an_epoch_holds),

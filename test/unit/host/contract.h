@@ -169,8 +169,8 @@ static void names_are_listed_renamed_and_removed(void **state)
         assert_int_equal(host_file_write(f, 0, names[i], 1), ERR_OK);
         host_file_close(f);
     }
-    assert_int_equal(host_dir_create(c->h, path_in(c, "sub")), ERR_OK);
-    assert_int_equal(host_dir_create(c->h, path_in(c, "sub")), ERR_OK);
+    assert_int_equal(host_dir_create(c->h, path_in(c, "sub"), NULL), ERR_OK);
+    assert_int_equal(host_dir_create(c->h, path_in(c, "sub"), NULL), ERR_OK);
     expect_names(c, "Z a10 a9 b sub ");
     struct listing l = {.left = 2};
     assert_int_equal(host_dir_list(c->h, c->dir, list_name, &l), ERR_OK);
@@ -204,7 +204,11 @@ static void names_are_listed_renamed_and_removed(void **state)
     assert_false(exists);
     assert_int_equal(host_path_exists(c->h, path_in(c, "Z/x"), &exists), ERR_OK);
     assert_false(exists);
-    assert_int_equal(host_dir_create(c->h, path_in(c, "Z")), ERR_IN_USE);
+    struct err_detail why = {0};
+    assert_int_equal(host_dir_create(c->h, path_in(c, "Z"), &why), ERR_IN_USE);
+    assert_non_null(strstr(why.text, path_in(c, "Z")));
+    assert_int_equal(host_dir_create(c->h, path_in(c, "none/sub"), &why), ERR_IO);
+    assert_non_null(strstr(why.text, path_in(c, "none/sub")));
     assert_int_equal(host_dir_list(c->h, path_in(c, "none"), list_name, &l), ERR_IO);
     assert_int_equal(host_rename(c->h, path_in(c, "none"), other), ERR_IO);
 }

@@ -25,7 +25,7 @@ static int contract_setup(void **state)
     snprintf(c->dir, sizeof c->dir, "/t");
     c->h = sim_new(7);
     *state = c;
-    return host_dir_create(c->h, c->dir) == ERR_OK ? 0 : -1;
+    return host_dir_create(c->h, c->dir, NULL) == ERR_OK ? 0 : -1;
 }
 
 static int contract_teardown(void **state)
@@ -43,7 +43,7 @@ static uint64_t echo_trace(uint64_t seed)
 {
     struct contract c = {.h = sim_new(seed), .dir = "/t"};
     void *state = &c;
-    assert_int_equal(host_dir_create(c.h, c.dir), ERR_OK);
+    assert_int_equal(host_dir_create(c.h, c.dir, NULL), ERR_OK);
     files_keep_bytes(&state);
     echo_between_workers(&state);
     uint64_t trace = host_sim_trace(c.h);
@@ -76,7 +76,7 @@ static void echo_works_under_every_seed(void **state)
         };
         struct contract c = {.h = host_sim_open(&options), .dir = "/t"};
         void *contract = &c;
-        assert_int_equal(host_dir_create(c.h, c.dir), ERR_OK);
+        assert_int_equal(host_dir_create(c.h, c.dir, NULL), ERR_OK);
         echo_between_workers(&contract);
         assert_int_equal(host_sim_workers_left(c.h), 0);
         host_close(c.h);
@@ -193,7 +193,7 @@ static void rename_is_atomic_and_names_need_a_sync(void **state)
         struct host *h = sim_new(seed);
         char byte = 'o';
         bool exists;
-        assert_int_equal(host_dir_create(h, "d"), ERR_OK);
+        assert_int_equal(host_dir_create(h, "d", NULL), ERR_OK);
         struct host_file *f = open_in(h, "d/f", HOST_OPEN_WRITE | HOST_OPEN_CREATE);
         assert_int_equal(host_file_write(f, 0, &byte, 1), ERR_OK);
         assert_int_equal(host_file_sync(f), ERR_OK);
@@ -227,8 +227,8 @@ static void moves_between_folders_and_removals_are_in_order(void **state)
         struct host *h = sim_new(seed);
         bool in_a;
         bool in_b;
-        assert_int_equal(host_dir_create(h, "a"), ERR_OK);
-        assert_int_equal(host_dir_create(h, "b"), ERR_OK);
+        assert_int_equal(host_dir_create(h, "a", NULL), ERR_OK);
+        assert_int_equal(host_dir_create(h, "b", NULL), ERR_OK);
         host_file_close(open_in(h, "a/f", HOST_OPEN_WRITE | HOST_OPEN_CREATE));
         host_file_close(open_in(h, "a/gone", HOST_OPEN_WRITE | HOST_OPEN_CREATE));
         bool created = seed % 3 != 0; /* otherwise the sync of b has to bring that along */

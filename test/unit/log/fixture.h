@@ -28,7 +28,7 @@ static inline struct host *sim_new(uint64_t seed)
     const struct sim_options options = {.seed = seed, .wall_us = 1700000000000000};
     struct host *h = host_sim_open(&options);
     assert_non_null(h);
-    assert_int_equal(host_dir_create(h, "/t"), ERR_OK);
+    assert_int_equal(host_dir_create(h, "/t", NULL), ERR_OK);
     assert_int_equal(host_dir_sync(h, "/"), ERR_OK);
     return h;
 }
