@@ -1186,9 +1186,27 @@ void kafka_groups_epoch_remove(struct kafka_groups *gs, struct str group)
     kafka_group_reap(gs, g);
 }
 
-/* Metadata of consumers begins with a version and the topics' names. What cannot be read counts as
- * a subscription. */
-static bool member_subscribes(const struct kafka_group_protocol *p, struct str topic)
+struct kafka_group_topic *kafka_group_topic_find(struct kafka_group_topic *topics, uint32_t n,
+                                                 struct str name)
+{
+    uint32_t low = 0, high = n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = str_cmp(topics[middle].name, name);
+        if (order == 0)
+            return &topics[middle];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+/* Metadata of consumers begins with a version and the topics' names. False: it cannot be read, or
+ * *steps are used up. */
+static bool member_subscribed(const struct kafka_group_protocol *p,
+                              struct kafka_group_topic *topics, uint32_t n_topics, int64_t *steps)
 {
     struct arena none; /* names are read one by one: nothing is allocated */
     arena_init(&none, 0);
@@ -1196,21 +1214,32 @@ static bool member_subscribes(const struct kafka_group_protocol *p, struct str t
     kafka_reader_init(&r, p->metadata, &none);
     kafka_read_int16(&r);
     int32_t n = kafka_read_int32(&r);
-    for (int32_t i = 0; i < n && r.failed == NULL; i++)
-        if (str_eq(kafka_read_string(&r, false, false), topic))
-            return true;
-    return r.failed != NULL;
+    int64_t cost = 1;
+    for (uint32_t i = n_topics; i > 0; i /= 2)
+        cost++;
+    for (int32_t i = 0; i < n && r.failed == NULL && *steps > 0; i++, *steps -= cost) {
+        struct str name = kafka_read_string(&r, false, false);
+        struct kafka_group_topic *t =
+            r.failed == NULL ? kafka_group_topic_find(topics, n_topics, name) : NULL;
+        if (t != NULL)
+            t->used = true;
+    }
+    return r.failed == NULL && *steps > 0;
 }
 
-bool kafka_group_subscribes(const struct kafka_group *g, struct str topic)
+void kafka_group_subscribed(const struct kafka_group *g, struct kafka_group_topic *topics,
+                            uint32_t n)
 {
-    bool consumers = str_eq(g->protocol_type, STR("consumer"));
+    bool known = str_eq(g->protocol_type, STR("consumer")) || g->n_members == 0;
+    int64_t steps = GROUP_SUBSCRIBED_STEPS_MAX;
+    for (uint32_t i = 0; i < n; i++)
+        topics[i].used = false;
     LIST_FOR (it, &g->members) {
         const struct kafka_group_member *m = LIST_ENTRY(it, struct kafka_group_member, link);
-        if (m->pending)
-            continue;
-        if (!consumers || m->n_protocols == 0 || member_subscribes(&m->protocols[0], topic))
-            return true;
+        if (known && !m->pending)
+            known =
+                m->n_protocols > 0 && member_subscribed(&m->protocols[0], topics, n, &steps);
     }
-    return false;
+    for (uint32_t i = 0; i < n && !known; i++)
+        topics[i].used = true;
 }

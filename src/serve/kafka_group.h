@@ -39,6 +39,7 @@ enum {
     GROUPS_BYTES_MAX = 128 << 20,     /* all groups together, offsets included */
     GROUP_OFFSETS_MAX = 200000,       /* all groups together */
     GROUP_OFFSET_METADATA_BYTES_MAX = 4096,
+    GROUP_SUBSCRIBED_STEPS_MAX = 4 << 20, /* comparisons of names in one OffsetDelete */
     GROUP_SESSION_MS_MIN = 1000,
     GROUP_SESSION_MS_MAX = 1800000,
     GROUP_REBALANCE_MS_MAX = 1800000,
@@ -236,10 +237,20 @@ void kafka_groups_epoch_remove(struct kafka_groups *gs, struct str group);
 /* NULL when none is committed. */
 const struct kafka_group_offset *kafka_group_offset_find(const struct kafka_group *g,
                                                          struct str topic, int32_t partition);
-/* Does a member (of the classic protocol) subscribe to the topic? Known for consumers (protocol
- * type "consumer"), whose metadata says so; a group of another type is taken to use every topic
- * while it has members. */
-bool kafka_group_subscribes(const struct kafka_group *g, struct str topic);
+/* A topic, and whether a member subscribes to it. */
+struct kafka_group_topic {
+    struct str name;
+    bool used;
+};
+/* Sets `used` of the topics (different names, in the order of str_cmp) that a member of the classic
+ * protocol subscribes to. Known for consumers (protocol type "consumer"), whose metadata says so; a
+ * group of another type is taken to use every topic while it has members, and so is one whose
+ * metadata is not read in GROUP_SUBSCRIBED_STEPS_MAX comparisons. */
+void kafka_group_subscribed(const struct kafka_group *g, struct kafka_group_topic *topics,
+                            uint32_t n);
+/* The topic of this name, or NULL. */
+struct kafka_group_topic *kafka_group_topic_find(struct kafka_group_topic *topics, uint32_t n,
+                                                 struct str name);
 /* Kafka's code: 0 when the group may be deleted (it exists and has no members). */
 int16_t kafka_groups_may_delete(const struct kafka_groups *gs, struct str group);
 

@@ -1,6 +1,8 @@
 #include "base/merge_sort.h"
 #include "serve/kafka_coordinator.h"
 
+#include <stdlib.h>
+
 /* OffsetCommit, OffsetFetch and OffsetDelete, on shard 0. Since their version 10 the first two name
  * topics by id; everything behind the first step works with names. */
 
@@ -70,7 +72,8 @@ static bool commit_topic(struct kafka_coordinator *co, struct commit_state *st,
             *error = KAFKA_E_OFFSET_METADATA_TOO_LARGE;
         if (*error != KAFKA_OK)
             continue;
-        st->write.items[st->write.n_items++] = (struct offsets_item){
+        struct offsets_item *item = &st->write.items[st->write.n_items++];
+        *item = (struct offsets_item){
             .topic = name,
             .topic_number = t->number,
             .partition = p->index,
@@ -78,6 +81,7 @@ static bool commit_topic(struct kafka_coordinator *co, struct commit_state *st,
             .leader_epoch = p->committed_leader_epoch,
             .metadata = p->committed_metadata,
         };
+        memcpy(item->topic_id.bytes, t->id, sizeof item->topic_id.bytes);
     }
     return true;
 }
@@ -335,6 +339,36 @@ static void forget_done(struct offsets_write *w, enum err e)
     kafka_coordinator_reply(st->request, st->res);
 }
 
+static int name_compare(const void *a, const void *b)
+{
+    const struct kafka_group_topic *x = a, *y = b;
+    return str_cmp(x->name, y->name);
+}
+
+/* The request's topics, each once and in order, and which are in use. NULL: out of memory. */
+static struct kafka_group_topic *forget_topics(struct kafka_coordinator *co,
+                                               struct kafka_request *r, const struct kafka_group *g,
+                                               uint32_t *n)
+{
+    const struct kafka_offset_delete_req *req = r->request;
+    struct kafka_group_topic *topics = arena_zalloc(&r->arena, req->n_topics, sizeof *topics);
+    *n = 0;
+    if (topics == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        topics[i].name = req->topics[i].name;
+    if (req->n_topics > 1)
+        qsort(topics, req->n_topics, sizeof *topics, name_compare);
+    for (uint32_t i = 0; i < req->n_topics; i++)
+        if (*n == 0 || !str_eq(topics[*n - 1].name, topics[i].name))
+            topics[(*n)++] = topics[i];
+    if (g->consumer == NULL)
+        kafka_group_subscribed(g, topics, *n);
+    for (uint32_t i = 0; i < *n && g->consumer != NULL; i++)
+        topics[i].used = kafka_consumer_subscribes(g->consumer, catalog_of(co), topics[i].name);
+    return topics;
+}
+
 /* Of each partition: gone, or why not. False: out of memory. */
 static bool forget_collect(struct kafka_coordinator *co, struct forget_state *st,
                            const struct kafka_group *g)
@@ -346,16 +380,16 @@ static bool forget_collect(struct kafka_coordinator *co, struct forget_state *st
         n += req->topics[i].n_partitions;
     st->res->topics = arena_zalloc(&r->arena, req->n_topics, sizeof *st->res->topics);
     st->write.items = arena_zalloc(&r->arena, n, sizeof *st->write.items);
-    if (st->res->topics == NULL || st->write.items == NULL)
+    uint32_t n_topics;
+    struct kafka_group_topic *topics = forget_topics(co, r, g, &n_topics);
+    if (st->res->topics == NULL || st->write.items == NULL || topics == NULL)
         return false;
     st->res->n_topics = req->n_topics;
     for (uint32_t i = 0; i < req->n_topics; i++) {
         const struct kafka_offset_delete_req_topic *in = &req->topics[i];
         struct kafka_offset_delete_res_topic *out = &st->res->topics[i];
         bool known = topic_named(co, in->name, (struct kafka_uuid){{0}}, false) != NULL;
-        bool in_use = g->consumer != NULL
-                          ? kafka_consumer_subscribes(g->consumer, catalog_of(co), in->name)
-                          : kafka_group_subscribes(g, in->name);
+        bool in_use = kafka_group_topic_find(topics, n_topics, in->name)->used;
         out->name = in->name;
         out->n_partitions = in->n_partitions;
         out->partitions = arena_zalloc(&r->arena, in->n_partitions, sizeof *out->partitions);

@@ -272,6 +272,24 @@ static void test_member_id_required(void **state)
                 kafka_groups_find(&gs, STR("g"))->n_pending == 0);
 }
 
+/* Whoever waits when another one takes its instance is told so, under the id that it has. */
+static void test_static_member_taken_over_while_it_joins(void **state)
+{
+    (void)state;
+    struct answer a, b;
+    join_with(0, &a, &(struct join_options){.new_id = "a1", .instance = "ia"});
+    join_with(5, &b, &(struct join_options){.new_id = "a2", .instance = "ia"});
+    assert_int_equal(a.error, KAFKA_E_FENCED_INSTANCE);
+    assert_string_equal(a.member, "a1");
+    assert_int_equal(a.generation, -1);
+    tick_to(2 * GROUP_INITIAL_DELAY_MS);
+    assert_int_equal(b.error, 0);
+    assert_string_equal(b.member, "a2");
+    join_with(300, &a, &(struct join_options){.member = "a1", .instance = "ia"});
+    assert_int_equal(a.error, KAFKA_E_FENCED_INSTANCE);
+    assert_string_equal(a.member, "a1");
+}
+
 static void test_static_member(void **state)
 {
     (void)state;
@@ -339,6 +357,50 @@ static void test_first_wait_is_bounded(void **state)
     assert_in_range(now, REBALANCE_MS, REBALANCE_MS + 2 * GROUP_INITIAL_DELAY_MS);
 }
 
+/* Whether the group is said to use the topic, which stands among others. */
+static bool uses(const char *topic)
+{
+    struct kafka_group_topic topics[] = {{STR("a"), true}, {str_of(topic), true}, {STR("z"), true}};
+    const struct kafka_group *g = kafka_groups_find(&gs, STR("g"));
+    kafka_group_subscribed(g, topics, 3);
+    assert_ptr_equal(kafka_group_topic_find(topics, 3, str_of(topic)), &topics[1]);
+    assert_null(kafka_group_topic_find(topics, 3, STR("none")));
+    return topics[1].used;
+}
+
+/* What many members say of many topics is read once; if it is too much, all topics are in use. */
+static void test_large_subscriptions(void **state)
+{
+    (void)state;
+    enum { NAMES = 300000, BYTES = 6 + 3 * NAMES };
+    static char metadata[BYTES];
+    char *at = metadata + 2;
+    *at++ = 0;
+    *at++ = (char)(NAMES >> 16);
+    *at++ = (char)(NAMES >> 8 & 0xff);
+    *at++ = (char)(NAMES & 0xff);
+    for (int i = 0; i < NAMES; i++, at += 3)
+        memcpy(at, "\0\1t", 3);
+    static struct answer answers[8];
+    for (int i = 0; i < 8; i++) {
+        char id[] = {(char)('a' + i), 0};
+        struct kafka_group_protocol p = {STR("range"), {metadata, BYTES}};
+        struct kafka_group_join j = {.group = STR("g"),
+                                     .protocol_type = STR("consumer"),
+                                     .session_ms = SESSION_MS,
+                                     .rebalance_ms = REBALANCE_MS,
+                                     .n_protocols = 1,
+                                     .protocols = &p,
+                                     .new_id = str_of(id),
+                                     .waiter = &answers[i]};
+        answers[i].error = UNANSWERED;
+        kafka_groups_join(&gs, 0, &j);
+        assert_true(uses("t"));
+        bool whole = (int64_t)(i + 1) * NAMES * 3 < GROUP_SUBSCRIBED_STEPS_MAX;
+        assert_int_equal(uses("other"), !whole);
+    }
+}
+
 /* A consumer's metadata: version, topics, nothing else. */
 static void test_subscriptions(void **state)
 {
@@ -355,14 +417,13 @@ static void test_subscriptions(void **state)
                                  .waiter = &a};
     a.error = UNANSWERED;
     kafka_groups_join(&gs, 0, &j);
-    const struct kafka_group *g = kafka_groups_find(&gs, STR("g"));
-    assert_true(kafka_group_subscribes(g, STR("t1")));
-    assert_false(kafka_group_subscribes(g, STR("t2")));
+    assert_true(uses("t1"));
+    assert_false(uses("t2"));
     p.metadata.len = 7; /* broken: taken to use all */
     j.member = STR("a");
     j.waiter = &b;
     kafka_groups_join(&gs, 10, &j);
-    assert_true(kafka_group_subscribes(g, STR("t2")));
+    assert_true(uses("t2"));
 }
 
 static void test_refusals(void **state)
@@ -552,8 +613,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rebalance_ends_without_the_late, setup, teardown),
         cmocka_unit_test_setup_teardown(test_member_id_required, setup, teardown),
         cmocka_unit_test_setup_teardown(test_static_member, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_static_member_taken_over_while_it_joins, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_static_member_while_assigning, setup, teardown),
         cmocka_unit_test_setup_teardown(test_first_wait_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large_subscriptions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_subscriptions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_commit_rights, setup, teardown),
