@@ -321,6 +321,8 @@ def is_set(field):
         return f"in->n_{field.name} != 0"
     if field.type in COUNTED:
         return f"{place}.ptr != NULL"
+    if field.type == "uuid":
+        return f"!kafka_uuid_is_zero(&{place})"
     return f"{place} != {default_text(field.default or 0)}"
 
 

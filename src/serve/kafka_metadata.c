@@ -131,8 +131,7 @@ static void named_topic(struct kafka_request *r)
     const struct kafka_metadata_req_topic *in = &req->topics[st->next];
     struct kafka_metadata_res_topic *out = &st->res->topics[st->next];
     /* The Java client leaves the name empty, not null, when it asks by id. */
-    static const struct kafka_uuid no_id;
-    bool by_id = memcmp(in->topic_id.bytes, no_id.bytes, sizeof no_id.bytes) != 0;
+    bool by_id = !kafka_uuid_is_zero(&in->topic_id);
     const struct topic *t = kafka_topic_find(r, in->name, in->topic_id, by_id);
     out->name = in->name;
     out->topic_id = in->topic_id;

@@ -199,16 +199,12 @@ static void put_key(struct buf *out, struct str group, struct str topic, int32_t
     kafka_offset_key_write(&w, 1, &key);
 }
 
-static void put_value(struct buf *out, int64_t offset, int32_t leader_epoch, struct str metadata,
-                      int64_t at_ms)
+static void put_value(struct buf *out, const struct kafka_offset_value *value)
 {
+    enum { VERSION = 4 };
     struct kafka_writer w = {.out = out};
-    struct kafka_offset_value value = {.offset = offset,
-                                       .leader_epoch = leader_epoch,
-                                       .metadata = metadata,
-                                       .commit_timestamp = at_ms};
-    kafka_write_int16(&w, 3);
-    kafka_offset_value_write(&w, 3, &value);
+    kafka_write_int16(&w, VERSION);
+    kafka_offset_value_write(&w, VERSION, value);
 }
 
 static void put_epoch_key(struct buf *out, struct str group)
@@ -249,7 +245,24 @@ static enum err apply_epoch(struct offsets_log *log, struct kafka_reader *r,
     return kafka_groups_epoch_put(log->groups, key.group, value.epoch);
 }
 
-/* Puts one record read from the topic into the groups. */
+/* An offset of a topic that was dropped is nobody's, also when there is one of that name again. */
+static enum err apply_value(struct offsets_log *log, const struct kafka_offset_key *key,
+                            const struct kafka_offset_value *value)
+{
+    const struct topic *t = NULL;
+    if (!kafka_uuid_is_zero(&value->topic_id)) { /* programs before version 4 did not tell it */
+        t = catalog_topic_by_id(shard_catalog(zero(log)), value->topic_id.bytes);
+        if (t == NULL)
+            return ERR_OK;
+    }
+    TRY(kafka_groups_offset_put(log->groups, key->group, key->topic, key->partition, value->offset,
+                                value->leader_epoch, value->metadata, value->commit_timestamp));
+    if (t != NULL)
+        kafka_groups_offset_is_of(log->groups, key->group, key->topic, key->partition, t->number);
+    return ERR_OK;
+}
+
+/* Puts one record read from the topic, or of a transaction that is committed, into the groups. */
 static enum err apply_record(struct offsets_log *log, const struct kafka_record *record)
 {
     struct arena none; /* keys and values have no arrays: nothing is allocated */
@@ -272,13 +285,12 @@ static enum err apply_record(struct offsets_log *log, const struct kafka_record 
     struct kafka_offset_value value;
     kafka_reader_init(&r, record->value, &none);
     version = kafka_read_int16(&r);
-    if (r.failed == NULL && (version < 1 || version > 3))
+    if (r.failed == NULL && (version < 1 || version > 4))
         return ERR_UNSUPPORTED;
     kafka_offset_value_read(&r, version, &value);
     if (r.failed != NULL)
         return ERR_CORRUPT;
-    return kafka_groups_offset_put(log->groups, key.group, key.topic, key.partition, value.offset,
-                                   value.leader_epoch, value.metadata, value.commit_timestamp);
+    return apply_value(log, &key, &value);
 }
 
 /* ---- transactions ---- */
@@ -529,7 +541,11 @@ static enum err write_encode(struct offsets_log *log, struct offsets_write *w)
             put_epoch_value(&value, (int32_t)it->offset);
         } else {
             put_key(&key, w->group, it->topic, it->partition);
-            put_value(&value, it->offset, it->leader_epoch, it->metadata, at_ms);
+            put_value(&value, &(struct kafka_offset_value){.offset = it->offset,
+                                                           .leader_epoch = it->leader_epoch,
+                                                           .metadata = it->metadata,
+                                                           .commit_timestamp = at_ms,
+                                                           .topic_id = it->topic_id});
         }
         if (key.failed || value.failed)
             w->bytes.failed = true;
@@ -616,6 +632,23 @@ static void slice_add(struct slice *sl)
     sl->n_records++;
 }
 
+static void slice_offset(const struct offsets_log *log, struct slice *sl,
+                         const struct kafka_group *g, const struct kafka_group_offset *o)
+{
+    const struct topic *t = catalog_topic_by_number(shard_catalog(zero(log)), o->topic_number);
+    struct kafka_offset_value value = {.offset = o->offset,
+                                       .leader_epoch = o->leader_epoch,
+                                       .metadata = o->metadata,
+                                       .commit_timestamp = o->at_ms};
+    if (t == NULL && o->topic_number != 0)
+        return; /* its topic is gone */
+    if (t != NULL)
+        memcpy(value.topic_id.bytes, t->id, sizeof value.topic_id.bytes);
+    put_key(&sl->key, g->id, o->topic, o->partition);
+    put_value(&sl->value, &value);
+    slice_add(sl);
+}
+
 /* The group's records from the position on, until the slice is full. True: all of it is written. */
 static bool slice_group(struct offsets_log *log, struct slice *sl, const struct kafka_group *g)
 {
@@ -629,9 +662,7 @@ static bool slice_group(struct offsets_log *log, struct slice *sl, const struct 
         const struct kafka_group_offset *o = LIST_ENTRY(it, struct kafka_group_offset, link);
         if (at++ < skip)
             continue;
-        put_key(&sl->key, g->id, o->topic, o->partition);
-        put_value(&sl->value, o->offset, o->leader_epoch, o->metadata, o->at_ms);
-        slice_add(sl);
+        slice_offset(log, sl, g, o);
         log->snapshot_offset = at;
         if (kafka_batch_bytes(&sl->batch) >= OFFSETS_BATCH_BYTES_MAX)
             return at == g->n_offsets;

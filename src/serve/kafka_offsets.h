@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "serve/kafka_group.h"
+#include "wire/kafka/messages.h"
 
 enum {
     OFFSETS_READ_BYTES = 1 << 20,
@@ -24,7 +25,8 @@ struct offsets_item {
     struct str topic, metadata;
     int32_t partition, leader_epoch;
     int64_t offset;
-    uint32_t topic_number; /* kafka_groups_offset_is_of */
+    uint32_t topic_number; /* kafka_groups_offset_is_of, */
+    struct kafka_uuid topic_id; /* and the same to be kept */
     bool remove;
     bool is_epoch; /* not an offset: epochs up to `offset` may be told, of a group of the new
                       protocol */

@@ -57,13 +57,16 @@ static bool txn_commit_topic(struct txn_commit *st, const struct topic *t,
             *error = KAFKA_E_OFFSET_METADATA_TOO_LARGE;
         if (*error != KAFKA_OK)
             continue;
-        st->write.items[st->write.n_items++] = (struct offsets_item){
+        struct offsets_item *item = &st->write.items[st->write.n_items++];
+        *item = (struct offsets_item){
             .topic = in->name,
+            .topic_number = t->number,
             .partition = p->index,
             .offset = p->committed_offset,
             .leader_epoch = p->committed_leader_epoch,
             .metadata = p->committed_metadata,
         };
+        memcpy(item->topic_id.bytes, t->id, sizeof item->topic_id.bytes);
     }
     return true;
 }

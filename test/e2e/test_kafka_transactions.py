@@ -740,3 +740,52 @@ def test_a_topic_is_named_once(make_server):
             assert [(p["index"], p["committed_offset"]) for p in topic["partitions"]] \
                 == [(0, 7), (1, 7), (2, 7)]
     raw.close()
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_offsets_are_of_the_topic_that_they_were_written_for(make_server, crash):
+    """Not of one that is made under its name before the transaction, or afterwards."""
+    server = make_server()
+
+    def again():
+        with Client(server) as client:
+            answer = client.call("delete_topics", 6, topics=[{"name": "in"}], timeout_ms=10000)
+            assert code(answer) == 0
+        with wire.connect(server) as sock:
+            topic_make(sock, "in")
+
+    def crashes(*raws):
+        if crash:
+            server.kill()
+            server.start()
+            for raw in raws:
+                raw.client = Client(server)
+
+    with wire.connect(server) as sock:
+        topic_make(sock, "in")
+    raw, other = Raw(server), Raw(server, "other")
+    raw.init()
+    other.init()
+    assert raw.call(raw.offsets(5)) == 0
+    again()
+    crashes(raw, other)
+    assert raw.call(raw.end(True)) == 0
+    assert committed_offset(server, "g", "in") is None
+    assert raw.call(raw.offsets(6)) == 0
+    assert raw.call(raw.end(True)) == 0
+    assert committed_offset(server, "g", "in") == 6
+    crashes(raw, other)
+    assert committed_offset(server, "g", "in") == 6
+    # What comes late does not cover what is there for the new topic.
+    assert other.call(other.offsets(7)) == 0
+    again()
+    assert raw.call(raw.offsets(8)) == 0
+    assert raw.call(raw.end(True)) == 0
+    assert other.call(other.end(True)) == 0
+    crashes(raw, other)
+    assert committed_offset(server, "g", "in") == 8
+    again()
+    crashes()
+    assert committed_offset(server, "g", "in") is None
+    raw.close()
+    other.close()

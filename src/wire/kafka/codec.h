@@ -16,6 +16,12 @@
 struct kafka_uuid {
     uint8_t bytes[16];
 };
+/* Zero stands for none. */
+static inline bool kafka_uuid_is_zero(const struct kafka_uuid *id)
+{
+    static const struct kafka_uuid zero;
+    return memcmp(id->bytes, zero.bytes, sizeof zero.bytes) == 0;
+}
 
 /* Record batches of a partition. A response may give them as a file instead of bytes: `file` is the
  * caller's, and stands for `len` bytes that are sent from elsewhere (see struct kafka_splice). */
