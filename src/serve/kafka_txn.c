@@ -36,7 +36,7 @@ struct txn_job {
     struct job_marker *markers;
     uint32_t n_markers, pending;
     const struct catalog *catalog;
-    struct shard_timer retry;
+    int64_t retry_ns; /* tried again then; 0: it is under way */
 };
 
 /* A record, or a marker, that nobody waits for. */
@@ -60,7 +60,8 @@ struct kafka_txns {
     struct engine *engine;
     struct offsets_log *offsets;
     struct shard_service service;
-    struct shard_timer tick;
+    struct shard_timer timer; /* kept set while all is known, so that moving it needs no memory */
+    int64_t tick_ns;          /* when to look at all transactions next */
     struct txns set;
     enum txns_phase phase;
     bool stopped, creating;
@@ -184,7 +185,6 @@ static void waiting_run(struct kafka_txns *co, struct list *waiting);
 
 static void job_free(struct txn_job *job)
 {
-    shard_timer_cancel(zero(job->co), &job->retry);
     list_remove(&job->link);
     buf_deinit(&job->bytes);
     mem_free(job->markers);
@@ -193,18 +193,17 @@ static void job_free(struct txn_job *job)
     mem_free(job);
 }
 
-static void job_retry(struct shard_timer *t)
+/* The timer fires at `at_ns` at the latest. Without memory for it that is tried again each turn. */
+static void timer_arm(struct kafka_txns *co, int64_t at_ns)
 {
-    job_run(CONTAINER_OF(t, struct txn_job, retry));
+    if (co->timer.heap_index == 0 || co->timer.at_ns > at_ns)
+        (void)!shard_timer_set(zero(co), &co->timer, at_ns);
 }
 
 static void job_later(struct txn_job *job)
 {
-    struct shard *s = zero(job->co);
-    job->retry.fire = job_retry;
-    if (shard_timer_set(s, &job->retry, shard_mono_ns(s) + (int64_t)TXN_RETRY_MS * 1000000) !=
-        ERR_OK)
-        engine_note(job->co->engine, "error", "kafka: no memory for the timer of a transaction");
+    job->retry_ns = shard_mono_ns(zero(job->co)) + (int64_t)TXN_RETRY_MS * 1000000;
+    timer_arm(job->co, job->retry_ns);
 }
 
 static void created(struct ddl_request *d);
@@ -403,6 +402,7 @@ static void job_run(struct txn_job *job)
 {
     struct kafka_txns *co = job->co;
     struct txn *t = job->txn;
+    job->retry_ns = 0;
     switch (job->step) {
     case JOB_RECORD:
     case JOB_COMPLETE:
@@ -1062,9 +1062,8 @@ static bool idle(const struct txn *t, int64_t now)
            t->state != TXN_PREPARE_ABORT && now - t->updated_ms > TXN_IDLE_MS_MAX;
 }
 
-static void tick(struct shard_timer *timer)
+static void tick(struct kafka_txns *co)
 {
-    struct kafka_txns *co = CONTAINER_OF(timer, struct kafka_txns, tick);
     int64_t now = wall_ms(co);
     LIST_FOR_SAFE (it, next, &co->set.all) {
         struct txn *t = LIST_ENTRY(it, struct txn, link);
@@ -1080,9 +1079,25 @@ static void tick(struct shard_timer *timer)
             txns_remove(&co->set, t);
         }
     }
-    if (shard_timer_set(zero(co), &co->tick,
-                        shard_mono_ns(zero(co)) + (int64_t)TXN_TICK_MS * 1000000) != ERR_OK)
-        engine_note(co->engine, "error", "kafka: no memory for the timer of transactions");
+}
+
+static void timer_fire(struct shard_timer *timer)
+{
+    struct kafka_txns *co = CONTAINER_OF(timer, struct kafka_txns, timer);
+    int64_t now = shard_mono_ns(zero(co));
+    bool ticks = now >= co->tick_ns;
+    if (ticks)
+        co->tick_ns = now + (int64_t)TXN_TICK_MS * 1000000;
+    timer_arm(co, co->tick_ns);
+    LIST_FOR_SAFE (it, next, &co->jobs) {
+        struct txn_job *job = LIST_ENTRY(it, struct txn_job, link);
+        if (job->retry_ns != 0 && job->retry_ns <= now)
+            job_run(job);
+        else if (job->retry_ns != 0)
+            timer_arm(co, job->retry_ns);
+    }
+    if (ticks)
+        tick(co);
 }
 
 /* ---- starting ---- */
@@ -1150,7 +1165,8 @@ static void ready(struct kafka_txns *co)
         if (t->state == TXN_PREPARE_COMMIT || t->state == TXN_PREPARE_ABORT)
             (void)!job_start(co, t, JOB_MARKERS); /* if memory is short: by the tick */
     }
-    tick(&co->tick);
+    co->tick_ns = shard_mono_ns(zero(co)) + (int64_t)TXN_TICK_MS * 1000000;
+    timer_arm(co, co->tick_ns);
     waiting_run(co, &co->waiting);
 }
 
@@ -1217,6 +1233,8 @@ static void read_done(struct read_request *read)
 static void turn(struct shard_service *service, struct shard *s)
 {
     struct kafka_txns *co = CONTAINER_OF(service, struct kafka_txns, service);
+    if (co->phase == TXNS_READY && co->timer.heap_index == 0 && !co->stopped)
+        timer_arm(co, shard_mono_ns(s)); /* memory was short */
     if (co->phase != TXNS_NEW || co->stopped || shard_catalog(s) == NULL ||
         !offsets_log_ready(co->offsets))
         return;
@@ -1234,14 +1252,14 @@ static void stop(struct shard_service *service, struct shard *s)
 {
     struct kafka_txns *co = CONTAINER_OF(service, struct kafka_txns, service);
     co->stopped = true;
-    shard_timer_cancel(s, &co->tick);
+    shard_timer_cancel(s, &co->timer);
     waiting_run(co, &co->waiting);
     LIST_FOR (it, &co->set.all)
         waiting_run(co, &LIST_ENTRY(it, struct txn, link)->waiting);
     LIST_FOR_SAFE (it, next, &co->jobs) {
         /* Those that wait for nothing but time, or for the topic. */
         struct txn_job *job = LIST_ENTRY(it, struct txn_job, link);
-        if (job->retry.heap_index != 0 || (job->append.topic == NULL && job->pending == 0))
+        if (job->retry_ns != 0 || (job->append.topic == NULL && job->pending == 0))
             job_free(job);
     }
     list_remove(&service->link);
@@ -1258,7 +1276,7 @@ struct kafka_txns *kafka_txns_new(struct engine *e, struct offsets_log *offsets)
     list_init(&co->waiting);
     list_init(&co->jobs);
     buf_init(&co->chunk, KAFKA_BATCH_BYTES_MAX);
-    co->tick.fire = tick;
+    co->timer.fire = timer_fire;
     co->service.turn = turn;
     co->service.stop = stop;
     shard_service_add(engine_shard(e, 0), &co->service);

@@ -135,6 +135,8 @@ struct reader {
     int64_t wake_ns;
 };
 
+struct thief;
+
 struct world {
     struct host *h;
     struct ledger ledger;
@@ -145,6 +147,7 @@ struct world {
     /* File calls fail from this one on, for a while. */
     uint64_t fault_call;
     int64_t fault_ns, faults_until_ns;
+    struct thief *thief; /* or NULL */
     char failure[256]; /* what was not as it must be */
 };
 
@@ -613,6 +616,47 @@ static bool reader_turn(void *arg)
     return !r->done;
 }
 
+/* ---- timers that cannot be set ---- */
+
+/* Takes all timers that shard 0 may have from its first turn on, and gives them back later. */
+struct thief {
+    struct shard_service service;
+    struct shard_timer *timers;
+    uint32_t n;
+    int64_t until_ns;
+    bool over;
+};
+enum { THIEF_TIMERS_MAX = (1 << 20) + 1 };
+
+static void thief_fire(struct shard_timer *t)
+{
+    (void)t;
+    FAIL("a timer of the far future fires");
+}
+
+static void thief_turn(struct shard_service *service, struct shard *s)
+{
+    struct thief *t = CONTAINER_OF(service, struct thief, service);
+    const int64_t never = INT64_MAX / 2, hold = 40 * MS;
+    if (t->until_ns == 0)
+        t->until_ns = shard_mono_ns(s) + hold;
+    t->over = shard_mono_ns(s) >= t->until_ns;
+    while (!t->over && t->n < THIEF_TIMERS_MAX) {
+        t->timers[t->n].fire = thief_fire;
+        if (shard_timer_set(s, &t->timers[t->n], never) != ERR_OK)
+            return;
+        t->n++;
+    }
+    while (t->over && t->n > 0)
+        shard_timer_cancel(s, &t->timers[--t->n]);
+}
+
+static void thief_stop(struct shard_service *service, struct shard *s)
+{
+    (void)s;
+    list_remove(&service->link);
+}
+
 /* ---- a life of the server ---- */
 
 static struct host *sim_new(uint64_t seed)
@@ -695,6 +739,8 @@ static enum err live(struct world *w, struct host *h, uint32_t n_shards, bool wa
     enum err err = engine_open(h, &options, &e, &why);
     if (err == ERR_OK)
         err = kafka_server_start(e, &listeners, &port, &why);
+    if (err == ERR_OK && w->thief != NULL)
+        shard_service_add(engine_shard(e, 0), &w->thief->service);
     if (err == ERR_OK)
         err = workers_start(w);
     if (err == ERR_OK)
@@ -944,10 +990,31 @@ static void a_disk_that_is_full_for_a_while_tears_nothing(void **state)
     errors_tear_nothing(SIM_FAULT_FULL, 300 * MS, 3, 29);
 }
 
+/* What is late is looked for again as soon as there is memory for a timer. */
+static void transactions_end_also_when_timers_could_not_be_set(void **state)
+{
+    (void)state;
+    struct host *h = sim_new(1);
+    struct thief thief = {.service = {.turn = thief_turn, .stop = thief_stop},
+                          .timers = calloc(THIEF_TIMERS_MAX, sizeof(struct shard_timer))};
+    assert_non_null(thief.timers);
+    world_reset(&world);
+    world.faults = true;
+    world.thief = &thief;
+    assert_int_equal(live(&world, h, 1, false), ERR_OK);
+    assert_true(thief.over);
+    const char *wrong = check(&world);
+    if (wrong != NULL)
+        fail_msg("%s", wrong);
+    host_close(h);
+    free(thief.timers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whatever_the_schedule_no_transaction_is_torn),
+        cmocka_unit_test(transactions_end_also_when_timers_could_not_be_set),
         cmocka_unit_test(a_crash_at_any_file_call_tears_nothing),
         cmocka_unit_test(a_power_cut_at_any_file_call_tears_nothing),
         cmocka_unit_test(dying_again_in_the_recovery_tears_nothing),
