@@ -287,8 +287,11 @@ static void part_begin(struct kafka_request *r, const struct topic *t, int16_t m
     res->high_watermark = res->last_stable_offset = res->log_start_offset = -1;
     res->preferred_read_replica = -1;
     res->records.ptr = "";
-    if (t == NULL || in->index < 0 || (uint32_t)in->index >= t->n_partitions) {
+    if (t == NULL || in->index < 0 || (uint32_t)in->index >= t->n_partitions)
         res->error_code = t == NULL ? missing : KAFKA_E_UNKNOWN_TOPIC;
+    else
+        res->error_code = kafka_leader_epoch_check(in->current_leader_epoch);
+    if (res->error_code != KAFKA_OK) {
         st->failed = true;
         return;
     }

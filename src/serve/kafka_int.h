@@ -107,6 +107,8 @@ enum kafka_error {
     KAFKA_E_THROTTLING_QUOTA_EXCEEDED = 89,
     KAFKA_E_ELECTION_NOT_NEEDED = 84,
     KAFKA_E_NO_REASSIGNMENT_IN_PROGRESS = 85,
+    KAFKA_E_FENCED_LEADER_EPOCH = 74,
+    KAFKA_E_UNKNOWN_LEADER_EPOCH = 75,
     KAFKA_E_UNKNOWN_TOPIC_ID = 100,
     KAFKA_E_FENCED_EPOCH = 110,
     KAFKA_E_UNRELEASED_INSTANCE = 111,
@@ -221,6 +223,15 @@ int16_t kafka_error_of(enum err e);
 struct str kafka_error_text(struct kafka_request *r, enum err e, const struct err_detail *why);
 /* Host and port of this broker as the client reached it, or as --kafka-advertise says. */
 struct str kafka_broker_host(const struct kafka_request *r, int32_t *port);
+
+/* Of the leadership that a client knows of; there is one, epoch 0, and -1 means that it does not
+ * say. */
+static inline int16_t kafka_leader_epoch_check(int32_t current)
+{
+    if (current == -1 || current == 0)
+        return KAFKA_OK;
+    return current < 0 ? KAFKA_E_FENCED_LEADER_EPOCH : KAFKA_E_UNKNOWN_LEADER_EPOCH;
+}
 
 /* Kafka's rule for names of topics. */
 bool kafka_topic_name_valid(struct str name);

@@ -59,6 +59,9 @@ static void part_begin(struct kafka_request *r, const struct topic *t,
         res->error_code = KAFKA_E_UNKNOWN_TOPIC;
         return;
     }
+    res->error_code = kafka_leader_epoch_check(in->current_leader_epoch);
+    if (res->error_code != KAFKA_OK)
+        return;
     int16_t v = r->header.api_version;
     if ((in->timestamp == LIST_LATEST_TIERED && v >= LIST_TIERED_FROM) ||
         (in->timestamp == LIST_EARLIEST_PENDING_UPLOAD && v >= LIST_PENDING_FROM))

@@ -3,8 +3,6 @@
 /* DeleteRecords and OffsetForLeaderEpoch: one engine request per partition, answered when all are
  * back. */
 
-enum { KAFKA_E_UNKNOWN_LEADER_EPOCH = 75 };
-
 /* Requests not done, and 1 while they are being started. */
 struct pending {
     void *res;
@@ -131,8 +129,8 @@ static void epoch_begin(struct kafka_request *r, const struct topic *t,
         .partition = in->partition, .leader_epoch = -1, .end_offset = -1};
     if (t == NULL || in->partition < 0 || (uint32_t)in->partition >= t->n_partitions)
         res->error_code = KAFKA_E_UNKNOWN_TOPIC;
-    else if (in->current_leader_epoch > 0)
-        res->error_code = KAFKA_E_UNKNOWN_LEADER_EPOCH;
+    else
+        res->error_code = kafka_leader_epoch_check(in->current_leader_epoch);
     if (res->error_code != KAFKA_OK || in->leader_epoch != 0)
         return;
     struct epoch_part *p = arena_zalloc(&r->arena, 1, sizeof *p);

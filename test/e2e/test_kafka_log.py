@@ -9,6 +9,7 @@ import pytest
 from kafka_schema import Client
 
 OK, CORRUPT, UNKNOWN_TOPIC, TOO_LARGE, POLICY_VIOLATION, UNKNOWN_TOPIC_ID = 0, 2, 3, 10, 44, 100
+FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH = 74, 75
 PRODUCE, FETCH, LIST_OFFSETS, CREATE, DELETE, METADATA = 9, 12, 7, 7, 6, 12
 LATEST, MAX_TIMESTAMP = -1, -3
 MIB = 1 << 20
@@ -495,3 +496,26 @@ def test_nothing_is_tiered(client, topic):
     assert listed(11, latest_tiered, earliest_pending_upload, LATEST, -7) \
         == [(OK, -1), (OK, -1), (OK, 2), (invalid_request, -1)]
     assert listed(8, latest_tiered) == [(invalid_request, -1)]
+
+
+# ---- leader epochs ----
+
+@pytest.mark.parametrize("epoch, error", [(-1, OK), (0, OK), (1, UNKNOWN_LEADER_EPOCH),
+                                          (2**31 - 1, UNKNOWN_LEADER_EPOCH),
+                                          (-2, FENCED_LEADER_EPOCH)])
+def test_the_leader_epoch_that_a_client_knows(client, topic, epoch, error):
+    """There is one, 0: a client that knows a later one has seen another server's future."""
+    produced(client, topic, records.batch([b"a"]))
+    known = {"current_leader_epoch": epoch}
+    request = fetch_request(topic)
+    request["topics"][0]["partitions"][0].update(known)
+    part = client.call("fetch", 12, **request)["topics"][0]["partitions"][0]
+    assert part["error_code"] == error and bool(part["records"]) == (error == OK)
+    topics = [{"name": topic, "partitions": [{"index": 0, "timestamp": -1, **known}]}]
+    part = client.call("list_offsets", 7, replica_id=-1, topics=topics)
+    part = part["topics"][0]["partitions"][0]
+    assert (part["error_code"], part["offset"]) == (error, 1 if error == OK else -1)
+    topics = [{"topic": topic, "partitions": [{"partition": 0, "leader_epoch": 0, **known}]}]
+    part = client.call("offset_for_leader_epoch", 4, replica_id=-1, topics=topics)
+    part = part["topics"][0]["partitions"][0]
+    assert (part["error_code"], part["end_offset"]) == (error, 1 if error == OK else -1)
