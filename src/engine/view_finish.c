@@ -39,7 +39,7 @@ enum err view_run_rows(struct view_run *v, struct state_partition *sp,
         struct str key = group_key(sp->groups, picks[i].group);
         key.len -= v->tail_bytes;
         enum err e = agg_plan_row(&v->agg, key, picks[i].cells, b, b->n_rows, &why);
-        if (e == ERR_OK && v->counted && v->agg.n_keys > 0 &&
+        if (e == ERR_OK && v->counted && (v->keyed || v->agg.n_keys > 0) &&
             column_i8(&b->columns[n_columns - 1])[b->n_rows] == 0)
             continue;
         if (e == ERR_OK)

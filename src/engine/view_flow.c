@@ -3,9 +3,11 @@
  *   source side:  each scan of the source's relation -> flow_source -> packets of operators
  *   state side:   packets -> flow_local -> rows with weights -> groups of the last stage
  *
- * The last stage groups by the keys of the plan's topmost aggregate or, of all other plans, by the
- * whole row, exactly as it would be written; a group's last cell counts the rows that it has. All
- * of it is in the view's one state partition. */
+ * The last stage groups by the keys of the plan's topmost aggregate. It is that aggregate itself,
+ * or, when the aggregate is an operator because it has to keep values, the row that the operator
+ * gives of each group (keyed). Other plans have the whole row as its own key, exactly as it would
+ * be written. A group's last cell counts the rows that it has. All of it is in the view's one state
+ * partition. */
 #include "base/check.h"
 #include "engine/view_flow.h"
 #include "run/key.h"
@@ -25,49 +27,106 @@ static const struct expr *column_expr(struct arena *a, uint32_t column, enum typ
     return e;
 }
 
-/* The last stage as an aggregate: the plan's own, or one by all columns; with a count of rows. */
-static enum err last_aggregate(struct view_run *v, const struct plan_node *agg,
-                               const struct plan_node *below)
+struct last_stage {
+    const struct plan_node *below;
+    uint32_t n_keys, n_aggs;
+    const struct expr **keys;
+    struct aggregate *aggs; /* with room for one more */
+    const struct expr **row; /* keyed: the root's columns, over keys and aggregates */
+};
+
+/* Of the plan's topmost aggregate. */
+static enum err stage_of_aggregate(const struct plan_node *agg, struct last_stage *st)
 {
-    uint32_t n_keys = agg != NULL ? agg->n_exprs : below->n_columns,
-             n_aggs = agg != NULL ? agg->n_aggs : 0;
-    struct plan_node *node = arena_zalloc(&v->arena, 1, sizeof(*node));
-    const struct expr **keys = arena_zalloc(&v->arena, n_keys + 1, sizeof(*keys));
-    struct aggregate *aggs = arena_zalloc(&v->arena, n_aggs + 1, sizeof(*aggs));
-    if (node == NULL || keys == NULL || aggs == NULL)
-        return ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < n_keys; i++) {
-        keys[i] = agg != NULL ? agg->exprs[i]
-                              : column_expr(&v->arena, i, below->columns[i].type);
-        if (keys[i] == NULL)
+    st->below = agg->input;
+    for (; st->n_keys < agg->n_exprs; st->n_keys++)
+        st->keys[st->n_keys] = agg->exprs[st->n_keys];
+    for (; st->n_aggs < agg->n_aggs; st->n_aggs++)
+        st->aggs[st->n_aggs] = agg->aggs[st->n_aggs];
+    return ERR_OK;
+}
+
+/* Column `c` of a keyed view: a key, or what the row has there. */
+static enum err keyed_column(struct view_run *v, struct last_stage *st, uint32_t c)
+{
+    enum type type = v->root->columns[c].type;
+    uint32_t k = 0;
+    while (k < st->n_keys && st->keys[k]->index != c)
+        k++;
+    if (k == st->n_keys) {
+        const struct expr *e = column_expr(&v->arena, c, type);
+        k += st->n_aggs;
+        st->aggs[st->n_aggs++] = (struct aggregate){.function = AGG_ONLY, .arg = e, .type = type};
+        if (e == NULL)
             return ERR_NO_MEMORY;
     }
-    for (uint32_t i = 0; i < n_aggs; i++)
-        aggs[i] = agg->aggs[i];
-    aggs[n_aggs] = (struct aggregate){.function = AGG_COUNT_STAR, .type = TYPE_INT8};
+    st->row[c] = column_expr(&v->arena, k, type);
+    return st->row[c] == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
+/* Of the rows of the root: all columns are keys, or, of a keyed view, its keys are, and the others
+ * are what the key's only row has there. */
+static enum err stage_of_rows(struct view_run *v, struct last_stage *st)
+{
+    const struct plan_node *root = v->root;
+    const struct view *view = v->rel->view;
+    uint32_t n_keys = v->keyed ? view->n_key_columns : root->n_columns;
+    st->below = root;
+    for (; st->n_keys < n_keys; st->n_keys++) {
+        uint32_t c = v->keyed ? view->key_columns[st->n_keys] : st->n_keys;
+        st->keys[st->n_keys] = column_expr(&v->arena, c, root->columns[c].type);
+        if (st->keys[st->n_keys] == NULL)
+            return ERR_NO_MEMORY;
+    }
+    for (uint32_t c = 0; v->keyed && c < root->n_columns; c++)
+        TRY(keyed_column(v, st, c));
+    return ERR_OK;
+}
+
+/* The last stage as an aggregate, with a count of rows; what is above it as a chain. */
+static enum err compile_last(struct view_run *v, const struct plan_node *agg,
+                             struct last_stage *st, struct err_detail *why)
+{
+    struct plan_node *node = arena_zalloc(&v->arena, 1, sizeof(*node));
+    if (node == NULL)
+        return ERR_NO_MEMORY;
+    st->aggs[st->n_aggs++] = (struct aggregate){.function = AGG_COUNT_STAR, .type = TYPE_INT8};
     *node = (struct plan_node){.kind = PLAN_AGGREGATE,
                                .position = -1,
-                               .input = below,
-                               .n_exprs = n_keys,
-                               .exprs = keys,
-                               .n_aggs = n_aggs + 1,
-                               .aggs = aggs};
+                               .input = st->below,
+                               .n_exprs = st->n_keys,
+                               .exprs = st->keys,
+                               .n_aggs = st->n_aggs,
+                               .aggs = st->aggs};
     v->aggregate = node;
-    return ERR_OK;
+    TRY(agg_plan_new(node, st->below, &v->arena, &v->agg, &v->source_chain, why));
+    if (v->whole)
+        v->tail_bytes = key_tail_bytes(v->agg.types, v->agg.n_keys);
+    if (!v->keyed)
+        return chain_compile(v->root, v->whole ? v->root : agg, &v->arena, &v->result_chain, why);
+    struct plan_node row = {.kind = PLAN_PROJECT,
+                            .input = node,
+                            .n_exprs = v->root->n_columns,
+                            .exprs = st->row};
+    return chain_compile(&row, node, &v->arena, &v->result_chain, why);
 }
 
 enum err view_flow_compile(struct view_run *v, struct err_detail *why)
 {
     const struct plan_node *agg = plan_last_aggregate(v->root);
-    const struct plan_node *below = agg != NULL ? agg->input : v->root;
+    bool settled = agg != NULL && plan_is_last_stage(agg);
+    uint32_t n = v->root->n_columns + (settled ? agg->n_exprs + agg->n_aggs : 0);
+    struct last_stage st = {.keys = arena_zalloc(&v->arena, n + 1, sizeof(*st.keys)),
+                            .aggs = arena_zalloc(&v->arena, n + 1, sizeof(*st.aggs)),
+                            .row = arena_zalloc(&v->arena, n + 1, sizeof(*st.row))};
+    if (st.keys == NULL || st.aggs == NULL || st.row == NULL)
+        return ERR_NO_MEMORY;
     v->counted = true;
     v->whole = agg == NULL;
-    TRY(last_aggregate(v, agg, below));
-    TRY(agg_plan_new(v->aggregate, below, &v->arena, &v->agg, &v->source_chain, why));
-    if (v->whole)
-        v->tail_bytes = key_tail_bytes(v->agg.types, v->agg.n_keys);
-    TRY(chain_compile(v->root, v->whole ? v->root : agg, &v->arena, &v->result_chain, why));
-    return flow_new(below, v->hash_seed, &v->flow, why);
+    v->keyed = agg != NULL && !settled;
+    TRY(settled ? stage_of_aggregate(agg, &st) : stage_of_rows(v, &st));
+    TRY(compile_last(v, agg, &st, why));
+    return flow_new(st.below, v->hash_seed, &v->flow, why);
 }
 
 /* ---- rows that fail ---- */

@@ -21,7 +21,7 @@ static enum err compile(struct view_run *v, struct err_detail *why)
     const struct plan_node *window = NULL;
     v->root = v->rel->view->plan->root;
     v->windows_per_row = 1;
-    if (!plan_is_chain(v->root))
+    if (!plan_is_view_chain(v->root))
         return view_flow_compile(v, why);
     for (const struct plan_node *n = v->root; n != NULL; n = n->input) {
         if (n->kind == PLAN_AGGREGATE)

@@ -71,6 +71,7 @@ static enum type aggregate_result(enum aggregate_function f, enum type arg)
         return category == 'N' ? TYPE_NUMERIC : TYPE_UNKNOWN;
     case AGG_MIN:
     case AGG_MAX: return arg == TYPE_BOOL || arg == TYPE_JSONB ? TYPE_UNKNOWN : arg;
+    case AGG_ONLY: return arg;
     }
     return TYPE_UNKNOWN;
 }
@@ -258,13 +259,7 @@ bool bind_aggregate_call(struct query_level *q, const PgQuery__FuncCall *f, stru
 static struct expr *grouped_aggregate(struct query_level *q, const PgQuery__FuncCall *f,
                                       struct str name, enum aggregate_function function)
 {
-    struct binder *b = q->b;
     struct aggregate agg;
-    if (f->agg_distinct && b->continuous) {
-        bind_fail(b, f->location, ERR_UNSUPPORTED,
-                  "DISTINCT inside an aggregate is not supported in a continuous view");
-        return bind_hint(b, "Group by the column in the view, and count its rows when reading.");
-    }
     enum clause clause = q->clause;
     if (clause == CLAUSE_AGGREGATE && !aggregate_allowed(q, f->location))
         return NULL;

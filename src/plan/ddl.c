@@ -479,10 +479,11 @@ static bool view_changelog(struct binder *b, struct str name, const struct relat
         n = (uint32_t)v->number;
     }
     /* All of its operators are in one place. */
-    if (!plan_is_chain(b->plan->root)) {
+    if (!plan_is_view_chain(b->plan->root)) {
         if (v->given && n != 1) {
             bind_fail(b, v->position, ERR_UNSUPPORTED,
-                      "a view with joins, set operations or subqueries has one partition");
+                      "a view with joins, set operations, subqueries or aggregates that keep "
+                      "values has one partition");
             return false;
         }
         n = 1;

@@ -207,6 +207,51 @@ const struct plan_node *plan_last_aggregate(const struct plan_node *root)
     return n->kind == PLAN_AGGREGATE ? n : NULL;
 }
 
+bool aggregate_is_linear(const struct aggregate *a)
+{
+    enum type t = a->arg == NULL ? TYPE_UNKNOWN : a->arg->type;
+    switch (a->function) {
+    case AGG_COUNT_STAR:
+    case AGG_COUNT: return true;
+    case AGG_SUM:
+    case AGG_AVG: return t == TYPE_INT4 || t == TYPE_INT8 || t == TYPE_INTERVAL;
+    case AGG_MIN:
+    case AGG_MAX:
+    case AGG_ONLY: return false;
+    }
+    UNREACHABLE();
+}
+
+bool plan_is_last_stage(const struct plan_node *agg)
+{
+    bool append_only = plan_append_only(agg->input);
+    for (uint32_t i = 0; i < agg->n_aggs; i++) {
+        const struct aggregate *a = &agg->aggs[i];
+        bool extreme = a->function == AGG_MIN || a->function == AGG_MAX;
+        if ((a->distinct && !extreme) || (!append_only && !aggregate_is_linear(a)))
+            return false;
+    }
+    return true;
+}
+
+static const struct plan_node *below(const struct plan_node *n, enum plan_kind kind)
+{
+    return n != NULL && n->kind == kind ? n->input : n;
+}
+
+bool plan_is_view_chain(const struct plan_node *root)
+{
+    const struct plan_node *n = below(root, PLAN_PROJECT);
+    const struct plan_node *agg = below(n, PLAN_FILTER);
+    if (agg != NULL && agg->kind == PLAN_AGGREGATE) {
+        if (!plan_is_chain(agg) || !plan_is_last_stage(agg))
+            return false;
+        n = agg->input;
+    }
+    n = below(below(below(n, PLAN_PROJECT), PLAN_FILTER), PLAN_WINDOW);
+    return n != NULL && n->kind == PLAN_SCAN;
+}
+
 static bool adds_only(const struct plan_node *n)
 {
     switch (n->kind) {

@@ -37,11 +37,14 @@ enum plan_kind {
     PLAN_APPLY,
 };
 
-enum aggregate_function { AGG_COUNT_STAR, AGG_COUNT, AGG_SUM, AGG_AVG, AGG_MIN, AGG_MAX };
+enum aggregate_function {
+    AGG_COUNT_STAR, AGG_COUNT, AGG_SUM, AGG_AVG, AGG_MIN, AGG_MAX,
+    AGG_ONLY,        /* not SQL's: the value of the one row that is there */
+};
 
 struct aggregate {
     enum aggregate_function function;
-    bool distinct;               /* ad hoc queries only; refused in views */
+    bool distinct;
     const struct expr *arg;      /* NULL for count(*) */
     const struct expr *filter;   /* FILTER (WHERE ...), or NULL */
     /* result: PostgreSQL's rules (sum(int4)->int8, sum(int8)->numeric, avg(int)->numeric, ...) */
@@ -215,6 +218,15 @@ bool plan_is_chain(const struct plan_node *root);
 /* The aggregate at the top of a plan, with nothing but FILTER and PROJECT above it; NULL when there
  * is none. Any thread. */
 const struct plan_node *plan_last_aggregate(const struct plan_node *root);
+/* Whether what an aggregate keeps of a group can take back any row that it took in, to the last
+ * digit: counts, sums of integers and intervals. Pure. */
+bool aggregate_is_linear(const struct aggregate *a);
+/* Whether an AGGREGATE can be a view's last stage: its cells follow from what comes and goes, each
+ * row by itself. Else it is an operator (run/flow.h), which keeps values. Any thread. */
+bool plan_is_last_stage(const struct plan_node *agg);
+/* Whether a view of this plan needs no operators: SCAN [WINDOW] [FILTER] [PROJECT] [AGGREGATE
+ * [FILTER]] [PROJECT], the aggregate as its last stage. Any thread. */
+bool plan_is_view_chain(const struct plan_node *root);
 /* Whether rows of its output are only ever added while those of its relations are: chains, inner
  * joins and UNION ALL over relations without keys. Any thread. */
 bool plan_append_only(const struct plan_node *root);

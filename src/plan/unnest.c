@@ -384,7 +384,8 @@ bool aggregate_counts(enum aggregate_function f)
     case AGG_SUM:
     case AGG_AVG:
     case AGG_MIN:
-    case AGG_MAX: return false;
+    case AGG_MAX:
+    case AGG_ONLY: return false;
     }
     UNREACHABLE();
 }

@@ -53,22 +53,6 @@ static bool add_source(struct binder *b, const struct plan_node *scan)
     return true;
 }
 
-static bool check_source(struct binder *b, const struct plan_node *n)
-{
-    if (n == NULL || n->kind != PLAN_SCAN) {
-        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
-                  n != NULL && n->kind == PLAN_AGGREGATE
-                      ? "an aggregate over an aggregate is not supported in a materialized view"
-                  : n != NULL && n->kind == PLAN_VALUES
-                      ? "a materialized view reads a table"
-                      : "this nesting of subqueries is not supported in a materialized view");
-        bind_hint(b, "FROM one table, tumble(...) or hop(...), WHERE, GROUP BY and HAVING may be "
-                     "used.");
-        return false;
-    }
-    return add_source(b, n);
-}
-
 static bool check_window(struct binder *b, const struct plan_node *window,
                          const struct relation *r)
 {
@@ -87,19 +71,31 @@ static bool check_window(struct binder *b, const struct plan_node *window,
     return false;
 }
 
+/* Whether column `i` of the root is column `k` of the aggregate below it. */
+static bool is_key(const struct plan_node *root, uint32_t i, const struct plan_node *agg,
+                   uint32_t k)
+{
+    for (const struct plan_node *n = root; n != agg; n = n->input) {
+        if (n->kind != PLAN_PROJECT)
+            continue;
+        if (n->exprs[i]->kind != EXPR_COLUMN)
+            return false;
+        i = n->exprs[i]->index;
+    }
+    return i == k;
+}
+
 /* Group keys are output columns: they identify a row of the view. */
-static bool find_keys(struct binder *b, const struct plan_node *project,
-                      const struct plan_node *agg)
+static bool find_keys(struct binder *b, const struct plan_node *root, const struct plan_node *agg)
 {
     uint32_t *keys = bind_alloc(b, (size_t)agg->n_exprs + 1, sizeof *keys);
     if (keys == NULL)
         return false;
     for (uint32_t k = 0; k < agg->n_exprs; k++) {
         uint32_t i = 0;
-        while (i < project->n_exprs &&
-               !(project->exprs[i]->kind == EXPR_COLUMN && project->exprs[i]->index == k))
+        while (i < root->n_columns && !is_key(root, i, agg, k))
             i++;
-        if (i == project->n_exprs) {
+        if (i == root->n_columns) {
             bind_fail(b, agg->exprs[k]->position, ERR_UNSUPPORTED,
                       "GROUP BY key \"%.*s\" is not in the select list",
                       STR_ARG(agg->columns[k].name));
@@ -161,23 +157,6 @@ static bool check_node(struct binder *b, const struct plan_node *n)
     return false;
 }
 
-/* The topmost aggregate of a view whose rows come and go cannot take back a min or max. */
-static bool check_extremes(struct binder *b, const struct plan_node *agg)
-{
-    if (plan_append_only(agg->input))
-        return true;
-    for (uint32_t i = 0; i < agg->n_aggs; i++)
-        if (agg->aggs[i].function == AGG_MIN || agg->aggs[i].function == AGG_MAX) {
-            bind_fail(b, b->from_position, ERR_UNSUPPORTED,
-                      "min and max over rows that may go again are not supported yet in a "
-                      "materialized view");
-            bind_hint(b, "Outer joins, EXCEPT and groups in subqueries take rows back; inner joins "
-                         "do not.");
-            return false;
-        }
-    return true;
-}
-
 /* A row is identified by its first `n` columns. */
 static bool first_keys(struct binder *b, uint32_t n)
 {
@@ -189,7 +168,7 @@ static bool first_keys(struct binder *b, uint32_t n)
     return keys != NULL;
 }
 
-/* A plan that is no chain: any but for what check_node says. */
+/* A plan with operators: any but for what check_node says. */
 static bool check_graph(struct binder *b, const struct plan_node *root)
 {
     const struct plan_node *agg = plan_last_aggregate(root);
@@ -210,42 +189,22 @@ static bool check_graph(struct binder *b, const struct plan_node *root)
         return false;
     }
     b->plan->view.append_only = false;
-    if (agg != NULL && !check_extremes(b, agg))
-        return false;
-    if (agg == NULL || agg == root)
-        return first_keys(b, agg == NULL ? root->n_columns : agg->n_exprs);
-    return find_keys(b, root, agg);
+    return agg == NULL ? first_keys(b, root->n_columns) : find_keys(b, root, agg);
 }
 
-/* SCAN [WINDOW] [FILTER] [PROJECT] [AGGREGATE [FILTER]] PROJECT, read from the top. */
 bool view_check_plan(struct binder *b, const struct plan_node *root)
 {
     if (!plan_check_executable(b, root))
         return false;
-    if (!plan_is_chain(root))
+    if (!plan_is_view_chain(root))
         return check_graph(b, root);
-    const struct plan_node *n = root->kind == PLAN_PROJECT ? root->input : root;
-    const struct plan_node *agg = NULL;
+    const struct plan_node *agg = plan_last_aggregate(root);
     const struct plan_node *window = NULL;
-    const struct plan_node *above = n;
-    if (n->kind == PLAN_FILTER && n->input->kind == PLAN_AGGREGATE)
-        n = n->input;
-    if (n->kind == PLAN_AGGREGATE) {
-        agg = n;
-        n = n->input;
-        above = n;
-    } else {
-        n = above;
-    }
-    if (n->kind == PLAN_PROJECT)
-        n = n->input;
-    if (n->kind == PLAN_FILTER)
-        n = n->input;
-    if (n->kind == PLAN_WINDOW) {
-        window = n;
-        n = n->input;
-    }
-    if (!check_source(b, n))
+    const struct plan_node *n = root;
+    for (; n->kind != PLAN_SCAN; n = n->input)
+        if (n->kind == PLAN_WINDOW)
+            window = n;
+    if (!add_source(b, n))
         return false;
     b->plan->view.append_only = agg == NULL;
     if (agg != NULL && !find_keys(b, root, agg))

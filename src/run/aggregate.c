@@ -65,8 +65,10 @@ static uint32_t cell_size(enum agg_kind kind)
     case AGGK_AVG_INTERVAL:
         return sizeof(struct interval_cell);
     case AGGK_EXTREME:
+    case AGGK_ONLY:
         return sizeof(struct extreme_cell);
     case AGGK_EXTREME_TEXT:
+    case AGGK_ONLY_TEXT:
         return sizeof(struct text_cell);
     }
     UNREACHABLE();
@@ -91,7 +93,8 @@ enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct 
                      struct err_detail *why)
 {
     enum type t = agg->arg == NULL ? TYPE_UNKNOWN : agg->arg->type;
-    *out = (struct agg_op){.arg_type = t, .result = agg->type};
+    *out = (struct agg_op){
+        .arg_type = t, .result = agg->type, .linear = aggregate_is_linear(agg)};
     bool known = true;
     switch (agg->function) {
     case AGG_COUNT_STAR:
@@ -107,6 +110,9 @@ enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct 
         out->kind = t == TYPE_TEXT ? AGGK_EXTREME_TEXT : AGGK_EXTREME;
         out->max = agg->function == AGG_MAX;
         known = t != TYPE_BOOL && t != TYPE_JSONB && t != TYPE_UNKNOWN;
+        break;
+    case AGG_ONLY:
+        out->kind = type_info(t)->by_ref ? AGGK_ONLY_TEXT : AGGK_ONLY;
         break;
     }
     if (!known)
@@ -274,6 +280,29 @@ static enum err update_texts(const struct agg_op *op, char *const *cells, const 
     return ERR_OK;
 }
 
+static enum err update_only(const struct agg_op *op, char *const *cells, const struct column *arg,
+                            const int64_t *weights, uint32_t n, uint64_t *heap_bytes)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (skip_row(cells, arg, NULL, i))
+            continue;
+        int64_t w = weight_at(weights, i);
+        void *cell = cells[i] + op->cell_at;
+        if (op->kind == AGGK_ONLY_TEXT) {
+            struct text_cell *c = cell;
+            c->count += w;
+            if (w > 0)
+                TRY(text_store(c, column_str(arg)[i], heap_bytes));
+        } else {
+            struct extreme_cell *c = cell;
+            c->count += w;
+            if (w > 0)
+                c->value = column_get(arg, i).as;
+        }
+    }
+    return ERR_OK;
+}
+
 enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg,
                     const struct column *filter, const int64_t *weights, uint32_t n,
                     uint64_t *heap_bytes)
@@ -305,6 +334,9 @@ enum err agg_update(const struct agg_op *op, char *const *cells, const struct co
         return ERR_OK;
     case AGGK_EXTREME_TEXT:
         return update_texts(op, cells, arg, filter, weights, n, heap_bytes);
+    case AGGK_ONLY:
+    case AGGK_ONLY_TEXT:
+        return update_only(op, cells, arg, weights, n, heap_bytes);
     }
     UNREACHABLE();
 }
@@ -382,12 +414,6 @@ static enum err result_interval(const struct agg_op *op, const struct interval_c
                : interval_div(&sum, (double)c->count, &out->as.iv, why);
 }
 
-bool agg_is_linear(enum agg_kind k)
-{
-    return k == AGGK_COUNT || k == AGGK_SUM_INT || k == AGGK_AVG_INT || k == AGGK_SUM_INTERVAL ||
-           k == AGGK_AVG_INTERVAL;
-}
-
 enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
                     struct err_detail *why)
 {
@@ -409,13 +435,15 @@ enum err agg_result(const struct agg_op *op, const char *cells, struct value *ou
     case AGGK_SUM_INTERVAL:
     case AGGK_AVG_INTERVAL:
         return result_interval(op, cell, out, why);
-    case AGGK_EXTREME: {
+    case AGGK_EXTREME:
+    case AGGK_ONLY: {
         const struct extreme_cell *c = cell;
         out->null = c->count == 0;
         out->as = c->value;
         return ERR_OK;
     }
-    case AGGK_EXTREME_TEXT: {
+    case AGGK_EXTREME_TEXT:
+    case AGGK_ONLY_TEXT: {
         const struct text_cell *c = cell;
         out->null = c->count == 0;
         out->as.s = (struct str){c->ptr, c->len};
@@ -425,16 +453,21 @@ enum err agg_result(const struct agg_op *op, const char *cells, struct value *ou
     UNREACHABLE();
 }
 
+bool agg_owns_heap(const struct agg_op *op)
+{
+    return op->kind == AGGK_EXTREME_TEXT || op->kind == AGGK_ONLY_TEXT;
+}
+
 uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells)
 {
-    return op->kind != AGGK_EXTREME_TEXT
+    return !agg_owns_heap(op)
                ? 0
                : ((const struct text_cell *)(const void *)(cells + op->cell_at))->cap;
 }
 
 void agg_clear(const struct agg_op *op, char *cells)
 {
-    if (op->kind == AGGK_EXTREME_TEXT)
+    if (agg_owns_heap(op))
         mem_free(((struct text_cell *)(void *)(cells + op->cell_at))->ptr);
     memset(cells + op->cell_at, 0, cell_size(op->kind));
 }
@@ -442,7 +475,7 @@ void agg_clear(const struct agg_op *op, char *cells)
 enum err agg_copy(const struct agg_op *op, const char *cells, char *out, struct arena *a)
 {
     memcpy(out + op->cell_at, cells + op->cell_at, cell_size(op->kind));
-    if (op->kind != AGGK_EXTREME_TEXT)
+    if (!agg_owns_heap(op))
         return ERR_OK;
     struct text_cell *c = (struct text_cell *)(void *)(out + op->cell_at);
     c->ptr = (char *)(uintptr_t)arena_str(a, (struct str){c->ptr, c->len}).ptr;

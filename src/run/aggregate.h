@@ -22,11 +22,14 @@ enum agg_kind {
     AGGK_AVG_INTERVAL,
     AGGK_EXTREME,      /* min, max of fixed-width types */
     AGGK_EXTREME_TEXT, /* min, max of text: the cell owns a heap block */
+    AGGK_ONLY,         /* the value of the last row that came, while there is one */
+    AGGK_ONLY_TEXT,
 };
 
 struct agg_op {
     enum agg_kind kind;
     bool max;           /* EXTREME: max, else min */
+    bool linear;        /* its cell takes back any row: agg_update with a negative weight */
     enum type arg_type; /* TYPE_UNKNOWN for count(*) */
     enum type result;
     uint32_t cell_at; /* byte offset in the cells */
@@ -40,18 +43,18 @@ enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct 
 
 /* Adds rows 0..n to their groups: cells[i] is the base of row i's cells (NULL: skip the row). `arg`
  * is NULL for count(*); `filter` is a bool column or NULL; `weights` as in a batch. Rows with a
- * NULL argument are skipped as SQL demands. Min and max only ever see positive weights (append-only
- * input). `heap_bytes` grows by what cells take outside of their bytes (text extremes).
- * ERR_NO_MEMORY, ERR_TOO_LARGE (texts). */
+ * NULL argument are skipped as SQL demands. Min and max only ever see positive weights; ONLY is for
+ * groups that have one row when all have come and gone, each of them once. `heap_bytes` grows by
+ * what cells take outside of their bytes (texts). ERR_NO_MEMORY, ERR_TOO_LARGE (texts). */
 enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg,
                     const struct column *filter, const int64_t *weights, uint32_t n,
                     uint64_t *heap_bytes) MUST_CHECK;
-/* Whether its cell can take back any row by itself: agg_update with a negative weight. */
-bool agg_is_linear(enum agg_kind k);
 /* The aggregate's value; text borrows from the cell. ERR_OUT_OF_RANGE when the result does not fit
  * its type. */
 enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
                     struct err_detail *why) MUST_CHECK;
+/* Whether its cells can own memory outside of their bytes. */
+bool agg_owns_heap(const struct agg_op *op);
 /* What a cell owns outside of its bytes, in bytes. */
 uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells);
 /* Frees what the cell owns outside of its bytes, and zeroes it. */

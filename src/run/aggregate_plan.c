@@ -42,7 +42,7 @@ enum err agg_plan_init(const struct plan_node *node, struct arena *a, struct agg
     for (uint32_t i = 0; i < p.n_aggs; i++) {
         TRY(agg_resolve(&node->aggs[i], &p.cells_bytes, &p.ops[i], why));
         p.types[p.n_keys + i] = p.ops[i].result;
-        p.owns_heap |= p.ops[i].kind == AGGK_EXTREME_TEXT;
+        p.owns_heap |= agg_owns_heap(&p.ops[i]);
     }
     *out = p;
     return ERR_OK;

@@ -80,7 +80,7 @@ static enum err aggregate_compile(struct flow_op *op, struct arena *a, struct er
     for (uint32_t i = 0; i < node->n_aggs; i++) {
         enum agg_kind k = p->agg.ops[i].kind;
         p->distinct[i] = node->aggs[i].distinct && !is_extreme(k);
-        p->keeps[i] = p->distinct[i] || (!append_only && !agg_is_linear(k));
+        p->keeps[i] = p->distinct[i] || (!append_only && !p->agg.ops[i].linear);
         p->any_kept |= p->keeps[i];
     }
     p->tail_bytes = key_tail_bytes(p->agg.types, p->agg.n_keys);
@@ -247,7 +247,7 @@ static enum err value_add(const struct aggregate_plan *p, struct aggregate_state
         if (*delta < 0 && after <= 0)
             TRY(may_be_shown(op, cells_of(group), arg, row, &dirty));
         *delta = *delta > 0 && after > 0;
-    } else if (*delta < 0 && !agg_is_linear(op->kind)) {
+    } else if (*delta < 0 && !op->linear) {
         dirty = true;
         *delta = 0;
     }
@@ -413,7 +413,7 @@ static enum err settle(struct flow_run *r, struct row_entry *e, struct batch *b)
     if (key.ptr == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; g->dirty != 0 && i < p->agg.n_aggs; i++)
-        if (p->keeps[i] && !(agg_is_linear(p->agg.ops[i].kind)) && (g->dirty >> (i % 64) & 1) != 0)
+        if (p->keeps[i] && !p->agg.ops[i].linear && (g->dirty >> (i % 64) & 1) != 0)
             TRY(cell_again(p, s, e, i, r->c->arena));
     uint32_t row = b->n_rows;
     if (was)

@@ -28,7 +28,6 @@ struct over_op {
     struct over_arg args[OVER_ARGS_MAX];
     struct agg_op agg;
     int64_t agg_arg, agg_filter; /* columns, or NO_COLUMN */
-    bool linear;                 /* its cell can take any row back */
     bool backwards;              /* from the last row on, so that frames grow */
 };
 
@@ -115,7 +114,6 @@ static enum err compile_op(const struct over_function *f, uint32_t n_in, const s
     TRY(agg_resolve(&f->aggregate, &p->cells_bytes, &out->agg, why));
     out->agg_arg = column_for(f->aggregate.arg, n_in, more, n_more);
     out->agg_filter = column_for(f->aggregate.filter, n_in, more, n_more);
-    out->linear = agg_is_linear(out->agg.kind);
     out->backwards = f->frame.end == BOUND_UNBOUNDED_FOLLOWING &&
                      f->frame.start != BOUND_UNBOUNDED_PRECEDING;
     return ERR_OK;
@@ -441,7 +439,7 @@ static enum err cell_cover(struct flow_run *r, const struct over_op *op,
     struct over_state *s = r->state;
     struct frame_range c = s->covered;
     bool grows = f.from <= c.from && f.to >= c.to, meets = f.from < c.to && f.to > c.from;
-    if (c.from == c.to || !meets || (!grows && !op->linear)) {
+    if (c.from == c.to || !meets || (!grows && !op->agg.linear)) {
         cell_clear(s, op);
         TRY(cell_add(r, op, side, f.from, f.to, false));
     } else {
@@ -478,7 +476,7 @@ static enum err aggregate_value(struct flow_run *r, const struct over_op *op,
     if (*failed != ERR_OK)
         return ERR_OK;
     uint32_t n = frame_excluded(&op->frame, &side->rows, row, f, excluded);
-    if (n > 0 && !op->linear) {
+    if (n > 0 && !op->agg.linear) {
         uint32_t from = f.from;
         cell_clear(s, op);
         for (uint32_t i = 0; i < n; i++) {
