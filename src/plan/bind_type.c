@@ -77,6 +77,20 @@ static enum type apply_typmods(struct binder *b, const PgQuery__TypeName *t, enu
     return TYPE_UNKNOWN;
 }
 
+/* What a name stands for in SQL: types that are narrowed are mapped up. */
+static enum type mapped(enum type t)
+{
+    switch ((int)t) {
+    case TYPE_INT2: return TYPE_INT4;
+    case TYPE_FLOAT4: return TYPE_FLOAT8;
+    case TYPE_TIMESTAMP: return TYPE_TIMESTAMPTZ;
+    case TYPE_TIME:
+    case TYPE_UUID:
+    case TYPE_BYTEA: return TYPE_UNKNOWN;
+    default: return t;
+    }
+}
+
 enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmod, int32_t *fields)
 {
     *typmod = -1;
@@ -96,7 +110,7 @@ enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmo
         return TYPE_UNKNOWN;
     }
     bool builtin = t->n_names == 1 || str_eq(node_string(t->names[0]), STR("pg_catalog"));
-    enum type type = builtin ? type_by_name(name) : TYPE_UNKNOWN;
+    enum type type = builtin ? mapped(type_by_name(name)) : TYPE_UNKNOWN;
     if (type == TYPE_UNKNOWN)
         return no_type(b, name, t->location);
     /* char is char(1) to the grammar. */

@@ -8,14 +8,20 @@ char type_category(enum type t)
 {
     switch (t) {
     case TYPE_BOOL: return 'B';
+    case TYPE_INT2:
     case TYPE_INT4:
     case TYPE_INT8:
+    case TYPE_FLOAT4:
     case TYPE_FLOAT8:
     case TYPE_NUMERIC: return 'N';
     case TYPE_TEXT: return 'S';
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
+    case TYPE_TIME:
     case TYPE_DATE: return 'D';
     case TYPE_INTERVAL: return 'T';
+    case TYPE_UUID:
+    case TYPE_BYTEA:
     case TYPE_JSONB: return 'U';
     case TYPE_UNKNOWN:
     case TYPE_COUNT_: break;

@@ -19,9 +19,12 @@ struct limit {
 static enum err widen(const struct value *v, struct value *out, struct err_detail *why)
 {
     *out = *v;
-    if (v->type == TYPE_INT4) {
+    if (v->type == TYPE_INT4 || v->type == TYPE_INT2) {
         out->type = TYPE_INT8;
-        out->as.i8 = v->as.i4;
+        out->as.i8 = v->type == TYPE_INT4 ? v->as.i4 : v->as.i2;
+    } else if (v->type == TYPE_FLOAT4) {
+        out->type = TYPE_FLOAT8;
+        out->as.f8 = (double)v->as.f4;
     } else if (v->type == TYPE_DATE) {
         const int64_t day_us = (int64_t)86400 * 1000000;
         int64_t days = v->as.i4;
@@ -74,11 +77,23 @@ static enum err moved(const struct value *base, const struct value *offset, bool
                         : interval_add(&from, &offset->as.iv, &v->as.iv, why);
     }
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
         if (!timestamp_is_finite(v->as.i8))
             return ERR_OK;
         return interval_add_to_timestamp(v->as.i8, &offset->as.iv, subtract, &v->as.i8, why);
+    case TYPE_TIME: { /* beyond a day's ends, unlike the sum of a time and an interval */
+        int64_t by = offset->as.iv.us;
+        bool over = subtract ? __builtin_sub_overflow(v->as.i8, by, &v->as.i8)
+                             : __builtin_add_overflow(v->as.i8, by, &v->as.i8);
+        out->beyond = over ? (subtract ? -1 : 1) : 0;
+        return ERR_OK;
+    }
     case TYPE_UNKNOWN:
     case TYPE_BOOL:
+    case TYPE_INT2:
+    case TYPE_FLOAT4:
+    case TYPE_UUID:
+    case TYPE_BYTEA:
     case TYPE_INT4:
     case TYPE_TEXT:
     case TYPE_DATE:

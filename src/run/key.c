@@ -71,10 +71,16 @@ static char *value_encode(char *at, const struct column *c, uint32_t row)
         return at;
     switch (c->type) {
     case TYPE_TEXT:
+    case TYPE_BYTEA:
     case TYPE_JSONB: {
         struct str s = column_str(c)[row];
         uint32_t len = (uint32_t)s.len;
         return put(put(at, &len, sizeof(len)), s.ptr, s.len);
+    }
+    case TYPE_FLOAT4: {
+        float f = column_f4(c)[row];
+        f = isnan(f) ? (float)NAN : f == 0 ? 0 : f;
+        return put(at, &f, sizeof(f));
     }
     case TYPE_FLOAT8: {
         double d = column_f8(c)[row];
@@ -91,9 +97,13 @@ static char *value_encode(char *at, const struct column *c, uint32_t row)
         return put(at, &length, sizeof(length));
     }
     case TYPE_BOOL:
+    case TYPE_INT2:
     case TYPE_INT4:
     case TYPE_INT8:
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
+    case TYPE_TIME:
+    case TYPE_UUID:
     case TYPE_DATE: {
         size_t width = key_width(c->type);
         return put(at, (const char *)c->data + (size_t)row * width, width);

@@ -55,6 +55,16 @@ static uint8_t *put_float(uint8_t *at, double d)
     return put_big(at, bits >> 63 != 0 ? ~bits : bits | (uint64_t)1 << 63, 8);
 }
 
+static uint8_t *put_float4(uint8_t *at, float f)
+{
+    uint32_t bits;
+    f = isnan(f) ? (float)NAN : f == 0 ? 0 : f;
+    memcpy(&bits, &f, sizeof(bits));
+    if (isnan(f))
+        bits &= ~((uint32_t)1 << 31);
+    return put_big(at, bits >> 31 != 0 ? ~bits : bits | (uint32_t)1 << 31, 4);
+}
+
 /* 0 within a text becomes 0 255, so that the end, 0 0, is below all that may follow. */
 static uint8_t *put_text(uint8_t *at, struct str s)
 {
@@ -118,17 +128,27 @@ static uint8_t *put_value(uint8_t *at, const struct column *c, uint32_t row)
     case TYPE_BOOL:
         *at++ = column_bool(c)[row];
         return at;
+    case TYPE_INT2:
+        return put_big(at, (uint16_t)column_i2(c)[row] ^ (uint64_t)1 << 15, 2);
     case TYPE_INT4:
     case TYPE_DATE:
         return put_i32(at, column_i4(c)[row]);
     case TYPE_INT8:
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
+    case TYPE_TIME:
         return put_i64(at, column_i8(c)[row]);
+    case TYPE_FLOAT4:
+        return put_float4(at, column_f4(c)[row]);
     case TYPE_FLOAT8:
         return put_float(at, column_f8(c)[row]);
     case TYPE_NUMERIC:
         return put_numeric(at, &column_num(c)[row]);
+    case TYPE_UUID:
+        memcpy(at, (const char *)c->data + (size_t)row * UUID_BYTES, UUID_BYTES);
+        return at + UUID_BYTES;
     case TYPE_TEXT:
+    case TYPE_BYTEA:
         return put_text(at, column_str(c)[row]);
     case TYPE_INTERVAL:
         return put_interval(at, &column_iv(c)[row]);

@@ -9,6 +9,7 @@
 
 /* Parameter types that drivers declare and we have no type of our own for. */
 enum {
+    OID_BYTEA = 17,
     OID_CHAR = 18,
     OID_NAME = 19,
     OID_INT2 = 21,
@@ -18,7 +19,9 @@ enum {
     OID_UNKNOWN = 705,
     OID_BPCHAR = 1042,
     OID_VARCHAR = 1043,
+    OID_TIME = 1083,
     OID_TIMESTAMP = 1114,
+    OID_UUID = 2950,
 };
 
 /* The type to plan a declared parameter with; false when there is none. */
@@ -50,6 +53,10 @@ static bool declared_type(uint32_t oid, enum type *out)
     case OID_TIMESTAMP:
         *out = TYPE_TIMESTAMPTZ;
         return true;
+    case OID_BYTEA:
+    case OID_TIME:
+    case OID_UUID:
+        return false;
     default:
         *out = type_by_oid(oid);
         return *out != TYPE_UNKNOWN;

@@ -95,6 +95,17 @@ static void encode_floats(const struct column *c, uint32_t n, uint32_t at, struc
     }
 }
 
+static void encode_floats4(const struct column *c, uint32_t n, uint32_t at, struct str *rows)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (column_is_null(c, i))
+            continue;
+        float f = column_f4(c)[i];
+        f = isnan(f) ? (float)NAN : f;
+        memcpy(row_bytes(&rows[i]) + at, &f, sizeof(f));
+    }
+}
+
 static void encode_numerics(const struct column *c, uint32_t n, uint32_t at, struct str *rows)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -121,8 +132,14 @@ static void encode_column(const struct column *c, uint32_t n, uint32_t at, struc
     case 1:
         ENCODE_FIXED(1);
         break;
+    case 2:
+        ENCODE_FIXED(2);
+        break;
     case 4:
-        ENCODE_FIXED(4);
+        if (c->type == TYPE_FLOAT4)
+            encode_floats4(c, n, at, rows);
+        else
+            ENCODE_FIXED(4);
         break;
     case 8:
         if (c->type == TYPE_FLOAT8)
@@ -215,6 +232,9 @@ static void decode_column(const char *const *rows, uint32_t n, uint32_t at, stru
     switch (type_info(c->type)->width) {
     case 1:
         DECODE_FIXED(1);
+        break;
+    case 2:
+        DECODE_FIXED(2);
         break;
     case 4:
         DECODE_FIXED(4);

@@ -70,6 +70,9 @@ static void column_gather(const struct column *in, const uint32_t *rows, uint32_
     case 1:
         GATHER(uint8_t);
         break;
+    case 2:
+        GATHER(uint16_t);
+        break;
     case 4:
         GATHER(uint32_t);
         break;
@@ -85,7 +88,8 @@ static void column_gather(const struct column *in, const uint32_t *rows, uint32_
     }
 }
 
-_Static_assert(sizeof(struct interval) == sizeof(struct str), "gathered as one of them");
+_Static_assert(sizeof(struct interval) == sizeof(struct str) && UUID_BYTES == sizeof(struct str),
+               "gathered as one of them");
 
 struct batch *batch_gather(const struct batch *in, const uint32_t *rows, uint32_t n,
                            struct arena *a)

@@ -51,8 +51,10 @@ static inline bool column_is_null(const struct column *c, uint32_t row)
     return c->nulls != NULL && c->nulls[row] != 0;
 }
 static inline uint8_t *column_bool(const struct column *c) { return c->data; }
+static inline int16_t *column_i2(const struct column *c) { return c->data; }
 static inline int32_t *column_i4(const struct column *c) { return c->data; }
 static inline int64_t *column_i8(const struct column *c) { return c->data; }
+static inline float *column_f4(const struct column *c) { return c->data; }
 static inline double *column_f8(const struct column *c) { return c->data; }
 static inline struct str *column_str(const struct column *c) { return c->data; }
 static inline struct numeric *column_num(const struct column *c) { return c->data; }

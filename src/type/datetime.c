@@ -65,6 +65,7 @@ struct fields {
     int32_t numbers[3];       /* bare numbers around a month name */
     int32_t number_digits[3];
     int32_t n_numbers;
+    bool time_only;           /* bare numbers are a time of day */
     int64_t special;          /* TIMESTAMP_(MINUS_)INFINITY, or 0 */
     bool epoch;
 };
@@ -265,12 +266,12 @@ static enum parse_result take_number(const char **at, const char *end, struct fi
     const char *p = *at;
     int64_t v;
     int32_t n = scan_number(&p, end, 9, &v);
-    if (n == 8 && !f->has_date && f->month == 0) {
+    if (n == 8 && !f->has_date && f->month == 0 && !f->time_only) {
         f->has_date = true;
         f->year = v / 10000;
         f->month = (int32_t)(v / 100 % 100);
         f->day = (int32_t)(v % 100);
-    } else if ((n == 6 || n == 4) && f->has_date && !f->has_time) {
+    } else if ((n == 6 || n == 4) && (f->has_date || f->time_only) && !f->has_time) {
         f->has_time = true;
         f->time = (struct clock_time){.hour = n == 6 ? v / 10000 : v / 100,
                                       .minute = n == 6 ? v / 100 % 100 : v % 100,
@@ -321,7 +322,8 @@ static enum parse_result scan_run(const char **p, const char *end, struct fields
         bool minus = *start == '-';
         if (*start == '-' || *start == '+') {
             if (start + 1 < end && text_is_digit(start[1]))
-                return f->has_date || f->n_numbers == 2 ? scan_zone(p, end, f) : PARSE_SYNTAX;
+                return f->has_date || f->n_numbers == 2 || f->time_only ? scan_zone(p, end, f)
+                                                                        : PARSE_SYNTAX;
             (*p)++;
             start++;
         }
@@ -344,10 +346,10 @@ static enum parse_result scan_run(const char **p, const char *end, struct fields
     return take_number(p, end, f);
 }
 
-static enum parse_result scan_fields(struct str s, struct fields *f)
+static enum parse_result scan_fields(struct str s, bool time_only, struct fields *f)
 {
     const char *p = s.ptr, *end = s.ptr + s.len;
-    *f = (struct fields){0};
+    *f = (struct fields){.time_only = time_only};
     if (s.len == 0)
         return PARSE_SYNTAX;
     while (p < end) {
@@ -362,6 +364,23 @@ static enum parse_result scan_fields(struct str s, struct fields *f)
     return settle_named_month(f);
 }
 
+/* Checks ranges of the time of day; in microseconds, as of no zone. */
+static enum parse_result settle_time(struct fields *f, int64_t *us)
+{
+    struct clock_time *t = &f->time;
+    if (f->has_meridian) {
+        if (t->hour > 12)
+            return PARSE_RANGE;
+        t->hour = t->hour % 12 + (f->pm ? 12 : 0);
+    }
+    if (t->hour > 24 || t->minute > 59 || t->second > 60 ||
+        (t->hour == 24 && (t->minute != 0 || t->second != 0 || t->us != 0)) ||
+        (t->second == 60 && t->us != 0))
+        return PARSE_RANGE;
+    *us = t->hour * US_PER_HOUR + t->minute * US_PER_MINUTE + t->second * US_PER_SECOND + t->us;
+    return PARSE_OK;
+}
+
 /* Checks ranges; days and time of day in microseconds. */
 static enum parse_result settle_fields(struct fields *f, int64_t *days, int64_t *us)
 {
@@ -374,20 +393,8 @@ static enum parse_result settle_fields(struct fields *f, int64_t *days, int64_t 
     if (f->year < 1 || f->month < 1 || f->month > 12 || f->day < 1 ||
         f->day > civil_month_days(f->year, f->month))
         return PARSE_RANGE;
-    struct clock_time *t = &f->time;
-    if (f->has_meridian) {
-        if (t->hour > 12)
-            return PARSE_RANGE;
-        t->hour = t->hour % 12 + (f->pm ? 12 : 0);
-    }
-    if (t->hour > 24 || t->minute > 59 || t->second > 60 ||
-        (t->hour == 24 && (t->minute != 0 || t->second != 0 || t->us != 0)) ||
-        (t->second == 60 && t->us != 0))
-        return PARSE_RANGE;
     *days = civil_to_days(f->year, f->month, f->day);
-    *us = t->hour * US_PER_HOUR + t->minute * US_PER_MINUTE + t->second * US_PER_SECOND + t->us -
-          f->zone_s * US_PER_SECOND;
-    return PARSE_OK;
+    return settle_time(f, us);
 }
 
 static enum err parse_error(enum parse_result r, const char *type_name, struct str s,
@@ -450,24 +457,28 @@ static bool timestamptz_parse_fast(struct str s, int64_t *out)
     return true;
 }
 
-enum err timestamptz_parse(struct str given, int64_t *out, struct err_detail *why)
+/* Of either type; `zone`: the time is of the zone that is given. */
+static enum err any_timestamp_parse(struct str given, bool zone, int64_t *out,
+                                    struct err_detail *why)
 {
     if (timestamptz_parse_fast(given, out))
         return ERR_OK;
+    const char *type = zone ? "timestamp with time zone" : "timestamp without time zone";
     struct str s = text_trim(given);
     struct fields f;
     int64_t days, us;
-    enum parse_result r = scan_fields(s, &f);
+    enum parse_result r = scan_fields(s, false, &f);
     if (r == PARSE_OK && (f.special != 0 || f.epoch)) {
         if (f.has_date || f.has_time || f.has_zone)
-            return parse_error(PARSE_SYNTAX, "timestamp with time zone", given, why);
+            return parse_error(PARSE_SYNTAX, type, given, why);
         *out = f.special;
         return ERR_OK;
     }
     r = r == PARSE_OK ? settle_fields(&f, &days, &us) : r;
     if (r != PARSE_OK)
-        return parse_error(r, "timestamp with time zone", given, why);
+        return parse_error(r, type, given, why);
     int64_t v;
+    us -= zone ? f.zone_s * US_PER_SECOND : 0;
     if (__builtin_mul_overflow(days, US_PER_DAY, &v) || __builtin_add_overflow(v, us, &v) ||
         !timestamp_in_range(v))
         return err_set(why, ERR_DATETIME_RANGE, "timestamp out of range: \"%.*s\"",
@@ -476,12 +487,37 @@ enum err timestamptz_parse(struct str given, int64_t *out, struct err_detail *wh
     return ERR_OK;
 }
 
+enum err timestamptz_parse(struct str s, int64_t *us, struct err_detail *why)
+{
+    return any_timestamp_parse(s, true, us, why);
+}
+
+enum err timestamp_parse(struct str s, int64_t *us, struct err_detail *why)
+{
+    return any_timestamp_parse(s, false, us, why);
+}
+
+enum err time_parse(struct str given, int64_t *out, struct err_detail *why)
+{
+    struct fields f;
+    enum parse_result r = scan_fields(text_trim(given), true, &f);
+    if (r == PARSE_OK && (!f.has_time || f.special != 0 || f.epoch || f.bc))
+        r = PARSE_SYNTAX;
+    if (r == PARSE_OK && f.has_date) {
+        int64_t days;
+        r = settle_fields(&f, &days, out);
+    } else if (r == PARSE_OK) {
+        r = settle_time(&f, out);
+    }
+    return r == PARSE_OK ? ERR_OK : parse_error(r, "time", given, why);
+}
+
 enum err date_parse(struct str given, int32_t *out, struct err_detail *why)
 {
     struct str s = text_trim(given);
     struct fields f;
     int64_t days, us;
-    enum parse_result r = scan_fields(s, &f);
+    enum parse_result r = scan_fields(s, false, &f);
     if (r == PARSE_OK && (f.special != 0 || f.epoch)) {
         if (f.has_date || f.has_time || f.has_zone)
             return parse_error(PARSE_SYNTAX, "date", given, why);
@@ -549,18 +585,22 @@ static size_t print_infinity(bool minus, char *out)
     return minus ? 9 : 8;
 }
 
+static char *put_time(char *p, int64_t us)
+{
+    p = put_two(p, us / US_PER_HOUR);
+    *p++ = ':';
+    p = put_two(p, us / US_PER_MINUTE % 60);
+    *p++ = ':';
+    p = put_two(p, us / US_PER_SECOND % 60);
+    return p + fraction_print((int32_t)(us % US_PER_SECOND), p);
+}
+
 static char *put_timestamp(char *p, int64_t us, char between)
 {
     int64_t days = floor_div(us, US_PER_DAY);
-    int64_t rest = us - days * US_PER_DAY;
     p = put_date(p, days);
     *p++ = between;
-    p = put_two(p, rest / US_PER_HOUR);
-    *p++ = ':';
-    p = put_two(p, rest / US_PER_MINUTE % 60);
-    *p++ = ':';
-    p = put_two(p, rest / US_PER_SECOND % 60);
-    return p + fraction_print((int32_t)(rest % US_PER_SECOND), p);
+    return put_time(p, us - days * US_PER_DAY);
 }
 
 size_t timestamptz_print(int64_t us, char out[DATETIME_TEXT_MAX])
@@ -570,6 +610,25 @@ size_t timestamptz_print(int64_t us, char out[DATETIME_TEXT_MAX])
     char *p = put_timestamp(out, us, ' ');
     memcpy(p, "+00", 3);
     return (size_t)(p + 3 - out);
+}
+
+size_t timestamp_print(int64_t us, char out[DATETIME_TEXT_MAX])
+{
+    if (!timestamp_is_finite(us))
+        return print_infinity(us < 0, out);
+    return (size_t)(put_timestamp(out, us, ' ') - out);
+}
+
+size_t time_print(int64_t us, char out[DATETIME_TEXT_MAX])
+{
+    return (size_t)(put_time(out, us) - out);
+}
+
+size_t timestamp_print_iso(int64_t us, char out[DATETIME_TEXT_MAX])
+{
+    if (!timestamp_is_finite(us))
+        return print_infinity(us < 0, out);
+    return (size_t)(put_timestamp(out, us, 'T') - out);
 }
 
 size_t timestamptz_print_iso(int64_t us, char out[DATETIME_TEXT_MAX])

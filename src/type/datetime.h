@@ -58,13 +58,21 @@ static inline bool timestamp_in_range(int64_t us)
  * fractions, AM/PM, numeric zones, Z, UTC, GMT, infinity, epoch. Without a zone it is UTC.
  * ERR_INVALID_TEXT, ERR_DATETIME_RANGE. */
 enum err timestamptz_parse(struct str s, int64_t *us, struct err_detail *why) MUST_CHECK;
+/* The same for timestamp and time without time zone: a zone is read and ignored, and a time's date
+ * as well. time: 00:00:00 to 24:00:00. */
+enum err timestamp_parse(struct str s, int64_t *us, struct err_detail *why) MUST_CHECK;
+enum err time_parse(struct str s, int64_t *us, struct err_detail *why) MUST_CHECK;
 enum err date_parse(struct str s, int32_t *days, struct err_detail *why) MUST_CHECK;
 
 /* Write "2013-12-02 21:15:00.5+00", "2013-12-02", "infinity" without a NUL; return the length. */
 size_t timestamptz_print(int64_t us, char out[DATETIME_TEXT_MAX]);
 size_t date_print(int32_t days, char out[DATETIME_TEXT_MAX]);
-/* "2013-12-02T21:15:00Z". */
+/* The same without "+00", and "21:15:00.5". */
+size_t timestamp_print(int64_t us, char out[DATETIME_TEXT_MAX]);
+size_t time_print(int64_t us, char out[DATETIME_TEXT_MAX]);
+/* "2013-12-02T21:15:00Z", and without Z. */
 size_t timestamptz_print_iso(int64_t us, char out[DATETIME_TEXT_MAX]);
+size_t timestamp_print_iso(int64_t us, char out[DATETIME_TEXT_MAX]);
 /* Appends ".5" for 500000 at `p`, nothing for 0; returns the length. */
 size_t fraction_print(int32_t us, char *p);
 

@@ -1,4 +1,4 @@
-/* Doubles as text. */
+/* Doubles and floats as text. */
 #include "type/float.h"
 
 #include "base/check.h"
@@ -14,6 +14,10 @@ __extension__ typedef unsigned __int128 u128;
 enum {
     MANTISSA_BITS = 52,
     EXPONENT_BIAS = 1023,
+    MANTISSA_BITS_4 = 23,          /* of a float */
+    EXPONENT_BIAS_4 = 127,
+    DIGITS_PLAIN_4 = 6,            /* digits before the point until the form is scientific */
+    DIGITS_PLAIN_8 = 15,
     DIGITS_FAST_MAX = 19,          /* decimal digits that always fit uint64_t */
     EXPONENT_SEEN_MAX = 100000,    /* larger ones are all zero or infinity */
     SLOW_DIGITS_MAX = 800,         /* more than the 767 that can decide a rounding */
@@ -155,11 +159,12 @@ static bool decimal_scan(struct str s, struct decimal *d)
     return p == end;
 }
 
-/* More than 19 digits next to a rounding boundary: the C library's strtod over a normalised,
- * bounded copy is exact. */
-static double decimal_exact(struct str s, const struct decimal *d)
+enum { NORMAL_TEXT_MAX = SLOW_DIGITS_MAX + 32 };
+
+/* A normalised, bounded copy, of which the C library's strtod and strtof are exact: for digits next
+ * to a rounding boundary. */
+static void decimal_normalise(struct str s, const struct decimal *d, char text[NORMAL_TEXT_MAX])
 {
-    char text[SLOW_DIGITS_MAX + 32];
     int32_t n = 0;
     bool sticky = false;
     for (size_t i = 0; i < s.len && s.ptr[i] != 'e' && s.ptr[i] != 'E'; i++) {
@@ -173,9 +178,8 @@ static double decimal_exact(struct str s, const struct decimal *d)
     }
     if (sticky)
         text[n++] = '1';
-    int32_t exponent = d->exponent - (n - DIGITS_FAST_MAX);
-    snprintf(text + n, sizeof text - (size_t)n, "e%d", exponent);
-    return strtod(text, NULL);
+    int32_t exponent = d->exponent - (n > DIGITS_FAST_MAX ? n - DIGITS_FAST_MAX : 0);
+    snprintf(text + n, (size_t)(NORMAL_TEXT_MAX - n), "e%d", exponent);
 }
 
 /* Hexadecimal floats are strtod's as well. */
@@ -209,6 +213,7 @@ enum err float8_parse(struct str given, double *out, struct err_detail *why)
     struct str s = text_trim(given);
     struct decimal d;
     bool negative = false;
+    char text[NORMAL_TEXT_MAX];
     double v;
     if (s.len > 0 && (s.ptr[0] == '-' || s.ptr[0] == '+')) {
         negative = s.ptr[0] == '-';
@@ -220,8 +225,10 @@ enum err float8_parse(struct str given, double *out, struct err_detail *why)
         d.digits = 1;
     } else if (decimal_scan(s, &d)) {
         v = float8_from_decimal(d.digits, d.exponent);
-        if (d.truncated && v != float8_from_decimal(d.digits + 1, d.exponent))
-            v = decimal_exact(s, &d);
+        if (d.truncated && v != float8_from_decimal(d.digits + 1, d.exponent)) {
+            decimal_normalise(s, &d, text);
+            v = strtod(text, NULL);
+        }
     } else if (special_parse(s, &v)) {
         *out = negative ? -v : v;
         return ERR_OK;
@@ -237,6 +244,66 @@ enum err float8_parse(struct str given, double *out, struct err_detail *why)
 invalid:
     return err_set(why, ERR_INVALID_TEXT,
                    "invalid input syntax for type double precision: \"%.*s\"",
+                   TEXT_ERR_ARG(given));
+}
+
+bool float4_of_double(double d, float *out)
+{
+    const double beyond = 0x1.ffffffp127; /* the middle between the greatest float and the next */
+    float f = (float)d;
+    *out = f;
+    if (f == 0 || isinf(f))
+        return d == 0 || (isfinite(d) && (d > beyond || d < -beyond)) || isinf(d);
+    if ((double)f == d)
+        return true;
+    float next = nextafterf(f, d > (double)f ? INFINITY : -INFINITY);
+    double middle = isinf(next) ? (d > 0 ? beyond : -beyond) : ((double)f + (double)next) / 2;
+    return d != middle;
+}
+
+/* Digits, point and exponent, without a sign. False: not a number. */
+static bool float4_scan(struct str s, float *out, bool *zero)
+{
+    char text[NORMAL_TEXT_MAX];
+    struct decimal d;
+    *zero = false;
+    if (!decimal_scan(s, &d))
+        return false;
+    *zero = d.digits == 0;
+    if (d.truncated || !float4_of_double(float8_from_decimal(d.digits, d.exponent), out)) {
+        decimal_normalise(s, &d, text);
+        *out = strtof(text, NULL);
+    }
+    return true;
+}
+
+enum err float4_parse(struct str given, float *out, struct err_detail *why)
+{
+    struct str s = text_trim(given);
+    bool negative = false, zero = false;
+    double wide;
+    float v;
+    if (s.len > 0 && (s.ptr[0] == '-' || s.ptr[0] == '+')) {
+        negative = s.ptr[0] == '-';
+        s = (struct str){s.ptr + 1, s.len - 1};
+    }
+    if (s.len > 1 && (s.ptr[1] == 'x' || s.ptr[1] == 'X')) {
+        if (s.ptr[0] != '0' || !hex_parse(s, &wide))
+            goto invalid;
+        v = (float)wide;
+    } else if (special_parse(s, &wide)) {
+        *out = (float)(negative ? -wide : wide);
+        return ERR_OK;
+    } else if (!float4_scan(s, &v, &zero)) {
+        goto invalid;
+    }
+    if (isinf(v) || (v == 0 && !zero))
+        return err_set(why, ERR_OUT_OF_RANGE, "\"%.*s\" is out of range for type real",
+                       TEXT_ERR_ARG(text_trim(given)));
+    *out = negative ? -v : v;
+    return ERR_OK;
+invalid:
+    return err_set(why, ERR_INVALID_TEXT, "invalid input syntax for type real: \"%.*s\"",
                    TEXT_ERR_ARG(given));
 }
 
@@ -285,19 +352,10 @@ static bool shortest_by_scaling(double d, uint64_t *digits, int32_t *exponent)
     return false;
 }
 
-/* Schubfach; the interval's bounds themselves are left out, as PostgreSQL's Ryu does. */
-void float8_shortest(double d, uint64_t *digits, int32_t *exponent)
+/* Schubfach over c * 2^q, whose neighbour below is half as far away when `closer`; the interval's
+ * bounds themselves are left out, as PostgreSQL's Ryu does. */
+static void shortest(uint64_t c, int32_t q, bool closer, uint64_t *digits, int32_t *exponent)
 {
-    uint64_t bits;
-    memcpy(&bits, &d, sizeof bits);
-    CHECK(d > 0 && !isinf(d));
-    if (d >= 1e-5 && d < 1e15 && shortest_by_scaling(d, digits, exponent))
-        return;
-    uint64_t fraction = bits & (((uint64_t)1 << MANTISSA_BITS) - 1);
-    int32_t biased = (int32_t)(bits >> MANTISSA_BITS);
-    bool closer = fraction == 0 && biased > 1;
-    uint64_t c = biased == 0 ? fraction : fraction | (uint64_t)1 << MANTISSA_BITS;
-    int32_t q = (biased == 0 ? 1 : biased) - EXPONENT_BIAS - MANTISSA_BITS;
     int32_t k = floor_log10_pow2(q, closer);
     int32_t h = q + floor_log2_pow10(-k) + 1;
     u128 g = power_of_ten(-k);
@@ -321,12 +379,39 @@ void float8_shortest(double d, uint64_t *digits, int32_t *exponent)
     strip_zeros(s + (u_inside != w_inside ? w_inside : round_up), k, digits, exponent);
 }
 
+void float8_shortest(double d, uint64_t *digits, int32_t *exponent)
+{
+    uint64_t bits;
+    memcpy(&bits, &d, sizeof bits);
+    CHECK(d > 0 && !isinf(d));
+    if (d >= 1e-5 && d < 1e15 && shortest_by_scaling(d, digits, exponent))
+        return;
+    uint64_t fraction = bits & (((uint64_t)1 << MANTISSA_BITS) - 1);
+    int32_t biased = (int32_t)(bits >> MANTISSA_BITS);
+    uint64_t c = biased == 0 ? fraction : fraction | (uint64_t)1 << MANTISSA_BITS;
+    shortest(c, (biased == 0 ? 1 : biased) - EXPONENT_BIAS - MANTISSA_BITS,
+             fraction == 0 && biased > 1, digits, exponent);
+}
+
+/* The same of a finite f > 0. */
+static void float4_shortest(float f, uint64_t *digits, int32_t *exponent)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    uint32_t fraction = bits & (((uint32_t)1 << MANTISSA_BITS_4) - 1);
+    int32_t biased = (int32_t)(bits >> MANTISSA_BITS_4);
+    uint32_t c = biased == 0 ? fraction : fraction | (uint32_t)1 << MANTISSA_BITS_4;
+    shortest(c, (biased == 0 ? 1 : biased) - EXPONENT_BIAS_4 - MANTISSA_BITS_4,
+             fraction == 0 && biased > 1, digits, exponent);
+}
+
 /* Fixed point within the range where printf("%g") would use it, scientific outside. */
-static size_t float8_layout(const char *digits, int32_t n, int32_t exponent, char *out)
+static size_t float_layout(const char *digits, int32_t n, int32_t exponent, int32_t plain,
+                           char *out)
 {
     char *p = out;
     int32_t lead = exponent + n - 1;    /* exponent of the first digit */
-    if (lead < -4 || lead >= 15) {
+    if (lead < -4 || lead >= plain) {
         *p++ = digits[0];
         if (n > 1) {
             *p++ = '.';
@@ -350,20 +435,17 @@ static size_t float8_layout(const char *digits, int32_t n, int32_t exponent, cha
     return (size_t)(p - out);
 }
 
-size_t float8_print(double d, char out[FLOAT_TEXT_MAX])
+/* Writes the sign, and what has no digits; `more`: digits follow. */
+static size_t special_print(double d, char *out, bool *more)
 {
-    char digits[DIGITS_FAST_MAX + 2];
-    uint64_t value;
-    int32_t exponent, n = 0;
     size_t sign = 0;
+    *more = false;
     if (isnan(d)) {
         memcpy(out, "NaN", 3);
         return 3;
     }
-    if (signbit(d)) {
+    if (signbit(d))
         out[sign++] = '-';
-        d = -d;
-    }
     if (d == 0) {
         out[sign] = '0';
         return sign + 1;
@@ -372,9 +454,40 @@ size_t float8_print(double d, char out[FLOAT_TEXT_MAX])
         memcpy(out + sign, "Infinity", 8);
         return sign + 8;
     }
-    float8_shortest(d, &value, &exponent);
+    *more = true;
+    return sign;
+}
+
+static size_t digits_print(uint64_t value, int32_t exponent, int32_t plain, char *out)
+{
+    char digits[DIGITS_FAST_MAX + 2];
+    int32_t n = 0;
     char *p = digits + sizeof digits;
     for (; value != 0; value /= 10, n++)
         *--p = (char)('0' + value % 10);
-    return sign + float8_layout(p, n, exponent, out + sign);
+    return float_layout(p, n, exponent, plain, out);
+}
+
+size_t float8_print(double d, char out[FLOAT_TEXT_MAX])
+{
+    uint64_t value;
+    int32_t exponent;
+    bool more;
+    size_t n = special_print(d, out, &more);
+    if (!more)
+        return n;
+    float8_shortest(fabs(d), &value, &exponent);
+    return n + digits_print(value, exponent, DIGITS_PLAIN_8, out + n);
+}
+
+size_t float4_print(float f, char out[FLOAT_TEXT_MAX])
+{
+    uint64_t value;
+    int32_t exponent;
+    bool more;
+    size_t n = special_print((double)f, out, &more);
+    if (!more)
+        return n;
+    float4_shortest(fabsf(f), &value, &exponent);
+    return n + digits_print(value, exponent, DIGITS_PLAIN_4, out + n);
 }

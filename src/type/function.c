@@ -1,5 +1,6 @@
 /* The catalog of functions: lookup over the tables of the other files, and what kernels report
  * through. */
+#include "type/bytea.h"
 #include "type/function_int.h"
 #include "type/value_int.h"
 
@@ -118,11 +119,24 @@ void kernel_put_text(struct kernel_context *k, struct column *out, uint32_t row,
     column_str(out)[row] = (struct str){p, n};
 }
 
+/* bytea as text. */
+static struct str kernel_hex_of(struct kernel_context *k, struct str s)
+{
+    size_t n = bytea_text_bytes(s);
+    char *p = kernel_alloc(k, n);
+    if (p == NULL)
+        return (struct str){0};
+    bytea_text(s, p);
+    return (struct str){p, n};
+}
+
 struct str kernel_text_of(struct kernel_context *k, const struct column *c, uint32_t at,
                           bool words)
 {
     char text[VALUE_TEXT_MAX];
     struct value v = column_get(c, at);
+    if (c->type == TYPE_BYTEA)
+        return kernel_hex_of(k, v.as.s);
     if (type_info(c->type)->by_ref)
         return v.as.s.ptr != NULL ? v.as.s : STR("");
     if (c->type == TYPE_BOOL && words)

@@ -22,18 +22,21 @@ static const struct type_info type_table[TYPE_COUNT_] = {
     [TYPE_DATE] = {"date", "date", 1082, 4, sizeof(int32_t), false},
     [TYPE_INTERVAL] = {"interval", "interval", 1186, 16, sizeof(struct interval), false},
     [TYPE_JSONB] = {"jsonb", "jsonb", 3802, -1, sizeof(struct str), true},
+    [TYPE_INT2] = {"smallint", "int2", 21, 2, sizeof(int16_t), false},
+    [TYPE_FLOAT4] = {"real", "float4", 700, 4, sizeof(float), false},
+    [TYPE_TIMESTAMP] = {"timestamp without time zone", "timestamp", 1114, 8, sizeof(int64_t),
+                        false},
+    [TYPE_TIME] = {"time without time zone", "time", 1083, 8, sizeof(int64_t), false},
+    [TYPE_UUID] = {"uuid", "uuid", 2950, UUID_BYTES, UUID_BYTES, false},
+    [TYPE_BYTEA] = {"bytea", "bytea", 17, -1, sizeof(struct str), true},
 };
 
-/* Every other name that PostgreSQL knows one of our types by, or that maps up to one. */
+/* Every other name that PostgreSQL knows one of our types by, or a close one. */
 static const struct {
     const char *name;
     enum type type;
 } type_aliases[] = {
     {"int", TYPE_INT4},
-    {"int2", TYPE_INT4},
-    {"smallint", TYPE_INT4},
-    {"real", TYPE_FLOAT8},
-    {"float4", TYPE_FLOAT8},
     {"float", TYPE_FLOAT8},
     {"decimal", TYPE_NUMERIC},
     {"dec", TYPE_NUMERIC},
@@ -44,17 +47,14 @@ static const struct {
     {"bpchar", TYPE_TEXT},
     {"name", TYPE_TEXT},
     {"json", TYPE_JSONB},
-    {"timestamp", TYPE_TIMESTAMPTZ},
-    {"timestamp without time zone", TYPE_TIMESTAMPTZ},
 };
 
-/* Narrow PostgreSQL types that are mapped up, by the oid that drivers send for parameters. */
+/* PostgreSQL's types that are another one here, by the oid that drivers send for parameters. */
 static const struct {
     uint32_t oid;
     enum type type;
 } oid_aliases[] = {
-    {21, TYPE_INT4},     {700, TYPE_FLOAT8},      {1043, TYPE_TEXT}, {1042, TYPE_TEXT},
-    {18, TYPE_TEXT},     {19, TYPE_TEXT},         {114, TYPE_JSONB}, {1114, TYPE_TIMESTAMPTZ},
+    {1043, TYPE_TEXT}, {1042, TYPE_TEXT}, {18, TYPE_TEXT}, {19, TYPE_TEXT}, {114, TYPE_JSONB},
 };
 
 const struct type_info *type_info(enum type t)
@@ -105,18 +105,27 @@ int value_compare(const struct value *a, const struct value *b)
     switch (a->type) {
     case TYPE_BOOL:
         return (a->as.b > b->as.b) - (a->as.b < b->as.b);
+    case TYPE_INT2:
+        return (a->as.i2 > b->as.i2) - (a->as.i2 < b->as.i2);
     case TYPE_INT4:
     case TYPE_DATE:
         return (a->as.i4 > b->as.i4) - (a->as.i4 < b->as.i4);
     case TYPE_INT8:
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
+    case TYPE_TIME:
         return (a->as.i8 > b->as.i8) - (a->as.i8 < b->as.i8);
+    case TYPE_FLOAT4:
+        return f8_compare((double)a->as.f4, (double)b->as.f4);
     case TYPE_FLOAT8:
         return f8_compare(a->as.f8, b->as.f8);
     case TYPE_NUMERIC:
         return numeric_compare(&a->as.num, &b->as.num);
     case TYPE_TEXT:
+    case TYPE_BYTEA:
         return str_cmp(a->as.s, b->as.s);
+    case TYPE_UUID:
+        return memcmp(a->as.uuid, b->as.uuid, UUID_BYTES);
     case TYPE_INTERVAL:
         return interval_compare(&a->as.iv, &b->as.iv);
     case TYPE_JSONB:
@@ -128,6 +137,12 @@ int value_compare(const struct value *a, const struct value *b)
     UNREACHABLE();
 }
 
+static uint64_t f8_hash(double d)
+{
+    d = isnan(d) ? (double)NAN : d == 0 ? 0.0 : d;
+    return hash_bytes(&d, sizeof d, 0);
+}
+
 uint64_t value_hash(const struct value *v)
 {
     if (v->null)
@@ -135,19 +150,26 @@ uint64_t value_hash(const struct value *v)
     switch (v->type) {
     case TYPE_BOOL:
         return hash_u64(v->as.b + 1u);
+    case TYPE_INT2:
+        return hash_u64((uint64_t)(int64_t)v->as.i2);
     case TYPE_INT4:
     case TYPE_DATE:
         return hash_u64((uint64_t)(int64_t)v->as.i4);
     case TYPE_INT8:
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
+    case TYPE_TIME:
         return hash_u64((uint64_t)v->as.i8);
-    case TYPE_FLOAT8: {
-        double d = isnan(v->as.f8) ? (double)NAN : v->as.f8 == 0 ? 0.0 : v->as.f8;
-        return hash_bytes(&d, sizeof d, 0);
-    }
+    case TYPE_FLOAT4:
+        return f8_hash((double)v->as.f4);
+    case TYPE_FLOAT8:
+        return f8_hash(v->as.f8);
     case TYPE_NUMERIC:
         return numeric_hash(&v->as.num);
+    case TYPE_UUID:
+        return hash_bytes(v->as.uuid, UUID_BYTES, 0);
     case TYPE_TEXT:
+    case TYPE_BYTEA:
         return hash_bytes(v->as.s.ptr, v->as.s.len, 0);
     case TYPE_INTERVAL:
         return interval_hash(&v->as.iv);

@@ -1,11 +1,15 @@
 /* SQL types and single values. Pure; any thread.
  *
  * Representation (the same in columns, constants, state and rows):
- *   bool uint8_t (0/1) · int4 int32_t · int8 int64_t · float8 double · numeric struct numeric
+ *   bool uint8_t (0/1) · int2 int16_t · int4 int32_t · int8 int64_t · float4 float · float8 double
+ *   numeric struct numeric
  *   text, jsonb struct str (UTF-8; jsonb is the canonical text PostgreSQL would print)
- *   timestamptz int64_t microseconds since 1970-01-01 UTC (INT64_MIN/MAX = -infinity/infinity)
+ *   bytea struct str (any bytes)
+ *   timestamptz, timestamp int64_t microseconds since 1970-01-01 UTC (INT64_MIN/MAX =
+ *   -infinity/infinity)
  *   date int32_t days since 1970-01-01 (INT32_MIN/MAX = -infinity/infinity)
- *   interval struct interval */
+ *   time int64_t microseconds since midnight, 24:00:00 included
+ *   interval struct interval · uuid 16 bytes */
 #ifndef TIDEMILL_TYPE_TYPE_H
 #define TIDEMILL_TYPE_TYPE_H
 
@@ -28,6 +32,12 @@ enum type {
     TYPE_DATE,
     TYPE_INTERVAL,
     TYPE_JSONB,
+    TYPE_INT2,
+    TYPE_FLOAT4,
+    TYPE_TIMESTAMP,      /* without time zone */
+    TYPE_TIME,           /* without time zone */
+    TYPE_UUID,
+    TYPE_BYTEA,
     TYPE_COUNT_
 };
 
@@ -46,12 +56,17 @@ struct interval {
     int32_t months;
 };
 
+enum { UUID_BYTES = 16 };
+
 union value_data {
     uint8_t b;
+    int16_t i2;
     int32_t i4;       /* int4, date */
-    int64_t i8;       /* int8, timestamptz */
+    int64_t i8;       /* int8, timestamptz, timestamp, time */
+    float f4;
     double f8;
-    struct str s;     /* text, jsonb; borrowed */
+    struct str s;     /* text, jsonb, bytea; borrowed */
+    uint8_t uuid[UUID_BYTES];
     struct interval iv;
     struct numeric num;
 };
@@ -68,13 +83,12 @@ struct type_info {
     uint32_t oid;            /* PostgreSQL's */
     int16_t typlen;          /* PostgreSQL's: -1 = variable */
     uint8_t width;           /* bytes of one element in a column */
-    bool by_ref;             /* text, jsonb */
+    bool by_ref;             /* text, jsonb, bytea: a struct str */
 };
 /* The table's row of a type. Any thread. */
 const struct type_info *type_info(enum type t);
 /* By any of PostgreSQL's names for it ("int", "bigint", "double precision", "varchar", "json",
- * ...): TYPE_UNKNOWN if none. Case-insensitive. Types that are narrowed are mapped up: smallint
- * -> int4, real -> float8, varchar/char -> text, json -> jsonb. */
+ * ...): TYPE_UNKNOWN if none. Case-insensitive. varchar and char are text here, json is jsonb. */
 enum type type_by_name(struct str name);
 enum type type_by_oid(uint32_t oid);
 
@@ -82,13 +96,15 @@ enum type type_by_oid(uint32_t oid);
  * postgres, TimeZone UTC, extra_float_digits 1) ---- */
 
 /* Parses text of type `t`. By-reference results live in `a` (or borrow `s` when unchanged).
- * ERR_INVALID_TEXT / ERR_OUT_OF_RANGE / ERR_DATETIME_RANGE with PostgreSQL's wording. */
+ * ERR_INVALID_TEXT / ERR_OUT_OF_RANGE / ERR_DATETIME_RANGE / ERR_INVALID_PARAMETER (bytea's odd
+ * hex) with PostgreSQL's wording. */
 enum err value_parse(enum type t, struct str s, struct arena *a, struct value *out,
                      struct err_detail *why) MUST_CHECK;
 /* Appends the text form (no quotes). `v` is not NULL. */
 void value_print(const struct value *v, struct buf *out);
 /* Appends as JSON: numbers bare (NaN/inf as strings), timestamptz "2013-12-02T21:15:00Z" with up
- * to 6 fraction digits (none when zero), date "2013-12-02", jsonb verbatim, NULL null. */
+ * to 6 fraction digits (none when zero), timestamp the same without Z, date "2013-12-02", bytea
+ * "\\\\x6869" (the text form, its backslash escaped), jsonb verbatim, NULL null. */
 void value_print_json(const struct value *v, struct buf *out);
 /* Whether it is the jsonb value null, which is not NULL but looks like it in a JSON object. */
 static inline bool value_is_jsonb_null(const struct value *v)

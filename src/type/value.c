@@ -1,11 +1,13 @@
 /* Values as text, JSON and PostgreSQL's binary form: dispatch by type. */
 #include "base/bytes.h"
 #include "base/check.h"
+#include "type/bytea.h"
 #include "type/datetime.h"
 #include "type/float.h"
 #include "type/jsonb.h"
 #include "type/numeric.h"
 #include "type/text_util.h"
+#include "type/uuid.h"
 #include "type/value_int.h"
 
 enum { JSONB_BINARY_VERSION = 1 };
@@ -87,12 +89,18 @@ enum err value_parse(enum type t, struct str s, struct arena *a, struct value *o
     switch (t) {
     case TYPE_BOOL:
         return bool_parse(s, &out->as.b, why);
+    case TYPE_INT2:
+        TRY(int_parse(t, s, INT16_MIN, INT16_MAX, &i, why));
+        out->as.i2 = (int16_t)i;
+        return ERR_OK;
     case TYPE_INT4:
         TRY(int_parse(t, s, INT32_MIN, INT32_MAX, &i, why));
         out->as.i4 = (int32_t)i;
         return ERR_OK;
     case TYPE_INT8:
         return int_parse(t, s, INT64_MIN, INT64_MAX, &out->as.i8, why);
+    case TYPE_FLOAT4:
+        return float4_parse(s, &out->as.f4, why);
     case TYPE_FLOAT8:
         return float8_parse(s, &out->as.f8, why);
     case TYPE_NUMERIC:
@@ -102,6 +110,14 @@ enum err value_parse(enum type t, struct str s, struct arena *a, struct value *o
         return text_check(s, why);
     case TYPE_TIMESTAMPTZ:
         return timestamptz_parse(s, &out->as.i8, why);
+    case TYPE_TIMESTAMP:
+        return timestamp_parse(s, &out->as.i8, why);
+    case TYPE_TIME:
+        return time_parse(s, &out->as.i8, why);
+    case TYPE_UUID:
+        return uuid_parse(s, out->as.uuid, why);
+    case TYPE_BYTEA:
+        return bytea_parse(s, a, &out->as.s, why);
     case TYPE_DATE:
         return date_parse(s, &out->as.i4, why);
     case TYPE_INTERVAL:
@@ -139,22 +155,33 @@ size_t value_print_fixed(const struct value *v, char out[VALUE_TEXT_MAX])
     case TYPE_BOOL:
         out[0] = v->as.b ? 't' : 'f';
         return 1;
+    case TYPE_INT2:
+        return int_print(v->as.i2, out);
     case TYPE_INT4:
         return int_print(v->as.i4, out);
     case TYPE_INT8:
         return int_print(v->as.i8, out);
+    case TYPE_FLOAT4:
+        return float4_print(v->as.f4, out);
     case TYPE_FLOAT8:
         return float8_print(v->as.f8, out);
     case TYPE_NUMERIC:
         return numeric_print(&v->as.num, out);
     case TYPE_TIMESTAMPTZ:
         return timestamptz_print(v->as.i8, out);
+    case TYPE_TIMESTAMP:
+        return timestamp_print(v->as.i8, out);
+    case TYPE_TIME:
+        return time_print(v->as.i8, out);
+    case TYPE_UUID:
+        return uuid_print(v->as.uuid, out);
     case TYPE_DATE:
         return date_print(v->as.i4, out);
     case TYPE_INTERVAL:
         return interval_print(&v->as.iv, out);
     case TYPE_TEXT:
     case TYPE_JSONB:
+    case TYPE_BYTEA:
     case TYPE_UNKNOWN:
     case TYPE_COUNT_:
         break;
@@ -166,7 +193,9 @@ void value_print(const struct value *v, struct buf *out)
 {
     char text[VALUE_TEXT_MAX];
     CHECK(!v->null);
-    if (type_info(v->type)->by_ref)
+    if (v->type == TYPE_BYTEA)
+        bytea_print(v->as.s, out);
+    else if (type_info(v->type)->by_ref)
         buf_put_str(out, v->as.s);
     else
         buf_put(out, text, value_print_fixed(v, text));
@@ -191,11 +220,18 @@ void value_print_json(const struct value *v, struct buf *out)
         buf_put_str(out, v->as.b ? STR("true") : STR("false"));
         return;
     }
+    if (v->type == TYPE_BYTEA) {
+        buf_put_str(out, STR("\"\\"));
+        bytea_print(v->as.s, out);
+        buf_put_u8(out, '"');
+        return;
+    }
     size_t n = v->type == TYPE_TIMESTAMPTZ ? timestamptz_print_iso(v->as.i8, text)
+               : v->type == TYPE_TIMESTAMP ? timestamp_print_iso(v->as.i8, text)
                                            : value_print_fixed(v, text);
     /* Numbers are bare; NaN and infinities, like times, are strings. */
-    bool number = v->type == TYPE_INT4 || v->type == TYPE_INT8 || v->type == TYPE_FLOAT8 ||
-                  v->type == TYPE_NUMERIC;
+    bool number = v->type == TYPE_INT2 || v->type == TYPE_INT4 || v->type == TYPE_INT8 ||
+                  v->type == TYPE_FLOAT4 || v->type == TYPE_FLOAT8 || v->type == TYPE_NUMERIC;
     bool quoted = !number || !text_is_digit(text[n - 1]);
     if (quoted)
         buf_put_u8(out, '"');
@@ -209,16 +245,25 @@ void value_print_json(const struct value *v, struct buf *out)
 void value_print_binary(const struct value *v, struct buf *out)
 {
     uint64_t bits;
+    uint32_t bits4;
     CHECK(!v->null);
     switch (v->type) {
     case TYPE_BOOL:
         buf_put_u8(out, v->as.b);
         return;
+    case TYPE_INT2:
+        buf_put_be16(out, (uint16_t)v->as.i2);
+        return;
     case TYPE_INT4:
         buf_put_be32(out, (uint32_t)v->as.i4);
         return;
     case TYPE_INT8:
+    case TYPE_TIME:
         buf_put_be64(out, (uint64_t)v->as.i8);
+        return;
+    case TYPE_FLOAT4:
+        memcpy(&bits4, &v->as.f4, sizeof bits4);
+        buf_put_be32(out, bits4);
         return;
     case TYPE_FLOAT8:
         memcpy(&bits, &v->as.f8, sizeof bits);
@@ -232,9 +277,14 @@ void value_print_binary(const struct value *v, struct buf *out)
         buf_put_str(out, v->as.s);
         return;
     case TYPE_TEXT:
+    case TYPE_BYTEA:
         buf_put_str(out, v->as.s);
         return;
+    case TYPE_UUID:
+        buf_put(out, v->as.uuid, UUID_BYTES);
+        return;
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
         buf_put_be64(out, (uint64_t)(timestamp_is_finite(v->as.i8) ? v->as.i8 - POSTGRES_EPOCH_US
                                                                    : v->as.i8));
         return;
@@ -255,12 +305,20 @@ void value_print_binary(const struct value *v, struct buf *out)
     UNREACHABLE();
 }
 
-static enum err timestamptz_from_binary(int64_t v, int64_t *out, struct err_detail *why)
+static enum err timestamp_from_binary(int64_t v, int64_t *out, struct err_detail *why)
 {
     if (timestamp_is_finite(v)) {
         if (__builtin_add_overflow(v, POSTGRES_EPOCH_US, &v) || !timestamp_in_range(v))
             return err_set(why, ERR_DATETIME_RANGE, "timestamp out of range");
     }
+    *out = v;
+    return ERR_OK;
+}
+
+static enum err time_from_binary(int64_t v, int64_t *out, struct err_detail *why)
+{
+    if (v < 0 || v > US_PER_DAY)
+        return err_set(why, ERR_DATETIME_RANGE, "time out of range");
     *out = v;
     return ERR_OK;
 }
@@ -289,12 +347,20 @@ enum err value_parse_binary(enum type t, struct str s, struct arena *a, struct v
     case TYPE_BOOL:
         out->as.b = s.ptr[0] != 0;
         return ERR_OK;
+    case TYPE_INT2:
+        out->as.i2 = (int16_t)be16_get(s.ptr);
+        return ERR_OK;
     case TYPE_INT4:
         out->as.i4 = (int32_t)be32_get(s.ptr);
         return ERR_OK;
     case TYPE_INT8:
         out->as.i8 = (int64_t)be64_get(s.ptr);
         return ERR_OK;
+    case TYPE_FLOAT4: {
+        uint32_t bits = be32_get(s.ptr);
+        memcpy(&out->as.f4, &bits, sizeof bits);
+        return ERR_OK;
+    }
     case TYPE_FLOAT8: {
         uint64_t bits = be64_get(s.ptr);
         memcpy(&out->as.f8, &bits, sizeof bits);
@@ -305,8 +371,17 @@ enum err value_parse_binary(enum type t, struct str s, struct arena *a, struct v
     case TYPE_TEXT:
         out->as.s = s;
         return text_check(s, why);
+    case TYPE_BYTEA:
+        out->as.s = s;
+        return ERR_OK;
+    case TYPE_UUID:
+        memcpy(out->as.uuid, s.ptr, UUID_BYTES);
+        return ERR_OK;
+    case TYPE_TIME:
+        return time_from_binary((int64_t)be64_get(s.ptr), &out->as.i8, why);
     case TYPE_TIMESTAMPTZ:
-        return timestamptz_from_binary((int64_t)be64_get(s.ptr), &out->as.i8, why);
+    case TYPE_TIMESTAMP:
+        return timestamp_from_binary((int64_t)be64_get(s.ptr), &out->as.i8, why);
     case TYPE_DATE:
         return date_from_binary((int32_t)be32_get(s.ptr), &out->as.i4, why);
     case TYPE_INTERVAL:

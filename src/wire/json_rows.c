@@ -266,7 +266,7 @@ static inline const char *read_integer(struct row *r, const struct json_field *f
     struct json_number n;
     if (UNLIKELY(*p != '-' && (unsigned char)(*p - '0') > 9))
         return fail_type(r, f, p,
-                         f->type == TYPE_TIMESTAMPTZ
+                         f->type == TYPE_TIMESTAMPTZ || f->type == TYPE_TIMESTAMP
                              ? "a timestamp string or milliseconds since 1970"
                              : "an integer");
     const char *end = json_number_scan(&r->in, p, &n);
@@ -372,6 +372,25 @@ static const char *read_numeric(struct row *r, const struct json_field *f, struc
     return LIKELY(e == ERR_OK) ? end : fail_at(r, f, p, e);
 }
 
+/* Between two floats a double may be rounded a second time; it tells when it lies on the middle. */
+static const char *read_float4(struct row *r, const struct json_field *f, struct column *c,
+                               const char *p)
+{
+    struct json_number n;
+    if (*p != '-' && (unsigned char)(*p - '0') > 9)
+        return read_float_slow(r, f, c, p);
+    const char *end = json_number_scan(&r->in, p, &n);
+    if (end == NULL)
+        return NULL;
+    float v;
+    if (!n.wide && n.exponent > -30 && n.exponent < 20 &&
+        float4_of_double(float8_from_decimal(n.digits, n.exponent), &v)) {
+        column_f4(c)[r->number] = n.negative ? -v : v;
+        return end;
+    }
+    return read_float_slow(r, f, c, p);
+}
+
 static inline const char *read_timestamp(struct row *r, const struct json_field *f,
                                          struct column *c, const char *p)
 {
@@ -382,7 +401,8 @@ static inline const char *read_timestamp(struct row *r, const struct json_field 
     if (LIKELY(*p == '"')) {
         if (!string_read(r, f, p, &text, &end))
             return NULL;
-        if (LIKELY(json_time_timestamp(&r->d->day, text, out)))
+        bool zoned = f->type == TYPE_TIMESTAMP && json_time_has_offset(text);
+        if (LIKELY(!zoned && json_time_timestamp(&r->d->day, text, out)))
             return end;
         return parse_slow(r, f, c, text, p, end);
     }
@@ -392,13 +412,19 @@ static inline const char *read_timestamp(struct row *r, const struct json_field 
     return end;
 }
 
-static const char *read_date_or_interval(struct row *r, const struct json_field *f,
-                                         struct column *c, const char *p)
+/* Types that JSON has as strings. */
+static const char *read_string(struct row *r, const struct json_field *f, struct column *c,
+                               const char *p)
 {
     struct str text;
     const char *end;
     if (*p != '"')
-        return fail_type(r, f, p, f->type == TYPE_DATE ? "a date string" : "an interval string");
+        return fail_type(r, f, p, f->type == TYPE_DATE       ? "a date string"
+                                  : f->type == TYPE_TIME     ? "a time string"
+                                  : f->type == TYPE_UUID     ? "a uuid string"
+                                  : f->type == TYPE_BYTEA    ? "a string of hexadecimal bytes, "
+                                                               "\"\\\\x6869\""
+                                                             : "an interval string");
     if (!string_read(r, f, p, &text, &end))
         return NULL;
     if (f->type == TYPE_DATE && json_time_date(&r->d->day, text, &column_i4(c)[r->number]))
@@ -427,11 +453,18 @@ static inline const char *read_value(struct row *r, const struct json_field *f, 
     case TYPE_TEXT:
         return read_text(r, f, c, p);
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
         return read_timestamp(r, f, c, p);
     case TYPE_INT8:
         end = read_integer(r, f, p, INT64_MIN, INT64_MAX, &whole);
         column_i8(c)[r->number] = whole;
         return end;
+    case TYPE_INT2:
+        end = read_integer(r, f, p, INT16_MIN, INT16_MAX, &whole);
+        column_i2(c)[r->number] = (int16_t)whole;
+        return end;
+    case TYPE_FLOAT4:
+        return read_float4(r, f, c, p);
     case TYPE_INT4:
         end = read_integer(r, f, p, INT32_MIN, INT32_MAX, &whole);
         column_i4(c)[r->number] = (int32_t)whole;
@@ -442,7 +475,10 @@ static inline const char *read_value(struct row *r, const struct json_field *f, 
         return read_numeric(r, f, c, p);
     case TYPE_DATE:
     case TYPE_INTERVAL:
-        return read_date_or_interval(r, f, c, p);
+    case TYPE_TIME:
+    case TYPE_UUID:
+    case TYPE_BYTEA:
+        return read_string(r, f, c, p);
     case TYPE_JSONB:
         end = json_skip_value(&r->in, p, 1);
         if (end == NULL)

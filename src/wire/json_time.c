@@ -82,6 +82,14 @@ bool json_time_timestamp(struct json_day_cache *cache, struct str s, int64_t *us
     return timestamp_in_range(*us);
 }
 
+bool json_time_has_offset(struct str s)
+{
+    for (size_t i = 19; i < s.len; i++)
+        if (s.ptr[i] == '+' || s.ptr[i] == '-')
+            return true;
+    return false;
+}
+
 bool json_time_date(struct json_day_cache *cache, struct str s, int32_t *days)
 {
     int64_t found;

@@ -15,6 +15,8 @@ struct json_day_cache {
 /* "YYYY-MM-DD[T ]HH:MM:SS[.f to .ffffff][Z|+hh|+hhmm|+hh:mm]" (no zone: UTC) as microseconds since
  * 1970-01-01 UTC. False for any other form, also for wrong dates: ask value_parse() then. */
 bool json_time_timestamp(struct json_day_cache *cache, struct str s, int64_t *us);
+/* Whether a text of that form has an offset (+02:00): types without a zone ignore it. */
+bool json_time_has_offset(struct str s);
 /* "YYYY-MM-DD" as days since 1970-01-01. False as above. */
 bool json_time_date(struct json_day_cache *cache, struct str s, int32_t *days);
 

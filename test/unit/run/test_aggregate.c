@@ -291,6 +291,12 @@ static struct value random_value(enum type t, struct arena *a)
         break;
     case TYPE_UNKNOWN:
     case TYPE_BOOL:
+    case TYPE_INT2:
+    case TYPE_FLOAT4:
+    case TYPE_TIMESTAMP:
+    case TYPE_TIME:
+    case TYPE_UUID:
+    case TYPE_BYTEA:
     case TYPE_JSONB:
     case TYPE_COUNT_:
     case TYPE_TEXT: {

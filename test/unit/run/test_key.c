@@ -14,12 +14,14 @@
 #include "state/group_table.h"
 #include "type/numeric.h"
 
-enum { ROWS = 120, COLUMNS = 10 };
+enum { ROWS = 120, COLUMNS = 16 };
 
 static const size_t ARENA_MAX = 64u << 20;
 static const enum type types[COLUMNS] = {TYPE_BOOL,     TYPE_INT4, TYPE_INT8,        TYPE_FLOAT8,
                                          TYPE_NUMERIC,  TYPE_TEXT, TYPE_TIMESTAMPTZ, TYPE_DATE,
-                                         TYPE_INTERVAL, TYPE_JSONB};
+                                         TYPE_INTERVAL, TYPE_JSONB,
+                                         TYPE_INT2, TYPE_FLOAT4, TYPE_TIMESTAMP, TYPE_TIME,
+                                         TYPE_UUID, TYPE_BYTEA};
 static uint64_t rng_state;
 
 static uint32_t rng(uint32_t below)
@@ -37,13 +39,24 @@ static struct value random_value(enum type t, struct arena *a)
     case TYPE_BOOL:
         v.as.b = (uint8_t)rng(2);
         break;
+    case TYPE_INT2:
+        v.as.i2 = (int16_t)((int16_t)rng(3) - 1);
+        break;
     case TYPE_INT4:
     case TYPE_DATE:
         v.as.i4 = (int32_t)rng(3) - 1;
         break;
     case TYPE_INT8:
     case TYPE_TIMESTAMPTZ:
+    case TYPE_TIMESTAMP:
+    case TYPE_TIME:
         v.as.i8 = rng(3) == 0 ? INT64_MIN : (int64_t)rng(2);
+        break;
+    case TYPE_FLOAT4:
+        v.as.f4 = (float)(doubles[rng(7)] * (rng(2) ? 1 : -1));
+        break;
+    case TYPE_UUID:
+        v.as.uuid[rng(UUID_BYTES)] = (uint8_t)rng(2);
         break;
     case TYPE_FLOAT8:
         v.as.f8 = doubles[rng(7)] * (rng(2) ? 1 : -1);
@@ -71,6 +84,7 @@ static struct value random_value(enum type t, struct arena *a)
         break;
     case TYPE_UNKNOWN:
     case TYPE_COUNT_:
+    case TYPE_BYTEA:
     case TYPE_TEXT: {
         char text[3] = {(char)('a' + rng(2)), 0, (char)rng(2)};
         v.as.s = arena_str(a, (struct str){text, rng(4)});

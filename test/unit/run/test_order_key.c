@@ -21,7 +21,9 @@ static uint32_t rng(uint32_t below)
 
 static const enum type types[] = {TYPE_BOOL,        TYPE_INT4,    TYPE_INT8,
                                   TYPE_FLOAT8,      TYPE_NUMERIC, TYPE_TEXT,
-                                  TYPE_TIMESTAMPTZ, TYPE_DATE,    TYPE_INTERVAL};
+                                  TYPE_TIMESTAMPTZ, TYPE_DATE,    TYPE_INTERVAL,
+                                  TYPE_INT2,        TYPE_FLOAT4,  TYPE_TIMESTAMP,
+                                  TYPE_TIME,        TYPE_UUID,    TYPE_BYTEA};
 
 static struct value any_value(enum type t, struct arena *a)
 {
@@ -45,6 +47,30 @@ static struct value any_value(enum type t, struct arena *a)
                        "2100-01-01", "1999-12-31"},
         [TYPE_INTERVAL] = {"1 day", "24:00:00", "1 mon", "30 days", "0", "-1 us", "-1 mon",
                            "178956970 years", "-178956970 years", "1 us", "29 days", "31 days"},
+        [TYPE_INT2] = {"0", "1", "-1", "32767", "-32768", "-5", "255", "256", "-256", "-257",
+                       "77", "2"},
+        [TYPE_FLOAT4] = {"0", "-0", "NaN", "Infinity", "1.5", "-2e30", "-Infinity",
+                         "-1.5", "1e-45", "-1e-45", "3e38", "2"},
+        [TYPE_TIMESTAMP] = {"2024-01-01", "infinity", "-infinity", "1970-01-01", "2000-02-29",
+                            "2024-01-01 00:00:01",
+                            "1969-12-31", "1900-01-01", "2024-01-02", "2100-01-01",
+                            "1970-01-01 00:00:00.1", "1969-12-31 23:59:59"},
+        [TYPE_TIME] = {"00:00", "24:00", "12:00:00.000001", "12:00", "23:59:59.999999", "01:00",
+                       "02:00", "03:00", "04:00", "05:00", "06:00", "07:00"},
+        [TYPE_UUID] = {"00000000-0000-0000-0000-000000000000",
+                       "ffffffff-ffff-ffff-ffff-ffffffffffff",
+                       "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                       "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12",
+                       "00000000-0000-0000-0000-000000000001",
+                       "7fffffff-0000-0000-0000-000000000000",
+                       "80000000-0000-0000-0000-000000000000",
+                       "7fffffff-0000-0000-0001-000000000000",
+                       "00000000-0000-0000-0000-0000000000ff",
+                       "00000000-0000-0000-0000-000000000100",
+                       "01000000-0000-0000-0000-000000000000",
+                       "10000000-0000-0000-0000-000000000000"},
+        [TYPE_BYTEA] = {"\\x", "\\x00", "\\x0000", "\\xff", "\\x6869", "\\x68", "\\x0001",
+                        "\\x00ff", "\\xff00", "\\x01", "\\x6868", "\\x686900"},
     };
     struct value v = {.type = t, .null = rng(8) == 0};
     if (!v.null)

@@ -35,6 +35,18 @@ static struct value any_value(enum type t, struct arena *a)
         [TYPE_DATE] = {"2024-01-01", "infinity", "1969-12-31", "2000-02-29", "0001-01-01",
                        "2024-01-02"},
         [TYPE_INTERVAL] = {"1 day", "24:00:00", "1 mon", "30 days", "0", "-1 us"},
+        [TYPE_INT2] = {"0", "1", "-1", "32767", "-32768", "-5"},
+        [TYPE_FLOAT4] = {"0", "-0", "NaN", "Infinity", "1.5", "-2e30"},
+        [TYPE_TIMESTAMP] = {"2024-01-01", "infinity", "-infinity", "1970-01-01", "2000-02-29",
+                            "2024-01-01 00:00:01"},
+        [TYPE_TIME] = {"00:00", "24:00", "12:00:00.000001", "12:00", "23:59:59.999999", "01:00"},
+        [TYPE_UUID] = {"00000000-0000-0000-0000-000000000000",
+                       "ffffffff-ffff-ffff-ffff-ffffffffffff",
+                       "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                       "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12",
+                       "00000000-0000-0000-0000-000000000001",
+                       "7fffffff-0000-0000-0000-000000000000"},
+        [TYPE_BYTEA] = {"\\x", "\\x00", "\\x0000", "\\xff", "\\x6869", "\\x68"},
         [TYPE_JSONB] = {"null", "{}", "[1, 2]", "\"x\"", "{\"a\": 1}", "12.50"},
     };
     struct value v = {.type = t, .null = rng(5) == 0};
@@ -60,7 +72,8 @@ static void rows_are_read_back(void **state)
     (void)state;
     static const enum type all[] = {TYPE_BOOL,    TYPE_INT4,    TYPE_INT8, TYPE_FLOAT8,
                                     TYPE_NUMERIC, TYPE_TEXT,    TYPE_DATE, TYPE_TIMESTAMPTZ,
-                                    TYPE_JSONB,   TYPE_INTERVAL};
+                                    TYPE_JSONB,   TYPE_INTERVAL, TYPE_INT2, TYPE_FLOAT4,
+                                    TYPE_TIMESTAMP, TYPE_TIME, TYPE_UUID, TYPE_BYTEA};
     struct arena a;
     struct buf x, y;
     buf_init(&x, 1 << 20);
@@ -108,7 +121,8 @@ static void rows_are_read_back(void **state)
 static void equal_bytes_are_equal_texts(void **state)
 {
     (void)state;
-    static const enum type types[] = {TYPE_NUMERIC, TYPE_FLOAT8, TYPE_TEXT, TYPE_INTERVAL};
+    static const enum type types[] = {TYPE_NUMERIC, TYPE_FLOAT8, TYPE_TEXT, TYPE_INTERVAL,
+                                      TYPE_FLOAT4,  TYPE_BYTEA};
     struct arena a;
     struct buf x, y;
     struct row_format f;

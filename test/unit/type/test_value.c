@@ -63,10 +63,11 @@ static void test_names(void **state)
 {
     (void)state;
     assert_int_equal(type_by_name(STR("INT")), TYPE_INT4);
-    assert_int_equal(type_by_name(STR("smallint")), TYPE_INT4);
+    assert_int_equal(type_by_name(STR("smallint")), TYPE_INT2);
     assert_int_equal(type_by_name(STR("bigint")), TYPE_INT8);
     assert_int_equal(type_by_name(STR("Double Precision")), TYPE_FLOAT8);
-    assert_int_equal(type_by_name(STR("real")), TYPE_FLOAT8);
+    assert_int_equal(type_by_name(STR("real")), TYPE_FLOAT4);
+    assert_int_equal(type_by_name(STR("timestamp")), TYPE_TIMESTAMP);
     assert_int_equal(type_by_name(STR("varchar")), TYPE_TEXT);
     assert_int_equal(type_by_name(STR("json")), TYPE_JSONB);
     assert_int_equal(type_by_name(STR("timestamp with time zone")), TYPE_TIMESTAMPTZ);
@@ -101,6 +102,14 @@ static void test_json_forms(void **state)
         {TYPE_TIMESTAMPTZ, "2013-12-02 21:15:00.250", "\"2013-12-02T21:15:00.25Z\""},
         {TYPE_TIMESTAMPTZ, "infinity", "\"infinity\""},
         {TYPE_DATE, "2013-12-02", "\"2013-12-02\""},
+        {TYPE_INT2, "-32768", "-32768"},
+        {TYPE_FLOAT4, "0.1", "0.1"},
+        {TYPE_FLOAT4, "-inf", "\"-Infinity\""},
+        {TYPE_TIMESTAMP, "2013-12-02 21:15:00.250+05", "\"2013-12-02T21:15:00.25\""},
+        {TYPE_TIME, "24:00", "\"24:00:00\""},
+        {TYPE_UUID, "{A0EEBC999C0B4EF8BB6D-6BB9BD380A11}",
+         "\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\""},
+        {TYPE_BYTEA, "hi\\000", "\"\\\\x686900\""},
         {TYPE_INTERVAL, "90 minutes", "\"01:30:00\""},
         {TYPE_JSONB, "{\"b\":[1,2],\"a\":null}", "{\"a\": null, \"b\": [1, 2]}"},
     };
@@ -126,7 +135,10 @@ static void test_binary_round_trip(void **state)
         {TYPE_NUMERIC, "12345678901234567890123456789012345678"},
         {TYPE_NUMERIC, "1.2345678901234567890123456789012345678"},
         {TYPE_TIMESTAMPTZ, "1999-12-31 23:59:59.5+00"},         {TYPE_TIMESTAMPTZ, "-infinity"},
-        {TYPE_DATE, "2024-02-29"},  {TYPE_DATE, "infinity"},
+        {TYPE_DATE, "2024-02-29"},  {TYPE_DATE, "infinity"},    {TYPE_INT2, "-32768"},
+        {TYPE_FLOAT4, "-2.5e-7"},   {TYPE_FLOAT4, "NaN"},       {TYPE_TIME, "24:00:00"},
+        {TYPE_TIMESTAMP, "1999-12-31 23:59:59.5"},              {TYPE_TIMESTAMP, "infinity"},
+        {TYPE_UUID, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},    {TYPE_BYTEA, "\\x00ff"},
         {TYPE_INTERVAL, "1 mon -3 days 00:00:01"},
         {TYPE_JSONB, "{\"a\": [1, \"x\"]}"},
     };
@@ -182,6 +194,8 @@ static void test_hostile_binary(void **state)
     assert_int_equal(value_parse_binary(TYPE_JSONB, STR("\2{}"), &arena, &v, NULL), ERR_MALFORMED);
     assert_int_equal(value_parse_binary(TYPE_TIMESTAMPTZ, STR("\x7f\xff\xff\xff\xff\xff\xff\xfe"),
                                         &arena, &v, NULL), ERR_DATETIME_RANGE);
+    assert_int_equal(value_parse_binary(TYPE_TIME, STR("\0\0\0\x14\x1d\xd7\x60\1"), &arena, &v,
+                                        NULL), ERR_DATETIME_RANGE);
     assert_int_equal(value_parse_binary(TYPE_TEXT, STR("\xff"), &arena, &v, NULL), ERR_ENCODING);
 }
 
@@ -195,6 +209,14 @@ static void test_order_and_hash(void **state)
     } cases[] = {
         {TYPE_FLOAT8, "-inf", 0},   {TYPE_FLOAT8, "-0", 1},      {TYPE_FLOAT8, "0", 1},
         {TYPE_FLOAT8, "inf", 2},    {TYPE_FLOAT8, "nan", 3},     {TYPE_FLOAT8, "NaN", 3},
+        {TYPE_FLOAT4, "-inf", 0},   {TYPE_FLOAT4, "-0", 1},      {TYPE_FLOAT4, "0", 1},
+        {TYPE_FLOAT4, "inf", 2},    {TYPE_FLOAT4, "nan", 3},     {TYPE_INT2, "-32768", 0},
+        {TYPE_INT2, "0", 1},        {TYPE_INT2, "32767", 2},     {TYPE_TIME, "00:00", 0},
+        {TYPE_TIME, "24:00", 1},    {TYPE_BYTEA, "\\x", 0},      {TYPE_BYTEA, "\\x00", 1},
+        {TYPE_BYTEA, "\\x7f", 2},   {TYPE_BYTEA, "\\x80", 3},    {TYPE_TIMESTAMP, "-infinity", 0},
+        {TYPE_TIMESTAMP, "1970-01-01", 1}, {TYPE_TIMESTAMP, "1970-01-01 00:00+03", 1},
+        {TYPE_UUID, "00000000-0000-0000-0000-000000000001", 0},
+        {TYPE_UUID, "80000000-0000-0000-0000-000000000000", 1},
         {TYPE_NUMERIC, "-inf", 0},  {TYPE_NUMERIC, "-1.50", 1},  {TYPE_NUMERIC, "-1.5", 1},
         {TYPE_NUMERIC, "0", 2},     {TYPE_NUMERIC, "0.000", 2},  {TYPE_NUMERIC, "1e-37", 3},
         {TYPE_NUMERIC, "100", 4},   {TYPE_NUMERIC, "100.0000", 4},
@@ -291,6 +313,45 @@ static void test_float_shortest(void **state)
     assert_memory_equal(text, "9.007199254740992e+15", 21);
 }
 
+static void test_float4(void **state)
+{
+    (void)state;
+    for (int e = -149; e < 128; e++) {
+        for (int step = -1; step <= 1; step++) {
+            float f = ldexpf(1, e), back;
+            char text[FLOAT_TEXT_MAX];
+            f = step < 0 ? nextafterf(f, 0) : step > 0 ? nextafterf(f, INFINITY) : f;
+            if (f == 0)
+                continue;
+            size_t n = float4_print(f, text);
+            assert_true(n <= 15);
+            assert_int_equal(float4_parse((struct str){text, n}, &back, NULL), ERR_OK);
+            assert_true(f == back);
+        }
+    }
+    /* Texts whose double lies on the middle between two floats: the text decides, to even. */
+    static const struct {
+        const char *text;
+        float want;
+    } cases[] = {
+        {"1.000000059604644775390625", 1.0f},
+        {"1.00000005960464477539062500000000000000000001", 1.00000012f},
+        {"1.0000000596046447753906249999999999999999999", 1.0f},
+        {"1.000000178813934326171875", 1.00000024f},
+        {"3.4028235677973365e38", 3.4028235e38f}, /* less than half above the greatest */
+        {"7.006492321624086e-46", 1e-45f},       /* more than half of the least */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        float f;
+        assert_int_equal(float4_parse(str_of(cases[i].text), &f, NULL), ERR_OK);
+        assert_true(f == cases[i].want);
+    }
+    check_fails(TYPE_FLOAT4, "3.4028235677973367e38", ERR_OUT_OF_RANGE);
+    check_fails(TYPE_FLOAT4, "7e-46", ERR_OUT_OF_RANGE);
+    check_fails(TYPE_FLOAT4, "1e400", ERR_OUT_OF_RANGE);
+    check_fails(TYPE_FLOAT4, "1e", ERR_INVALID_TEXT);
+}
+
 static void test_jsonb_bounds(void **state)
 {
     char deep[2 * JSONB_DEPTH_MAX + 3];
@@ -379,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_order_and_hash),
         cmocka_unit_test(test_numeric_limits),
         cmocka_unit_test(test_float_shortest),
+        cmocka_unit_test(test_float4),
         cmocka_unit_test(test_jsonb_bounds),
         cmocka_unit_test(test_jsonb_escaped_keys),
         cmocka_unit_test(test_out_of_memory),

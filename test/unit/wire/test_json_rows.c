@@ -219,6 +219,40 @@ static void other_types(void **state)
     fixture_close(&f);
 }
 
+static void narrow_types(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {FIELD("i", TYPE_INT2),      FIELD("f", TYPE_FLOAT4),
+                                        FIELD("t", TYPE_TIMESTAMP), FIELD("c", TYPE_TIME),
+                                        FIELD("u", TYPE_UUID),      FIELD("b", TYPE_BYTEA)};
+    struct fixture f;
+    fixture_open(&f, fields, 6);
+    assert_int_equal(
+        decode(&f, STR("{\"i\":-32768,\"f\":0.1,\"t\":\"1970-01-01T00:00:01.5+02:00\","
+                       "\"c\":\"24:00\",\"u\":\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\","
+                       "\"b\":\"\\\\x6869\"}")),
+        ERR_OK);
+    assert_int_equal(column_i2(&f.b->columns[0])[0], -32768);
+    assert_true(column_f4(&f.b->columns[1])[0] == 0.1f);
+    assert_int_equal(column_i8(&f.b->columns[2])[0], 1500000); /* the offset is ignored */
+    assert_int_equal(column_i8(&f.b->columns[3])[0], INT64_C(86400000000));
+    assert_int_equal(((const uint8_t *)f.b->columns[4].data)[0], 0xa0);
+    assert_true(str_eq(column_str(&f.b->columns[5])[0], STR("hi")));
+    /* Halfway between two floats as a double, but not as the text says. */
+    assert_int_equal(decode(&f, STR("{\"f\":1.00000005960464477539062500001}")), ERR_OK);
+    assert_true(column_f4(&f.b->columns[1])[0] == 1.00000012f);
+    assert_int_equal(decode(&f, STR("{\"f\":\"-Infinity\",\"t\":2000}")), ERR_OK);
+    assert_int_equal(column_i8(&f.b->columns[2])[0], 2000000);
+
+    assert_int_equal(decode(&f, STR("{\"i\":32768}")), ERR_OUT_OF_RANGE);
+    assert_int_equal(decode(&f, STR("{\"f\":1e39}")), ERR_OUT_OF_RANGE);
+    assert_int_equal(decode(&f, STR("{\"c\":\"24:00:01\"}")), ERR_DATETIME_RANGE);
+    assert_int_equal(decode(&f, STR("{\"u\":\"a0eebc99\"}")), ERR_INVALID_TEXT);
+    assert_int_equal(decode(&f, STR("{\"u\":5}")), ERR_TYPE_MISMATCH);
+    assert_int_equal(decode(&f, STR("{\"b\":\"\\\\x686\"}")), ERR_INVALID_PARAMETER);
+    fixture_close(&f);
+}
+
 /* What the user reads, and where. */
 static void errors(void **state)
 {
@@ -449,7 +483,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reading),       cmocka_unit_test(nulls_and_duplicates),
         cmocka_unit_test(jsonb_nulls),
-        cmocka_unit_test(other_types),   cmocka_unit_test(errors),
+        cmocka_unit_test(other_types),
+        cmocka_unit_test(narrow_types),   cmocka_unit_test(errors),
         cmocka_unit_test(prefixes),      cmocka_unit_test(wide_table),
         cmocka_unit_test(out_of_memory), cmocka_unit_test(decided_by_python),
     };
