@@ -59,3 +59,11 @@ bool host_address_any(const struct host_address *a)
     static const uint8_t zero[16];
     return memcmp(a->ip, zero, sizeof zero) == 0;
 }
+
+bool host_address_loopback(const struct host_address *a)
+{
+    enum { V4_LOOPBACK_NET = 127 };
+    static const uint8_t v6_loopback[16] = {[15] = 1};
+    return a->v6 ? memcmp(a->ip, v6_loopback, sizeof v6_loopback) == 0
+                 : a->ip[0] == V4_LOOPBACK_NET;
+}

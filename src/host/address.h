@@ -22,5 +22,7 @@ enum err host_address_parse(const char *text, struct host_address *out,
 void host_address_format(const struct host_address *a, char *out);
 /* Whether it is 0.0.0.0 or ::. */
 bool host_address_any(const struct host_address *a);
+/* Whether it is in 127.0.0.0/8, or ::1: peers there are on this machine. */
+bool host_address_loopback(const struct host_address *a);
 
 #endif

@@ -84,6 +84,17 @@ static void no_delay(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+/* Where the system's congestion control paces what is sent (BBR does), that costs a timer for each
+ * few segments and makes bytes wait. Between two programs of one machine there is no congestion.
+ * Connections inherit it from their listener; once one is established it would be too late. Reno
+ * is the one that every system has and every user may choose. */
+static void no_pacing(int fd, const struct host_address *a)
+{
+    static const char reno[] = "reno";
+    if (host_address_loopback(a))
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof reno - 1);
+}
+
 /* ---- opening ---- */
 
 static enum err listen_failed(struct err_detail *why, const char *address, int fd, int code)
@@ -114,6 +125,7 @@ enum err real_listen(struct host *h, const char *address, struct host_socket **o
     if (fd < 0)
         return listen_failed(why, address, fd, errno);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    no_pacing(fd, &a);
     if (a.v6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     if (bind(fd, &sa.any, len) != 0 || listen(fd, LISTEN_BACKLOG) != 0)
@@ -142,6 +154,7 @@ enum err real_connect(struct host *h, const char *address, struct host_socket **
     if (fd < 0)
         return real_err_set(why, errno, "connect to", address);
     no_delay(fd);
+    no_pacing(fd, &a);
     /* An interrupted connect goes on in the background, like one in progress. */
     if (connect(fd, &sa.any, len) != 0 && errno != EINPROGRESS && errno != EINTR) {
         int code = errno;

@@ -3,7 +3,10 @@
 #include "contract.h"
 
 #include "host/address.h"
+#include "host/real_int.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -156,15 +159,46 @@ static void ipv6_is_served(void **state)
 static void addresses_round_trip(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"127.0.0.1:9092", "0.0.0.0:0", "[::]:1", "[fe80::1]:65535"};
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const texts[] = {"127.0.0.1:9092", "0.0.0.0:0", "[::]:1",
+                                        "[fe80::1]:65535", "[::1]:80", "10.0.0.127:1"};
+    for (size_t i = 0; i < 6; i++) {
         struct host_address a;
         char text[HOST_ADDRESS_MAX];
         assert_int_equal(host_address_parse(texts[i], &a, NULL), ERR_OK);
         host_address_format(&a, text);
         assert_string_equal(text, texts[i]);
         assert_int_equal(host_address_any(&a), i == 1 || i == 2);
+        assert_int_equal(host_address_loopback(&a), i == 0 || i == 4);
     }
+}
+
+static void assert_congestion_control(struct host_socket *s, const char *wanted)
+{
+    char name[16] = "";
+    socklen_t len = sizeof name;
+    int fd = ((struct real_socket *)s)->fd;
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+    assert_string_equal(name, wanted);
+}
+
+/* Whatever the system's congestion control is, which may pace. */
+static void loopback_connections_are_not_paced(void **state)
+{
+    struct contract *c = *state;
+    struct host_socket *listener;
+    struct host_socket *client;
+    struct host_socket *accepted;
+    uint16_t port;
+    char address[64];
+    assert_int_equal(host_listen(c->h, "127.0.0.1:0", &listener, &port, NULL), ERR_OK);
+    snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)port);
+    assert_int_equal(host_connect(c->h, address, &client, NULL), ERR_OK);
+    assert_int_equal(host_accept(listener, &accepted, NULL, NULL), ERR_OK);
+    assert_congestion_control(client, "reno");
+    assert_congestion_control(accepted, "reno");
+    host_socket_close(accepted);
+    host_socket_close(client);
+    host_socket_close(listener);
 }
 
 /* ---- no allocation in steady state ---- */
@@ -210,6 +244,7 @@ int main(void)
         CONTRACT_TEST(accept_refuses_when_descriptors_run_out),
         CONTRACT_TEST(ipv6_is_served),
         cmocka_unit_test(addresses_round_trip),
+        CONTRACT_TEST(loopback_connections_are_not_paced),
         CONTRACT_TEST(steady_calls_do_not_allocate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
