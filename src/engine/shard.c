@@ -61,23 +61,34 @@ static struct shard_call *queue_take(struct call_queue *q)
     return c;
 }
 
-static void outbox_drain(struct shard *s, uint32_t target)
+/* Moves what fits into the ring; whether anything did. */
+static bool outbox_move(struct shard *s, uint32_t target)
 {
     struct call_queue *q = &s->outbox[target];
-    bool sent = false;
+    bool moved = false;
     while (q->head != NULL) {
         struct shard_call *next = q->head->next;
         if (!ring_push(engine_ring(s->engine, s->index, target), q->head))
             break;
-        sent = true;
+        moved = true;
         q->head = next;
         if (next == NULL)
             q->tail = &q->head;
     }
+    return moved;
+}
+
+static void outbox_drain(struct shard *s, uint32_t target)
+{
+    bool sent = outbox_move(s, target);
+    if (s->outbox[target].head != NULL) {
+        /* Full: the target wakes this shard when it has taken some. Tried once more, because it may
+         * have done so before it could see that. */
+        atomic_exchange(&s->outbox_waits[target], true);
+        sent |= outbox_move(s, target);
+    }
     if (sent)
         host_worker_wake(engine_shard(s->engine, target)->worker);
-    if (q->head != NULL)
-        s->busy = true;
 }
 
 static void call_send(struct shard *from, uint32_t target, struct shard_call *c)
@@ -136,6 +147,18 @@ static void call_handle(struct shard *s, struct shard_call *c)
     c->done(s, c);
 }
 
+/* Calls of this shard to itself. Those that their handlers add wait for the next pass. */
+static void local_drain(struct shard *s)
+{
+    struct call_queue batch = s->local;
+    queue_init(&s->local);
+    struct shard_call *c;
+    if (batch.head == NULL)
+        return;
+    while ((c = queue_take(&batch)) != NULL)
+        call_handle(s, c);
+}
+
 static void inbox_drain(struct shard *s)
 {
     uint32_t n = engine_shards(s->engine), budget = SHARD_CALLS_PER_TURN;
@@ -143,20 +166,20 @@ static void inbox_drain(struct shard *s)
         if (from == s->index)
             continue;
         struct ring *r = engine_ring(s->engine, from, s->index);
+        uint32_t before = budget;
         struct shard_call *c;
         while (budget > 0 && (c = ring_pop(r)) != NULL) {
             budget--;
             call_handle(s, c);
         }
+        struct shard *sender = engine_shard(s->engine, from);
+        if (budget < before && atomic_exchange(&sender->outbox_waits[s->index], false))
+            host_worker_wake(sender->worker);
     }
-    /* Calls that handlers add to the own queue wait for the next turn. */
-    struct call_queue batch = s->local;
-    queue_init(&s->local);
-    struct shard_call *c;
-    while ((c = queue_take(&batch)) != NULL)
-        call_handle(s, c);
-    if (budget == 0 || s->local.head != NULL)
+    if (budget == 0)
         s->busy = true;
+    for (uint32_t pass = 0; pass < SHARD_LOCAL_PASSES; pass++)
+        local_drain(s);
 }
 
 /* ---- timers: a binary heap; heap_index is 1-based, 0 = not set ---- */
@@ -377,11 +400,12 @@ bool shard_turn(void *arg)
     epochs_turn(s->epochs);
     tasks_turn(s);
     parts_turn(s);
+    local_drain(s); /* what is durable without a flush is answered in this turn */
     compaction_turn(s);
     removals_turn(s);
     turn_tell(s);
     services_turn(s); /* last, so that what the steps before have answered is sent in this turn */
-    if (s->local.head != NULL || !list_empty(&s->tasks)) /* the services may have added some */
+    if (s->local.head != NULL || !list_empty(&s->tasks)) /* the steps before may have added some */
         s->busy = true;
     for (uint32_t i = 0; i < engine_shards(s->engine); i++)
         if (s->outbox[i].head != NULL)

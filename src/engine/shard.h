@@ -4,8 +4,8 @@
  *          -> a piece of the epoch -> tasks -> flushes -> services
  *
  * Calls travel through one SPSC ring per ordered pair of shards; a full ring spills into the
- * sender's `outbox`, a list of caller-owned structs that needs no memory. Order between two shards
- * is kept. */
+ * sender's `outbox`, a list of caller-owned structs that needs no memory; the target wakes the
+ * sender when there is room again. Order between two shards is kept. */
 #ifndef TIDEMILL_ENGINE_SHARD_H
 #define TIDEMILL_ENGINE_SHARD_H
 
@@ -16,6 +16,7 @@
 enum {
     SHARD_RING_SLOTS = 1024,
     SHARD_CALLS_PER_TURN = 4096,
+    SHARD_LOCAL_PASSES = 2, /* own calls, and their replies, in the turn that they came in */
     SHARD_TIMERS_MAX = 1 << 20,
     SHARD_STOP_MS_MAX = 10000,
     SHARD_STOP_STUCK_MS_MAX = 1000, /* while outputs cannot be written */
@@ -48,6 +49,7 @@ struct shard {
     const struct catalog *catalog;
 
     struct call_queue outbox[SHARDS_MAX];
+    atomic_bool outbox_waits[SHARDS_MAX]; /* for room in the ring; taken back by the target */
     struct call_queue local;
     uint64_t outstanding; /* calls sent and not done */
 
@@ -59,14 +61,14 @@ struct shard {
     struct list services;
     struct list tasks;
     struct list follows; /* queries: query.follow_link */
-    uint64_t turn_rows; /* groups and rows that this turn has worked on */
+    uint64_t turn_rows;  /* groups and rows that this turn has worked on */
 
     struct map parts;        /* part_key(topic number, partition) -> struct part */
     struct list dirty;       /* parts with bytes to flush */
     struct list uncommitted; /* parts with outputs of epochs that are not committed */
     struct flush_worker *flush;
     struct part *compacting; /* see compactor.h; NULL = none */
-    struct list removals; /* wait for room on their way to the remover */
+    struct list removals;    /* wait for room on their way to the remover */
 
     struct epochs *epochs;           /* readers, views, the epoch in work */
     struct coordinator *coordinator; /* shard 0 only */

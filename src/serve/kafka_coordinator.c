@@ -147,6 +147,7 @@ static struct str member_id_new(struct kafka_coordinator *co, struct kafka_reque
 static void run_join(struct kafka_coordinator *co, struct kafka_request *r)
 {
     const struct kafka_join_group_req *req = r->request;
+    bool known = req->member_id.len > 0;
     struct kafka_group_protocol *protocols =
         arena_zalloc(&r->arena, req->n_protocols, sizeof *protocols);
     struct kafka_group_join j = {
@@ -161,7 +162,7 @@ static void run_join(struct kafka_coordinator *co, struct kafka_request *r)
         .n_protocols = req->n_protocols,
         .protocols = protocols,
         .id_required = r->header.api_version >= 4,
-        .new_id = member_id_new(co, r),
+        .new_id = known ? (struct str){"", 0} : member_id_new(co, r),
         .catalog = shard_catalog(engine_shard(co->engine, 0)),
         .waiter = r,
     };

@@ -133,10 +133,10 @@ struct kafka_groups {
     uint64_t next_number;
     uint64_t hash_seed; /* secret; set by the caller before the first group, 0 in tests */
     size_t bytes;
-    int64_t next_ms; /* kafka_groups_tick has nothing to do before; INT64_MAX = never */
-    int64_t wall_ms; /* the wall clock, as the caller saw it last: how old offsets are */
-    struct list dirty;           /* consumer groups with work to do */
-    int64_t retry_ms;            /* work waits for memory until then; INT64_MAX = it does not */
+    int64_t next_ms;   /* kafka_groups_tick has nothing to do before; INT64_MAX = never */
+    int64_t wall_ms;   /* the wall clock, as the caller saw it last: how old offsets are */
+    struct list dirty; /* consumer groups with work to do */
+    int64_t retry_ms;  /* work waits for memory until then; INT64_MAX = it does not */
     /* Answers to a waiter given to join and sync, once each, now or later. They must not call back
      * into the groups; what the result points to is valid during the call. */
     void (*joined)(void *waiter, const struct kafka_group_join_result *result);
@@ -158,7 +158,7 @@ struct kafka_group_join {
     uint32_t n_protocols;
     const struct kafka_group_protocol *protocols;
     bool id_required;              /* a new member is told its id first and joins again with it */
-    struct str new_id;             /* unused so far */
+    struct str new_id;             /* unused so far; looked at only when `member` is empty */
     const struct catalog *catalog; /* for members of groups of the new protocol */
     void *waiter;
 };

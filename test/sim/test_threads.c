@@ -4,6 +4,7 @@
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/mem.h"
 #include "support/script.h"
 
 enum { BATCHES = 120, ROWS = 25, PRODUCERS = 3, TEXT_MAX = 4 << 20, WAIT_MS = 60000 };
@@ -126,10 +128,82 @@ static void everything_at_once(void **state)
     assert_int_equal(nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+/* ---- more calls than fit between two shards ---- */
+
+enum { FLOOD_SHARDS = 2, FLOOD_CALLS = 20000, FLOOD_ROUNDS = 20 };
+
+struct flood {
+    struct shard_service service;
+    struct shard_call *calls;
+    struct host *h;
+    uint32_t n_done, rounds;
+};
+
+static atomic_uint floods_left;
+
+static void flood_run(struct shard *s, struct shard_call *c)
+{
+    shard_call_reply(s, c);
+}
+
+static struct flood floods[FLOOD_SHARDS];
+
+static void flood_done(struct shard *s, struct shard_call *c)
+{
+    struct flood *f = &floods[shard_index(s)];
+    REQUIRE(c == &f->calls[f->n_done++]);
+    if (f->n_done == FLOOD_CALLS && f->rounds == FLOOD_ROUNDS &&
+        atomic_fetch_sub(&floods_left, 1) == 1)
+        host_stop_request(f->h);
+}
+
+/* Far more than the ring takes, to the other shard, while that one does the same. */
+static void flood_turn(struct shard_service *sv, struct shard *s)
+{
+    struct flood *f = &floods[shard_index(s)];
+    (void)sv;
+    if (f->rounds == FLOOD_ROUNDS || (f->rounds > 0 && f->n_done < FLOOD_CALLS))
+        return;
+    f->rounds++;
+    f->n_done = 0;
+    for (uint32_t i = 0; i < FLOOD_CALLS; i++) {
+        f->calls[i] = (struct shard_call){.run = flood_run, .done = flood_done};
+        shard_call(s, 1 - shard_index(s), &f->calls[i]);
+    }
+}
+
+static void shards_with_full_queues_wake_each_other(void **state)
+{
+    (void)state;
+    char dir[] = "engine-threads-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct host *h = host_real_open();
+    assert_non_null(h);
+    const struct engine_options options = {.data_dir = dir, .n_shards = FLOOD_SHARDS};
+    struct engine *e;
+    assert_int_equal(engine_open(h, &options, &e, NULL), ERR_OK);
+    floods_left = FLOOD_SHARDS;
+    for (uint32_t i = 0; i < FLOOD_SHARDS; i++) {
+        floods[i] = (struct flood){.service = {.turn = flood_turn}, .h = h};
+        floods[i].calls = mem_zalloc(FLOOD_CALLS, sizeof(struct shard_call));
+        assert_non_null(floods[i].calls);
+        shard_service_add(engine_shard(e, i), &floods[i].service);
+    }
+    host_run(h);
+    for (uint32_t i = 0; i < FLOOD_SHARDS; i++) {
+        assert_int_equal(floods[i].n_done, FLOOD_CALLS);
+        mem_free(floods[i].calls);
+    }
+    engine_close(e);
+    host_close(h);
+    assert_int_equal(nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_at_once),
+        cmocka_unit_test(shards_with_full_queues_wake_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
