@@ -482,8 +482,8 @@ static bool view_changelog(struct binder *b, struct str name, const struct relat
     if (!plan_is_view_chain(b->plan->root)) {
         if (v->given && n != 1) {
             bind_fail(b, v->position, ERR_UNSUPPORTED,
-                      "a view with joins, set operations, subqueries or aggregates that keep "
-                      "values has one partition");
+                      "a view with joins, set operations, subqueries, LIMIT, DISTINCT ON or "
+                      "aggregates that keep values has one partition");
             return false;
         }
         n = 1;
@@ -554,7 +554,11 @@ bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
     b->continuous = true;
     p->view.emit_final = values[V_EMIT].number == 1;
     p->view.sql = b->sql;
-    struct plan_node *root = plan_select(b, s->query->select_stmt, NULL);
+    const PgQuery__SelectStmt *select = s->query->select_stmt;
+    b->from_position = node_location(select->n_values_lists > 0   ? select->values_lists[0]
+                                     : select->n_target_list > 0 ? select->target_list[0]
+                                                                 : NULL);
+    struct plan_node *root = plan_select(b, select, NULL);
     const struct plan_node *pruned = plan_finish(b, root);
     p->root = pruned != NULL ? view_names(b, pruned, s->into) : NULL;
     if (b->n_params > 0)

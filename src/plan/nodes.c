@@ -199,12 +199,39 @@ bool plan_is_chain(const struct plan_node *root)
     return true;
 }
 
+/* Whether column `column` of `agg` is one of the root's, through what lies between. */
+static bool comes_up(const struct plan_node *root, const struct plan_node *agg, uint32_t column)
+{
+    for (uint32_t i = 0; i < root->n_columns; i++)
+        if (plan_column_of(root, i, agg) == column)
+            return true;
+    return false;
+}
+
+uint32_t plan_column_of(const struct plan_node *root, uint32_t column,
+                        const struct plan_node *below)
+{
+    for (const struct plan_node *n = root; n != below; n = n->input) {
+        if (n->kind != PLAN_PROJECT)
+            continue;
+        if (n->exprs[column]->kind != EXPR_COLUMN)
+            return UINT32_MAX;
+        column = n->exprs[column]->index;
+    }
+    return column;
+}
+
 const struct plan_node *plan_last_aggregate(const struct plan_node *root)
 {
     const struct plan_node *n = root;
     while (n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT)
         n = n->input;
-    return n->kind == PLAN_AGGREGATE ? n : NULL;
+    if (n->kind != PLAN_AGGREGATE)
+        return NULL;
+    for (uint32_t k = 0; k < n->n_exprs; k++)
+        if (!comes_up(root, n, k))
+            return NULL;
+    return n;
 }
 
 bool aggregate_is_linear(const struct aggregate *a)
@@ -234,22 +261,17 @@ bool plan_is_last_stage(const struct plan_node *agg)
     return true;
 }
 
-static const struct plan_node *below(const struct plan_node *n, enum plan_kind kind)
-{
-    return n != NULL && n->kind == kind ? n->input : n;
-}
-
 bool plan_is_view_chain(const struct plan_node *root)
 {
-    const struct plan_node *n = below(root, PLAN_PROJECT);
-    const struct plan_node *agg = below(n, PLAN_FILTER);
-    if (agg != NULL && agg->kind == PLAN_AGGREGATE) {
-        if (!plan_is_chain(agg) || !plan_is_last_stage(agg))
-            return false;
-        n = agg->input;
-    }
-    n = below(below(below(n, PLAN_PROJECT), PLAN_FILTER), PLAN_WINDOW);
-    return n != NULL && n->kind == PLAN_SCAN;
+    const struct plan_node *agg = plan_last_aggregate(root);
+    if (agg != NULL && (!plan_is_chain(agg) || !plan_is_last_stage(agg)))
+        return false;
+    const struct plan_node *n = agg != NULL ? agg->input : root;
+    while (n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT)
+        n = n->input;
+    if (n->kind == PLAN_WINDOW)
+        n = n->input;
+    return n->kind == PLAN_SCAN;
 }
 
 static bool adds_only(const struct plan_node *n)
@@ -301,6 +323,11 @@ static bool sorts_by_jsonb(const struct plan_node *n)
     return false;
 }
 
+static bool constant_or_none(const struct expr *e)
+{
+    return e == NULL || e->kind == EXPR_CONST;
+}
+
 static const char *refused(const struct plan_node *n, bool continuous, const char **hint)
 {
     *hint = "Query the tables themselves, or one table or view at a time.";
@@ -308,14 +335,14 @@ static const char *refused(const struct plan_node *n, bool continuous, const cha
     case PLAN_JOIN:
         if (!continuous || n->join.kind != JOIN_SINGLE)
             return NULL;
-        *hint = "Use an aggregate, as max(), so that there is one row.";
+        *hint = "Use an aggregate, as max(), or LIMIT 1, so that there is one row.";
         return "a subquery used as a value that may have several rows is not supported in a "
                "materialized view";
     case PLAN_APPLY: return "subqueries in expressions are not supported yet";
     case PLAN_TOP:
-        *hint = "Use row_number() OVER (...) in a subquery, and WHERE over it.";
-        if (continuous)
-            return "LIMIT and DISTINCT ON are not supported yet in a materialized view";
+        *hint = "Write a number.";
+        if (continuous && !(constant_or_none(n->limit) && constant_or_none(n->offset)))
+            return "LIMIT and OFFSET of a materialized view must be constants";
         *hint = "Sort by the jsonb's text: ORDER BY (x)::text.";
         return sorts_by_jsonb(n) ? "ORDER BY of a jsonb is not supported yet with DISTINCT ON, "
                                    "WITH TIES, or LIMIT in a subquery"

@@ -29,9 +29,12 @@ void plan_free(struct plan *p)
 
 const struct plan_node *plan_finish(struct binder *b, const struct plan_node *root)
 {
-    if (root != NULL && !plan_is_chain(root)) {
+    bool flows = root != NULL && (!plan_is_chain(root) ||
+                                  (b->continuous && !plan_is_view_chain(root)));
+    if (flows) {
         root = plan_unnest(b, root);
         root = root != NULL ? plan_push(b, root) : NULL;
+        root = root != NULL ? plan_top(b, root) : NULL;
     }
     return root != NULL && b->err == ERR_OK ? plan_prune(b, root) : NULL;
 }

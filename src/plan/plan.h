@@ -31,7 +31,9 @@ enum plan_kind {
      * AGGREGATE whose keys are all columns, over UNION_ALL */
     PLAN_SETOP,
     PLAN_OVER,       /* input columns, then one per function */
-    PLAN_TOP,        /* per partition the first rows: LIMIT in a view or subquery, DISTINCT ON */
+    /* per partition the first rows: LIMIT in a view or subquery, DISTINCT ON; with `numbered` a
+     * last column int8 with a row's number, its rank when `with_ties` */
+    PLAN_TOP,
     /* only between binding and unnest.c: `right`, a query with outer references, for each row of
      * input; its kind and condition are those of a JOIN without keys */
     PLAN_APPLY,
@@ -120,6 +122,7 @@ struct plan_node {
     struct join_spec join;               /* JOIN, APPLY */
     bool intersect, all;                 /* SETOP: INTERSECT or EXCEPT */
     bool with_ties;                      /* TOP, LIMIT: FETCH FIRST ... WITH TIES */
+    bool numbered;                       /* TOP */
     uint32_t n_partition_columns;        /* OVER, TOP: columns of the input */
     const uint32_t *partition_columns;
     uint32_t n_overs;                    /* OVER */
@@ -215,8 +218,8 @@ enum err plan_print(const struct plan_node *root, struct buf *out) MUST_CHECK;
 /* Whether all of it is a chain of the nodes that run/chain.h and run/stages.h run: no node reads
  * two others, none keeps state but AGGREGATE, SORT and LIMIT. Any thread. */
 bool plan_is_chain(const struct plan_node *root);
-/* The aggregate at the top of a plan, with nothing but FILTER and PROJECT above it; NULL when there
- * is none. Any thread. */
+/* The aggregate at the top of a plan, with nothing but FILTER and PROJECT above it, whose keys are
+ * all among the root's columns: a view's last stage. NULL when there is none. Any thread. */
 const struct plan_node *plan_last_aggregate(const struct plan_node *root);
 /* Whether what an aggregate keeps of a group can take back any row that it took in, to the last
  * digit: counts, sums of integers and intervals. Pure. */
@@ -224,9 +227,13 @@ bool aggregate_is_linear(const struct aggregate *a);
 /* Whether an AGGREGATE can be a view's last stage: its cells follow from what comes and goes, each
  * row by itself. Else it is an operator (run/flow.h), which keeps values. Any thread. */
 bool plan_is_last_stage(const struct plan_node *agg);
-/* Whether a view of this plan needs no operators: SCAN [WINDOW] [FILTER] [PROJECT] [AGGREGATE
- * [FILTER]] [PROJECT], the aggregate as its last stage. Any thread. */
+/* Whether a view of this plan needs no operators: a scan, perhaps a window over it, filters
+ * and projections, and an aggregate as its last stage or none. Any thread. */
 bool plan_is_view_chain(const struct plan_node *root);
+/* The column of `below` that a column of `root` is, with a chain between them; UINT32_MAX when it
+ * is computed. Any thread. */
+uint32_t plan_column_of(const struct plan_node *root, uint32_t column,
+                        const struct plan_node *below);
 /* Whether rows of its output are only ever added while those of its relations are: chains, inner
  * joins and UNION ALL over relations without keys. Any thread. */
 bool plan_append_only(const struct plan_node *root);

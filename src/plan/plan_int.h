@@ -378,10 +378,12 @@ struct plan_node *plan_ordered(struct binder *b, const PgQuery__SelectStmt *s,
                                struct plan_node *n);
 struct plan_node *plan_setop(struct binder *b, const PgQuery__SelectStmt *s,
                              struct query_level *outer);
-/* Unnests, pushes and prunes. */
+/* Unnests, pushes, finds the first rows of partitions, and prunes. */
 const struct plan_node *plan_finish(struct binder *b, const struct plan_node *root);
 const struct plan_node *plan_unnest(struct binder *b, const struct plan_node *root);
 const struct plan_node *plan_push(struct binder *b, const struct plan_node *root);
+/* Makes a numbered TOP of row_number() and rank() up to a constant. Pushed, not pruned. */
+const struct plan_node *plan_top(struct binder *b, const struct plan_node *root);
 
 /* ---- outer references (outer.c) ---- */
 
@@ -466,9 +468,7 @@ bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s);
 bool plan_set(struct binder *b, const PgQuery__VariableSetStmt *s);
 bool plan_show(struct binder *b, const PgQuery__VariableShowStmt *s);
 bool plan_transaction(struct binder *b, const PgQuery__TransactionStmt *s);
-/* Continuous restrictions on the parse tree; false with the error kept. */
-bool view_check_select(struct binder *b, const PgQuery__SelectStmt *s);
-/* Restrictions on the plan; fills plan->view. */
+/* Restrictions on a view's plan; fills plan->view. False with the error kept. */
 bool view_check_plan(struct binder *b, const struct plan_node *root);
 /* A root with constant rows: cells are row-major text; a cell without ptr is NULL. */
 struct plan_node *plan_text_table(struct binder *b, const char *const *columns, uint32_t n_columns,

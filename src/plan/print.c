@@ -394,6 +394,8 @@ static void print_node(const struct plan_node *n, struct buf *out)
     case PLAN_TOP:
         buf_printf(out, "Top:");
         print_limit(n, out);
+        if (n->numbered)
+            buf_printf(out, " numbered");
         print_partition(n, out);
         break;
     }

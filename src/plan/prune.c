@@ -317,6 +317,17 @@ static struct plan_node *prune_over(struct pruning *p, struct pruned *item)
     return copy;
 }
 
+static struct plan_node *prune_numbered(struct pruning *p, struct pruned *item)
+{
+    const struct plan_node *n = item->old;
+    struct plan_node *copy = copy_over(p, n);
+    if (copy == NULL || !columns_behind(p, item, copy, item->used) ||
+        !remap_sorts(p->b, copy, item_of(p, n->input)->map))
+        return NULL;
+    copy->numbered = item->used[n->n_columns - 1];
+    return copy;
+}
+
 /* An input of UNION ALL or a set operation has exactly the columns that are used, in order. */
 static const struct plan_node *positional(struct pruning *p, const struct plan_node *old,
                                           const bool *used)
@@ -414,8 +425,9 @@ static const struct plan_node *prune_node(struct pruning *p, struct pruned *item
     case PLAN_WINDOW: return prune_window(p, item);
     case PLAN_FILTER:
     case PLAN_SORT:
-    case PLAN_LIMIT:
-    case PLAN_TOP: return prune_through(p, item);
+    case PLAN_LIMIT: return prune_through(p, item);
+    case PLAN_TOP:
+        return item->old->numbered ? prune_numbered(p, item) : prune_through(p, item);
     case PLAN_PROJECT: return prune_project(p, item);
     case PLAN_AGGREGATE: return prune_aggregate(p, item);
     case PLAN_OVER: return prune_over(p, item);

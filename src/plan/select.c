@@ -821,7 +821,7 @@ static bool supported(struct binder *b, const PgQuery__SelectStmt *s)
     } else if (s->n_locking_clause > 0) {
         bind_fail(b, -1, ERR_UNSUPPORTED, "FOR UPDATE and FOR SHARE are not supported");
     }
-    return b->err == ERR_OK && (!b->continuous || view_check_select(b, s));
+    return b->err == ERR_OK;
 }
 
 static struct plan_node *build(struct selection *sel)

@@ -493,6 +493,23 @@ static const struct plan_node *join_aggregate(struct unnesting *u, const struct 
     return b->err == ERR_OK ? project_pair(b, apply, n, p.outs, p.n_outs) : NULL;
 }
 
+/* At most, or exactly, one row. */
+static bool one_row(const struct plan_node *n, bool exactly)
+{
+    for (; n != NULL; n = n->input) {
+        bool passes = n->kind == PLAN_PROJECT || n->kind == PLAN_SORT ||
+                      (!exactly && n->kind == PLAN_FILTER);
+        if (passes)
+            continue;
+        const struct expr *l = n->limit;
+        bool first = n->kind == PLAN_TOP && n->n_partition_columns == 0 && !n->with_ties &&
+                     l != NULL && l->kind == EXPR_CONST && !l->value.null && l->value.as.i8 <= 1;
+        return (n->kind == PLAN_AGGREGATE && n->n_exprs == 0) || (!exactly && first) ||
+               (n->kind == PLAN_VALUES && n->n_rows == 1);
+    }
+    return false;
+}
+
 /* ---- the general case ---- */
 
 static const struct plan_node *join_domain(struct unnesting *u, const struct plan_node *apply)
@@ -515,26 +532,11 @@ static const struct plan_node *join_domain(struct unnesting *u, const struct pla
     enum join_kind kind = apply->join.kind;
     if (kind == JOIN_SEMI || kind == JOIN_ANTI || kind == JOIN_MARK)
         return n;
+    if (kind == JOIN_SINGLE && one_row(apply->right, false))
+        n->join.kind = JOIN_LEFT;
     for (uint32_t i = 0; i < n_right; i++)
         outs[i] = expr_column(b, n_left + i, apply->right->columns[i].type, -1);
     return project_pair(b, apply, n, outs, n_right);
-}
-
-/* At most, or exactly, one row. */
-static bool one_row(const struct plan_node *n, bool exactly)
-{
-    for (; n != NULL; n = n->input) {
-        bool passes = n->kind == PLAN_PROJECT || n->kind == PLAN_SORT ||
-                      (!exactly && n->kind == PLAN_FILTER);
-        if (passes)
-            continue;
-        const struct expr *l = n->limit;
-        bool first = n->kind == PLAN_TOP && n->n_partition_columns == 0 && !n->with_ties &&
-                     l != NULL && l->kind == EXPR_CONST && !l->value.null && l->value.as.i8 <= 1;
-        return (n->kind == PLAN_AGGREGATE && n->n_exprs == 0) || (!exactly && first) ||
-               (n->kind == PLAN_VALUES && n->n_rows == 1);
-    }
-    return false;
 }
 
 static const struct plan_node *join_plain(struct unnesting *u, const struct plan_node *apply)

@@ -1,27 +1,6 @@
 /* What a continuous view may be. */
 #include "plan/plan_int.h"
 
-bool view_check_select(struct binder *b, const PgQuery__SelectStmt *s)
-{
-    if (s->n_values_lists > 0) {
-        bind_fail(b, node_location(s->values_lists[0]), ERR_UNSUPPORTED,
-                  "a materialized view reads a table, not VALUES");
-    } else if (s->n_sort_clause > 0) {
-        bind_fail(b, node_location(s->sort_clause[0]), ERR_UNSUPPORTED,
-                  "ORDER BY is not supported in a materialized view");
-        bind_hint(b, "A view has no order: write ORDER BY in the query that reads it.");
-    } else if (s->limit_count != NULL || s->limit_offset != NULL) {
-        bind_fail(b, node_location(s->limit_count != NULL ? s->limit_count : s->limit_offset),
-                  ERR_UNSUPPORTED, "LIMIT and OFFSET are not supported in a materialized view");
-        bind_hint(b, "Write LIMIT in the query that reads it.");
-    } else if (s->n_distinct_clause > 0) {
-        bind_fail(b, s->n_target_list > 0 ? node_location(s->target_list[0]) : -1,
-                  ERR_UNSUPPORTED, "SELECT DISTINCT is not supported in a materialized view");
-        bind_hint(b, "Use GROUP BY with all columns.");
-    }
-    return b->err == ERR_OK;
-}
-
 /* The relation of a scan becomes one of the view's sources, if it is not yet. */
 static bool add_source(struct binder *b, const struct plan_node *scan)
 {
@@ -71,45 +50,6 @@ static bool check_window(struct binder *b, const struct plan_node *window,
     return false;
 }
 
-/* Whether column `i` of the root is column `k` of the aggregate below it. */
-static bool is_key(const struct plan_node *root, uint32_t i, const struct plan_node *agg,
-                   uint32_t k)
-{
-    for (const struct plan_node *n = root; n != agg; n = n->input) {
-        if (n->kind != PLAN_PROJECT)
-            continue;
-        if (n->exprs[i]->kind != EXPR_COLUMN)
-            return false;
-        i = n->exprs[i]->index;
-    }
-    return i == k;
-}
-
-/* Group keys are output columns: they identify a row of the view. */
-static bool find_keys(struct binder *b, const struct plan_node *root, const struct plan_node *agg)
-{
-    uint32_t *keys = bind_alloc(b, (size_t)agg->n_exprs + 1, sizeof *keys);
-    if (keys == NULL)
-        return false;
-    for (uint32_t k = 0; k < agg->n_exprs; k++) {
-        uint32_t i = 0;
-        while (i < root->n_columns && !is_key(root, i, agg, k))
-            i++;
-        if (i == root->n_columns) {
-            bind_fail(b, agg->exprs[k]->position, ERR_UNSUPPORTED,
-                      "GROUP BY key \"%.*s\" is not in the select list",
-                      STR_ARG(agg->columns[k].name));
-            bind_hint(b, "A materialized view selects all its GROUP BY keys: they identify its "
-                         "rows.");
-            return false;
-        }
-        keys[k] = i;
-    }
-    b->plan->view.key_columns = keys;
-    b->plan->view.n_key_columns = agg->n_exprs;
-    return true;
-}
-
 bool plan_groups_by_window(const struct plan_node *agg, const struct plan_node *window)
 {
     for (uint32_t k = 0; k < agg->n_exprs; k++) {
@@ -148,8 +88,6 @@ static bool check_node(struct binder *b, const struct plan_node *n)
         return add_source(b, n);
     if (n->kind == PLAN_WINDOW)
         what = "a window beside joins, set operations and subqueries";
-    if (n->kind == PLAN_LIMIT)
-        what = "LIMIT";
     if (what == NULL)
         return true;
     bind_fail(b, n->position >= 0 ? n->position : b->from_position, ERR_UNSUPPORTED,
@@ -157,15 +95,21 @@ static bool check_node(struct binder *b, const struct plan_node *n)
     return false;
 }
 
-/* A row is identified by its first `n` columns. */
-static bool first_keys(struct binder *b, uint32_t n)
+/* Output columns that identify a row: the keys of the last stage's groups, or all. */
+static bool find_keys(struct binder *b, const struct plan_node *root, const struct plan_node *agg)
 {
+    uint32_t n = agg != NULL ? agg->n_exprs : root->n_columns;
     uint32_t *keys = bind_alloc(b, (size_t)n + 1, sizeof *keys);
-    for (uint32_t i = 0; keys != NULL && i < n; i++)
-        keys[i] = i;
+    if (keys == NULL)
+        return false;
+    for (uint32_t k = 0; k < n; k++) {
+        keys[k] = agg != NULL ? 0 : k;
+        while (agg != NULL && plan_column_of(root, keys[k], agg) != k)
+            keys[k]++;
+    }
     b->plan->view.key_columns = keys;
     b->plan->view.n_key_columns = n;
-    return keys != NULL;
+    return true;
 }
 
 /* A plan with operators: any but for what check_node says. */
@@ -179,7 +123,9 @@ static bool check_graph(struct binder *b, const struct plan_node *root)
         if (!check_node(b, o.nodes[i]))
             return false;
     if (b->plan->view.n_sources == 0) {
-        bind_fail(b, b->from_position, ERR_UNSUPPORTED, "a materialized view reads a table");
+        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
+                  "a materialized view reads a table, and this one has only constants");
+        bind_hint(b, "Insert the rows into a table.");
         return false;
     }
     if (b->plan->view.emit_final) {
@@ -189,7 +135,7 @@ static bool check_graph(struct binder *b, const struct plan_node *root)
         return false;
     }
     b->plan->view.append_only = false;
-    return agg == NULL ? first_keys(b, root->n_columns) : find_keys(b, root, agg);
+    return find_keys(b, root, agg);
 }
 
 bool view_check_plan(struct binder *b, const struct plan_node *root)

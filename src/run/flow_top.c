@@ -1,5 +1,5 @@
 /* TOP: of each partition the first rows in an order (LIMIT and OFFSET in a view or a subquery,
- * DISTINCT ON).
+ * DISTINCT ON), and with `numbered` which place each has (row_number, or rank with ties).
  *
  *   row --> entry: key = partition, row = [order key | exact bytes] --> tree of the partition
  *   end of the epoch: the tree is walked from its start as far as rows are wanted; what they are to
@@ -19,8 +19,9 @@
 
 struct top_plan {
     uint64_t skip, take; /* OFFSET, LIMIT; take = UINT64_MAX: all */
-    bool with_ties;
+    bool with_ties, numbered;
     struct row_format format;
+    enum type *types; /* of the rows that it gives */
     struct sort_key *sorts;
     uint32_t n_sorts;
 };
@@ -30,6 +31,7 @@ struct top_row {
     struct row_tree_links links;
     struct row_entry *next_given; /* of those of the partition that have given something */
     int64_t given, wanted;
+    int64_t given_number, wanted_number; /* of the first of them, or of all with ties */
     uint32_t order_bytes;
     uint32_t reserved;
 };
@@ -53,7 +55,7 @@ struct top_state {
 struct top_out {
     uint32_t n, n_gone;
     struct row_entry **entries;
-    int64_t *weights;
+    int64_t *weights, *numbers;
     struct gone {
         struct row_entry *partition, *row;
     } * gone;
@@ -77,7 +79,9 @@ static enum err count_of(const struct expr *e, const char *what, uint64_t otherw
     *out = otherwise;
     if (e == NULL || (e->kind == EXPR_CONST && e->value.null))
         return ERR_OK;
-    CHECK(e->kind == EXPR_CONST && e->type == TYPE_INT8);
+    if (e->kind != EXPR_CONST)
+        return err_set(why, ERR_INVALID_PARAMETER, "%s is not a constant", what);
+    CHECK(e->type == TYPE_INT8);
     if (e->value.as.i8 < 0)
         return err_set(why, ERR_INVALID_PARAMETER, "%s must not be negative", what);
     *out = (uint64_t)e->value.as.i8;
@@ -113,6 +117,7 @@ static enum err top_compile(struct flow_op *op, struct arena *a, struct err_deta
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++)
         types[i] = node->input->columns[i].type;
+    types[n] = TYPE_INT8;
     for (uint32_t i = 0; i < n_keys; i++) {
         exprs[n + i] = exprs[node->partition_columns[i]];
         flow_op_bound(op, node->input, node->partition_columns[i], i);
@@ -120,6 +125,8 @@ static enum err top_compile(struct flow_op *op, struct arena *a, struct err_deta
     TRY(count_of(node->offset, "OFFSET", 0, &t->skip, why));
     TRY(count_of(node->limit, "LIMIT", UINT64_MAX, &t->take, why));
     t->with_ties = node->with_ties;
+    t->numbered = node->numbered;
+    t->types = types;
     TRY(compile_sorts(node, a, t, why));
     TRY(row_format_init(&t->format, types, n, a));
     op->n_ports = 1;
@@ -250,8 +257,9 @@ static bool out_init(struct top_out *o, struct arena *a)
     *o = (struct top_out){0};
     o->entries = arena_alloc(a, BATCH_ROWS_MAX * sizeof(struct row_entry *));
     o->weights = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*o->weights));
+    o->numbers = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*o->numbers));
     o->gone = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*o->gone));
-    return o->entries != NULL && o->weights != NULL && o->gone != NULL;
+    return o->entries != NULL && o->weights != NULL && o->numbers != NULL && o->gone != NULL;
 }
 
 static enum err out_give(struct flow_run *r, const struct top_state *s, const struct top_out *o)
@@ -259,12 +267,15 @@ static enum err out_give(struct flow_run *r, const struct top_state *s, const st
     const struct top_plan *t = r->op->plan;
     struct arena *a = r->c->arena;
     const char **rows = arena_alloc(a, o->n * sizeof(char *));
-    struct batch *b = batch_new(t->format.types, t->format.n_columns, 0, a);
+    uint32_t n_columns = t->format.n_columns;
+    struct batch *b = batch_new(t->types, n_columns + t->numbered, t->numbered ? o->n : 0, a);
     if (rows == NULL || b == NULL || (b->weights = arena_alloc(a, o->n * sizeof(int64_t))) == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < o->n; i++)
         rows[i] = row_entry_row(s->rows, o->entries[i]) + row_of(o->entries[i])->order_bytes;
     memcpy(b->weights, o->weights, o->n * sizeof(int64_t));
+    if (t->numbered)
+        memcpy(column_i8(&b->columns[n_columns]), o->numbers, o->n * sizeof(int64_t));
     b->n_rows = o->n;
     TRY(row_format_decode(&t->format, rows, o->n, b->columns, a));
     return flow_forward(r, b);
@@ -304,6 +315,7 @@ static void want(const struct top_plan *t, const struct top_state *s, struct top
     uint64_t at = 0, end = t->take > UINT64_MAX - t->skip ? UINT64_MAX : t->skip + t->take;
     const struct row_entry *last = NULL;
     struct row_entry *e = row_tree_first(&s->tree, p->root);
+    int64_t number = 0;
     for (struct row_entry *g = p->given; g != NULL; g = row_of(g)->next_given)
         row_of(g)->wanted = 0;
     for (; e != NULL && t->take > 0; e = row_tree_next(&s->tree, e)) {
@@ -315,17 +327,60 @@ static void want(const struct top_plan *t, const struct top_state *s, struct top
         uint64_t to = at + (uint64_t)e->weight, from = at > t->skip ? at : t->skip;
         bool all = tie || (to > end && t->with_ties);
         uint64_t until = to < end || all ? to : end;
+        if (!t->with_ties || last == NULL || !is_tie(s, last, e))
+            number = (int64_t)from + 1;
         at = to;
         if (until <= from)
             continue;
         struct top_row *own = row_of(e);
         own->wanted = (int64_t)(until - from);
+        own->wanted_number = number;
         if (own->given == 0) {
             own->next_given = p->given;
             p->given = e;
         }
         last = e;
     }
+}
+
+static enum err out_add(struct flow_run *r, struct top_state *s, struct top_out *o,
+                        struct row_entry *e, int64_t weight, int64_t number)
+{
+    o->entries[o->n] = e;
+    o->weights[o->n] = weight;
+    o->numbers[o->n++] = number;
+    return o->n == BATCH_ROWS_MAX ? out_flush(r, s, o) : ERR_OK;
+}
+
+/* Adds a row for each number of [from, from + n) that is not one of [but, but + n_but). */
+static enum err out_numbers(struct flow_run *r, struct top_state *s, struct top_out *o,
+                            struct row_entry *e, int64_t weight, int64_t from, int64_t n,
+                            int64_t but, int64_t n_but)
+{
+    for (int64_t i = from; i < from + n; i++)
+        if (i < but || i >= but + n_but)
+            TRY(out_add(r, s, o, e, weight, i));
+    return ERR_OK;
+}
+
+/* Gives what a row is wanted to have given more, or less. */
+static enum err row_settle(struct flow_run *r, struct top_state *s, struct top_out *o,
+                           struct row_entry *e)
+{
+    const struct top_plan *t = r->op->plan;
+    const struct top_row *x = row_of(e);
+    bool moved = t->numbered && x->given_number != x->wanted_number;
+    if (x->wanted == x->given && (x->wanted == 0 || !moved))
+        return ERR_OK;
+    if (!t->numbered || (t->with_ties && !moved))
+        return out_add(r, s, o, e, x->wanted - x->given, x->wanted_number);
+    if (t->with_ties) {
+        if (x->given != 0)
+            TRY(out_add(r, s, o, e, -x->given, x->given_number));
+        return x->wanted != 0 ? out_add(r, s, o, e, x->wanted, x->wanted_number) : ERR_OK;
+    }
+    TRY(out_numbers(r, s, o, e, -1, x->given_number, x->given, x->wanted_number, x->wanted));
+    return out_numbers(r, s, o, e, 1, x->wanted_number, x->wanted, x->given_number, x->given);
 }
 
 /* Gives the differences of a partition. */
@@ -338,18 +393,16 @@ static enum err settle(struct flow_run *r, struct top_state *s, struct row_entry
     for (p->given = NULL; e != NULL; e = next) {
         struct top_row *own = row_of(e);
         next = own->next_given;
-        if (own->wanted != own->given) {
-            o->entries[o->n] = e;
-            o->weights[o->n++] = own->wanted - own->given;
-        }
+        TRY(row_settle(r, s, o, e));
         own->given = own->wanted;
+        own->given_number = own->wanted_number;
         if (own->given != 0) {
             own->next_given = p->given;
             p->given = e;
         }
         if (e->weight == 0)
             o->gone[o->n_gone++] = (struct gone){partition, e};
-        if (o->n == BATCH_ROWS_MAX || o->n_gone == BATCH_ROWS_MAX)
+        if (o->n_gone == BATCH_ROWS_MAX)
             TRY(out_flush(r, s, o));
     }
     return ERR_OK;

@@ -777,6 +777,16 @@ static inline int sorted_compare(const void *a, const void *b)
                             ((const struct sorted_row *)b)->bytes);
 }
 
+static inline bool naive_together(const struct plan_node *n, const struct sorted_row *x,
+                                  const struct sorted_row *y)
+{
+    for (uint32_t c = 0; c < n->n_partition_columns; c++)
+        if (!value_equal(&x->row->v[n->partition_columns[c]],
+                         &y->row->v[n->partition_columns[c]], true))
+            return false;
+    return true;
+}
+
 static inline void naive_top(const struct plan_node *n, const struct rows *in, struct rows *out)
 {
     struct arena a;
@@ -791,6 +801,7 @@ static inline void naive_top(const struct plan_node *n, const struct rows *in, s
     if (b == NULL)
         return;
     struct sorted_row *sorted = fixture_alloc(&a, in->n, sizeof(*sorted));
+    int64_t *ranks = fixture_alloc(&a, in->n, sizeof(*ranks));
     assert_int_equal(row_format_init(&format, in_types, in->n_columns, &a), ERR_OK);
     assert_int_equal(row_format_encode(&format, b->columns, in->n, &a, 0, bytes, hashes), ERR_OK);
     for (uint32_t i = 0; i < in->n; i++)
@@ -802,24 +813,34 @@ static inline void naive_top(const struct plan_node *n, const struct rows *in, s
         const struct sorted_row *last = NULL; /* the one that reaches the limit */
         int64_t all = 0;
         for (uint32_t k = 0; k < in->n; k++) {
-            bool same = true;
-            for (uint32_t c = 0; c < n->n_partition_columns; c++)
-                same &= value_equal(&sorted[i].row->v[n->partition_columns[c]],
-                                    &sorted[k].row->v[n->partition_columns[c]], true);
-            if (!same)
+            if (!naive_together(n, &sorted[i], &sorted[k]))
                 continue;
             all += sorted[k].row->weight;
             before = k < i ? all : before;
             last = last == NULL && all >= end ? &sorted[k] : last;
         }
         int64_t from = before > skip ? before : skip, to = before + sorted[i].row->weight;
+        ranks[i] = before;
         if (to > end &&
             !(n->with_ties && end > skip && last != NULL && sorts_compare(last, &sorted[i]) == 0))
             to = end;
         struct row x = *sorted[i].row;
         x.weight = to - from;
-        if (to > from)
+        if (to > from && !n->numbered)
             rows_add(out, &x);
+        for (int64_t at = from; n->numbered && at < to; at++) {
+            int64_t rank = at;
+            for (uint32_t k = 0; n->with_ties && k <= i; k++)
+                if (naive_together(n, &sorted[i], &sorted[k]) &&
+                    sorts_compare(&sorted[i], &sorted[k]) == 0) {
+                    rank = skip > ranks[k] ? skip : ranks[k];
+                    break;
+                }
+            x.v[n->n_columns - 1] =
+                (struct value){.type = TYPE_INT8, .as.i8 = rank + 1};
+            x.weight = 1;
+            rows_add(out, &x);
+        }
     }
     arena_deinit(&a);
 }
@@ -1259,9 +1280,9 @@ static inline const struct expr *count_expr(struct arena *a, int64_t v)
     return e;
 }
 
-static inline struct plan_node *any_top(struct arena *a, const struct plan_node *in)
+static inline struct plan_node *any_top(struct arena *a, const struct plan_node *in, bool numbered)
 {
-    struct plan_node *n = plan_new(a, PLAN_TOP, in, in->n_columns);
+    struct plan_node *n = plan_new(a, PLAN_TOP, in, in->n_columns + numbered);
     uint32_t *partition = fixture_alloc(a, 2, sizeof(*partition));
     struct sort_key *sorts = fixture_alloc(a, 3, sizeof(*sorts));
     n->n_partition_columns = rng(3);
@@ -1275,6 +1296,9 @@ static inline struct plan_node *any_top(struct arena *a, const struct plan_node 
     n->limit = rng(8) == 0 ? NULL : count_expr(a, rng(rng(4) == 0 ? 30 : 4));
     n->offset = rng(2) == 0 ? NULL : count_expr(a, rng(3));
     n->with_ties = n->limit != NULL && rng(3) == 0;
+    n->numbered = numbered;
+    if (numbered)
+        plan_columns(n)[in->n_columns].type = TYPE_INT8;
     return n;
 }
 

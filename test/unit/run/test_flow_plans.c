@@ -17,7 +17,7 @@ static const struct plan_node *any_plan(struct arena *a, const struct plan_node 
             expr_operator(a, ">", expr_operator(a, "/", expr_int(a, 5), expr_column(a, left, 0)),
                           expr_int(a, 1)));
     if (what >= 13)
-        return any_top(a, left);
+        return any_top(a, left, false);
     if (what >= 10) {
         static const uint32_t keys[] = {0, 2};
         const struct aggregate most = {.function = what == 10 ? AGG_MAX : AGG_SUM,
