@@ -120,6 +120,8 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "22014", KAFKA_INVALID_RECORD, 400, USER},
     [ERR_NTH_VALUE] = {"nth_value", "the argument of nth_value is not greater than zero",
         "22016", KAFKA_INVALID_RECORD, 400, USER},
+    [ERR_ARRAY_SUBSCRIPT] = {"array_subscript", "the array's bounds or dimensions are wrong",
+        "2202E", KAFKA_INVALID_RECORD, 400, USER},
     [ERR_CARDINALITY] = {"cardinality", "more than one row returned by a subquery used as an "
         "expression", "21000", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_ENCODING] = {"encoding", "the text is not valid UTF-8",

@@ -62,6 +62,7 @@ enum err {
     ERR_FRAME_SIZE,         /* PRECEDING or FOLLOWING by NULL or less than nothing */
     ERR_NTILE,              /* ntile into no buckets */
     ERR_NTH_VALUE,          /* nth_value before the first */
+    ERR_ARRAY_SUBSCRIPT,    /* bounds of an array, or arrays that do not go together */
     ERR_CARDINALITY,        /* a subquery used as a value has more than one row */
     ERR_ENCODING,           /* not valid UTF-8 */
     ERR_DEPENDENT_OBJECTS,  /* DROP refused: something depends on it */

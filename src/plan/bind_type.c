@@ -100,11 +100,6 @@ enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmo
         return TYPE_UNKNOWN;
     }
     struct str name = node_string(t->names[t->n_names - 1]);
-    if (t->n_array_bounds > 0) {
-        bind_fail(b, t->location, ERR_UNSUPPORTED, "array types are not supported");
-        bind_hint(b, "jsonb holds arrays.");
-        return TYPE_UNKNOWN;
-    }
     if (t->setof || t->pct_type) {
         bind_fail(b, t->location, ERR_UNSUPPORTED, "this type is not supported");
         return TYPE_UNKNOWN;
@@ -113,6 +108,15 @@ enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmo
     enum type type = builtin ? mapped(type_by_name(name)) : TYPE_UNKNOWN;
     if (type == TYPE_UNKNOWN)
         return no_type(b, name, t->location);
+    bool array = t->n_array_bounds > 0 || type_is_array(type);
+    if (array && t->n_typmods > 0) {
+        bind_fail(b, t->location, ERR_UNSUPPORTED,
+                  "elements of an array take no length or precision here");
+        bind_hint(b, "Write %s[].", type_info(type_element(type))->short_name);
+        return TYPE_UNKNOWN;
+    }
+    if (array)
+        return type_array_of(type);
     /* char is char(1) to the grammar. */
     if (str_eq(name, STR("bpchar")) && t->n_typmods == 1)
         return type;

@@ -91,10 +91,10 @@ static bool any_null(const struct expr *const *args, uint32_t n)
 /* Runs the kernel on one row. False when it raised or ran out of memory: then the call stays as
  * it is, and raises for the rows that reach it. */
 static bool fold(struct binder *b, const struct function *f, const struct expr *const *args,
-                 uint32_t n, struct value *out)
+                 uint32_t n, enum type type, struct value *out)
 {
     if (!f->nulls_seen && any_null(args, n)) {
-        *out = (struct value){.type = f->result, .null = true};
+        *out = (struct value){.type = type, .null = true};
         return true;
     }
     struct column columns[FUNCTION_ARGS_MAX];
@@ -111,25 +111,40 @@ static bool fold(struct binder *b, const struct function *f, const struct expr *
             column_set(&columns[i], 0, &args[i]->value);
         pointers[i] = &columns[i];
     }
-    if (!column_init(&result, f->result, 1, true, b->arena))
+    if (!column_init(&result, type, 1, true, b->arena))
         return false;
     struct kernel_context k = {.arena = b->arena, .n_rows = 1, .n_args = n};
     f->kernel(&k, pointers, 0, &result);
     if (k.row_errors != NULL || k.out_of_memory)
         return false;
     *out = column_get(&result, 0);
-    out->type = f->result;
-    return out->null || !type_info(f->result)->by_ref || out->as.s.len <= FOLD_BYTES_MAX;
+    out->type = type;
+    return out->null || !type_info(type)->by_ref || out->as.s.len <= FOLD_BYTES_MAX;
 }
 
 struct expr *expr_call(struct binder *b, const struct function *f, const struct expr *const *args,
                        uint32_t n_args, int32_t position)
 {
+    enum type *types = bind_alloc(b, (size_t)n_args + 1, sizeof *types);
+    for (uint32_t i = 0; types != NULL && i < n_args; i++) {
+        if (args[i] == NULL)
+            return NULL;
+        types[i] = args[i]->type;
+    }
+    return types == NULL ? NULL
+                         : expr_call_as(b, f, args, n_args, function_result(f, types, n_args),
+                                        position);
+}
+
+struct expr *expr_call_as(struct binder *b, const struct function *f,
+                          const struct expr *const *args, uint32_t n_args, enum type type,
+                          int32_t position)
+{
     struct value v;
     if (b->err == ERR_OK && !f->stable && n_args > 0 && all_const(args, n_args) &&
-        fold(b, f, args, n_args, &v))
+        fold(b, f, args, n_args, type, &v))
         return expr_const(b, v, position);
-    struct expr *e = expr_new(b, EXPR_CALL, f->result, position, args, n_args);
+    struct expr *e = expr_new(b, EXPR_CALL, type, position, args, n_args);
     if (e != NULL)
         e->function = f;
     return e;

@@ -259,7 +259,8 @@ static const struct expr *refold(struct binder *b, const struct expr *e)
         return NULL;
     for (uint32_t i = 0; i < e->n_args; i++)
         args[i] = refold(b, e->args[i]);
-    return b->err == ERR_OK ? expr_call(b, e->function, args, e->n_args, e->position) : NULL;
+    return b->err == ERR_OK ? expr_call_as(b, e->function, args, e->n_args, e->type, e->position)
+                             : NULL;
 }
 
 static const struct expr *bind_one(struct binding *x, const struct expr *e)

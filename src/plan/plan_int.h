@@ -225,6 +225,10 @@ bool expr_equal(const struct expr *a, const struct expr *b);
 /* A CALL; folded to a constant when all arguments are and it does not raise. */
 struct expr *expr_call(struct binder *b, const struct function *f, const struct expr *const *args,
                        uint32_t n_args, int32_t position);
+/* The same for a result of this type: a cast's target. */
+struct expr *expr_call_as(struct binder *b, const struct function *f,
+                          const struct expr *const *args, uint32_t n_args, enum type type,
+                          int32_t position);
 /* Rebuilds `e` with each leaf replaced by map(arg, leaf); NULL when map returned NULL. Shares
  * nothing mutable. */
 typedef const struct expr *(*expr_map_fn)(void *arg, const struct expr *leaf);

@@ -6,7 +6,7 @@ enum { NAMES_MAX = 512, SIGNATURE_BYTES_MAX = 200 };
 
 char type_category(enum type t)
 {
-    switch (t) {
+    switch (type_kind(t)) {
     case TYPE_BOOL: return 'B';
     case TYPE_INT2:
     case TYPE_INT4:
@@ -23,6 +23,8 @@ char type_category(enum type t)
     case TYPE_UUID:
     case TYPE_BYTEA:
     case TYPE_JSONB: return 'U';
+    case TYPE_ARRAY: return 'A';
+    case TYPE_ENUM: return 'E';
     case TYPE_UNKNOWN:
     case TYPE_COUNT_: break;
     }
@@ -81,7 +83,7 @@ struct expr *coerce_try(struct binder *b, struct expr *e, enum type target, enum
     if (cast == NULL)
         return NULL;
     const struct expr *arg = e;
-    return expr_call(b, cast, &arg, 1, e->position);
+    return expr_call_as(b, cast, &arg, 1, target, e->position);
 }
 
 struct expr *coerce_unknown(struct binder *b, struct expr *e)
@@ -190,16 +192,79 @@ static bool takes(const struct function *f, uint32_t n)
     return f->variadic ? n >= f->n_args : n == f->n_args;
 }
 
+static bool is_polymorphic(enum type t)
+{
+    return t == TYPE_ARRAY || t == TYPE_ELEMENT || t == TYPE_ENUM;
+}
+
+/* Whether an argument may stand where the function takes `want`, looked at by itself. */
+static bool fits(const struct function *f, enum type from, enum type want)
+{
+    if (want == TYPE_ELEMENT || (from == TYPE_UNKNOWN && is_polymorphic(want)))
+        return true;
+    if (want == TYPE_ARRAY || want == TYPE_ENUM)
+        return type_kind(from) == want;
+    if (want == TYPE_UNKNOWN && f->kind == FUNCTION_OPERATOR && type_is_array(from))
+        return false;
+    return implicit(from, want);
+}
+
+/* Of two types of elements the one that both become, or TYPE_COUNT_. */
+static enum type wider(const struct function *f, enum type a, enum type b)
+{
+    if (a == b || b == TYPE_UNKNOWN)
+        return a;
+    if (a == TYPE_UNKNOWN)
+        return b;
+    if (f->same || type_category(a) != type_category(b))
+        return TYPE_COUNT_;
+    if (implicit(a, b))
+        return b;
+    return implicit(b, a) ? a : TYPE_COUNT_;
+}
+
+/* What TYPE_ELEMENT, or TYPE_ENUM, is for these arguments: TYPE_UNKNOWN when they leave it open,
+ * TYPE_COUNT_ when they do not go together. */
+static enum type polymorphic(const struct function *f, const enum type *types, uint32_t n_args)
+{
+    enum type element = TYPE_UNKNOWN;
+    bool arrays = f->result == TYPE_ARRAY;
+    for (uint32_t a = 0; a < n_args && element != TYPE_COUNT_; a++) {
+        enum type want = wanted(f, a);
+        if (!is_polymorphic(want))
+            continue;
+        arrays |= want == TYPE_ARRAY;
+        bool open = types[a] == TYPE_UNKNOWN;
+        element = wider(f, element, want == TYPE_ARRAY && !open ? type_element(types[a])
+                                                                : types[a]);
+    }
+    return arrays && type_is_array(element) ? TYPE_COUNT_ : element;
+}
+
+/* What argument i becomes. */
+static enum type target_of(const struct function *f, uint32_t i, enum type element)
+{
+    enum type want = wanted(f, i);
+    if (!is_polymorphic(want))
+        return want;
+    return want == TYPE_ARRAY ? type_array_of(element) : element;
+}
+
+static bool reachable(const struct function *f, const enum type *types, uint32_t n_args)
+{
+    bool ok = takes(f, n_args);
+    for (uint32_t a = 0; ok && a < n_args; a++)
+        ok = fits(f, types[a], wanted(f, a));
+    return ok && polymorphic(f, types, n_args) != TYPE_COUNT_;
+}
+
 /* Keeps the candidates that implicit casts can reach. */
 static uint32_t keep_reachable(const struct function **f, uint32_t n, const enum type *types,
                                uint32_t n_args)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n; i++) {
-        bool ok = takes(f[i], n_args);
-        for (uint32_t a = 0; ok && a < n_args; a++)
-            ok = implicit(types[a], wanted(f[i], a));
-        if (ok)
+        if (reachable(f[i], types, n_args))
             f[kept++] = f[i];
     }
     return kept;
@@ -287,9 +352,11 @@ static uint32_t keep_category(const struct function **f, uint32_t n, const enum 
     return n;
 }
 
-/* Last resort: untyped arguments are of the type that all typed ones have. */
+/* Last resort: untyped arguments are of the type that all typed ones have. `same` has room for
+ * n_args. */
 static const struct function *same_as_known(const struct function *const *f, uint32_t n,
-                                            const enum type *types, uint32_t n_args)
+                                            const enum type *types, uint32_t n_args,
+                                            enum type *same)
 {
     enum type known = TYPE_UNKNOWN;
     for (uint32_t a = 0; a < n_args; a++) {
@@ -300,10 +367,10 @@ static const struct function *same_as_known(const struct function *const *f, uin
         known = types[a];
     }
     const struct function *found = NULL;
+    for (uint32_t a = 0; a < n_args; a++)
+        same[a] = known;
     for (uint32_t i = 0; known != TYPE_UNKNOWN && i < n; i++) {
-        bool ok = true;
-        for (uint32_t a = 0; ok && a < n_args; a++)
-            ok = implicit(known, wanted(f[i], a));
+        bool ok = reachable(f[i], same, n_args);
         if (ok && found != NULL)
             return NULL;
         if (ok)
@@ -313,7 +380,8 @@ static const struct function *same_as_known(const struct function *const *f, uin
 }
 
 static const struct function *choose(const struct function **f, uint32_t n,
-                                     const enum type *types, uint32_t n_args, bool *ambiguous)
+                                     const enum type *types, uint32_t n_args, enum type *scratch,
+                                     bool *ambiguous)
 {
     *ambiguous = false;
     const struct function *found = exact(f, n, types, n_args);
@@ -335,7 +403,7 @@ static const struct function *choose(const struct function **f, uint32_t n,
         n = keep_category(f, n, types, n_args);
     if (n == 1)
         return f[0];
-    found = same_as_known(f, n, types, n_args);
+    found = same_as_known(f, n, types, n_args, scratch);
     *ambiguous = found == NULL;
     return found;
 }
@@ -418,7 +486,7 @@ const struct function *resolve_function(struct binder *b, enum function_kind kin
                                         struct expr **args, uint32_t n_args, int32_t position)
 {
     const struct function *found[FUNCTION_OVERLOADS_MAX];
-    enum type *types = bind_alloc(b, n_args + 1, sizeof(*types));
+    enum type *types = bind_alloc(b, 2 * (size_t)n_args + 1, sizeof(*types));
     if (types == NULL)
         return NULL;
     for (uint32_t i = 0; i < n_args; i++) {
@@ -428,14 +496,22 @@ const struct function *resolve_function(struct binder *b, enum function_kind kin
     }
     uint32_t n = function_candidates(kind, name, found);
     bool ambiguous = false;
-    const struct function *f = n > 0 ? choose(found, n, types, n_args, &ambiguous) : NULL;
+    const struct function *f = n > 0 ? choose(found, n, types, n_args, types + n_args, &ambiguous)
+                                     : NULL;
     if (f == NULL)
         return no_match(b, kind, name, types, n_args, n > 0, ambiguous, position);
+    enum type element = polymorphic(f, types, n_args);
     for (uint32_t i = 0; i < n_args; i++) {
-        args[i] = coerce_try(b, args[i], wanted(f, i), CAST_IMPLICIT);
-        if (args[i] == NULL)
+        enum type target = target_of(f, i, element);
+        if (is_polymorphic(wanted(f, i)) && element == TYPE_UNKNOWN)
+            return bind_fail(b, position, ERR_TYPE_MISMATCH,
+                             "could not determine polymorphic type because input has type unknown");
+        args[i] = coerce_try(b, args[i], target, CAST_IMPLICIT);
+        if (args[i] == NULL && b->err == ERR_OK)
             return bind_fail(b, position, ERR_INTERNAL, "argument %u of %.*s does not convert",
                              i + 1, STR_ARG(name));
+        if (args[i] == NULL)
+            return NULL;
     }
     return f;
 }

@@ -707,8 +707,9 @@ static const struct function *comparison(const char *name, enum type t)
 {
     const struct function *found[FUNCTION_OVERLOADS_MAX];
     uint32_t n = function_candidates(FUNCTION_OPERATOR, str_of(name), found);
+    enum type kind = type_kind(t);
     for (uint32_t i = 0; i < n; i++) {
-        if (found[i]->n_args == 2 && found[i]->args[0] == t && found[i]->args[1] == t)
+        if (found[i]->n_args == 2 && found[i]->args[0] == kind && found[i]->args[1] == kind)
             return found[i];
     }
     return NULL;

@@ -98,6 +98,8 @@ static enum err moved(const struct value *base, const struct value *offset, bool
     case TYPE_TEXT:
     case TYPE_DATE:
     case TYPE_JSONB:
+    case TYPE_ARRAY:
+    case TYPE_ENUM:
     case TYPE_COUNT_: break;
     }
     UNREACHABLE();

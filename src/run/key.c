@@ -69,10 +69,12 @@ static char *value_encode(char *at, const struct column *c, uint32_t row)
     *at++ = !column_is_null(c, row);
     if (at[-1] == 0)
         return at;
-    switch (c->type) {
+    switch (type_kind(c->type)) {
     case TYPE_TEXT:
     case TYPE_BYTEA:
-    case TYPE_JSONB: {
+    case TYPE_JSONB:
+    case TYPE_ARRAY:
+    case TYPE_ENUM: {
         struct str s = column_str(c)[row];
         uint32_t len = (uint32_t)s.len;
         return put(put(at, &len, sizeof(len)), s.ptr, s.len);

@@ -5,7 +5,8 @@
  *
  * Values that SQL holds equal are brought to one form first: -0 and 0, all NaN, 1.0 and 1.00, 1 day
  * and 24 hours. The tail (scale of a numeric, parts of an interval) brings back the form of the row
- * at hand; its size is the same for all rows of the same columns. */
+ * at hand; its size is the same for all rows of the same columns. Arrays and jsonb are their bytes:
+ * {1.0} and {1.00} are two keys. */
 #ifndef TIDEMILL_RUN_KEY_H
 #define TIDEMILL_RUN_KEY_H
 

@@ -1,6 +1,7 @@
 #include "run/order_key.h"
 
 #include "base/check.h"
+#include "type/array.h"
 #include "type/numeric.h"
 
 #include <math.h>
@@ -14,7 +15,21 @@ enum number_class { NEGATIVE_INFINITY, NEGATIVE, ZERO, POSITIVE, POSITIVE_INFINI
 
 bool order_key_supports(enum type t)
 {
-    return t != TYPE_JSONB && t != TYPE_UNKNOWN;
+    return type_element(t) != TYPE_JSONB && t != TYPE_UNKNOWN;
+}
+
+static size_t value_bytes_max(const struct column *c, uint32_t row);
+
+static size_t array_bytes_max(enum type t, struct str s)
+{
+    struct array a = array_open(t, s);
+    size_t bytes = 2 + (size_t)a.n_dims * 2 * sizeof(int32_t);
+    for (uint32_t i = 0; i < a.n; i++) {
+        struct value v = array_get(&a, i);
+        struct column one = {.type = v.type, .data = &v.as};
+        bytes += 1 + (v.null ? 0 : value_bytes_max(&one, 0));
+    }
+    return bytes;
 }
 
 /* Most bytes that a value takes. */
@@ -22,6 +37,8 @@ static size_t value_bytes_max(const struct column *c, uint32_t row)
 {
     if (column_is_null(c, row))
         return 0;
+    if (type_is_array(c->type))
+        return array_bytes_max(c->type, column_str(c)[row]);
     if (type_info(c->type)->by_ref)
         return 2 * column_str(c)[row].len + 2;
     return c->type == TYPE_NUMERIC ? NUMERIC_BYTES_MAX : type_info(c->type)->width;
@@ -122,9 +139,32 @@ static uint8_t *put_interval(uint8_t *at, const struct interval *v)
     return put_big(at, (uint64_t)length, 8);
 }
 
+static uint8_t *put_value(uint8_t *at, const struct column *c, uint32_t row);
+
+/* What stands in front of an element, or behind the last: fewer elements come first, NULL last. */
+enum array_item { ARRAY_END, ARRAY_VALUE, ARRAY_NULL };
+
+static uint8_t *put_array(uint8_t *at, enum type t, struct str s)
+{
+    struct array a = array_open(t, s);
+    for (uint32_t i = 0; i < a.n; i++) {
+        struct value v = array_get(&a, i);
+        struct column one = {.type = v.type, .data = &v.as};
+        *at++ = v.null ? ARRAY_NULL : ARRAY_VALUE;
+        at = v.null ? at : put_value(at, &one, 0);
+    }
+    *at++ = ARRAY_END;
+    *at++ = (uint8_t)a.n_dims;
+    for (uint32_t i = 0; i < a.n_dims; i++)
+        at = put_i32(at, a.lengths[i]);
+    for (uint32_t i = 0; i < a.n_dims; i++)
+        at = put_i32(at, a.lowers[i]);
+    return at;
+}
+
 static uint8_t *put_value(uint8_t *at, const struct column *c, uint32_t row)
 {
-    switch (c->type) {
+    switch (type_kind(c->type)) {
     case TYPE_BOOL:
         *at++ = column_bool(c)[row];
         return at;
@@ -147,8 +187,11 @@ static uint8_t *put_value(uint8_t *at, const struct column *c, uint32_t row)
     case TYPE_UUID:
         memcpy(at, (const char *)c->data + (size_t)row * UUID_BYTES, UUID_BYTES);
         return at + UUID_BYTES;
+    case TYPE_ARRAY:
+        return put_array(at, c->type, column_str(c)[row]);
     case TYPE_TEXT:
     case TYPE_BYTEA:
+    case TYPE_ENUM:
         return put_text(at, column_str(c)[row]);
     case TYPE_INTERVAL:
         return put_interval(at, &column_iv(c)[row]);

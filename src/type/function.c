@@ -1,7 +1,9 @@
 /* The catalog of functions: lookup over the tables of the other files, and what kernels report
  * through. */
 #include "type/bytea.h"
+#include "type/enumeration.h"
 #include "type/function_int.h"
+#include "type/jsonb.h"
 #include "type/value_int.h"
 
 #include <stdarg.h>
@@ -28,8 +30,24 @@ uint32_t function_candidates(enum function_kind kind, struct str name, const str
     return n;
 }
 
+enum type function_result(const struct function *f, const enum type *args, uint32_t n_args)
+{
+    if (f->result != TYPE_ARRAY && f->result != TYPE_ELEMENT && f->result != TYPE_ENUM)
+        return f->result;
+    for (uint32_t i = 0; i < n_args; i++) {
+        enum type want = f->args[i < f->n_args ? i : f->n_args - 1u];
+        if (want == f->result)
+            return args[i];
+        if (want == TYPE_ARRAY || want == TYPE_ELEMENT || want == TYPE_ENUM)
+            return f->result == TYPE_ELEMENT ? type_element(args[i]) : type_array_of(args[i]);
+    }
+    UNREACHABLE();
+}
+
 const struct function *function_cast(enum type from, enum type to, enum cast_level level)
 {
+    if (from != to && (type_kind(from) >= TYPE_ENUM || type_kind(to) >= TYPE_ENUM))
+        return function_cast_made(from, to, level);
     for (size_t i = 0; i < functions_cast.n; i++) {
         const struct function *f = &functions_cast.rows[i];
         if (f->kind == FUNCTION_CAST && f->args[0] == from && f->result == to)
@@ -130,6 +148,17 @@ static struct str kernel_hex_of(struct kernel_context *k, struct str s)
     return (struct str){p, n};
 }
 
+static struct str kernel_array_text(struct kernel_context *k, const struct value *v)
+{
+    struct buf b;
+    buf_init(&b, JSONB_TEXT_MAX);
+    value_print(v, &b);
+    struct str s = arena_str(k->arena, buf_str(&b));
+    k->out_of_memory |= b.failed || s.ptr == NULL;
+    buf_deinit(&b);
+    return s;
+}
+
 struct str kernel_text_of(struct kernel_context *k, const struct column *c, uint32_t at,
                           bool words)
 {
@@ -137,8 +166,12 @@ struct str kernel_text_of(struct kernel_context *k, const struct column *c, uint
     struct value v = column_get(c, at);
     if (c->type == TYPE_BYTEA)
         return kernel_hex_of(k, v.as.s);
-    if (type_info(c->type)->by_ref)
+    if (c->type == TYPE_TEXT || c->type == TYPE_JSONB)
         return v.as.s.ptr != NULL ? v.as.s : STR("");
+    if (type_is_array(c->type))
+        return kernel_array_text(k, &v);
+    if (type_kind(c->type) == TYPE_ENUM)
+        return enumeration_label(v.as.s);
     if (c->type == TYPE_BOOL && words)
         return v.as.b ? STR("true") : STR("false");
     size_t n = value_print_fixed(&v, text);

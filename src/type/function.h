@@ -47,7 +47,11 @@ struct function {
     bool variadic;             /* the last argument type repeats */
     bool nulls_seen;           /* not strict: gets NULL rows itself */
     bool stable;               /* depends on now(): constant within an epoch or statement */
-    enum type args[FUNCTION_ARGS_MAX];    /* TYPE_UNKNOWN: an argument of any type */
+    bool same;                 /* TYPE_ARRAY, TYPE_ELEMENT: of equal types, not of a common one */
+    /* TYPE_UNKNOWN: an argument of any type, of an operator any but arrays. TYPE_ARRAY, TYPE_ENUM:
+     * any array or enum; TYPE_ELEMENT: what the arrays hold, or anything. The result of such a
+     * function follows from them (function_result), and kernels see the types in their columns. */
+    enum type args[FUNCTION_ARGS_MAX];
     kernel_fn kernel;
     function_prepare_fn prepare; /* or NULL */
 };
@@ -55,7 +59,10 @@ struct function {
 /* All functions of that name and kind; returns how many were written (<=
  * FUNCTION_OVERLOADS_MAX). Names are lower case. */
 uint32_t function_candidates(enum function_kind kind, struct str name, const struct function **out);
-/* The cast from -> to permitted at `level` or below, or NULL (also when from == to). */
+/* What the function gives for arguments of these types, which are those that it takes. */
+enum type function_result(const struct function *f, const enum type *args, uint32_t n_args);
+/* The cast from -> to permitted at `level` or below, or NULL (also when from == to). The result of
+ * one to an array or enum type is TYPE_ARRAY or TYPE_ENUM. */
 const struct function *function_cast(enum type from, enum type to, enum cast_level level);
 /* For "did you mean": calls each for every function name. */
 void function_names(void (*each)(void *arg, const char *name), void *arg);

@@ -191,6 +191,102 @@ KERNEL(text_to_any)
         parse_into(k, out, row, ARG_STR(0, row));
 }
 
+/* ---- arrays and enums ---- */
+
+bool kernel_elements(struct kernel_context *k, const struct array *a, struct column *out)
+{
+    if (!column_init(out, a->element, a->n, true, k->arena)) {
+        k->out_of_memory = true;
+        return false;
+    }
+    for (uint32_t i = 0; i < a->n; i++) {
+        struct value v = array_get(a, i);
+        column_set(out, i, &v);
+    }
+    return true;
+}
+
+void kernel_put_array(struct kernel_context *k, struct column *out, uint32_t row,
+                      struct array_builder *b, const struct array *shape)
+{
+    struct err_detail why = {0};
+    enum err e = array_builder_finish(b, shape, k->arena, &column_str(out)[row], &why);
+    if (e != ERR_OK)
+        kernel_fail_row(k, row, e, &why);
+}
+
+/* Casts the elements of one array. */
+static void cast_elements(struct kernel_context *k, uint32_t row, const struct array *a,
+                          const struct function *cast, struct array_builder *b,
+                          struct column *out)
+{
+    struct column from, to;
+    const struct column *arg = &from;
+    struct kernel_context inner = {
+        .arena = k->arena, .now_us = k->now_us, .n_rows = a->n, .n_args = 1};
+    uint8_t *active = arena_alloc(k->arena, a->n + 1u);
+    k->out_of_memory |= active == NULL;
+    if (active == NULL || !kernel_elements(k, a, &from))
+        return;
+    k->out_of_memory |= !column_init(&to, b->element, a->n, true, k->arena);
+    if (k->out_of_memory)
+        return;
+    for (uint32_t i = 0; i < a->n; i++) {
+        active[i] = from.nulls[i] == 0;
+        to.nulls[i] = from.nulls[i];
+    }
+    inner.active = active;
+    cast->kernel(&inner, &arg, 0, &to);
+    k->out_of_memory |= inner.out_of_memory;
+    if (inner.row_errors != NULL) {
+        kernel_fail_row(k, row, (enum err)inner.row_errors[inner.first_row], &inner.first);
+        return;
+    }
+    for (uint32_t i = 0; i < a->n; i++) {
+        struct value v = column_get(&to, i);
+        array_builder_add(b, &v);
+    }
+    kernel_put_array(k, out, row, b, a);
+}
+
+KERNEL(array_to_array)
+{
+    const struct function *cast =
+        function_cast(type_element(args[0]->type), type_element(out->type), CAST_EXPLICIT);
+    struct array_builder b;
+    CHECK(cast != NULL);
+    array_builder_init(&b, type_element(out->type));
+    KERNEL_ROWS(k, row)
+    {
+        struct array a = array_open(args[0]->type, ARG_STR(0, row));
+        array_builder_clear(&b);
+        cast_elements(k, row, &a, cast, &b, out);
+    }
+    array_builder_deinit(&b);
+}
+
+#define MADE_CAST(name_, from_, to_, kernel_)                                                   \
+    {                                                                                           \
+        .name = name_, .kind = FUNCTION_CAST, .result = TYPE_##to_, .n_args = 1,                \
+        .args = {TYPE_##from_}, .kernel = kernel_                                               \
+    }
+
+const struct function *function_cast_made(enum type from, enum type to, enum cast_level level)
+{
+    static const struct function arrays = MADE_CAST("array", ARRAY, ARRAY, array_to_array),
+                                 from_array = MADE_CAST("text", ARRAY, TEXT, any_to_text),
+                                 from_enum = MADE_CAST("text", ENUM, TEXT, any_to_text),
+                                 to_array = MADE_CAST("array", TEXT, ARRAY, text_to_any),
+                                 to_enum = MADE_CAST("enum", TEXT, ENUM, text_to_any);
+    if (type_is_array(from) && type_is_array(to))
+        return function_cast(type_element(from), type_element(to), level) != NULL ? &arrays : NULL;
+    if (to == TYPE_TEXT && level >= CAST_ASSIGNMENT)
+        return type_is_array(from) ? &from_array : &from_enum;
+    if (from == TYPE_TEXT && level == CAST_EXPLICIT)
+        return type_is_array(to) ? &to_array : &to_enum;
+    return NULL;
+}
+
 /* ---- jsonb ---- */
 
 /* What casts call a kind. */

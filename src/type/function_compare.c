@@ -88,6 +88,18 @@ COMPARE_SLOW(json_eq, jsonb_compare(ARG_STR(0, row), ARG_STR(1, row)) == 0)
 COMPARE_SLOW(json_ne, jsonb_compare(ARG_STR(0, row), ARG_STR(1, row)) != 0)
 COMPARE_SLOW_ALL(json, jsonb_compare(ARG_STR(0, row), ARG_STR(1, row)))
 
+/* Arrays and enums. */
+static int made_compare(const struct column *x, uint32_t i, const struct column *y, uint32_t j)
+{
+    struct value v = column_get(x, i), w = column_get(y, j);
+    return value_compare(&v, &w);
+}
+#define MADE_COMPARE(row) \
+    made_compare(args[0], arg_at(constant, 0, row), args[1], arg_at(constant, 1, row))
+COMPARE_SLOW(made_eq, MADE_COMPARE(row) == 0)
+COMPARE_SLOW(made_ne, MADE_COMPARE(row) != 0)
+COMPARE_SLOW_ALL(made, MADE_COMPARE(row))
+
 /* greatest and least skip NULLs: NULL only when all arguments are. */
 static void extreme(struct kernel_context *k, const struct column *const *args, uint32_t n_args,
                     uint32_t constant, struct column *out, int sign)
@@ -140,6 +152,16 @@ static void any_nullif(struct kernel_context *k, const struct column *const *arg
         OPERATOR2("<", BOOL, T, T, t##_lt), OPERATOR2("<=", BOOL, T, T, t##_le),                \
         OPERATOR2(">", BOOL, T, T, t##_gt), OPERATOR2(">=", BOOL, T, T, t##_ge)
 
+#define MADE_OPERATOR(name_, T, kernel_)                                                        \
+    {                                                                                           \
+        .name = name_, .kind = FUNCTION_OPERATOR, .result = TYPE_BOOL, .n_args = 2,             \
+        .same = true, .args = {TYPE_##T, TYPE_##T}, .kernel = kernel_                           \
+    }
+#define MADE_OPERATORS(T)                                                                       \
+    MADE_OPERATOR("=", T, made_eq), MADE_OPERATOR("<>", T, made_ne),                            \
+        MADE_OPERATOR("<", T, made_lt), MADE_OPERATOR("<=", T, made_le),                        \
+        MADE_OPERATOR(">", T, made_gt), MADE_OPERATOR(">=", T, made_ge)
+
 #define EXTREME_FUNCTION(name_, T, kernel_)                                                     \
     {                                                                                           \
         .name = name_, .kind = FUNCTION_PLAIN, .result = TYPE_##T, .n_args = 1,                 \
@@ -152,7 +174,7 @@ static void any_nullif(struct kernel_context *k, const struct column *const *arg
     }
 #define FOR_ALL_TYPES(what)                                                                     \
     what(BOOL), what(INT4), what(INT8), what(FLOAT8), what(NUMERIC), what(TEXT),                \
-        what(TIMESTAMPTZ), what(DATE), what(INTERVAL), what(JSONB)
+        what(TIMESTAMPTZ), what(DATE), what(INTERVAL), what(JSONB), what(ARRAY), what(ENUM)
 #define GREATEST(T) EXTREME_FUNCTION("greatest", T, any_greatest)
 #define LEAST(T) EXTREME_FUNCTION("least", T, any_least)
 
@@ -167,6 +189,8 @@ static const struct function rows[] = {
     COMPARE_OPERATORS(DATE, i4),
     COMPARE_OPERATORS(INTERVAL, iv),
     COMPARE_OPERATORS(JSONB, json),
+    MADE_OPERATORS(ARRAY),
+    MADE_OPERATORS(ENUM),
     FOR_ALL_TYPES(GREATEST),
     FOR_ALL_TYPES(LEAST),
     FOR_ALL_TYPES(NULLIF_FUNCTION),

@@ -4,6 +4,7 @@
 #define TIDEMILL_TYPE_FUNCTION_INT_H
 
 #include "base/check.h"
+#include "type/array.h"
 #include "type/function.h"
 
 /* One file's rows of the catalog. */
@@ -14,6 +15,9 @@ struct function_table {
 extern const struct function_table functions_arithmetic, functions_cast, functions_compare,
     functions_json, functions_math, functions_pattern, functions_text, functions_time,
     functions_extract, functions_misc;
+
+/* Casts from or to array and enum types. */
+const struct function *function_cast_made(enum type from, enum type to, enum cast_level level);
 
 /* ---- rows of the catalog ---- */
 
@@ -79,6 +83,11 @@ static inline uint32_t arg_at(uint32_t constant, uint32_t i, uint32_t row)
 
 /* Bytes for a result, or NULL (and out_of_memory). */
 char *kernel_alloc(struct kernel_context *k, size_t n);
+/* The elements as a column in k->arena, borrowing the array's text. False when out of memory. */
+bool kernel_elements(struct kernel_context *k, const struct array *a, struct column *out);
+/* Stores the builder's array as the result of a row. */
+void kernel_put_array(struct kernel_context *k, struct column *out, uint32_t row,
+                      struct array_builder *b, const struct array *shape);
 /* Stores a copy of the bytes as the text result of a row. */
 void kernel_put_text(struct kernel_context *k, struct column *out, uint32_t row, const void *bytes,
                      size_t n);

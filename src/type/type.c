@@ -3,6 +3,8 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "type/array.h"
+#include "type/enumeration.h"
 #include "type/interval.h"
 #include "type/jsonb.h"
 #include "type/numeric.h"
@@ -29,6 +31,29 @@ static const struct type_info type_table[TYPE_COUNT_] = {
     [TYPE_TIME] = {"time without time zone", "time", 1083, 8, sizeof(int64_t), false},
     [TYPE_UUID] = {"uuid", "uuid", 2950, UUID_BYTES, UUID_BYTES, false},
     [TYPE_BYTEA] = {"bytea", "bytea", 17, -1, sizeof(struct str), true},
+    [TYPE_ENUM] = {"anyenum", "anyenum", 3500, 4, sizeof(struct str), true},
+};
+
+#define ARRAY(name_, short_, oid_) {name_ "[]", short_ "[]", oid_, -1, sizeof(struct str), true}
+/* By the element's type. */
+static const struct type_info array_table[TYPE_COUNT_] = {
+    [TYPE_UNKNOWN] = ARRAY("any", "any", 2277),
+    [TYPE_BOOL] = ARRAY("boolean", "bool", 1000),
+    [TYPE_INT4] = ARRAY("integer", "int4", 1007),
+    [TYPE_INT8] = ARRAY("bigint", "int8", 1016),
+    [TYPE_FLOAT8] = ARRAY("double precision", "float8", 1022),
+    [TYPE_NUMERIC] = ARRAY("numeric", "numeric", 1231),
+    [TYPE_TEXT] = ARRAY("text", "text", 1009),
+    [TYPE_TIMESTAMPTZ] = ARRAY("timestamp with time zone", "timestamptz", 1185),
+    [TYPE_DATE] = ARRAY("date", "date", 1182),
+    [TYPE_INTERVAL] = ARRAY("interval", "interval", 1187),
+    [TYPE_JSONB] = ARRAY("jsonb", "jsonb", 3807),
+    [TYPE_INT2] = ARRAY("smallint", "int2", 1005),
+    [TYPE_FLOAT4] = ARRAY("real", "float4", 1021),
+    [TYPE_TIMESTAMP] = ARRAY("timestamp without time zone", "timestamp", 1115),
+    [TYPE_TIME] = ARRAY("time without time zone", "time", 1183),
+    [TYPE_UUID] = ARRAY("uuid", "uuid", 2951),
+    [TYPE_BYTEA] = ARRAY("bytea", "bytea", 1001),
 };
 
 /* Every other name that PostgreSQL knows one of our types by, or a close one. */
@@ -59,13 +84,18 @@ static const struct {
 
 const struct type_info *type_info(enum type t)
 {
-    CHECK((unsigned)t < TYPE_COUNT_);
-    return &type_table[t];
+    if ((unsigned)t < TYPE_COUNT_)
+        return &type_table[t];
+    enum type element = type_element(t);
+    if (type_enum_number(t) > 0)
+        return enumeration_type_info(t);
+    CHECK(type_is_array(t) && (unsigned)element < TYPE_COUNT_ && element != TYPE_ENUM);
+    return &array_table[element];
 }
 
-enum type type_by_name(struct str name)
+static enum type scalar_by_name(struct str name)
 {
-    for (int t = TYPE_BOOL; t < TYPE_COUNT_; t++) {
+    for (int t = TYPE_BOOL; t < TYPE_ENUM; t++) {
         if (str_ieq(name, str_of(type_table[t].name)) ||
             str_ieq(name, str_of(type_table[t].short_name)))
             return (enum type)t;
@@ -77,11 +107,26 @@ enum type type_by_name(struct str name)
     return TYPE_UNKNOWN;
 }
 
+enum type type_by_name(struct str name)
+{
+    enum type t = scalar_by_name(name);
+    /* PostgreSQL's own names of array types: _int4. */
+    if (t == TYPE_UNKNOWN && name.len > 1 && name.ptr[0] == '_') {
+        t = scalar_by_name((struct str){name.ptr + 1, name.len - 1});
+        return t == TYPE_UNKNOWN ? t : type_array_of(t);
+    }
+    return t;
+}
+
 enum type type_by_oid(uint32_t oid)
 {
     for (int t = TYPE_BOOL; t < TYPE_COUNT_; t++) {
+        if (t == TYPE_ENUM)
+            continue;
         if (type_table[t].oid == oid)
             return (enum type)t;
+        if (array_table[t].oid == oid)
+            return type_array_of((enum type)t);
     }
     for (size_t i = 0; i < ARRAY_LEN(oid_aliases); i++) {
         if (oid_aliases[i].oid == oid)
@@ -102,7 +147,7 @@ static int f8_compare(double a, double b)
 int value_compare(const struct value *a, const struct value *b)
 {
     CHECK(a->type == b->type && !a->null && !b->null);
-    switch (a->type) {
+    switch (type_kind(a->type)) {
     case TYPE_BOOL:
         return (a->as.b > b->as.b) - (a->as.b < b->as.b);
     case TYPE_INT2:
@@ -123,9 +168,12 @@ int value_compare(const struct value *a, const struct value *b)
         return numeric_compare(&a->as.num, &b->as.num);
     case TYPE_TEXT:
     case TYPE_BYTEA:
+    case TYPE_ENUM:
         return str_cmp(a->as.s, b->as.s);
     case TYPE_UUID:
         return memcmp(a->as.uuid, b->as.uuid, UUID_BYTES);
+    case TYPE_ARRAY:
+        return array_compare(a->type, a->as.s, b->as.s);
     case TYPE_INTERVAL:
         return interval_compare(&a->as.iv, &b->as.iv);
     case TYPE_JSONB:
@@ -147,7 +195,7 @@ uint64_t value_hash(const struct value *v)
 {
     if (v->null)
         return 0x6e756c6cu;
-    switch (v->type) {
+    switch (type_kind(v->type)) {
     case TYPE_BOOL:
         return hash_u64(v->as.b + 1u);
     case TYPE_INT2:
@@ -170,7 +218,10 @@ uint64_t value_hash(const struct value *v)
         return hash_bytes(v->as.uuid, UUID_BYTES, 0);
     case TYPE_TEXT:
     case TYPE_BYTEA:
+    case TYPE_ENUM:
         return hash_bytes(v->as.s.ptr, v->as.s.len, 0);
+    case TYPE_ARRAY:
+        return array_hash(v->type, v->as.s);
     case TYPE_INTERVAL:
         return interval_hash(&v->as.iv);
     case TYPE_JSONB:

@@ -1,8 +1,10 @@
 /* Values as text, JSON and PostgreSQL's binary form: dispatch by type. */
 #include "base/bytes.h"
 #include "base/check.h"
+#include "type/array.h"
 #include "type/bytea.h"
 #include "type/datetime.h"
+#include "type/enumeration.h"
 #include "type/float.h"
 #include "type/jsonb.h"
 #include "type/numeric.h"
@@ -86,7 +88,7 @@ enum err value_parse(enum type t, struct str s, struct arena *a, struct value *o
 {
     int64_t i;
     *out = (struct value){.type = t};
-    switch (t) {
+    switch (type_kind(t)) {
     case TYPE_BOOL:
         return bool_parse(s, &out->as.b, why);
     case TYPE_INT2:
@@ -124,6 +126,10 @@ enum err value_parse(enum type t, struct str s, struct arena *a, struct value *o
         return interval_parse(s, &out->as.iv, why);
     case TYPE_JSONB:
         return jsonb_parse(s, a, &out->as.s, why);
+    case TYPE_ARRAY:
+        return array_parse(t, s, a, &out->as.s, why);
+    case TYPE_ENUM:
+        return enumeration_parse(t, s, &out->as.s, why);
     case TYPE_UNKNOWN:
     case TYPE_COUNT_:
         break;
@@ -182,6 +188,8 @@ size_t value_print_fixed(const struct value *v, char out[VALUE_TEXT_MAX])
     case TYPE_TEXT:
     case TYPE_JSONB:
     case TYPE_BYTEA:
+    case TYPE_ARRAY:
+    case TYPE_ENUM:
     case TYPE_UNKNOWN:
     case TYPE_COUNT_:
         break;
@@ -192,13 +200,25 @@ size_t value_print_fixed(const struct value *v, char out[VALUE_TEXT_MAX])
 void value_print(const struct value *v, struct buf *out)
 {
     char text[VALUE_TEXT_MAX];
+    enum type kind = type_kind(v->type);
     CHECK(!v->null);
     if (v->type == TYPE_BYTEA)
         bytea_print(v->as.s, out);
+    else if (kind == TYPE_ARRAY)
+        array_print(v->type, v->as.s, out);
+    else if (kind == TYPE_ENUM)
+        buf_put_str(out, enumeration_label(v->as.s));
     else if (type_info(v->type)->by_ref)
         buf_put_str(out, v->as.s);
     else
         buf_put(out, text, value_print_fixed(v, text));
+}
+
+/* Types that are bare in JSON, except for NaN and infinities. */
+static bool is_number(enum type t)
+{
+    return t == TYPE_INT2 || t == TYPE_INT4 || t == TYPE_INT8 || t == TYPE_FLOAT4 ||
+           t == TYPE_FLOAT8 || t == TYPE_NUMERIC;
 }
 
 void value_print_json(const struct value *v, struct buf *out)
@@ -212,8 +232,12 @@ void value_print_json(const struct value *v, struct buf *out)
         buf_put_str(out, v->as.s);
         return;
     }
-    if (v->type == TYPE_TEXT) {
-        jsonb_put_string(v->as.s, out);
+    if (type_is_array(v->type)) {
+        array_print_json(v->type, v->as.s, out);
+        return;
+    }
+    if (v->type == TYPE_TEXT || type_kind(v->type) == TYPE_ENUM) {
+        jsonb_put_string(v->type == TYPE_TEXT ? v->as.s : enumeration_label(v->as.s), out);
         return;
     }
     if (v->type == TYPE_BOOL) {
@@ -230,14 +254,55 @@ void value_print_json(const struct value *v, struct buf *out)
                : v->type == TYPE_TIMESTAMP ? timestamp_print_iso(v->as.i8, text)
                                            : value_print_fixed(v, text);
     /* Numbers are bare; NaN and infinities, like times, are strings. */
-    bool number = v->type == TYPE_INT2 || v->type == TYPE_INT4 || v->type == TYPE_INT8 ||
-                  v->type == TYPE_FLOAT4 || v->type == TYPE_FLOAT8 || v->type == TYPE_NUMERIC;
-    bool quoted = !number || !text_is_digit(text[n - 1]);
+    bool quoted = !is_number(v->type) || !text_is_digit(text[n - 1]);
     if (quoted)
         buf_put_u8(out, '"');
     buf_put(out, text, n);
     if (quoted)
         buf_put_u8(out, '"');
+}
+
+/* ---- JSON input ---- */
+
+static enum err json_mismatch(enum type t, enum jsonb_kind kind, struct err_detail *why)
+{
+    return err_set(why, ERR_TYPE_MISMATCH, "expected %s, got JSON's %s", type_info(t)->name,
+                   jsonb_kind_name(kind));
+}
+
+/* Milliseconds since 1970. */
+static enum err timestamp_from_ms(struct str s, int64_t *out, struct err_detail *why)
+{
+    int64_t ms;
+    if (str_to_i64(s, &ms) != ERR_OK || __builtin_mul_overflow(ms, (int64_t)1000, out) ||
+        !timestamp_in_range(*out))
+        return err_set(why, ERR_DATETIME_RANGE, "timestamp out of range: \"%.*s\" milliseconds",
+                       TEXT_ERR_ARG(s));
+    return ERR_OK;
+}
+
+enum err value_parse_json(enum type t, struct str s, struct arena *a, struct value *out,
+                          struct err_detail *why)
+{
+    struct str json;
+    *out = (struct value){.type = t};
+    TRY(jsonb_parse(s, a, &json, why));
+    enum jsonb_kind kind = jsonb_kind_of(json);
+    if (t == TYPE_JSONB) {
+        out->as.s = json;
+        return ERR_OK;
+    }
+    if (type_is_array(t))
+        return array_parse_json(t, json, a, &out->as.s, why);
+    if (kind == JSONB_NUMBER && (t == TYPE_TIMESTAMPTZ || t == TYPE_TIMESTAMP))
+        return timestamp_from_ms(json, &out->as.i8, why);
+    bool fits = kind == JSONB_STRING ? t != TYPE_BOOL
+                : kind == JSONB_NUMBER ? is_number(t)
+                                       : kind == JSONB_BOOL && t == TYPE_BOOL;
+    if (!fits)
+        return json_mismatch(t, kind, why);
+    struct str text = jsonb_text(json, a);
+    return text.ptr == NULL ? ERR_NO_MEMORY : value_parse(t, text, a, out, why);
 }
 
 /* ---- PostgreSQL's binary form ---- */
@@ -247,7 +312,7 @@ void value_print_binary(const struct value *v, struct buf *out)
     uint64_t bits;
     uint32_t bits4;
     CHECK(!v->null);
-    switch (v->type) {
+    switch (type_kind(v->type)) {
     case TYPE_BOOL:
         buf_put_u8(out, v->as.b);
         return;
@@ -298,6 +363,12 @@ void value_print_binary(const struct value *v, struct buf *out)
         buf_put_be32(out, (uint32_t)v->as.iv.days);
         buf_put_be32(out, (uint32_t)v->as.iv.months);
         return;
+    case TYPE_ARRAY:
+        array_print_binary(v->type, v->as.s, out);
+        return;
+    case TYPE_ENUM:
+        buf_put_str(out, enumeration_label(v->as.s));
+        return;
     case TYPE_UNKNOWN:
     case TYPE_COUNT_:
         break;
@@ -338,12 +409,12 @@ enum err value_parse_binary(enum type t, struct str s, struct arena *a, struct v
                             struct err_detail *why)
 {
     *out = (struct value){.type = t};
-    CHECK(t > TYPE_UNKNOWN && t < TYPE_COUNT_);
+    CHECK(t > TYPE_UNKNOWN);
     int16_t typlen = type_info(t)->typlen;
-    if (typlen > 0 && s.len != (size_t)typlen)
+    if (typlen > 0 && type_kind(t) != TYPE_ENUM && s.len != (size_t)typlen)
         return err_set(why, ERR_MALFORMED, "incorrect binary data format: %zu bytes for type %s",
                        s.len, type_info(t)->name);
-    switch (t) {
+    switch (type_kind(t)) {
     case TYPE_BOOL:
         out->as.b = s.ptr[0] != 0;
         return ERR_OK;
@@ -393,6 +464,10 @@ enum err value_parse_binary(enum type t, struct str s, struct arena *a, struct v
         if (s.len == 0 || s.ptr[0] != JSONB_BINARY_VERSION)
             return err_set(why, ERR_MALFORMED, "unsupported jsonb version number");
         return jsonb_parse((struct str){s.ptr + 1, s.len - 1}, a, &out->as.s, why);
+    case TYPE_ARRAY:
+        return array_parse_binary(t, s, a, &out->as.s, why);
+    case TYPE_ENUM:
+        return enumeration_parse(t, s, &out->as.s, why);
     case TYPE_UNKNOWN:
     case TYPE_COUNT_:
         break;

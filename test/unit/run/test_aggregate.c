@@ -298,6 +298,8 @@ static struct value random_value(enum type t, struct arena *a)
     case TYPE_UUID:
     case TYPE_BYTEA:
     case TYPE_JSONB:
+    case TYPE_ARRAY:
+    case TYPE_ENUM:
     case TYPE_COUNT_:
     case TYPE_TEXT: {
         static const char alphabet[] = "ab\xc3\xa9";

@@ -83,6 +83,8 @@ static struct value random_value(enum type t, struct arena *a)
         v.as.s = str_of(documents[rng(4)]);
         break;
     case TYPE_UNKNOWN:
+    case TYPE_ARRAY:
+    case TYPE_ENUM:
     case TYPE_COUNT_:
     case TYPE_BYTEA:
     case TYPE_TEXT: {

@@ -23,7 +23,9 @@ static const enum type types[] = {TYPE_BOOL,        TYPE_INT4,    TYPE_INT8,
                                   TYPE_FLOAT8,      TYPE_NUMERIC, TYPE_TEXT,
                                   TYPE_TIMESTAMPTZ, TYPE_DATE,    TYPE_INTERVAL,
                                   TYPE_INT2,        TYPE_FLOAT4,  TYPE_TIMESTAMP,
-                                  TYPE_TIME,        TYPE_UUID,    TYPE_BYTEA};
+                                  TYPE_TIME,        TYPE_UUID,    TYPE_BYTEA,
+                                  (enum type)(TYPE_ARRAY | TYPE_NUMERIC),
+                                  (enum type)(TYPE_ARRAY | TYPE_TEXT)};
 
 static struct value any_value(enum type t, struct arena *a)
 {
@@ -72,7 +74,14 @@ static struct value any_value(enum type t, struct arena *a)
         [TYPE_BYTEA] = {"\\x", "\\x00", "\\x0000", "\\xff", "\\x6869", "\\x68", "\\x0001",
                         "\\x00ff", "\\xff00", "\\x01", "\\x6868", "\\x686900"},
     };
+    static const char *const arrays[] = {
+        "{}", "{1.0}", "{1.00}", "{NULL}", "{1,2}", "{1,NULL}", "{{1,2}}", "{{1},{2}}",
+        "[0:1]={1,2}", "{1,2,0}", "{10}", "{-1}"};
     struct value v = {.type = t, .null = rng(8) == 0};
+    if (type_is_array(t)) {
+        assert_int_equal(value_parse(t, str_of(arrays[rng(12)]), a, &v, NULL), ERR_OK);
+        return v;
+    }
     if (!v.null)
         assert_int_equal(value_parse(t, str_of(texts[t][rng(12)]), a, &v, NULL), ERR_OK);
     if (!v.null && t == TYPE_NUMERIC && rng(2) == 0)
@@ -136,6 +145,7 @@ static void bytes_sort_as_values(void **state)
         arena_deinit(&a);
     }
     assert_false(order_key_supports(TYPE_JSONB));
+    assert_false(order_key_supports(type_array_of(TYPE_JSONB)));
 }
 
 int main(void)

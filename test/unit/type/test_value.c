@@ -73,7 +73,7 @@ static void test_names(void **state)
     assert_int_equal(type_by_name(STR("timestamp with time zone")), TYPE_TIMESTAMPTZ);
     assert_int_equal(type_by_name(STR("unknown")), TYPE_UNKNOWN);
     assert_int_equal(type_by_name(STR("")), TYPE_UNKNOWN);
-    for (int t = TYPE_BOOL; t < TYPE_COUNT_; t++) {
+    for (int t = TYPE_BOOL; t < TYPE_ENUM; t++) {
         const struct type_info *info = type_info((enum type)t);
         assert_int_equal(type_by_oid(info->oid), t);
         assert_int_equal(type_by_name(str_of(info->name)), t);
