@@ -676,7 +676,7 @@ static void apply_failed(struct epochs *ep, struct view_run *v, enum err e,
 static bool flow_left(const struct epochs *ep, const struct apply_unit *u)
 {
     const struct view_epoch *now = &u->view->now;
-    return !ep->flow_begun || now->busy || !now->ending || ep->packet_at < u->n;
+    return !ep->flow_begun || !now->ended || ep->packet_at < u->n;
 }
 
 static enum err flow_piece(struct epochs *ep, const struct apply_unit *u, struct err_detail *why)
@@ -684,8 +684,10 @@ static enum err flow_piece(struct epochs *ep, const struct apply_unit *u, struct
     struct view_run *v = u->view;
     bool more;
     if (!ep->flow_begun)
-        view_flow_begin(v, &(struct view_epoch){
-                               .work = &ep->work, .plan = ep->plan, .silent = view_silent(v)});
+        view_flow_begin(v, &(struct view_epoch){.work = &ep->work,
+                                                .plan = ep->plan,
+                                                .silent = view_silent(v),
+                                                .watermark_us = view_watermark(v)});
     ep->flow_begun = true;
     if (v->now.busy || ep->packet_at == u->n)
         return view_flow_step(v, &more, why);

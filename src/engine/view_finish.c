@@ -187,6 +187,27 @@ static bool has_rows(const struct view_run *v, struct group *g)
     return e != ERR_OK || count.as.i8 != 0;
 }
 
+static enum err empty_reserve(struct state_partition *sp, uint32_t n)
+{
+    if (sp->n_empty + n <= sp->empty_cap)
+        return ERR_OK;
+    uint32_t cap = (sp->n_empty + n) * 2;
+    struct group **grown = mem_realloc(sp->empty, cap * sizeof(*grown));
+    if (grown == NULL)
+        return ERR_NO_MEMORY;
+    sp->empty = grown;
+    sp->empty_cap = cap;
+    return ERR_OK;
+}
+
+static void empty_add(struct state_partition *sp, struct group *g)
+{
+    if (g->flags & GROUP_EMPTY)
+        return;
+    g->flags |= GROUP_EMPTY;
+    sp->empty[sp->n_empty++] = g;
+}
+
 /* Lists groups that have lost their last row, and removes those that are listed when nobody scans:
  * a scan may still have to show them. */
 static enum err remove_empty(struct view_finish *f)
@@ -195,20 +216,12 @@ static enum err remove_empty(struct view_finish *f)
     struct state_partition *sp = f->part;
     if (v->agg.n_keys == 0)
         return ERR_OK;
-    if (sp->n_empty + sp->n_touched > sp->empty_cap) {
-        uint32_t cap = (sp->n_empty + sp->n_touched) * 2;
-        struct group **grown = mem_realloc(sp->empty, cap * sizeof(*grown));
-        if (grown == NULL)
-            return ERR_NO_MEMORY;
-        sp->empty = grown;
-        sp->empty_cap = cap;
-    }
+    TRY(empty_reserve(sp, sp->n_touched));
     for (uint32_t i = 0; i < sp->n_touched; i++) {
         struct group *g = sp->touched[i].group;
-        if (g->flags & GROUP_EMPTY || has_rows(v, g))
-            continue;
-        g->flags |= GROUP_EMPTY;
-        sp->empty[sp->n_empty++] = g;
+        /* Those of windows are in the window's list until it closes. */
+        if (g->window_end == INT64_MAX && !has_rows(v, g))
+            empty_add(sp, g);
     }
     if (!list_empty(&v->scans))
         return ERR_OK;
@@ -245,23 +258,44 @@ static int compare_touched(const void *a, const void *b, void *arg)
     return key_compare(group_key(arg, x->group), group_key(arg, y->group));
 }
 
+/* Closes the group that is walked, or takes it out of its window when it has no rows. */
+static enum err close_group(struct view_finish *f, struct window_bucket *b)
+{
+    struct state_partition *sp = f->part;
+    struct group *g = group_at(sp->groups, f->ref);
+    uint32_t ref = f->ref;
+    f->ref = g->next_in_window;
+    g->flags |= GROUP_CLOSED;
+    if (f->view->counted && !has_rows(f->view, g)) {
+        TRY(empty_reserve(sp, 1));
+        empty_add(sp, g);
+        return ERR_OK;
+    }
+    if (f->n_kept++ == 0)
+        b->first = ref;
+    else
+        group_at(sp->groups, b->last)->next_in_window = ref;
+    b->last = ref;
+    if (f->groups != NULL)
+        f->groups[f->n_groups++] = (struct touched){.group = g};
+    return ERR_OK;
+}
+
 /* Closes the windows that ended. With emit = 'final' their groups become rows now, by window, then
  * key: an order that does not depend on how partitions were interleaved. */
 static enum err step_close(struct view_finish *f, uint32_t *rows)
 {
     struct state_partition *sp = f->part;
     for (; f->window_at < f->n_closed; f->window_at++, f->group_at = 0) {
-        const struct window_bucket *b = &sp->windows[f->window_at];
+        struct window_bucket *b = &sp->windows[f->window_at];
         for (f->ref = f->group_at == 0 ? b->first : f->ref; f->group_at < b->n; f->group_at++) {
             if (*rows == 0)
                 return ERR_OK;
             --*rows;
-            struct group *g = group_at(sp->groups, f->ref);
-            g->flags |= GROUP_CLOSED;
-            f->ref = g->next_in_window;
-            if (f->groups != NULL)
-                f->groups[f->n_groups++] = (struct touched){.group = g};
+            TRY(close_group(f, b));
         }
+        b->n = f->n_kept;
+        f->n_kept = 0;
     }
     sp->watermark_us = f->watermark_us;
     TRY(view_windows_closed(f->view, sp, f->n_closed));

@@ -10,6 +10,7 @@
  * partition. */
 #include "base/check.h"
 #include "engine/view_flow.h"
+#include "plan/window.h"
 #include "run/key.h"
 
 #include <stdio.h>
@@ -126,7 +127,12 @@ enum err view_flow_compile(struct view_run *v, struct err_detail *why)
     v->keyed = agg != NULL && !settled;
     TRY(settled ? stage_of_aggregate(agg, &st) : stage_of_rows(v, &st));
     TRY(compile_last(v, agg, &st, why));
-    return flow_new(st.below, v->hash_seed, &v->flow, why);
+    struct window_bound window = window_of_keys(v->aggregate, v->agg.n_keys, &v->bound_column);
+    v->windowed = v->closes = window.is;
+    v->to_end = window.to_end;
+    TRY(flow_new(st.below, v->hash_seed, &v->flow, why));
+    v->windows_per_row = flow_windows_per_row(v->flow);
+    return ERR_OK;
 }
 
 /* ---- rows that fail ---- */
@@ -185,8 +191,26 @@ static enum err source_row_error(void *arg, const struct batch *b, uint32_t row,
     return s->in->silent ? ERR_OK : row_refused(s->view, s->work, b, row, text);
 }
 
+/* Rows that are late for some scan of their relation; each counts once. */
+static enum err keep_late(struct view_run *v, const struct source_batch *in, const uint8_t *late,
+                          struct epoch_work *w)
+{
+    uint32_t *rows = arena_alloc(w->arena, in->batch->n_rows * sizeof(*rows)), n = 0;
+    if (rows == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < in->batch->n_rows; i++)
+        if (late[i])
+            rows[n++] = i;
+    view_keep_late(v, in, rows, n, w);
+    return ERR_OK;
+}
+
 enum err view_flow_source(struct view_run *v, const struct source_batch *in, struct epoch_work *w)
 {
+    uint8_t *late = arena_zalloc(w->arena, in->batch->n_rows, 1);
+    bool some_late = false;
+    if (late == NULL)
+        return ERR_NO_MEMORY;
     struct sending s = {v, in, w};
     struct flow_context c = {.arena = w->arena,
                              .now_us = in->now_us,
@@ -196,16 +220,19 @@ enum err view_flow_source(struct view_run *v, const struct source_batch *in, str
     stat_add(&v->stats->rows_in, in->batch->n_rows);
     for (uint32_t i = 0; i < flow_n_scans(v->flow); i++) {
         const struct plan_node *scan = flow_scan(v->flow, i);
-        struct flow_late late;
+        struct flow_late found;
         if (scan->relation->number != in->rel->number)
             continue;
         struct batch *scanned = arena_alloc(w->arena, sizeof(*scanned));
         if (scanned == NULL)
             return ERR_NO_MEMORY;
         TRY(view_scan_batch(scan, in->batch, w->arena, scanned));
-        TRY(flow_source(v->flow, i, scanned, NULL, &c, &late));
+        TRY(flow_source(v->flow, i, scanned, in->watermarks, &c, &found));
+        for (uint32_t k = 0; k < found.n; k++)
+            late[found.rows[k]] = 1;
+        some_late |= found.n > 0;
     }
-    return ERR_OK;
+    return some_late ? keep_late(v, in, late, w) : ERR_OK;
 }
 
 /* ---- state side ---- */
@@ -239,6 +266,21 @@ static enum err group_keys(struct view_run *v, const struct batch *b, struct pac
     return p->batch == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
+/* The ends of the windows that the groups are over with. */
+static enum err window_ends(const struct view_run *v, struct packet *p, struct arena *a)
+{
+    const struct column *bound = &p->batch->columns[v->bound_column];
+    int64_t *ends = arena_alloc(a, p->batch->n_rows * sizeof(*ends));
+    if (ends == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < p->batch->n_rows; i++)
+        if (column_is_null(bound, i) ||
+            __builtin_add_overflow(column_i8(bound)[i], v->to_end, &ends[i]))
+            ends[i] = INT64_MAX;
+    p->window_end = ends;
+    return ERR_OK;
+}
+
 /* Rows that came, or went, into their groups. */
 static enum err take_rows(void *arg, const struct batch *rows)
 {
@@ -254,6 +296,8 @@ static enum err take_rows(void *arg, const struct batch *rows)
     if (r.batch->n_rows == 0)
         return ERR_OK;
     TRY(group_keys(v, r.batch, &p));
+    if (v->windowed)
+        TRY(window_ends(v, &p, ve->work->piece));
     return p.batch->n_rows == 0 ? ERR_OK
                                 : view_run_apply(v, &p, ve->plan, ve->silent, ve->work->arena,
                                                  ve->work->piece);
@@ -298,7 +342,9 @@ enum err view_flow_step(struct view_run *v, bool *more, struct err_detail *why)
     }
     for (int i = 0; i < STEPS_PER_PIECE && v->now.busy; i++)
         TRY(flow_local_step(v->local, &v->now.busy, why));
-    *more = v->now.busy;
+    if (!v->now.busy && v->now.ending)
+        v->now.ended = !flow_local_expire(v->local, v->now.watermark_us);
+    *more = v->now.busy || (v->now.ending && !v->now.ended);
     struct state_partition *sp = &v->partitions[0];
     sp->operator_bytes = flow_state_bytes(flow_local_state(v->local));
     return view_partition_bytes(sp) > v->partition_bytes_max ? ERR_LIMIT : ERR_OK;

@@ -63,8 +63,9 @@ struct view_epoch {
     struct epoch_work *work;
     const struct epoch_plan *plan;
     bool silent;
+    int64_t watermark_us; /* of the view, after it */
     /* private */
-    bool busy, ending;
+    bool busy, ending, ended;
 };
 
 /* One of a view's sources. */
@@ -95,6 +96,8 @@ struct view_run {
     bool windowed, emit_final;
     int64_t retention_us; /* of closed windows, behind the watermark; INT64_MAX = for ever */
     bool closes;          /* groups are over with their window; else one has rows of many windows */
+    uint32_t bound_column; /* with operators: the key that is a bound of the group's window ... */
+    int64_t to_end;        /* ... and what to add to it for the window's end */
     uint32_t windows_per_row;     /* 1 without a window */
     struct agg_plan agg;          /* zeroes without an aggregate */
     uint64_t partition_bytes_max; /* of state: the view's bound, shared evenly */
@@ -141,6 +144,9 @@ struct source_batch {
 enum err view_run_source(struct view_run *v, const struct source_batch *in,
                          struct epoch_work *w) MUST_CHECK;
 
+/* Rows of a batch that were late, ascending: counted, and kept in the late table. */
+void view_keep_late(struct view_run *v, const struct source_batch *in, const uint32_t *rows,
+                    uint32_t n, const struct epoch_work *w);
 /* A packet to the shard of its state partition. */
 void view_packet_send(struct view_run *v, struct epoch_work *w, struct packet *p);
 /* The scan's columns of a decoded batch, without copying. */
@@ -177,6 +183,7 @@ struct view_finish {
     uint32_t at;                       /* of part->touched, later of the groups to write */
     uint32_t n_closed;                 /* windows; */
     uint32_t window_at, group_at, ref; /* ... which of them is walked, where in it */
+    uint32_t n_kept;                   /* ... its groups that have rows */
     uint32_t n_groups, n_groups_max, n_expired;
     struct touched *groups, *spare; /* of the closed windows */
     struct merge_sort sort;

@@ -27,12 +27,12 @@ static enum err tell_errors(struct view_run *v, const struct source_batch *in,
     return ERR_OK;
 }
 
-static void keep_late(struct view_run *v, const struct source_batch *in,
-                      const struct chain_result *r, const struct epoch_work *w)
+void view_keep_late(struct view_run *v, const struct source_batch *in, const uint32_t *rows,
+                    uint32_t n, const struct epoch_work *w)
 {
-    stat_add(&v->stats->late_rows, r->n_late);
-    for (uint32_t i = 0; i < r->n_late && v->late != NULL && !in->silent; i++) {
-        const struct kafka_record *rec = &in->records[r->late[i]];
+    stat_add(&v->stats->late_rows, n);
+    for (uint32_t i = 0; i < n && v->late != NULL && !in->silent; i++) {
+        const struct kafka_record *rec = &in->records[rows[i]];
         v->late[in->partition].epoch = w->epoch;
         records_add(&v->late[in->partition], rec->key, rec->value, rec->timestamp, NULL, 0);
     }
@@ -177,7 +177,7 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
     stat_add(&v->stats->rows_in, in->batch->n_rows);
     stat_add(&v->stats->rows_filtered, r.batch->n_rows);
     TRY(tell_errors(v, in, &r, w));
-    keep_late(v, in, &r, w);
+    view_keep_late(v, in, r.late, r.n_late, w);
     if (r.batch->n_rows == 0)
         return ERR_OK;
     struct packet all = {.view = v->number,

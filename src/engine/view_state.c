@@ -104,7 +104,7 @@ static enum err find_groups(struct view_run *v, struct state_partition *sp, cons
             continue;
         }
         TRY(group_table_upsert(sp->groups, p->hashes[i], p->keys[i], &g, &created));
-        if (created && p->window_end != NULL) {
+        if (created && p->window_end != NULL && p->window_end[i] != INT64_MAX) {
             g->window_end = p->window_end[i];
             TRY(window_add(sp, g, g->window_end));
         }

@@ -1,5 +1,6 @@
 /* CREATE TABLE, CREATE MATERIALIZED VIEW, DROP: statements to catalog changes. */
 #include "plan/plan_int.h"
+#include "plan/window.h"
 
 #include "wire/json_rows.h"
 
@@ -452,6 +453,11 @@ static bool view_late(struct binder *b, struct str view, const struct relation *
         bind_hint(b, "Rows are late for windows only: FROM tumble(table, time, INTERVAL '10 s').");
         return false;
     }
+    if (!plan_is_view_chain(b->plan->root)) {
+        bind_fail(b, v->position, ERR_UNSUPPORTED,
+                  "late_to is not supported yet with joins, set operations and subqueries");
+        return false;
+    }
     if (!topic_name_ok(b, v->text, v->position))
         return false;
     if (str_eq(v->text, view) || catalog_relation(b->catalog, v->text) != NULL ||
@@ -509,17 +515,26 @@ static bool view_topics(struct binder *b, struct str name, int32_t at,
                 ? true : view_late(b, name, source, &values[V_LATE_TO]));
 }
 
-/* How long closed windows stay. Without windows among the keys nothing is ever over. */
-static bool view_retention(struct binder *b, const struct option_value *v)
+/* Whether rows of the view that is being made are over with a window. */
+static bool view_closes(const struct plan_node *root)
 {
+    uint32_t key;
     const struct plan_node *agg = NULL, *window = NULL;
-    for (const struct plan_node *n = b->plan->root; n != NULL; n = n->input) {
+    if (!plan_is_view_chain(root))
+        return window_of_view(root, &key).is;
+    for (const struct plan_node *n = root; n != NULL; n = n->input) {
         agg = n->kind == PLAN_AGGREGATE ? n : agg;
         window = n->kind == PLAN_WINDOW ? n : window;
     }
+    return agg != NULL && window != NULL && plan_groups_by_window(agg, window);
+}
+
+/* How long closed windows stay. Without windows among the keys nothing is ever over. */
+static bool view_retention(struct binder *b, const struct option_value *v)
+{
     int64_t *us = &b->plan->view.retention_us;
     *us = INT64_MAX;
-    if (agg == NULL || window == NULL || !plan_groups_by_window(agg, window)) {
+    if (!view_closes(b->plan->root)) {
         if (!v->given)
             return true;
         bind_fail(b, v->position, ERR_INVALID_ARGUMENT,

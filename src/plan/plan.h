@@ -65,6 +65,7 @@ struct window_spec {
     /* tumble: slide == size. Windows start at multiples of slide since 1970 (UTC) + offset_us */
     int64_t size_us, slide_us;
     int64_t offset_us;
+    bool untimed;                /* no row is late for it: its times are no event times */
 };
 
 enum join_kind {

@@ -1,5 +1,6 @@
 /* What a continuous view may be. */
 #include "plan/plan_int.h"
+#include "plan/window.h"
 
 /* The relation of a scan becomes one of the view's sources, if it is not yet. */
 static bool add_source(struct binder *b, const struct plan_node *scan)
@@ -32,13 +33,13 @@ static bool add_source(struct binder *b, const struct plan_node *scan)
     return true;
 }
 
-static bool check_window(struct binder *b, const struct plan_node *window,
-                         const struct relation *r)
+static bool check_window(struct binder *b, const struct plan_node *window)
 {
     const struct plan_node *scan = window->input;
-    uint32_t column = scan->scan_columns[window->window.time_column];
-    if (r->event_time >= 0 && column == (uint32_t)r->event_time)
+    if (window_is_timed(window) || scan->kind != PLAN_SCAN)
         return true;
+    const struct relation *r = scan->relation;
+    uint32_t column = scan->scan_columns[window->window.time_column];
     bind_fail(b, b->from_position, ERR_INVALID_ARGUMENT,
               "the window's time column \"%.*s\" is not the event time of \"%.*s\"",
               STR_ARG(r->columns[column].name), STR_ARG(r->name));
@@ -80,21 +81,6 @@ static bool check_final(struct binder *b, const struct plan_node *agg,
     return false;
 }
 
-/* What cannot be anywhere in a plan with operators, with a way around it. */
-static bool check_node(struct binder *b, const struct plan_node *n)
-{
-    const char *what = NULL;
-    if (n->kind == PLAN_SCAN)
-        return add_source(b, n);
-    if (n->kind == PLAN_WINDOW)
-        what = "a window beside joins, set operations and subqueries";
-    if (what == NULL)
-        return true;
-    bind_fail(b, n->position >= 0 ? n->position : b->from_position, ERR_UNSUPPORTED,
-              "%s is not supported yet in a materialized view", what);
-    return false;
-}
-
 /* Output columns that identify a row: the keys of the last stage's groups, or all. */
 static bool find_keys(struct binder *b, const struct plan_node *root, const struct plan_node *agg)
 {
@@ -112,7 +98,25 @@ static bool find_keys(struct binder *b, const struct plan_node *root, const stru
     return true;
 }
 
-/* A plan with operators: any but for what check_node says. */
+/* Each row has a window, and cannot change any more when that is over. */
+static bool check_graph_final(struct binder *b, const struct plan_node *root)
+{
+    uint32_t key;
+    struct window_bound w = window_of_view(root, &key);
+    if (!b->plan->view.emit_final || (w.is && !w.nullable))
+        return true;
+    bind_fail(b, b->from_position, ERR_INVALID_ARGUMENT,
+              w.is ? "emit = 'final' needs a window_start or window_end that is never NULL"
+                   : "emit = 'final' needs window_start or window_end in the rows, or in GROUP BY");
+    bind_hint(b, w.is ? "An outer join leaves the window of the missing side NULL: select that of "
+                        "the other side, or write FULL JOIN ... USING (window_start, window_end)."
+                      : "A row is final when its window has passed: all joins, groups and OVER "
+                        "that it goes through need window_start or window_end among their keys. "
+                        "Or use emit = 'changes'.");
+    return false;
+}
+
+/* A plan with operators. */
 static bool check_graph(struct binder *b, const struct plan_node *root)
 {
     const struct plan_node *agg = plan_last_aggregate(root);
@@ -120,7 +124,8 @@ static bool check_graph(struct binder *b, const struct plan_node *root)
     if (!plan_order(b, root, &o))
         return false;
     for (uint32_t i = 0; i < o.n; i++)
-        if (!check_node(b, o.nodes[i]))
+        if ((o.nodes[i]->kind == PLAN_SCAN && !add_source(b, o.nodes[i])) ||
+            (o.nodes[i]->kind == PLAN_WINDOW && !check_window(b, o.nodes[i])))
             return false;
     if (b->plan->view.n_sources == 0) {
         bind_fail(b, b->from_position, ERR_UNSUPPORTED,
@@ -128,12 +133,8 @@ static bool check_graph(struct binder *b, const struct plan_node *root)
         bind_hint(b, "Insert the rows into a table.");
         return false;
     }
-    if (b->plan->view.emit_final) {
-        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
-                  "emit = 'final' with joins, set operations and subqueries is not supported yet");
-        bind_hint(b, "Use emit = 'changes'.");
+    if (!check_graph_final(b, root))
         return false;
-    }
     b->plan->view.append_only = false;
     return find_keys(b, root, agg);
 }
@@ -155,6 +156,5 @@ bool view_check_plan(struct binder *b, const struct plan_node *root)
     b->plan->view.append_only = agg == NULL;
     if (agg != NULL && !find_keys(b, root, agg))
         return false;
-    return (window == NULL || check_window(b, window, b->plan->view.sources[0])) &&
-           check_final(b, agg, window);
+    return (window == NULL || check_window(b, window)) && check_final(b, agg, window);
 }

@@ -93,6 +93,19 @@ enum err chain_compile(const struct plan_node *top, const struct plan_node *bott
     return ERR_OK;
 }
 
+static uint32_t windows_per_row(const struct window_spec *w)
+{
+    return (uint32_t)((w->size_us + w->slide_us - 1) / w->slide_us);
+}
+
+uint32_t chain_windows_per_row(const struct chain *c)
+{
+    for (uint32_t i = 0; i < c->n_steps; i++)
+        if (c->steps[i].kind == PLAN_WINDOW)
+            return windows_per_row(&c->steps[i].window);
+    return 1;
+}
+
 bool chain_is_identity(const struct chain *c)
 {
     return c->n_steps == 0;
@@ -157,10 +170,8 @@ static enum err spread_rows(const struct chain_step *step, struct climb *f,
 {
     const struct batch *in = f->batch;
     const struct column *time = &in->columns[step->window.time_column];
-    uint64_t per_row =
-        (uint64_t)((step->window.size_us + step->window.slide_us - 1) / step->window.slide_us);
-    CHECK(per_row <= WINDOWS_PER_ROW_MAX);
-    uint64_t cap = (uint64_t)in->n_rows * per_row + 1;
+    CHECK(windows_per_row(&step->window) <= WINDOWS_PER_ROW_MAX + 1);
+    uint64_t cap = (uint64_t)in->n_rows * windows_per_row(&step->window) + 1;
     s->row = arena_alloc(f->arena, cap * sizeof(uint32_t));
     s->start = arena_alloc(f->arena, cap * sizeof(int64_t));
     s->late = arena_zalloc(f->arena, cap, 1);
@@ -173,8 +184,9 @@ static enum err spread_rows(const struct chain_step *step, struct climb *f,
             TRY(error_add(f, origin, ERR_DATETIME_RANGE, "the event time belongs to no window"));
             continue;
         }
-        int64_t watermark =
-            watermarks == NULL ? INT64_MIN : watermarks[f->origin == NULL ? i : f->origin[i]];
+        int64_t watermark = watermarks == NULL || step->window.untimed
+                                ? INT64_MIN
+                                : watermarks[f->origin == NULL ? i : f->origin[i]];
         bool late = last + step->window.size_us <= watermark;
         for (int64_t start = late ? last : first; start <= last; start += step->window.slide_us) {
             if (!late && start + step->window.size_us <= watermark)

@@ -42,6 +42,8 @@ struct chain_result {
 enum err chain_run(const struct chain *c, const struct batch *in, const int64_t *watermarks,
                    int64_t now_us, struct arena *a, struct chain_result *out) MUST_CHECK;
 
+/* Rows that one row may become: those of its windows. */
+uint32_t chain_windows_per_row(const struct chain *c);
 /* True when the chain has no nodes. */
 bool chain_is_identity(const struct chain *c);
 

@@ -185,6 +185,8 @@ static enum err link_inputs(struct build *b, const struct plan_node *n, uint32_t
     if (length == CHAIN_NODES_MAX)
         return err_set(b->why, ERR_LIMIT, "the query nests more than %d steps", CHAIN_NODES_MAX);
     b->path[length] = *n;
+    if (n->kind == PLAN_WINDOW)
+        b->path[length].window.untimed = !window_is_timed(n);
     if (length > 0)
         b->path[length - 1].input = &b->path[length];
     return link_inputs(b, n->input, length + 1, to);
@@ -352,7 +354,7 @@ void flow_op_bound(struct flow_op *op, const struct plan_node *of, uint32_t colu
 {
     if (op->windowed)
         return;
-    struct flow_bound b = flow_bound_of(of, column);
+    struct window_bound b = window_bound_of(of, column);
     op->windowed = b.is;
     op->bound_key = key;
     op->to_end = b.to_end;
@@ -409,6 +411,18 @@ uint32_t flow_level(const struct flow *f, uint32_t op)
 {
     CHECK(op < f->n_ops);
     return f->ops[op].level;
+}
+uint32_t flow_windows_per_row(const struct flow *f)
+{
+    uint64_t most = 1;
+    for (uint32_t i = 0; i < f->n_scans; i++) {
+        const struct flow_outs *outs = &f->scans[i].outs;
+        uint64_t sum = 0;
+        for (uint32_t k = 0; k < outs->n; k++)
+            sum += chain_windows_per_row(outs->edges[k].chain);
+        most = sum > most ? sum : most;
+    }
+    return most > UINT32_MAX ? UINT32_MAX : (uint32_t)most;
 }
 uint32_t flow_tail_bytes(const struct flow *f, uint32_t op, uint32_t port)
 {
@@ -753,14 +767,14 @@ enum err flow_end_level(const struct flow *f, struct flow_state *s, uint32_t lev
     return ERR_OK;
 }
 
-void flow_expire(const struct flow *f, struct flow_state *s, int64_t watermark_us)
+bool flow_expire(const struct flow *f, struct flow_state *s, int64_t watermark_us)
 {
-    if (watermark_us <= s->watermark_us)
-        return;
-    s->watermark_us = watermark_us;
-    for (uint32_t i = 0; i < f->n_ops; i++)
+    uint32_t rows_left = FLOW_PIECE_ROWS;
+    s->watermark_us = watermark_us > s->watermark_us ? watermark_us : s->watermark_us;
+    for (uint32_t i = 0; i < f->n_ops && rows_left > 0; i++)
         if (f->ops[i].windowed)
-            f->ops[i].kind->expire(&f->ops[i], s->ops[i], watermark_us);
+            f->ops[i].kind->expire(&f->ops[i], s->ops[i], s->watermark_us, &rows_left);
+    return rows_left == 0;
 }
 
 uint64_t flow_state_late(const struct flow_state *s)

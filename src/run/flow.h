@@ -86,6 +86,8 @@ const struct plan_node *flow_scan(const struct flow *f, uint32_t i);
 uint32_t flow_n_operators(const struct flow *f);
 uint32_t flow_n_levels(const struct flow *f);
 uint32_t flow_level(const struct flow *f, uint32_t op);
+/* Rows that one row of a scan may become in the windows that it goes to at once. */
+uint32_t flow_windows_per_row(const struct flow *f);
 /* Bytes behind each key of a port. */
 uint32_t flow_tail_bytes(const struct flow *f, uint32_t op, uint32_t port);
 
@@ -121,10 +123,10 @@ enum err flow_end_level(const struct flow *f, struct flow_state *s, uint32_t lev
 
 /* Between epochs: forgets, without retractions, what is kept under windows that ended at
  * `watermark_us` or before; rows that come for them afterwards are left out and counted. Only where
- * an operator's key holds a bound of a window (run/flow_window.h); the rest stays. The watermark is
+ * an operator's key holds a bound of a window (plan/window.h); the rest stays. The watermark is
  * that of all inputs together: of what it says is over flow_source lets nothing through any more.
- */
-void flow_expire(const struct flow *f, struct flow_state *s, int64_t watermark_us);
+ * A piece of the work; true: to be called again. */
+bool flow_expire(const struct flow *f, struct flow_state *s, int64_t watermark_us);
 /* Rows that were left out. */
 uint64_t flow_state_late(const struct flow_state *s);
 

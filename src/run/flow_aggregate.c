@@ -458,18 +458,21 @@ static enum err aggregate_end_level(struct flow_run *r, bool *more)
     return ERR_OK;
 }
 
-static void aggregate_expire(const struct flow_op *op, void *state, int64_t watermark_us)
+static void aggregate_expire(const struct flow_op *op, void *state, int64_t watermark_us,
+                             uint32_t *rows_left)
 {
     const struct aggregate_plan *p = op->plan;
     struct aggregate_state *s = state;
     struct row_entry *e, *value;
     CHECK(s->touched.n == 0);
-    while ((e = flow_windows_take(&s->windows, watermark_us)) != NULL) {
+    while ((e = flow_windows_take(&s->windows, watermark_us, rows_left)) != NULL) {
         for (uint32_t i = 0; i < p->agg.n_aggs; i++) {
             struct value_key k = {.group = e->ref, .aggregate = i};
             while (p->keeps[i] && (value = row_table_first(s->values, value_hash_of(s, &k),
-                                                           value_key_str(&k))) != NULL)
+                                                           value_key_str(&k))) != NULL) {
                 row_table_remove(s->values, value);
+                *rows_left -= *rows_left > 0;
+            }
         }
         clear_cells(p, s, cells_of(e));
         row_table_remove(s->groups, e);

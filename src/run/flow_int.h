@@ -81,8 +81,10 @@ struct flow_kind {
     enum err (*pass)(struct flow_run *r, uint32_t port, const struct batch *b);
     enum err (*apply)(struct flow_run *r, const struct flow_packet *p, bool *more);
     enum err (*end_level)(struct flow_run *r, bool *more);
-    /* Of windowed operators: forgets what is kept under windows that have ended. */
-    void (*expire)(const struct flow_op *op, void *state, int64_t watermark_us);
+    /* Of windowed operators: forgets what is kept under windows that have ended, until none is
+     * left or about *rows_left rows are gone, which it counts down. */
+    void (*expire)(const struct flow_op *op, void *state, int64_t watermark_us,
+                   uint32_t *rows_left);
 };
 
 extern const struct flow_kind flow_join_kind, flow_setop_kind, flow_aggregate_kind, flow_top_kind,

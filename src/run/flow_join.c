@@ -144,7 +144,7 @@ static enum err join_compile(struct flow_op *op, struct arena *a, struct err_det
     TRY(compile_condition(node, a, j, why));
     TRY(compile_side(node, LEFT, a, j, &op->ports[LEFT]));
     TRY(compile_side(node, RIGHT, a, j, &op->ports[RIGHT]));
-    op->bound_key = flow_join_bound(node, &op->to_end);
+    op->bound_key = window_join_bound(node, &op->to_end);
     op->windowed = op->bound_key < node->join.n_keys;
     op->n_ports = 2;
     op->plan = j;
@@ -214,14 +214,15 @@ static void entry_remove(const struct flow_op *op, struct join_state *s, uint32_
     row_table_remove(s->rows[side], e);
 }
 
-static void join_expire(const struct flow_op *op, void *state, int64_t watermark_us)
+static void join_expire(const struct flow_op *op, void *state, int64_t watermark_us,
+                        uint32_t *rows_left)
 {
     (void)op;
     struct join_state *s = state;
     struct row_entry *e;
     CHECK(s->touched[LEFT].n == 0 && s->touched[RIGHT].n == 0 && !s->begun);
     for (uint32_t side = 0; side < 2; side++)
-        while ((e = flow_windows_take(&s->windows[side], watermark_us)) != NULL)
+        while ((e = flow_windows_take(&s->windows[side], watermark_us, rows_left)) != NULL)
             row_table_remove(s->rows[side], e);
 }
 

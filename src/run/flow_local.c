@@ -82,6 +82,12 @@ void flow_local_apply(struct flow_local *l, const struct flow_packet *p)
     l->packet_waits = true;
 }
 
+bool flow_local_expire(struct flow_local *l, int64_t watermark_us)
+{
+    CHECK(l->in == NULL && !l->ending && l->depth == 0 && !l->packet_waits);
+    return flow_expire(l->flow, l->state, watermark_us);
+}
+
 void flow_local_set_time(struct flow_local *l, int64_t now_us)
 {
     l->now_us = now_us;

@@ -37,6 +37,8 @@ void flow_local_push(struct flow_local *l, uint32_t scan, const struct batch *in
 void flow_local_finish(struct flow_local *l);
 /* The same for a packet of an operator that flow_source has made elsewhere. */
 void flow_local_apply(struct flow_local *l, const struct flow_packet *p);
+/* flow_expire, between two epochs. */
+bool flow_local_expire(struct flow_local *l, int64_t watermark_us);
 /* The clock from here on. */
 void flow_local_set_time(struct flow_local *l, int64_t now_us);
 /* Does a bounded piece of what is to be done. After an error only flow_local_free. */

@@ -656,10 +656,11 @@ static enum err over_end_level(struct flow_run *r, bool *more)
     return flow_out_flush(&out, r);
 }
 
-static void over_expire(const struct flow_op *op, void *state, int64_t watermark_us)
+static void over_expire(const struct flow_op *op, void *state, int64_t watermark_us,
+                        uint32_t *rows_left)
 {
     (void)op;
-    flow_sorted_expire(&((struct over_state *)state)->sorted, watermark_us);
+    flow_sorted_expire(&((struct over_state *)state)->sorted, watermark_us, rows_left);
 }
 
 const struct flow_kind flow_over_kind = {

@@ -175,13 +175,14 @@ static enum err setop_end_level(struct flow_run *r, bool *more)
     return ERR_OK;
 }
 
-static void setop_expire(const struct flow_op *op, void *state, int64_t watermark_us)
+static void setop_expire(const struct flow_op *op, void *state, int64_t watermark_us,
+                         uint32_t *rows_left)
 {
     (void)op;
     struct setop_state *s = state;
     struct row_entry *e;
     CHECK(s->touched.n == 0);
-    while ((e = flow_windows_take(&s->windows, watermark_us)) != NULL)
+    while ((e = flow_windows_take(&s->windows, watermark_us, rows_left)) != NULL)
         row_table_remove(s->rows, e);
 }
 

@@ -197,17 +197,18 @@ enum err flow_sorted_next(struct flow_sorted *s, struct flow_run *r, bool *ready
     return ERR_OK;
 }
 
-void flow_sorted_expire(struct flow_sorted *s, int64_t watermark_us)
+void flow_sorted_expire(struct flow_sorted *s, int64_t watermark_us, uint32_t *rows_left)
 {
     struct row_entry *of;
     CHECK(s->touched.n == 0);
-    while ((of = flow_windows_take(&s->windows, watermark_us)) != NULL) {
+    while ((of = flow_windows_take(&s->windows, watermark_us, rows_left)) != NULL) {
         struct row_entry *e =
             row_table_first(s->rows, of->hash, row_entry_key(s->partitions, of));
         while (e != NULL) {
             struct row_entry *gone = e;
             e = row_table_next(s->rows, e);
             row_table_remove(s->rows, gone);
+            *rows_left -= *rows_left > 0;
         }
         row_table_remove(s->partitions, of);
     }

@@ -54,7 +54,7 @@ uint64_t flow_sorted_count(const struct flow_sorted *s);
 enum err flow_sorted_apply(struct flow_sorted *s, struct flow_run *r,
                            const struct flow_packet *p) MUST_CHECK;
 /* Forgets the partitions of windows that have ended. Between epochs. */
-void flow_sorted_expire(struct flow_sorted *s, int64_t watermark_us);
+void flow_sorted_expire(struct flow_sorted *s, int64_t watermark_us, uint32_t *rows_left);
 /* Brings the next touched partition to READY, as far as the piece's rows reach. True when it is;
  * false when there is none left, or the piece is used up (`*more`). */
 enum err flow_sorted_next(struct flow_sorted *s, struct flow_run *r, bool *ready,

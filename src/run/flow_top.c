@@ -435,18 +435,20 @@ static enum err top_end_level(struct flow_run *r, bool *more)
     return ERR_OK;
 }
 
-static void top_expire(const struct flow_op *op, void *state, int64_t watermark_us)
+static void top_expire(const struct flow_op *op, void *state, int64_t watermark_us,
+                       uint32_t *rows_left)
 {
     (void)op;
     struct top_state *s = state;
     struct row_entry *partition;
     CHECK(s->touched.n == 0);
-    while ((partition = flow_windows_take(&s->windows, watermark_us)) != NULL) {
+    while ((partition = flow_windows_take(&s->windows, watermark_us, rows_left)) != NULL) {
         struct row_entry *e =
             row_table_first(s->rows, partition->hash, row_entry_key(s->partitions, partition));
         for (struct row_entry *next; e != NULL; e = next) {
             next = row_table_next(s->rows, e);
             row_table_remove(s->rows, e);
+            *rows_left -= *rows_left > 0;
         }
         row_table_remove(s->partitions, partition);
     }

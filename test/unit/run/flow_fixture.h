@@ -273,10 +273,14 @@ static bool append_only;
 static inline struct plan_node *plan_scan(struct arena *a, const enum type *types, uint32_t n)
 {
     static const struct view changing;
-    static const struct relation table = {.kind = REL_TABLE},
-                                 view = {.kind = REL_VIEW, .view = &changing};
+    static const struct relation table = {.kind = REL_TABLE, .event_time = 1},
+                                 view = {.kind = REL_VIEW, .event_time = 1, .view = &changing};
     struct plan_node *node = plan_new(a, PLAN_SCAN, NULL, n);
+    uint32_t *columns = fixture_alloc(a, n + 1, sizeof(*columns));
     node->relation = append_only ? &table : &view;
+    node->scan_columns = columns;
+    for (uint32_t i = 0; i < n; i++)
+        columns[i] = i;
     for (uint32_t i = 0; i < n; i++)
         plan_columns(node)[i] = (struct column_def){.name = STR("c"), .type = types[i]};
     return node;

@@ -33,7 +33,7 @@ static const struct plan_node *count_by(struct arena *a, const struct plan_node 
 
 static void is_bound(const struct plan_node *n, uint32_t column, bool is, int64_t to_end)
 {
-    struct flow_bound b = flow_bound_of(n, column);
+    struct window_bound b = window_bound_of(n, column);
     assert_int_equal(b.is, is);
     if (is)
         assert_int_equal(b.to_end, to_end);
@@ -71,9 +71,57 @@ static void bounds_of_windows(void **state)
     is_bound(join_on(&a, JOIN_INNER, w, windows(&a, scan), 3, 2), 3, false, 0);
     is_bound(join_on(&a, JOIN_MARK, w, windows(&a, scan), 3, 3), 4, false, 0);
     is_bound(plan_two(&a, PLAN_SETOP, w, w, 4), 3, true, 0);
+    /* of event times in several tables, and of another time */
+    is_bound(windows(&a, plan_two(&a, PLAN_UNION_ALL, scan, scan, 2)), 3, true, 0);
+    const struct expr *moved[] = {expr_column(&a, scan, 1), expr_column(&a, scan, 0)};
+    is_bound(plan_window(&a, plan_project(&a, scan, moved, 2), 0, SIZE, SLIDE), 3, true, 0);
+    is_bound(plan_window(&a, scan, 0, SIZE, SLIDE), 3, false, 0);
     for (uint32_t i = 0; i < 100; i++) /* a ladder: walked in bounded time */
         n = plan_two(&a, PLAN_UNION_ALL, n, n, n->n_columns);
     is_bound(n, 3, false, 0);
+    arena_deinit(&a);
+}
+
+static void may_be_null(const struct plan_node *n, uint32_t column, bool nullable)
+{
+    struct window_bound b = window_bound_of(n, column);
+    assert_true(b.is);
+    assert_int_equal(b.nullable, nullable);
+}
+
+/* Which rows have no window, and which column tells when a view's rows are final. */
+static void bounds_that_may_be_null(void **state)
+{
+    (void)state;
+    struct arena a;
+    arena_init(&a, FIXTURE_BYTES);
+    const struct plan_node *scan = plan_scan(&a, timed, 2), *w = windows(&a, scan), *n;
+    uint32_t key = 0;
+    may_be_null(w, 3, false);
+    n = join_on(&a, JOIN_LEFT, w, windows(&a, scan), 3, 3);
+    may_be_null(n, 3, false);
+    may_be_null(n, 7, true);
+    may_be_null(n, 6, true);
+    assert_false(window_of_view(n, &key).nullable);
+    assert_int_equal(key, 2);
+    n = join_on(&a, JOIN_FULL, w, windows(&a, scan), 3, 3);
+    may_be_null(n, 3, true);
+    assert_true(window_of_view(n, &key).nullable);
+    const struct expr *both[] = {expr_column(&a, n, 3), expr_column(&a, n, 7)};
+    struct expr *either = fixture_alloc(&a, 1, sizeof(*either));
+    *either = (struct expr){
+        .kind = EXPR_COALESCE, .type = TYPE_TIMESTAMPTZ, .n_args = 2, .args = both, .n_nodes = 3};
+    const struct expr *exprs[] = {expr_column(&a, n, 6), either};
+    struct plan_node *p = plan_new(&a, PLAN_PROJECT, n, 2);
+    p->exprs = exprs;
+    p->n_exprs = 2;
+    may_be_null(p, 0, true);
+    may_be_null(p, 1, false);
+    assert_true(window_of_view(p, &key).is);
+    assert_int_equal(key, 1);
+    n = count_by(&a, join_on(&a, JOIN_LEFT, w, windows(&a, scan), 3, 3), 7);
+    may_be_null(n, 0, true);
+    assert_false(window_of_view(count_by(&a, w, 0), &key).is);
     arena_deinit(&a);
 }
 
@@ -110,13 +158,13 @@ static void run_windows(const struct plan_node *root, const struct plan_node *co
         if (epoch % 8 == 7)
             driver_check(&d, what);
         for (uint32_t i = 0; i < partitions; i++)
-            flow_expire(d.flow, d.states[i], watermark);
+            assert_false(flow_expire(d.flow, d.states[i], watermark));
         most = driver_state_rows(&d) > most ? driver_state_rows(&d) : most;
     }
     /* some 8 epochs' rows are open, each in 5 windows */
     assert_in_range(most, 1, 8 * 2 * 12 * 5 * 3);
     for (uint32_t i = 0; i < partitions; i++) {
-        flow_expire(d.flow, d.states[i], INT64_MAX - 1);
+        assert_false(flow_expire(d.flow, d.states[i], INT64_MAX - 1));
         assert_int_equal(flow_state_late(d.states[i]), 0);
     }
     assert_int_equal(driver_state_rows(&d), 0);
@@ -185,7 +233,7 @@ static void late_rows_are_counted(void **state)
     r.v[1] = (struct value){.type = TYPE_TIMESTAMPTZ, .as.i8 = 150};
     rows_add(&changes, &r);
     driver_epoch(&d, &changes);
-    flow_expire(d.flow, d.states[0], 200);
+    assert_false(flow_expire(d.flow, d.states[0], 200));
     r.v[1].as.i8 = 250;
     rows_add(&changes, &r);
     driver_epoch(&d, &changes);
@@ -199,10 +247,39 @@ static void late_rows_are_counted(void **state)
     arena_deinit(&a);
 }
 
+static void much_is_forgotten_in_pieces(void **state)
+{
+    (void)state;
+    enum { ROWS = 3 * FLOW_PIECE_ROWS + 5 };
+    struct arena a;
+    arena_init(&a, FIXTURE_BYTES);
+    const struct plan_node *scans[1] = {plan_scan(&a, timed, 2)};
+    struct driver d;
+    struct rows changes = {.n_columns = 2};
+    struct row r = {.weight = 1};
+    driver_open(&d, count_by(&a, plan_window(&a, scans[0], 1, 1, 1), 3), 1, scans, 1);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        r.v[0] = (struct value){.type = TYPE_INT4, .as.i4 = 1};
+        r.v[1] = (struct value){.type = TYPE_TIMESTAMPTZ, .as.i8 = i};
+        rows_add(&changes, &r);
+    }
+    driver_epoch(&d, &changes);
+    uint32_t calls = 1;
+    for (; flow_expire(d.flow, d.states[0], ROWS); calls++)
+        assert_in_range(driver_state_rows(&d), 1, 2 * ROWS); /* groups, and what max keeps */
+    assert_in_range(calls, 4, 8);
+    assert_int_equal(driver_state_rows(&d), 0);
+    rows_free(&changes);
+    driver_close(&d);
+    arena_deinit(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_of_windows),
+        cmocka_unit_test(bounds_that_may_be_null),
+        cmocka_unit_test(much_is_forgotten_in_pieces),
         cmocka_unit_test(ended_windows_are_forgotten),
         cmocka_unit_test(late_rows_are_counted),
     };
