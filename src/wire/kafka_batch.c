@@ -171,43 +171,61 @@ static void refuse_record(struct kafka_run *out, int64_t number, const struct ka
     }
 }
 
-/* Iterates over the records of a batch; *max_timestamp receives the greatest, *refused why the
- * first one is refused that is. */
+/* What the rules ask of a batch's records. */
+struct skim {
+    int64_t timestamp_min, timestamp_max;
+    bool keyless; /* some record has no key */
+};
+
+static void records_skim(struct kafka_records *it, struct skim *out);
+
+/* Names the records that the rules refuse: *refused is why the first one is. */
+static void refuse_records(struct kafka_records *it, const struct kafka_run_rules *rules,
+                           struct kafka_run *out, enum err *refused, struct err_detail *why)
+{
+    struct kafka_record r;
+    for (int64_t number = out->n_records; kafka_records_next(it, &r); number++) {
+        if (r.timestamp > rules->timestamp_max) {
+            refuse_record(out, number, &r, ERR_RECORD_TIMESTAMP,
+                          "its timestamp is further after the server's clock than "
+                          "message.timestamp.after.max.ms",
+                          refused, why);
+        } else if (r.timestamp < rules->timestamp_min && r.timestamp != -1) {
+            refuse_record(out, number, &r, ERR_RECORD_TIMESTAMP,
+                          "its timestamp is further before the server's clock than "
+                          "message.timestamp.before.max.ms",
+                          refused, why);
+        } else if (rules->keys && r.key.ptr == NULL) {
+            refuse_record(out, number, &r, ERR_RECORD_KEY, "the topic is compacted: it needs a key",
+                          refused, why);
+        }
+    }
+}
+
+/* Reads over the records of a batch; *max_timestamp receives the greatest, *refused why the first
+ * one is refused that is. */
 static enum err check_records(struct str bytes, const struct kafka_run_rules *rules,
                               struct compress *c, struct buf *scratch, struct kafka_run *out,
                               int64_t *max_timestamp, enum err *refused, struct err_detail *why)
 {
-    enum { RECORDS_AT_ONCE = 64 };
-    struct kafka_record records[RECORDS_AT_ONCE];
     struct kafka_records it;
     struct err_detail inner = {0};
     enum err e = kafka_records_open(&it, bytes, c, scratch, &inner);
-    int64_t max = INT64_MIN;
-    int64_t number = out->n_records;
-    size_t n = 0;
-    while (e == ERR_OK && (n = kafka_records_read(&it, records, RECORDS_AT_ONCE)) > 0) {
-        for (size_t i = 0; i < n; i++, number++) {
-            const struct kafka_record *r = &records[i];
-            max = r->timestamp > max ? r->timestamp : max;
-            if (UNLIKELY(r->timestamp > rules->timestamp_max)) {
-                refuse_record(out, number, r, ERR_RECORD_TIMESTAMP,
-                              "its timestamp is further after the server's clock than "
-                              "message.timestamp.after.max.ms",
-                              refused, why);
-            } else if (UNLIKELY(r->timestamp < rules->timestamp_min && r->timestamp != -1)) {
-                refuse_record(out, number, r, ERR_RECORD_TIMESTAMP,
-                              "its timestamp is further before the server's clock than "
-                              "message.timestamp.before.max.ms",
-                              refused, why);
-            } else if (UNLIKELY(rules->keys && r->key.ptr == NULL)) {
-                refuse_record(out, number, r, ERR_RECORD_KEY,
-                              "the topic is compacted: it needs a key", refused, why);
-            }
-        }
+    struct kafka_records again = it;
+    struct skim seen = {.timestamp_min = INT64_MAX, .timestamp_max = INT64_MIN};
+    if (e == ERR_OK) {
+        records_skim(&it, &seen);
+        e = kafka_records_end(&it, &inner);
     }
-    *max_timestamp = max;
-    e = e == ERR_OK ? kafka_records_end(&it, &inner) : e;
-    return e == ERR_OK ? e : err_set(why, e, "%s", err_text(e, &inner));
+    if (e != ERR_OK) {
+        return err_set(why, e, "%s", err_text(e, &inner));
+    }
+    if (seen.timestamp_max > rules->timestamp_max || seen.timestamp_min < rules->timestamp_min ||
+        (rules->keys && seen.keyless)) {
+        refuse_records(&again, rules, out, refused, why);
+    }
+    *max_timestamp = seen.timestamp_max;
+    return ERR_OK;
 }
 
 static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_max,
@@ -493,6 +511,103 @@ size_t kafka_records_read(struct kafka_records *it, struct kafka_record *out, si
     }
     *it = local;
     return i;
+}
+
+static inline void skim_add(struct skim *s, int64_t timestamp, bool keyless)
+{
+    s->timestamp_min = timestamp < s->timestamp_min ? timestamp : s->timestamp_min;
+    s->timestamp_max = timestamp > s->timestamp_max ? timestamp : s->timestamp_max;
+    s->keyless |= keyless;
+}
+
+/* The varint of one or two bytes at bytes[*at], not yet unzigzagged; a longer one sets *bad. */
+static inline uint32_t varint_two(const uint8_t *bytes, size_t *at, uint32_t *bad)
+{
+    uint32_t first = bytes[(*at)++];
+    if (first < 0x80) {
+        return first;
+    }
+    uint32_t second = bytes[(*at)++];
+    *bad |= second & 0x80;
+    return (first & 0x7f) | second << 7;
+}
+
+/* Bytes of what a length stands before, which may be -1 for NULL; a smaller one sets *bad. */
+static inline size_t nullable_two(uint32_t zigzagged, uint32_t *bad)
+{
+    *bad |= (zigzagged & 1) & (uint32_t)(zigzagged != 1);
+    return zigzagged >> 1;
+}
+
+/* Reads over a record of the usual form: no headers, lengths and deltas in at most two bytes. False
+ * when it has another, or is not valid: then nothing has happened. */
+static inline bool record_skim(struct kafka_records *it, struct skim *s)
+{
+    enum { UP_TO_KEY_BYTES = 2 + 1 + 2 + 2 + 2, VALUE_LENGTH_BYTES = 2 };
+    const uint8_t *bytes = it->at;
+    size_t room = (size_t)(it->end - bytes), at = 0;
+    uint32_t bad = 0;
+    if (UNLIKELY(room < UP_TO_KEY_BYTES)) {
+        return false;
+    }
+    uint32_t length = varint_two(bytes, &at, &bad);
+    size_t end = at + (length >> 1);
+    at++; /* the attributes, which are unused */
+    uint32_t timestamp_delta = varint_two(bytes, &at, &bad);
+    uint32_t delta = varint_two(bytes, &at, &bad);
+    uint32_t key = varint_two(bytes, &at, &bad);
+    at += nullable_two(key, &bad);
+    if (UNLIKELY(end > room || at + VALUE_LENGTH_BYTES > end)) {
+        return false;
+    }
+    at += nullable_two(varint_two(bytes, &at, &bad), &bad);
+    int32_t offset_delta = (int32_t)(delta >> 1);
+    bad |= (length | delta) & 1; /* negative */
+    if (UNLIKELY(bad != 0 || at + 1 != end || bytes[at] != 0 || offset_delta <= it->last_delta ||
+                 offset_delta > it->max_delta)) {
+        return false;
+    }
+    skim_add(s, (int64_t)((uint64_t)it->base_timestamp + unzigzag(timestamp_delta)), key == 1);
+    it->at = bytes + end;
+    it->last_delta = offset_delta;
+    return true;
+}
+
+/* The same for any record. On damage nothing is left. */
+static __attribute__((noinline)) void record_skim_any(struct kafka_records *it, struct skim *s)
+{
+    struct kafka_record r;
+    const char *problem = record_parse(it, &r);
+    if (problem != NULL) {
+        records_fail(it, problem);
+        return;
+    }
+    skim_add(s, r.timestamp, r.key.ptr == NULL);
+    it->left--;
+}
+
+/* Reads over all records of a batch with create time; kafka_records_end tells of damage. Most of
+ * what a producer's batch costs beside the checksum. */
+static void records_skim(struct kafka_records *it, struct skim *out)
+{
+    struct kafka_records local = *it; /* in registers: its address goes nowhere */
+    struct skim seen = *out;
+    while (local.left > 0) {
+        if (LIKELY(record_skim(&local, &seen))) {
+            local.left--;
+            continue;
+        }
+        *it = local;
+        *out = seen;
+        record_skim_any(it, out);
+        local = *it;
+        seen = *out;
+    }
+    if (local.result == ERR_OK && local.at != local.end) {
+        records_fail(&local, "bytes are left over");
+    }
+    *it = local;
+    *out = seen;
 }
 
 bool kafka_records_next(struct kafka_records *it, struct kafka_record *out)

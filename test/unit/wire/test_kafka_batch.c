@@ -124,9 +124,9 @@ static void batches_of_other_programs_are_read(void **state)
         assert_int_equal(b.max_timestamp, 1700000005000);
         assert_golden_records(f, buf_str(&f->bytes));
         uint32_t crc = b.crc;
-        assert_int_equal(kafka_run_validate(f->bytes.ptr, f->bytes.len, &any, f->c, &f->scratch,
-                                            &run, &f->why),
-                         ERR_OK);
+        assert_int_equal(
+            kafka_run_validate(f->bytes.ptr, f->bytes.len, &any, f->c, &f->scratch, &run, &f->why),
+            ERR_OK);
         assert_int_equal(run.n_records, GOLDEN_RECORDS);
         assert_int_equal(kafka_batch_validate(buf_str(&f->bytes), &b, NULL), ERR_OK);
         assert_int_equal(b.crc, crc);
@@ -343,9 +343,9 @@ static void the_list_of_refused_records_has_a_bound(void **state)
         kafka_batch_add(&w, (struct str){NULL, 0}, STR("v"), 0, NULL, 0);
     }
     assert_int_equal(kafka_batch_finish(&w, COMPRESS_NONE, NULL, NULL, &f->why), ERR_OK);
-    assert_int_equal(kafka_run_validate(f->bytes.ptr, f->bytes.len, &rules, f->c, &f->scratch, &run,
-                                        &f->why),
-                     ERR_RECORD_KEY);
+    assert_int_equal(
+        kafka_run_validate(f->bytes.ptr, f->bytes.len, &rules, f->c, &f->scratch, &run, &f->why),
+        ERR_RECORD_KEY);
     assert_int_equal(run.n_errors, KAFKA_RUN_ERRORS_MAX);
     assert_int_equal(run.errors[KAFKA_RUN_ERRORS_MAX - 1].record, KAFKA_RUN_ERRORS_MAX - 1);
 }
@@ -403,6 +403,73 @@ static void hostile_records_never_overrun(void **state)
         mem_free(copy);
     }
     buf_deinit(&pristine);
+}
+
+/* Records of every length of varint, with and without keys, values and headers. */
+static void write_varied(struct buf *out)
+{
+    static char big[9000];
+    const struct kafka_header header = {STR("h"), {NULL, 0}};
+    struct kafka_batch_writer w;
+    memset(big, 'y', sizeof big);
+    kafka_batch_begin(&w, out, 5000);
+    for (size_t i = 0; i < 200; i++) {
+        struct str key = {i % 3 == 0 ? NULL : big, i % 3 == 0 ? 0 : i % 2 * 70};
+        struct str value = {i % 7 == 1 ? NULL : big, i % 7 == 1 ? 0 : i % 90 == 80 ? 9000 : i};
+        int64_t time = i % 50 == 40 ? 5000000 + (int64_t)i : 5000 + (int64_t)(i * 61 % 300) - 100;
+        kafka_batch_add(&w, key, value, time, &header, i % 11 == 10);
+    }
+    assert_int_equal(kafka_batch_finish(&w, COMPRESS_NONE, NULL, NULL, NULL), ERR_OK);
+}
+
+/* What validation reads over is what reading tells, record by record: the same batches are damaged,
+ * at the same offset, and the same is the greatest timestamp. */
+static void assert_validated_as_read(struct fixture *f, char *batch, size_t n)
+{
+    struct kafka_records it;
+    struct kafka_record r;
+    struct kafka_run run;
+    struct err_detail why = {0};
+    int64_t max = INT64_MIN;
+    assert_int_equal(kafka_records_open(&it, (struct str){batch, n}, NULL, NULL, NULL), ERR_OK);
+    while (kafka_records_next(&it, &r)) {
+        max = r.timestamp > max ? r.timestamp : max;
+    }
+    enum err read = kafka_records_end(&it, &why);
+    reseal(batch, n);
+    assert_int_equal(kafka_run_validate(batch, n, &any, f->c, &f->scratch, &run, &f->why), read);
+    if (read == ERR_OK) {
+        assert_int_equal(run.max_timestamp, max);
+    } else {
+        assert_string_equal(f->why.text, why.text);
+    }
+}
+
+static void validation_reads_what_reading_tells(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t x = 4711;
+    write_varied(&f->bytes);
+    size_t n = f->bytes.len, n_records = n - KAFKA_BATCH_HEADER_BYTES;
+    char *pristine = mem_alloc(n);
+    memcpy(pristine, f->bytes.ptr, n);
+    assert_validated_as_read(f, f->bytes.ptr, n);
+    for (int round = 0; round < 20000; round++) {
+        char *copy = mem_alloc(n); /* its own, so that a read behind it is seen */
+        memcpy(copy, pristine, n);
+        for (int i = 0; i < 1 + round % 3; i++) {
+            x = x * 1664525 + 1013904223;
+            /* Mostly bytes that mean something: near the end of a record, where the next begins. */
+            size_t at = (x >> 8) % n_records;
+            for (int k = 0; k < 64 && copy[KAFKA_BATCH_HEADER_BYTES + at] == 'y'; k++) {
+                at = (at + 1) % n_records;
+            }
+            copy[KAFKA_BATCH_HEADER_BYTES + at] ^= (char)(1 << (x & 7));
+        }
+        assert_validated_as_read(f, copy, n);
+        mem_free(copy);
+    }
+    mem_free(pristine);
 }
 
 /* ---- writing ---- */
@@ -467,6 +534,7 @@ int main(void)
         TEST(the_list_of_refused_records_has_a_bound),
         TEST(the_assigned_fields_leave_the_crc_alone),
         TEST(hostile_records_never_overrun),
+        TEST(validation_reads_what_reading_tells),
         TEST(extreme_values_survive),
         TEST(a_failed_write_leaves_nothing),
     };
