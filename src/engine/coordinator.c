@@ -590,11 +590,10 @@ static void view_fails(struct coordinator *co, const struct view_failure *f)
 /* What the view wrote in this epoch is not noted. */
 static void outputs_forget(struct coordinator *co, const struct relation *rel)
 {
-    const struct topic *late = rel->view->late;
     LIST_FOR_SAFE (it, next, &co->written) {
         const struct co_output *o = LIST_ENTRY(it, struct co_output, written_link);
         if (o->at.topic_number == rel->topic->number ||
-            (late != NULL && o->at.topic_number == late->number))
+            view_has_late(rel->view, catalog_topic_by_number(co->catalog, o->at.topic_number)))
             list_remove(it);
     }
 }

@@ -31,6 +31,7 @@ struct ddl {
     struct shard_timer watch;
     /* The least numbers for the next change: those of one that failed may still name folders. */
     uint32_t next_topic, next_relation;
+    struct topic late[VIEW_SOURCES_MAX]; /* late tables of the change at the head */
     struct prepare_call prepare[SHARDS_MAX];
     uint32_t prepare_acks;
     enum err prepare_err; /* why the change is being taken back */
@@ -151,16 +152,27 @@ static uint32_t greater(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+/* Whose rows a change takes in: of a view that is being made, its first source and those of its
+ * late tables; NULL otherwise. */
+struct change_sources {
+    const struct relation *first, *late[VIEW_SOURCES_MAX];
+};
+
 static void fill_change(struct shard *s, struct catalog_change *change,
-                        const struct relation *source)
+                        const struct change_sources *of)
 {
-    const struct ddl *d = ddl_of(s);
+    struct ddl *d = ddl_of(s);
     uint32_t topic_number = greater(s->catalog->next_topic, d->next_topic);
-    uint32_t placement = source == NULL ? UINT32_MAX : source->topic->placement;
+    uint32_t placement = of->first == NULL ? UINT32_MAX : of->first->topic->placement;
     fill_topic(s, &change->topic, &topic_number, placement);
-    fill_topic(s, &change->late, &topic_number, placement);
-    if (source != NULL) /* which may have got partitions since the view was planned */
-        change->late.n_partitions = source->topic->n_partitions;
+    for (uint32_t i = 0; i < change->n_late; i++) {
+        const struct topic *t = of->late[i]->topic;
+        d->late[i] = change->late[i];
+        fill_topic(s, &d->late[i], &topic_number, t->placement);
+        /* which may have got partitions since the view was planned */
+        d->late[i].n_partitions = t->n_partitions;
+    }
+    change->late = d->late;
     change->number = greater(s->catalog->next_relation, d->next_relation);
 }
 
@@ -180,21 +192,27 @@ static enum err reserve_numbers(struct ddl *d, const struct catalog *next, struc
     return ERR_OK;
 }
 
-/* Plans a text again, on the catalog of now: what it was planned on may be old. Gives the first
- * source of a view that is being made; NULL for everything else. */
-static enum err change_source(struct shard *s, const struct catalog_change *change,
-                              const struct relation **source, struct err_detail *why)
+/* Plans a text again, on the catalog of now: what it was planned on may be old. */
+static enum err change_sources(struct shard *s, const struct catalog_change *change,
+                               struct change_sources *of, struct err_detail *why)
 {
-    *source = NULL;
+    *of = (struct change_sources){0};
     bool view = change->verb == CHANGE_CREATE_VIEW;
     if (!view && change->verb != CHANGE_CREATE_TABLE)
         return ERR_OK;
     struct plan *plan;
     TRY(plan_statement(change->sql, s->catalog, NULL, 0, &plan, why));
+    bool found = true;
     if (view)
-        *source = catalog_relation(s->catalog, plan->view.sources[0]->name);
+        of->first = catalog_relation(s->catalog, plan->view.sources[0]->name);
+    for (uint32_t i = 0; i < change->n_late; i++) {
+        uint32_t k = view_late_source(&plan->view, i);
+        of->late[i] =
+            k == UINT32_MAX ? NULL : catalog_relation(s->catalog, plan->view.sources[k]->name);
+        found &= of->late[i] != NULL;
+    }
     plan_free(plan);
-    return view && *source == NULL ? ERR_INTERNAL : ERR_OK;
+    return view && (of->first == NULL || !found) ? ERR_INTERNAL : ERR_OK;
 }
 
 static bool is_create(enum catalog_verb v)
@@ -350,10 +368,10 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     if (r->skipped)
         return ERR_OK;
     TRY(name_check(s, r));
-    const struct relation *source;
-    TRY(change_source(s, &r->change, &source, &r->why));
+    struct change_sources of;
+    TRY(change_sources(s, &r->change, &of, &r->why));
     if (r->change.verb != CHANGE_ALTER_TOPIC)
-        fill_change(s, &r->change, source);
+        fill_change(s, &r->change, &of);
     TRY(amend(s, r));
     const struct catalog *next;
     TRY(catalog_apply(s->catalog, &r->change, &next, &r->why));

@@ -28,6 +28,7 @@ struct reader {
 struct apply_unit {
     struct view_run *view;
     bool late;
+    uint32_t source;    /* late: whose rows */
     uint32_t partition; /* of the state and the changelog, or of the late table */
     struct packet **packets; /* by source partition, then in the order they were made */
     uint32_t n;
@@ -559,7 +560,9 @@ static enum err plan_apply(struct epochs *ep)
                 u.view->planned = planned;
                 add_units(ep, &u, u.view->rel->topic, u.view->n_partitions, &n_units);
                 u.late = true;
-                add_units(ep, &u, u.view->rel->view->late, u.view->n_late, &n_units);
+                for (u.source = 0; u.source < u.view->n_inputs; u.source++)
+                    add_units(ep, &u, u.view->rel->view->late[u.source],
+                              u.view->inputs[u.source].n_late, &n_units);
             }
         }
     }
@@ -803,8 +806,8 @@ static enum err output_unit(struct epochs *ep, const struct apply_unit *u, bool 
     if (v->failed)
         return ERR_OK;
     if (u->late)
-        return output_view(ep, v, v->rel->view->late, u->partition, &v->late[u->partition], more,
-                           why);
+        return output_view(ep, v, v->rel->view->late[u->source], u->partition,
+                           &v->inputs[u->source].late[u->partition], more, why);
     return output_view(ep, v, v->rel->topic, u->partition, &v->partitions[u->partition].out, more,
                        why);
 }
@@ -867,7 +870,8 @@ void epochs_view_failed(struct epochs *ep, uint32_t number)
     v->failed = true;
     view_run_clear(v);
     cut_outputs(ep, v->rel->topic);
-    cut_outputs(ep, v->rel->view->late);
+    for (uint32_t i = 0; i < v->n_inputs; i++)
+        cut_outputs(ep, v->rel->view->late[i]);
     struct view_run *rest = view_run_remains(v);
     if (rest != NULL && map_put(&ep->views, number, rest) == ERR_OK)
         view_run_give_up(ep->shard, v);

@@ -32,7 +32,7 @@ static uint32_t writer_of(const struct query *q, const struct relation *rel)
         return rel->number;
     for (uint32_t i = 0; i < q->catalog->n_relations; i++) {
         const struct relation *r = q->catalog->relations[i];
-        if (r->kind == REL_VIEW && r->view->late == rel->topic)
+        if (r->kind == REL_VIEW && view_has_late(r->view, rel->topic))
             return r->number;
     }
     return 0;

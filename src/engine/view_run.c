@@ -73,15 +73,18 @@ static enum err make_partitions(struct shard *s, struct view_run *v)
 
 enum err view_run_grow(struct view_run *v)
 {
-    const struct topic *late = v->rel->view->late;
-    if (late == NULL || v->failed || late->n_partitions == v->n_late)
-        return ERR_OK;
-    struct records *grown = mem_realloc(v->late, late->n_partitions * sizeof(*grown));
-    if (grown == NULL)
-        return ERR_NO_MEMORY;
-    v->late = grown;
-    while (v->n_late < late->n_partitions)
-        records_init(&v->late[v->n_late++]);
+    for (uint32_t i = 0; i < v->n_inputs; i++) {
+        const struct topic *late = v->rel->view->late[i];
+        struct view_input *in = &v->inputs[i];
+        if (late == NULL || v->failed || late->n_partitions == in->n_late)
+            continue;
+        struct records *grown = mem_realloc(in->late, late->n_partitions * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        in->late = grown;
+        while (in->n_late < late->n_partitions)
+            records_init(&in->late[in->n_late++]);
+    }
     return ERR_OK;
 }
 
@@ -142,6 +145,13 @@ static void partition_free(const struct view_run *v, struct state_partition *sp)
     records_deinit(&sp->out);
 }
 
+static void late_free(struct view_input *in)
+{
+    for (uint32_t p = 0; p < in->n_late; p++)
+        records_deinit(&in->late[p]);
+    mem_free(in->late);
+}
+
 void view_run_free(struct view_run *v)
 {
     if (v == NULL)
@@ -150,12 +160,11 @@ void view_run_free(struct view_run *v)
     leave_readers(v);
     for (uint32_t i = 0; v->partitions != NULL && i < v->n_partitions; i++)
         partition_free(v, &v->partitions[i]);
-    for (uint32_t i = 0; i < v->n_late; i++)
-        records_deinit(&v->late[i]);
+    for (uint32_t i = 0; i < v->n_inputs; i++)
+        late_free(&v->inputs[i]);
     flow_local_free(v->local);
     flow_free(v->flow);
     mem_free(v->partitions);
-    mem_free(v->late);
     arena_deinit(&v->arena);
     mem_free(v);
 }
@@ -221,8 +230,9 @@ void view_run_clear(struct view_run *v)
 {
     for (uint32_t i = 0; i < v->n_partitions; i++)
         records_clear(&v->partitions[i].out, 0);
-    for (uint32_t i = 0; i < v->n_late; i++)
-        records_clear(&v->late[i], 0);
+    for (uint32_t i = 0; i < v->n_inputs; i++)
+        for (uint32_t p = 0; p < v->inputs[i].n_late; p++)
+            records_clear(&v->inputs[i].late[p], 0);
 }
 
 void view_run_fail(struct view_run *v, struct epoch_work *w, enum err e,

@@ -74,6 +74,8 @@ struct view_input {
     struct view_run *view;
     uint32_t source;
     struct reader *reader;
+    uint32_t n_late;      /* partitions of its late table: as many as the source has; 0 = none */
+    struct records *late; /* per source partition that lives here */
 };
 
 struct view_run {
@@ -105,8 +107,6 @@ struct view_run {
     uint32_t n_partitions;
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
-    uint32_t n_late;      /* partitions of the late table: as many as the source has; 0 = none */
-    struct records *late; /* per source partition that lives here */
     struct list scans;    /* view_scan.link: what they may still read is not freed */
     uint64_t planned;     /* the epoch, times two, and the pass that has planned it last */
     bool failed;          /* takes in nothing more: since an epoch before, or in this one here */

@@ -30,11 +30,12 @@ static enum err tell_errors(struct view_run *v, const struct source_batch *in,
 void view_keep_late(struct view_run *v, const struct source_batch *in, const uint32_t *rows,
                     uint32_t n, const struct epoch_work *w)
 {
+    const struct view_input *of = &v->inputs[view_source(v->rel->view, in->rel->number)];
     stat_add(&v->stats->late_rows, n);
-    for (uint32_t i = 0; i < n && v->late != NULL && !in->silent; i++) {
+    for (uint32_t i = 0; i < n && of->late != NULL && !in->silent; i++) {
         const struct kafka_record *rec = &in->records[rows[i]];
-        v->late[in->partition].epoch = w->epoch;
-        records_add(&v->late[in->partition], rec->key, rec->value, rec->timestamp, NULL, 0);
+        of->late[in->partition].epoch = w->epoch;
+        records_add(&of->late[in->partition], rec->key, rec->value, rec->timestamp, NULL, 0);
     }
 }
 

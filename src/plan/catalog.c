@@ -527,6 +527,22 @@ uint32_t view_source(const struct view *v, uint32_t relation_number)
     return UINT32_MAX;
 }
 
+uint32_t view_late_source(const struct view *v, uint32_t i)
+{
+    for (uint32_t k = 0; k < v->n_sources; k++)
+        if ((v->windowed >> k & 1) != 0 && i-- == 0)
+            return k;
+    return UINT32_MAX;
+}
+
+bool view_has_late(const struct view *v, const struct topic *t)
+{
+    for (uint32_t k = 0; k < v->n_sources; k++)
+        if (v->late[k] == t && t != NULL)
+            return true;
+    return false;
+}
+
 static bool view_reads_topic(const struct view *v, const struct topic *t)
 {
     for (uint32_t i = 0; i < v->n_sources; i++)
@@ -539,7 +555,8 @@ static const struct relation *user_of_topic(const struct catalog *c, const struc
 {
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *r = c->relations[i];
-        bool view = r->kind == REL_VIEW && (view_reads_topic(r->view, t) || r->view->late == t);
+        bool view =
+            r->kind == REL_VIEW && (view_reads_topic(r->view, t) || view_has_late(r->view, t));
         if (view || (r->topic == t && r->kind != REL_RAW_TOPIC))
             return r;
     }
@@ -616,9 +633,11 @@ static enum err relation_renew(struct version *v, uint32_t i, struct err_detail 
         o->view = *old->view;
         o->relation.view = &o->view;
         sources_hold(v, o, old->view->sources);
-        if (old->view->late != NULL) {
-            o->view.late = catalog_topic(&v->pub, old->view->late->name);
-            object_hold(o, topic_object(o->view.late));
+        for (uint32_t k = 0; k < old->view->n_sources; k++) {
+            if (old->view->late[k] == NULL)
+                continue;
+            o->view.late[k] = catalog_topic(&v->pub, old->view->late[k]->name);
+            object_hold(o, topic_object(o->view.late[k]));
         }
     }
     v->memory.relations_by_number[relation_number_place(&v->pub, old->number)] = &o->relation;
@@ -640,7 +659,8 @@ static enum err relations_follow(struct version *v, struct err_detail *why)
             const struct view *w = r->kind == REL_VIEW ? r->view : NULL;
             bool old = r->topic != NULL && r->topic != catalog_topic(c, r->topic->name);
             old |= w != NULL && sources_old(c, w);
-            old |= w != NULL && w->late != NULL && w->late != catalog_topic(c, w->late->name);
+            for (uint32_t k = 0; w != NULL && k < w->n_sources; k++)
+                old |= w->late[k] != NULL && w->late[k] != catalog_topic(c, w->late[k]->name);
             if (!old)
                 continue;
             TRY(relation_renew(v, i, why));
@@ -673,6 +693,21 @@ static enum err topic_renew(struct version *v, const struct topic *t, struct err
 
 /* A late row stays in the partition, and so on the shard, where it came in: late tables have the
  * partitions of their views' sources, which may be late tables themselves. */
+static enum err late_topic_follow(struct version *v, const struct view *w, uint32_t source,
+                                  bool *changed, struct err_detail *why)
+{
+    const struct catalog *c = &v->pub;
+    const struct topic *late = catalog_topic(c, w->late[source]->name);
+    uint32_t n = catalog_topic(c, w->sources[source]->topic->name)->n_partitions;
+    if (late->n_partitions >= n)
+        return ERR_OK;
+    struct topic next = *late;
+    next.n_partitions = n;
+    next.grown_from = late->grown_from == 0 ? late->n_partitions : late->grown_from;
+    *changed = true;
+    return topic_renew(v, &next, why);
+}
+
 static enum err late_topics_follow(struct version *v, struct err_detail *why)
 {
     const struct catalog *c = &v->pub;
@@ -681,17 +716,9 @@ static enum err late_topics_follow(struct version *v, struct err_detail *why)
         changed = false;
         for (uint32_t i = 0; i < c->n_relations; i++) {
             const struct view *w = c->relations[i]->kind == REL_VIEW ? c->relations[i]->view : NULL;
-            if (w == NULL || w->late == NULL)
-                continue;
-            const struct topic *late = catalog_topic(c, w->late->name);
-            uint32_t n = catalog_topic(c, w->sources[0]->topic->name)->n_partitions;
-            if (late->n_partitions >= n)
-                continue;
-            struct topic next = *late;
-            next.n_partitions = n;
-            next.grown_from = late->grown_from == 0 ? late->n_partitions : late->grown_from;
-            TRY(topic_renew(v, &next, why));
-            changed = true;
+            for (uint32_t k = 0; w != NULL && k < w->n_sources; k++)
+                if (w->late[k] != NULL)
+                    TRY(late_topic_follow(v, w, k, &changed, why));
         }
     }
     return ERR_OK;
@@ -788,16 +815,19 @@ static enum err create_table(struct version *v, const struct catalog_change *cha
 
 /* The late table has the source's columns, which live as long as the view's object. */
 static enum err create_late(struct version *v, struct object *view, const struct topic *late,
-                            struct err_detail *why)
+                            uint32_t of, struct err_detail *why)
 {
     struct object *topic = NULL;
-    const struct relation *source = view->view.sources[0];
+    if (of == UINT32_MAX)
+        return err_set(why, ERR_CORRUPT, "late rows \"%.*s\" are of no source of the view",
+                       STR_ARG(late->name));
+    const struct relation *source = view->view.sources[of];
     if (catalog_relation(&v->pub, late->name) != NULL)
         return err_set(why, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
                        STR_ARG(late->name));
     TRY(create_topic_only(v, late, &topic, why));
     object_hold(view, topic);
-    view->view.late = &topic->topic;
+    view->view.late[of] = &topic->topic;
     TRY(create_topic_relation(v, topic, source->columns, source->n_columns, source->event_time,
                               why));
     const struct relation *r = catalog_relation(&v->pub, late->name);
@@ -826,7 +856,9 @@ static enum err create_view(struct version *v, const struct catalog_change *chan
     o->relation.topic = &topic->topic;
     o->relation.view = &o->view;
     add_relation(v, o);
-    return change->late.name.len > 0 ? create_late(v, o, &change->late, why) : ERR_OK;
+    for (uint32_t i = 0; i < change->n_late; i++)
+        TRY(create_late(v, o, &change->late[i], view_late_source(&o->view, i), why));
+    return ERR_OK;
 }
 
 static enum err drop_allowed(const struct catalog *c, const struct relation *r,
@@ -857,12 +889,17 @@ static enum err drop_relation(struct version *v, struct str name, struct err_det
         return catalog_no_relation(&v->pub, name, why);
     TRY(drop_allowed(&v->pub, r, why));
     const struct topic *topic = r->topic;
-    const struct topic *late = r->kind == REL_VIEW ? r->view->late : NULL;
+    const struct view *view = r->kind == REL_VIEW ? r->view : NULL;
+    const struct topic *late[VIEW_SOURCES_MAX];
+    uint32_t n_late = 0;
+    for (uint32_t k = 0; view != NULL && k < view->n_sources; k++)
+        if (view->late[k] != NULL)
+            late[n_late++] = view->late[k];
     bool takes_topic = r->kind == REL_VIEW || relation_object(r)->owns_topic;
     const struct topic *hidden = catalog_topic(&v->pub, name);
     remove_relation(v, r);
-    if (late != NULL)
-        remove_topic_and_raw(v, late);
+    for (uint32_t k = 0; k < n_late; k++)
+        remove_topic_and_raw(v, late[k]);
     /* A topic whose name the relation had taken can be seen again. */
     if (hidden != NULL && hidden != topic && hidden->kind == TOPIC_USER)
         TRY(create_topic_relation(v, topic_object(hidden), catalog_raw_columns, RAW_COLUMNS,

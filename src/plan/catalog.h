@@ -97,7 +97,10 @@ struct view {
     uint32_t n_sources;              /* 1..VIEW_SOURCES_MAX */
     /* the relations that it reads, each once, in the order of its plan's scans */
     const struct relation *const *sources;
-    const struct topic *late;        /* NULL: late rows are only counted */
+    /* Sources whose rows can be late: those below windows over event times; a bit for each. */
+    uint32_t windowed;
+    /* By source: where its late rows go; NULL: they are only counted. */
+    const struct topic *late[VIEW_SOURCES_MAX];
     bool emit_final;                 /* emit = 'final' (else 'changes') */
     /* Results of a window that ended this long before the watermark are forgotten; INT64_MAX =
      * never, or groups that are not over with a window. */
@@ -124,6 +127,10 @@ struct catalog {
 
 /* Whether the view reads the relation of this number; the number of the source, or UINT32_MAX. */
 uint32_t view_source(const struct view *v, uint32_t relation_number);
+/* The source that the i-th late table of a view is of: the i-th whose rows can be late. */
+uint32_t view_late_source(const struct view *v, uint32_t i);
+/* Whether the topic has late rows of the view. */
+bool view_has_late(const struct view *v, const struct topic *t);
 /* NULL when there is none. SQL names are matched exactly (the parser has folded case). */
 const struct topic *catalog_topic(const struct catalog *c, struct str name);
 const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16]);
@@ -152,7 +159,7 @@ struct catalog_change {
          * of views over it get as many. */
         CHANGE_ALTER_TOPIC,
         CHANGE_CREATE_TABLE,    /* sql, and topic when it does not exist yet */
-        CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topic */
+        CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topics */
         /* name (+ its derived topics; the table's own topic too when the table made it) */
         CHANGE_DROP_RELATION,
         CHANGE_NUMBERS,         /* numbers below number and next_topic are taken: of a snapshot */
@@ -163,7 +170,8 @@ struct catalog_change {
     uint32_t number;            /* relation number */
     uint32_t next_topic;        /* CHANGE_NUMBERS */
     struct topic topic;         /* CREATE_*, ALTER_*: the (changelog) topic, if name.len > 0 */
-    struct topic late;          /* CREATE_VIEW: if name.len > 0 */
+    uint32_t n_late;            /* CREATE_VIEW: none, or one for each source that can be late */
+    const struct topic *late;
     uint32_t n_security;
     const struct security_item *security;
 };

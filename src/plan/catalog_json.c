@@ -1,7 +1,7 @@
 /* Catalog changes as JSON objects, one per record of the catalog topic:
  *
  *   {"verb":"create_view","name":"avg_temp","number":2,"sql":"CREATE ...",
- *    "topic":{...},"late":{...}}
+ *    "topic":{...},"late":{...}}           (several late tables: "late":[{...},...])
  *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog",
  *           "placement":0,"config":{"retention.ms":"86400000"}}
  *   {"verb":"numbers","name":"","number":17,"next_topic":20}
@@ -53,9 +53,9 @@ static void put_string(struct buf *out, struct str s)
     buf_put_u8(out, '"');
 }
 
-static void put_topic(struct buf *out, const char *name, const struct topic *t)
+static void put_topic_value(struct buf *out, const struct topic *t)
 {
-    buf_printf(out, ",\"%s\":{\"name\":", name);
+    buf_printf(out, "{\"name\":");
     put_string(out, t->name);
     buf_printf(out, ",\"id\":\"");
     for (size_t i = 0; i < sizeof t->id; i++)
@@ -77,6 +77,12 @@ static void put_topic(struct buf *out, const char *name, const struct topic *t)
     buf_printf(out, "}}");
 }
 
+static void put_topic(struct buf *out, const char *name, const struct topic *t)
+{
+    buf_printf(out, ",\"%s\":", name);
+    put_topic_value(out, t);
+}
+
 /* One row an item; a failure is the buffer's. */
 static void put_security(struct buf *out, const struct catalog_change *change)
 {
@@ -96,6 +102,20 @@ static void put_security(struct buf *out, const struct catalog_change *change)
     arena_deinit(&a);
 }
 
+static void put_late(struct buf *out, const struct catalog_change *change)
+{
+    if (change->n_late == 1)
+        put_topic(out, "late", &change->late[0]);
+    if (change->n_late <= 1)
+        return;
+    buf_printf(out, ",\"late\":");
+    for (uint32_t i = 0; i < change->n_late; i++) {
+        buf_put_u8(out, i == 0 ? '[' : ',');
+        put_topic_value(out, &change->late[i]);
+    }
+    buf_put_u8(out, ']');
+}
+
 enum err catalog_change_encode(const struct catalog_change *change, struct buf *out)
 {
     buf_printf(out, "{\"verb\":\"%s\",\"name\":", verbs[change->verb]);
@@ -109,8 +129,7 @@ enum err catalog_change_encode(const struct catalog_change *change, struct buf *
     }
     if (change->topic.name.len > 0)
         put_topic(out, "topic", &change->topic);
-    if (change->late.name.len > 0)
-        put_topic(out, "late", &change->late);
+    put_late(out, change);
     if (change->n_security > 0)
         put_security(out, change);
     buf_put_u8(out, '}');
@@ -388,6 +407,24 @@ static bool read_topic(struct reader *r, struct topic *t)
     return t->name.len > 0 || damage(r, "a topic without a name");
 }
 
+static bool read_late(struct reader *r, struct catalog_change *c)
+{
+    bool list = take(r, '[');
+    struct topic *late = arena_zalloc(r->a, list ? VIEW_SOURCES_MAX : 1, sizeof(*late));
+    if (late == NULL) {
+        r->err = err_set(r->why, ERR_NO_MEMORY, "out of memory while reading the catalog");
+        return false;
+    }
+    c->late = late;
+    do {
+        if (c->n_late == VIEW_SOURCES_MAX)
+            return damage(r, "too many late tables");
+        if (!read_topic(r, &late[c->n_late++]))
+            return false;
+    } while (list && take(r, ','));
+    return !list || expect(r, ']', "']' is missing");
+}
+
 static bool read_row(struct reader *r, struct security_row *row)
 {
     row->n = 0;
@@ -464,7 +501,7 @@ static uint32_t change_field(struct reader *r, void *arg, struct str name)
     if (str_eq(name, STR("topic")))
         return read_topic(r, &c->topic) ? CF_TOPIC : 0;
     if (str_eq(name, STR("late")))
-        return read_topic(r, &c->late) ? CF_LATE : 0;
+        return read_late(r, c) ? CF_LATE : 0;
     if (str_eq(name, STR("security")))
         return read_security(r, c) ? CF_SECURITY : 0;
     return 0;

@@ -47,11 +47,14 @@ static enum err standing_topics(const struct catalog *c, change_fn each, void *a
 static enum err made_relation(const struct relation *r, change_fn each, void *arg)
 {
     struct catalog_change change = {.name = r->name, .sql = r->sql, .number = r->number};
+    struct topic late[VIEW_SOURCES_MAX];
     if (r->kind == REL_VIEW) {
         change.verb = CHANGE_CREATE_VIEW;
         change.topic = *r->topic;
-        if (r->view->late != NULL)
-            change.late = *r->view->late;
+        change.late = late;
+        for (uint32_t k = 0; k < r->view->n_sources; k++)
+            if (r->view->late[k] != NULL)
+                late[change.n_late++] = *r->view->late[k];
         return each(arg, &change);
     }
     change.verb = CHANGE_CREATE_TABLE;

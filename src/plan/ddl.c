@@ -439,37 +439,51 @@ static struct plan_node *view_names(struct binder *b, const struct plan_node *ro
     return copy;
 }
 
-/* The late table is a topic with the source's partitions and placement. */
-static bool view_late(struct binder *b, struct str view, const struct relation *source,
-                      const struct option_value *v)
+/* A late table is a topic with its source's columns, partitions and placement. */
+static bool late_table(struct binder *b, struct topic *list, struct str view, struct str name,
+                       const struct relation *source, int32_t position)
 {
+    struct catalog_change *change = &b->plan->change;
+    if (!topic_name_ok(b, name, position))
+        return false;
+    if (str_eq(name, view) || catalog_relation(b->catalog, name) != NULL ||
+        catalog_topic(b->catalog, name) != NULL) {
+        bind_fail(b, position, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
+                  STR_ARG(name));
+        return false;
+    }
+    struct topic *late = &list[change->n_late++];
+    *late = topic_defaults(TOPIC_LATE, name, source->topic->n_partitions);
+    late->placement = source->topic->placement;
+    topic_config_set(&late->config, TOPIC_RETENTION_BYTES, LATE_RETENTION_BYTES);
+    return true;
+}
+
+/* One for each source whose rows can be late; when there are several, of the source's name, too. */
+static bool view_late(struct binder *b, struct str view_name, const struct option_value *v)
+{
+    const struct view *view = &b->plan->view;
     if (!v->given)
         return true;
-    bool window = false;
-    for (const struct plan_node *n = b->plan->root; n != NULL; n = n->input)
-        window |= n->kind == PLAN_WINDOW;
-    if (!window) {
+    if (view->windowed == 0) {
         bind_fail(b, v->position, ERR_INVALID_ARGUMENT, "late_to needs a window");
         bind_hint(b, "Rows are late for windows only: FROM tumble(table, time, INTERVAL '10 s').");
         return false;
     }
-    if (!plan_is_view_chain(b->plan->root)) {
-        bind_fail(b, v->position, ERR_UNSUPPORTED,
-                  "late_to is not supported yet with joins, set operations and subqueries");
-        return false;
+    struct topic *list = bind_alloc(b, view->n_sources, sizeof *list);
+    b->plan->change.late = list;
+    bool several = (view->windowed & (view->windowed - 1)) != 0;
+    for (uint32_t i = 0, k; (k = view_late_source(view, i)) != UINT32_MAX; i++) {
+        struct str name = v->text;
+        if (several)
+            name = arena_printf(b->arena, "%.*s_%.*s", STR_ARG(v->text),
+                                STR_ARG(view->sources[k]->name));
+        if (name.ptr == NULL)
+            bind_fail(b, -1, ERR_NO_MEMORY, "out of memory while planning the statement");
+        if (b->err != ERR_OK ||
+            !late_table(b, list, view_name, name, view->sources[k], v->position))
+            return false;
     }
-    if (!topic_name_ok(b, v->text, v->position))
-        return false;
-    if (str_eq(v->text, view) || catalog_relation(b->catalog, v->text) != NULL ||
-        catalog_topic(b->catalog, v->text) != NULL) {
-        bind_fail(b, v->position, ERR_DUPLICATE_TABLE, "relation \"%.*s\" already exists",
-                  STR_ARG(v->text));
-        return false;
-    }
-    struct topic late = topic_defaults(TOPIC_LATE, v->text, source->topic->n_partitions);
-    late.placement = source->topic->placement;
-    topic_config_set(&late.config, TOPIC_RETENTION_BYTES, LATE_RETENTION_BYTES);
-    b->plan->change.late = late;
     return true;
 }
 
@@ -512,7 +526,7 @@ static bool view_topics(struct binder *b, struct str name, int32_t at,
     }
     return view_changelog(b, name, source, &values[V_PARTITIONS]) &&
            (b->plan->if_not_exists && catalog_relation(b->catalog, name) != NULL
-                ? true : view_late(b, name, source, &values[V_LATE_TO]));
+                ? true : view_late(b, name, &values[V_LATE_TO]));
 }
 
 /* Whether rows of the view that is being made are over with a window. */

@@ -33,6 +33,16 @@ static bool add_source(struct binder *b, const struct plan_node *scan)
     return true;
 }
 
+/* The sources below a window: their rows can be late. */
+static void mark_windowed(struct binder *b, const struct plan_node *n)
+{
+    struct view *v = &b->plan->view;
+    for (; n->kind != PLAN_SCAN; n = n->input)
+        if (n->right != NULL)
+            mark_windowed(b, n->right);
+    v->windowed |= 1u << view_source(v, n->relation->number);
+}
+
 static bool check_window(struct binder *b, const struct plan_node *window)
 {
     const struct plan_node *scan = window->input;
@@ -133,6 +143,9 @@ static bool check_graph(struct binder *b, const struct plan_node *root)
         bind_hint(b, "Insert the rows into a table.");
         return false;
     }
+    for (uint32_t i = 0; i < o.n; i++)
+        if (o.nodes[i]->kind == PLAN_WINDOW && window_is_timed(o.nodes[i]))
+            mark_windowed(b, o.nodes[i]);
     if (!check_graph_final(b, root))
         return false;
     b->plan->view.append_only = false;
@@ -156,5 +169,9 @@ bool view_check_plan(struct binder *b, const struct plan_node *root)
     b->plan->view.append_only = agg == NULL;
     if (agg != NULL && !find_keys(b, root, agg))
         return false;
-    return (window == NULL || check_window(b, window)) && check_final(b, agg, window);
+    if (window != NULL && !check_window(b, window))
+        return false;
+    if (window != NULL)
+        mark_windowed(b, window);
+    return check_final(b, agg, window);
 }

@@ -262,7 +262,7 @@ static struct str topic_owner(struct kafka_request *r, const struct topic *t)
     const struct catalog *c = kafka_request_catalog(r);
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *rel = c->relations[i];
-        if (rel->kind == REL_VIEW && (rel->topic == t || rel->view->late == t))
+        if (rel->kind == REL_VIEW && (rel->topic == t || view_has_late(rel->view, t)))
             return arena_printf(&r->arena,
                                 "topic %.*s has the %s of materialized view %.*s: it goes with "
                                 "DROP MATERIALIZED VIEW %.*s",

@@ -52,8 +52,13 @@ static inline enum err fixture_sql(const struct catalog **c, const char *sql,
         change.topic.number = n;
         memcpy(change.topic.id, &n, sizeof n);
         n++;
-        change.late.number = n;
-        memcpy(change.late.id, &n, sizeof n);
+        struct topic late[VIEW_SOURCES_MAX];
+        for (uint32_t i = 0; i < change.n_late; i++, n++) {
+            late[i] = change.late[i];
+            late[i].number = n;
+            memcpy(late[i].id, &n, sizeof n);
+        }
+        change.late = late;
         e = fixture_apply(c, &change, why);
     }
     plan_free(p);
@@ -167,7 +172,8 @@ static inline void describe_plan(const struct plan *p, struct buf *out)
     describe_table(p, out);
     describe_view(p, out);
     describe_topic("topic", &p->change.topic, out);
-    describe_topic("late", &p->change.late, out);
+    for (uint32_t i = 0; i < p->change.n_late; i++)
+        describe_topic("late", &p->change.late[i], out);
     describe_copy(p, out);
     for (uint32_t i = 0; i < p->n_drops; i++)
         buf_printf(out, "drop %.*s\n", STR_ARG(p->drops[i]));

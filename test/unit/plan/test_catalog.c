@@ -27,7 +27,7 @@ static void test_relations_of_topics(void **state)
     assert_non_null(late);
     assert_int_equal(view->kind, REL_VIEW);
     assert_ptr_equal(view->view->sources[0], catalog_relation(c, STR("sensors")));
-    assert_ptr_equal(view->view->late, late->topic);
+    assert_ptr_equal(view->view->late[0], late->topic);
     assert_int_equal(late->n_columns, 3);
     assert_int_equal(late->topic->kind, TOPIC_LATE);
     assert_int_equal(view->view->n_key_columns, 2);
@@ -137,16 +137,18 @@ static void assert_same_topic(const struct topic *a, const struct topic *b)
 static void test_json_round_trip(void **state)
 {
     (void)state;
+    struct topic late[] = {fixture_topic("l", TOPIC_LATE, 8), fixture_topic("m", TOPIC_LATE, 9)};
     struct catalog_change in = {.verb = CHANGE_CREATE_VIEW, .name = STR("v\"\\\x01\n\xc3\xa9"),
                                 .number = 4000000000u,
                                 .sql = STR("CREATE ...\n\t'x'"),
                                 .topic = fixture_topic("v", TOPIC_CHANGELOG, 7),
-                                .late = fixture_topic("l", TOPIC_LATE, 8)};
+                                .n_late = 2,
+                                .late = late};
     for (enum topic_config_key k = 0; k < TOPIC_CONFIGS; k++) {
         const struct topic_config_def *d = topic_config_def(k);
         topic_config_set(&in.topic.config, k, d->words != NULL ? d->fallback : d->max);
     }
-    topic_config_set(&in.late.config, TOPIC_RETENTION_BYTES, 123);
+    topic_config_set(&late[0].config, TOPIC_RETENTION_BYTES, 123);
     struct buf out;
     struct arena a;
     struct catalog_change back;
@@ -160,7 +162,9 @@ static void test_json_round_trip(void **state)
     assert_true(str_eq(back.sql, in.sql));
     assert_int_equal(back.number, in.number);
     assert_same_topic(&back.topic, &in.topic);
-    assert_same_topic(&back.late, &in.late);
+    assert_int_equal(back.n_late, 2);
+    assert_same_topic(&back.late[0], &in.late[0]);
+    assert_same_topic(&back.late[1], &in.late[1]);
     /* Every cut and every single damaged byte is refused or reads as another change, never
      * worse. */
     for (size_t n = 0; n < out.len; n++) {
@@ -262,7 +266,7 @@ static void test_replay(void **state)
         {.verb = CHANGE_CREATE_TABLE, .name = sensors->name, .sql = sensors->sql,
          .number = sensors->number, .topic = *sensors->topic},
         {.verb = CHANGE_CREATE_VIEW, .name = view->name, .sql = view->sql, .number = view->number,
-         .topic = *view->topic, .late = *view->view->late},
+         .topic = *view->topic, .n_late = 1, .late = view->view->late[0]},
     };
     const struct catalog *again = catalog_new();
     struct arena a;
@@ -373,7 +377,7 @@ static void test_altered_topics_are_followed(void **state)
             const struct relation *view = catalog_relation(c, STR("avg_temp"));
             assert_ptr_equal(view->view->sources[0], catalog_relation(c, STR("sensors")));
             assert_ptr_equal(view->view->sources[0]->topic, catalog_topic(c, STR("sensors")));
-            assert_ptr_equal(view->view->late, catalog_topic(c, STR("avg_temp_late")));
+            assert_ptr_equal(view->view->late[0], catalog_topic(c, STR("avg_temp_late")));
             assert_ptr_equal(view->view->plan, plan); /* views are not planned again */
         }
     }

@@ -59,8 +59,9 @@ static void same_relation(const struct relation *a, const struct relation *b)
         return;
     assert_int_equal(a->view->sources[0]->number, b->view->sources[0]->number);
     assert_int_equal(a->view->late == NULL, b->view->late == NULL);
-    if (a->view->late != NULL)
-        assert_int_equal(a->view->late->number, b->view->late->number);
+    for (uint32_t i = 0; i < a->view->n_sources; i++)
+        if (a->view->late[i] != NULL)
+            assert_int_equal(a->view->late[i]->number, b->view->late[i]->number);
 }
 
 static void same_catalog(const struct catalog *a, const struct catalog *b)
