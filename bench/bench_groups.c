@@ -74,7 +74,7 @@ static void run(uint64_t n_keys, bool prefetch)
     struct agg_op op;
     uint32_t cells = 0;
     struct group_table *g;
-    if (agg_resolve(&sum, &cells, &op, NULL) != ERR_OK ||
+    if (agg_resolve(&sum, NULL, &cells, &op, NULL) != ERR_OK ||
         group_table_new(cells, 8ULL << 30, &g) != ERR_OK)
         fail("cannot make the table");
     struct arena inputs, work;

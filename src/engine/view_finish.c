@@ -38,7 +38,7 @@ enum err view_run_rows(struct view_run *v, struct state_partition *sp,
             continue;
         struct str key = group_key(sp->groups, picks[i].group);
         key.len -= v->tail_bytes;
-        enum err e = agg_plan_row(&v->agg, key, picks[i].cells, b, b->n_rows, &why);
+        enum err e = agg_plan_row(&v->agg, key, picks[i].cells, b, b->n_rows, a, &why);
         if (e == ERR_OK && v->counted && (v->keyed || v->agg.n_keys > 0) &&
             column_i8(&b->columns[n_columns - 1])[b->n_rows] == 0)
             continue;
@@ -153,6 +153,7 @@ static enum err write_some(struct view_finish *f, const struct touched *t, uint3
 {
     struct arena *a = f->work->piece;
     uint32_t some = n < *rows ? n : *rows;
+    some = some < f->view->agg.rows_max ? some : f->view->agg.rows_max;
     arena_reset(a, EPOCH_ARENA_KEEP_BYTES);
     *rows -= some;
     f->at += some;
@@ -183,7 +184,7 @@ static bool has_rows(const struct view_run *v, struct group *g)
 {
     struct value count;
     struct err_detail why;
-    enum err e = agg_result(&v->agg.ops[v->agg.n_aggs - 1], group_cells(g), &count, &why);
+    enum err e = agg_result(&v->agg.ops[v->agg.n_aggs - 1], group_cells(g), NULL, &count, &why);
     return e != ERR_OK || count.as.i8 != 0;
 }
 

@@ -148,7 +148,7 @@ enum err view_scan_next(struct view_scan *sc, struct arena *a, const struct batc
     do {
         if (pick.cells != NULL)
             picks[n++] = pick;
-    } while (++*n_groups < BATCH_ROWS_MAX && group_next(sc, &pick));
+    } while (++*n_groups < v->agg.rows_max && group_next(sc, &pick));
     if (n == 0)
         return ERR_OK;
     struct view_rows rows;

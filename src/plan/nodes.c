@@ -234,28 +234,12 @@ const struct plan_node *plan_last_aggregate(const struct plan_node *root)
     return n;
 }
 
-bool aggregate_is_linear(const struct aggregate *a)
-{
-    enum type t = a->arg == NULL ? TYPE_UNKNOWN : a->arg->type;
-    switch (a->function) {
-    case AGG_COUNT_STAR:
-    case AGG_COUNT: return true;
-    case AGG_SUM:
-    case AGG_AVG: return t == TYPE_INT4 || t == TYPE_INT8 || t == TYPE_INTERVAL;
-    case AGG_MIN:
-    case AGG_MAX:
-    case AGG_ONLY: return false;
-    }
-    UNREACHABLE();
-}
-
 bool plan_is_last_stage(const struct plan_node *agg)
 {
     bool append_only = plan_append_only(agg->input);
     for (uint32_t i = 0; i < agg->n_aggs; i++) {
         const struct aggregate *a = &agg->aggs[i];
-        bool extreme = a->function == AGG_MIN || a->function == AGG_MAX;
-        if ((a->distinct && !extreme) || (!append_only && !aggregate_is_linear(a)))
+        if (aggregate_needs_distinct(a) || (!append_only && !aggregate_is_linear(a)))
             return false;
     }
     return true;

@@ -76,11 +76,6 @@ static bool map_one(const struct expr **e, node_map_fn map, void *arg)
     return *e != NULL;
 }
 
-static bool map_aggregate(struct aggregate *a, node_map_fn map, void *arg)
-{
-    return map_one(&a->arg, map, arg) && map_one(&a->filter, map, arg);
-}
-
 bool node_map_exprs(struct binder *b, struct plan_node *n, node_map_fn map, void *arg)
 {
     struct aggregate *aggs = bind_alloc(b, (size_t)n->n_aggs + 1, sizeof *aggs);
@@ -93,13 +88,13 @@ bool node_map_exprs(struct binder *b, struct plan_node *n, node_map_fn map, void
         return false;
     for (uint32_t i = 0; i < n->n_aggs; i++) {
         aggs[i] = n->aggs[i];
-        if (!map_aggregate(&aggs[i], map, arg))
+        if (!aggregate_map(b, &aggs[i], map, arg))
             return false;
     }
     for (uint32_t i = 0; i < n->n_overs; i++) {
         overs[i] = n->overs[i];
         if (!map_list(b, &overs[i].args, overs[i].n_args, map, arg) ||
-            !map_aggregate(&overs[i].aggregate, map, arg))
+            !aggregate_map(b, &overs[i].aggregate, map, arg))
             return false;
     }
     n->aggs = aggs;
@@ -214,10 +209,7 @@ void node_each_expr(const struct plan_node *n, void (*each)(void *arg, const str
     for (uint32_t i = 0; i < n->n_aggs + n->n_overs; i++) {
         const struct aggregate *a =
             i < n->n_aggs ? &n->aggs[i] : &n->overs[i - n->n_aggs].aggregate;
-        if (a->arg != NULL)
-            each(arg, a->arg);
-        if (a->filter != NULL)
-            each(arg, a->filter);
+        aggregate_each(a, each, arg);
     }
     for (uint32_t i = 0; i < n->n_overs; i++)
         for (uint32_t k = 0; k < n->overs[i].n_args; k++)

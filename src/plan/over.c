@@ -480,7 +480,7 @@ struct expr *bind_over(struct query_level *q, const PgQuery__FuncCall *f, struct
     const struct over_name *k = function_named(name);
     struct over_call call = {.position = f->location, .name = bind_str(b, name)};
     struct over_function *o = &call.function;
-    bool aggregate = agg_by_name(name, &o->aggregate.function);
+    bool aggregate = is_aggregate(name);
     if (k == NULL && !aggregate)
         return bind_fail(b, f->location, ERR_WRONG_OBJECT_TYPE,
                          "OVER specified, but %.*s is not a window function nor an aggregate "
@@ -491,7 +491,7 @@ struct expr *bind_over(struct query_level *q, const PgQuery__FuncCall *f, struct
     q->clause = CLAUSE_OVER;
     o->kind = k != NULL ? k->kind : OVER_AGGREGATE;
     bool ok = k != NULL ? bind_over_args(q, f, k, o)
-                        : bind_aggregate_call(q, f, name, o->aggregate.function, &o->aggregate);
+                        : bind_aggregate_call(q, f, name, &o->aggregate);
     q->clause = clause;
     if (!ok)
         return NULL;
@@ -507,6 +507,8 @@ struct expr *bind_over(struct query_level *q, const PgQuery__FuncCall *f, struct
         return NULL;
     }
     o->frame = call.window.frame;
+    if (aggregate && !aggregate_order_over(q, &o->aggregate, &call.window))
+        return NULL;
     return b->err == ERR_OK ? add_over(q, &call) : NULL;
 }
 
@@ -541,10 +543,8 @@ static bool lower_calls(struct over_placing *p)
             keys[k] = p->above(p->arg, w->partition[k]);
         for (uint32_t k = 0; k < w->n_sorts; k++)
             sorts[k] = (struct over_sort){p->above(p->arg, w->sorts[k].expr), w->sorts[k].key};
-        if (f->aggregate.arg != NULL)
-            f->aggregate.arg = p->above(p->arg, f->aggregate.arg);
-        if (f->aggregate.filter != NULL)
-            f->aggregate.filter = p->above(p->arg, f->aggregate.filter);
+        if (!aggregate_map(q->b, &f->aggregate, p->above, p->arg))
+            return false;
         f->args = args;
         w->partition = keys;
         w->sorts = sorts;

@@ -297,11 +297,16 @@ static const struct expr *const *bind_list(struct binding *x, const struct expr 
     return exprs;
 }
 
-static struct aggregate bind_aggregate(struct binding *x, struct aggregate a)
+static const struct expr *bind_each(void *arg, const struct expr *e)
 {
-    a.arg = bind_one(x, a.arg);
-    a.filter = bind_one(x, a.filter);
-    return a;
+    return bind_one(arg, e);
+}
+
+/* False with the error kept. */
+static bool bind_aggregate(struct binding *x, struct aggregate *a)
+{
+    a->direct = refold(&x->b, bind_one(x, a->direct));
+    return aggregate_map(&x->b, a, bind_each, x);
 }
 
 static bool bind_aggs(struct binding *x, struct plan_node *n)
@@ -310,11 +315,15 @@ static bool bind_aggs(struct binding *x, struct plan_node *n)
     struct over_function *overs = bind_alloc(&x->b, (size_t)n->n_overs + 1, sizeof *overs);
     if (aggs == NULL || overs == NULL)
         return false;
-    for (uint32_t i = 0; i < n->n_aggs; i++)
-        aggs[i] = bind_aggregate(x, n->aggs[i]);
+    for (uint32_t i = 0; i < n->n_aggs; i++) {
+        aggs[i] = n->aggs[i];
+        if (!bind_aggregate(x, &aggs[i]))
+            return false;
+    }
     for (uint32_t i = 0; i < n->n_overs; i++) {
         overs[i] = n->overs[i];
-        overs[i].aggregate = bind_aggregate(x, overs[i].aggregate);
+        if (!bind_aggregate(x, &overs[i].aggregate))
+            return false;
         overs[i].args = bind_list(x, overs[i].args, overs[i].n_args);
     }
     n->aggs = aggs;

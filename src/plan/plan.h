@@ -42,12 +42,27 @@ enum plan_kind {
 enum aggregate_function {
     AGG_COUNT_STAR, AGG_COUNT, AGG_SUM, AGG_AVG, AGG_MIN, AGG_MAX,
     AGG_ONLY,        /* not SQL's: the value of the one row that is there */
+    AGG_BOOL_AND, AGG_BOOL_OR, AGG_BIT_AND, AGG_BIT_OR, AGG_BIT_XOR,
+    AGG_STDDEV_POP, AGG_STDDEV_SAMP, AGG_VAR_POP, AGG_VAR_SAMP,
+    /* of pairs: Y, the argument, and X, the second one */
+    AGG_CORR, AGG_COVAR_POP, AGG_COVAR_SAMP, AGG_REGR_AVGX, AGG_REGR_AVGY, AGG_REGR_COUNT,
+    AGG_REGR_INTERCEPT, AGG_REGR_R2, AGG_REGR_SLOPE, AGG_REGR_SXX, AGG_REGR_SXY, AGG_REGR_SYY,
+    /* of all values in order */
+    AGG_STRING, AGG_JSON, AGG_JSON_OBJECT, AGG_PERCENTILE_CONT, AGG_PERCENTILE_DISC, AGG_MODE,
+    AGG_APPROX_COUNT_DISTINCT, AGG_APPROX_PERCENTILE,
 };
 
 struct aggregate {
     enum aggregate_function function;
     bool distinct;
     const struct expr *arg;      /* NULL for count(*) */
+    /* the second argument, if the function has two, then what else it is sorted by */
+    uint32_t n_more;
+    const struct expr *const *more;
+    /* ORDER BY, then the arguments; `column` 0 is arg, i is more[i - 1]. Of AGG_STRING and on */
+    uint32_t n_sorts;
+    const struct sort_key *sorts;
+    const struct expr *direct;   /* percentile's fraction: a constant or parameter; or NULL */
     const struct expr *filter;   /* FILTER (WHERE ...), or NULL */
     /* result: PostgreSQL's rules (sum(int4)->int8, sum(int8)->numeric, avg(int)->numeric, ...) */
     enum type type;
@@ -223,8 +238,19 @@ bool plan_is_chain(const struct plan_node *root);
  * all among the root's columns: a view's last stage. NULL when there is none. Any thread. */
 const struct plan_node *plan_last_aggregate(const struct plan_node *root);
 /* Whether what an aggregate keeps of a group can take back any row that it took in, to the last
- * digit: counts, sums of integers and intervals. Pure. */
+ * digit: counts, sums of integers and intervals, and what keeps all values. Pure. */
 bool aggregate_is_linear(const struct aggregate *a);
+/* Whether it keeps all values of a group, in order. */
+bool aggregate_collects(enum aggregate_function f);
+/* Whether it keeps too little of its values to ever take one back, and would keep more than it is
+ * meant to if they were kept besides. */
+bool aggregate_is_sketch(enum aggregate_function f);
+/* Whether equal values must be kept from it: it has DISTINCT, and does not see to it itself. */
+bool aggregate_needs_distinct(const struct aggregate *a);
+/* Its arguments, one behind the other in arg and more: 0 (count(*)), 1 or 2. */
+uint32_t aggregate_n_args(const struct aggregate *a);
+/* SQL's name for it. */
+const char *aggregate_name(enum aggregate_function f);
 /* Whether an AGGREGATE can be a view's last stage: its cells follow from what comes and goes, each
  * row by itself. Else it is an operator (run/flow.h), which keeps values. Any thread. */
 bool plan_is_last_stage(const struct plan_node *agg);

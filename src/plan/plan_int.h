@@ -16,7 +16,8 @@
  *   unnest.c     subqueries become joins (unnest_domain.c: where the domain of outer values is
  * needed)
  *   push.c       conditions go to where they can be keys; the order of inner joins
- *   bind_expr.c  expressions; bind_type.c type names; bind_call.c functions and aggregates
+ *   bind_expr.c  expressions; bind_type.c type names; bind_call.c functions; bind_aggregate.c
+ *                aggregates
  *   resolve.c    PostgreSQL's overload and cast rules
  *   nodes.c      nodes of a plan in order, and what holds for whole plans
  *   prune.c      unused columns leave the scan
@@ -232,6 +233,8 @@ struct expr *expr_call_as(struct binder *b, const struct function *f,
 /* Rebuilds `e` with each leaf replaced by map(arg, leaf); NULL when map returned NULL. Shares
  * nothing mutable. */
 typedef const struct expr *(*expr_map_fn)(void *arg, const struct expr *leaf);
+/* Replaces an expression; NULL with the error kept. */
+typedef const struct expr *(*node_map_fn)(void *arg, const struct expr *e);
 const struct expr *expr_map(struct arena *a, const struct expr *e, expr_map_fn map, void *arg);
 /* The same in the plan's memory; NULL stays NULL, an error is kept. */
 const struct expr *expr_rewrite(struct binder *b, const struct expr *e, expr_map_fn map, void *arg);
@@ -299,11 +302,27 @@ const struct expr *subquery_apply(struct query_level *q, uint32_t k, int stage,
 bool has_subquery(const struct expr *e);
 /* Levels around and with `q`; 0 for NULL. */
 uint32_t query_depth(const struct query_level *q);
-bool agg_by_name(struct str name, enum aggregate_function *out);
+bool is_aggregate(struct str name);
+/* The name of number `i`, from 0; NULL behind the last. */
+const char *aggregate_by_number(uint32_t i);
+/* Whether the call is one of an aggregate that is not supported, or not as it is written; the error
+ * is kept. */
+bool aggregate_refused(struct binder *b, const PgQuery__FuncCall *f, struct str name);
 bool aggregate_same(const struct aggregate *a, const struct aggregate *b);
+/* Replaces all expressions of an aggregate that was copied; calls each for all. */
+bool aggregate_map(struct binder *b, struct aggregate *a, node_map_fn map, void *arg);
+void aggregate_each(const struct aggregate *a, void (*each)(void *arg, const struct expr *e),
+                    void *arg);
+/* Whether it is 0 of no rows, and not NULL. */
+bool aggregate_counts(enum aggregate_function f);
 /* Binds what an aggregate is called with, in q->clause; its FILTER. False with the error kept. */
 bool bind_aggregate_call(struct query_level *q, const PgQuery__FuncCall *f, struct str name,
-                         enum aggregate_function function, struct aggregate *out);
+                         struct aggregate *out);
+/* A call of one without OVER. */
+struct expr *bind_grouped_aggregate(struct query_level *q, const PgQuery__FuncCall *f,
+                                    struct str name);
+/* Values that it collects come in the window's order. */
+bool aggregate_order_over(struct query_level *q, struct aggregate *a, const struct over_window *w);
 /* How errors call a place where aggregates may not stand; NULL where they may. */
 const char *clause_name(enum clause c);
 /* The direction that an item of ORDER BY says; false with the error kept. */
@@ -428,7 +447,6 @@ const struct plan_node *plan_shift(struct binder *b, const struct plan_node *roo
 const struct expr *expr_shift(struct binder *b, const struct expr *e, uint32_t from,
                               int32_t delta);
 /* Replaces all expressions of a node that was copied. */
-typedef const struct expr *(*node_map_fn)(void *arg, const struct expr *e);
 bool node_map_exprs(struct binder *b, struct plan_node *n, node_map_fn map, void *arg);
 
 /* VALUES, each expression assigned to its target, or (targets NULL) one type per column. `outer` as

@@ -171,17 +171,44 @@ void expr_print(const struct expr *e, const struct plan_node *input, struct buf 
 
 /* ---- nodes ---- */
 
+static void print_order(const struct aggregate *a, const struct plan_node *input, struct buf *out)
+{
+    for (uint32_t i = 0; i < a->n_sorts; i++) {
+        const struct sort_key *k = &a->sorts[i];
+        buf_printf(out, i == 0 ? " ORDER BY " : ", ");
+        expr_print(k->column == 0 ? a->arg : a->more[k->column - 1], input, out);
+        if (k->descending)
+            buf_printf(out, " DESC");
+        if (k->nulls_first != k->descending)
+            buf_printf(out, k->nulls_first ? " NULLS FIRST" : " NULLS LAST");
+    }
+}
+
 static void print_aggregate(const struct aggregate *a, const struct plan_node *input,
                             struct buf *out)
 {
-    static const char *const names[] = {
-        [AGG_COUNT_STAR] = "count", [AGG_COUNT] = "count", [AGG_SUM] = "sum",
-        [AGG_AVG] = "avg", [AGG_MIN] = "min", [AGG_MAX] = "max"};
-    buf_printf(out, "%s(%s", names[a->function], a->distinct ? "DISTINCT " : "");
-    if (a->arg != NULL)
+    bool within = a->direct != NULL && a->n_sorts > 0;
+    buf_printf(out, "%s(%s", aggregate_name(a->function), a->distinct ? "DISTINCT " : "");
+    if (within || a->function == AGG_MODE) {
+        if (within)
+            expr_print(a->direct, input, out);
+        buf_printf(out, ") WITHIN GROUP (ORDER BY ");
         expr_print(a->arg, input, out);
-    else
+        buf_printf(out, a->sorts[0].descending ? " DESC" : "");
+    } else if (a->arg != NULL) {
+        expr_print(a->arg, input, out);
+        for (uint32_t i = 0; i < a->n_more && i < aggregate_n_args(a) - 1; i++) {
+            buf_printf(out, ", ");
+            expr_print(a->more[i], input, out);
+        }
+        if (a->direct != NULL) {
+            buf_printf(out, ", ");
+            expr_print(a->direct, input, out);
+        }
+        print_order(a, input, out);
+    } else {
         buf_printf(out, "*");
+    }
     buf_printf(out, ")");
     if (a->filter != NULL) {
         buf_printf(out, " FILTER (WHERE ");

@@ -30,10 +30,14 @@ static void use_all(const struct expr *const *exprs, uint32_t n, bool *used)
         expr_use_columns(exprs[i], used);
 }
 
+static void use_columns(void *arg, const struct expr *e)
+{
+    expr_use_columns(e, arg);
+}
+
 static void use_aggregate(const struct aggregate *a, bool *used)
 {
-    expr_use_columns(a->arg, used);
-    expr_use_columns(a->filter, used);
+    aggregate_each(a, use_columns, used);
 }
 
 /* FILTER, SORT, LIMIT, TOP, OVER, WINDOW: the input's columns go through. */
@@ -135,10 +139,22 @@ static const struct expr *const *remap_exprs(struct binder *b, const struct expr
     return exprs;
 }
 
-static void remap_aggregate(struct binder *b, struct aggregate *a, const uint32_t *map)
+struct remapping {
+    struct binder *b;
+    const uint32_t *map;
+};
+
+static const struct expr *remap_one(void *arg, const struct expr *e)
 {
-    a->arg = expr_remap(b, a->arg, map);
-    a->filter = expr_remap(b, a->filter, map);
+    const struct remapping *r = arg;
+    return expr_remap(r->b, e, r->map);
+}
+
+/* False with the error kept. */
+static bool remap_aggregate(struct binder *b, struct aggregate *a, const uint32_t *map)
+{
+    struct remapping r = {b, map};
+    return aggregate_map(b, a, remap_one, &r);
 }
 
 static uint32_t *identity(struct binder *b, uint32_t n)
@@ -253,7 +269,8 @@ static struct plan_node *prune_aggregate(struct pruning *p, struct pruned *item)
     copy->exprs = remap_exprs(b, n->exprs, n->n_exprs, map);
     for (uint32_t i = 0; i < n->n_aggs; i++) {
         aggs[i] = n->aggs[i];
-        remap_aggregate(b, &aggs[i], map);
+        if (!remap_aggregate(b, &aggs[i], map))
+            return NULL;
     }
     copy->aggs = aggs;
     return copy;

@@ -444,13 +444,12 @@ static void hint_function(struct binder *b, struct str name, bool name_exists)
                      "You might need to add explicit type casts.");
         return;
     }
-    static const char *const aggregates[] = {"count", "sum", "avg", "min", "max"};
     struct name_list *l = arena_alloc(b->arena, sizeof *l);
     if (l == NULL)
         return;
     l->n = 0;
-    for (size_t i = 0; i < ARRAY_LEN(aggregates); i++)
-        add_name(l, aggregates[i]);
+    for (uint32_t i = 0; aggregate_by_number(i) != NULL; i++)
+        add_name(l, aggregate_by_number(i));
     function_names(add_name, l);
     bind_nearest(b, name, l->names, l->n);
 }

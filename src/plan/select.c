@@ -630,6 +630,12 @@ static struct str key_name(const struct selection *sel, const struct expr *key)
     return STR("?column?");
 }
 
+static const struct expr *place_one(void *arg, const struct expr *e)
+{
+    struct selection *sel = arg;
+    return subquery_place(&sel->q, e, &sel->node);
+}
+
 /* Keys and arguments with the values of their subqueries. */
 static bool place_below(struct selection *sel)
 {
@@ -639,18 +645,14 @@ static bool place_below(struct selection *sel)
         if (sel->placed_keys[i] == NULL)
             return false;
     }
-    for (uint32_t i = 0; i < q->n_aggs; i++) {
-        q->aggs[i].arg = subquery_place(q, q->aggs[i].arg, &sel->node);
-        q->aggs[i].filter = subquery_place(q, q->aggs[i].filter, &sel->node);
-    }
+    for (uint32_t i = 0; i < q->n_aggs; i++)
+        if (!aggregate_map(q->b, &q->aggs[i], place_one, sel))
+            return false;
     return q->b->err == ERR_OK;
 }
 
 static struct plan_node *aggregate_node(struct selection *sel)
 {
-    static const char *const names[] = {
-        [AGG_COUNT_STAR] = "count", [AGG_COUNT] = "count", [AGG_SUM] = "sum",
-        [AGG_AVG] = "avg", [AGG_MIN] = "min", [AGG_MAX] = "max"};
     struct query_level *q = &sel->q;
     uint32_t n = sel->n_keys + q->n_aggs;
     if (!place_below(sel))
@@ -666,7 +668,7 @@ static struct plan_node *aggregate_node(struct selection *sel)
     }
     for (uint32_t i = 0; i < q->n_aggs; i++)
         columns[sel->n_keys + i] = (struct column_def){
-            str_of(names[q->aggs[i].function]), q->aggs[i].type, -1, false};
+            str_of(aggregate_name(q->aggs[i].function)), q->aggs[i].type, -1, false};
     a->columns = columns;
     a->exprs = keys;
     a->n_exprs = sel->n_keys;

@@ -86,8 +86,7 @@ static bool column_nullable(const struct plan_node *n, uint32_t column)
         case PLAN_TOP: break;
         case PLAN_AGGREGATE:
             if (column >= n->n_exprs)
-                return n->aggs[column - n->n_exprs].function != AGG_COUNT &&
-                       n->aggs[column - n->n_exprs].function != AGG_COUNT_STAR;
+                return !aggregate_counts(n->aggs[column - n->n_exprs].function);
             __attribute__((fallthrough));
         case PLAN_PROJECT:
             if (n->exprs[column]->kind == EXPR_CONST)

@@ -376,20 +376,6 @@ static const struct plan_node *join_pulled(struct unnesting *u, const struct pla
 
 /* ---- aggregates without keys ---- */
 
-bool aggregate_counts(enum aggregate_function f)
-{
-    switch (f) {
-    case AGG_COUNT_STAR:
-    case AGG_COUNT: return true;
-    case AGG_SUM:
-    case AGG_AVG:
-    case AGG_MIN:
-    case AGG_MAX:
-    case AGG_ONLY: return false;
-    }
-    UNREACHABLE();
-}
-
 const struct expr *aggregate_or_empty(struct binder *b, const struct aggregate *a,
                                       const struct expr *column)
 {
@@ -434,8 +420,8 @@ static const struct plan_node *group_by_domain(struct domain *d, const struct pl
     for (uint32_t i = 0; i < agg->n_aggs; i++) {
         columns[d->n + i] = agg->columns[i];
         aggs[i] = agg->aggs[i];
-        aggs[i].arg = domain_expr(d, aggs[i].arg, at);
-        aggs[i].filter = domain_expr(d, aggs[i].filter, at);
+        if (!domain_aggregate(d, &aggs[i], at))
+            return NULL;
     }
     g->columns = columns;
     g->exprs = keys;

@@ -116,6 +116,23 @@ const struct expr *domain_expr(const struct domain *d, const struct expr *e, uin
     return move((struct moving){d, at, UINT32_MAX, 0}, e);
 }
 
+struct domain_use {
+    const struct domain *d;
+    uint32_t at;
+};
+
+static const struct expr *use_domain(void *arg, const struct expr *e)
+{
+    const struct domain_use *u = arg;
+    return domain_expr(u->d, e, u->at);
+}
+
+bool domain_aggregate(const struct domain *d, struct aggregate *a, uint32_t at)
+{
+    struct domain_use u = {d, at};
+    return aggregate_map(d->u->b, a, use_domain, &u);
+}
+
 bool domain_keys(const struct domain *d, struct join_spec *join, uint32_t left_at, uint32_t at,
                  const struct plan_node *right, uint64_t strict)
 {
@@ -449,8 +466,8 @@ static const struct plan_node *push_aggregate(struct domain *d, const struct pla
     for (uint32_t i = 0; i < n->n_aggs; i++) {
         columns[n_keys + i] = n->columns[n->n_exprs + i];
         aggs[i] = n->aggs[i];
-        aggs[i].arg = domain_expr(d, aggs[i].arg, at);
-        aggs[i].filter = domain_expr(d, aggs[i].filter, at);
+        if (!domain_aggregate(d, &aggs[i], at))
+            return NULL;
     }
     a->columns = columns;
     a->exprs = keys;

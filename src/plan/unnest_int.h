@@ -38,12 +38,12 @@ bool domain_init(struct domain *d, struct unnesting *u, const struct plan_node *
 const struct plan_node *domain_push(struct domain *d, const struct plan_node *n, uint64_t *strict);
 /* `e` over a pushed node: level 1 is the domain's columns, which begin at column `at`. */
 const struct expr *domain_expr(const struct domain *d, const struct expr *e, uint32_t at);
+/* The same of an aggregate's expressions; false with the error kept. */
+bool domain_aggregate(const struct domain *d, struct aggregate *a, uint32_t at);
 /* A join's keys that make the domain's columns of `right` (from `at`) those of the left side (from
  * `left_at`, or where the domain has them in `left` when it is UINT32_MAX). */
 bool domain_keys(const struct domain *d, struct join_spec *join, uint32_t left_at, uint32_t at,
                  const struct plan_node *right, uint64_t strict);
-/* Whether an aggregate over no rows is 0 (else NULL). */
-bool aggregate_counts(enum aggregate_function f);
 /* An aggregate's column where there may have been no rows at all. */
 const struct expr *aggregate_or_empty(struct binder *b, const struct aggregate *a,
                                       const struct expr *column);

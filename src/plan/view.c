@@ -126,6 +126,24 @@ static bool check_graph_final(struct binder *b, const struct plan_node *root)
     return false;
 }
 
+/* What keeps less than it was given cannot give it back. */
+static bool check_sketches(struct binder *b, const struct plan_node *n)
+{
+    if (n->kind != PLAN_AGGREGATE || plan_append_only(n->input))
+        return true;
+    for (uint32_t i = 0; i < n->n_aggs; i++) {
+        if (!aggregate_is_sketch(n->aggs[i].function))
+            continue;
+        bind_fail(b, n->aggs[i].arg->position, ERR_UNSUPPORTED,
+                  "%s over rows that may go again is not supported in a materialized view",
+                  aggregate_name(n->aggs[i].function));
+        bind_hint(b, "Outer joins, EXCEPT and groups in subqueries take rows back: use "
+                     "count(DISTINCT ...) there.");
+        return false;
+    }
+    return true;
+}
+
 /* A plan with operators. */
 static bool check_graph(struct binder *b, const struct plan_node *root)
 {
@@ -135,7 +153,8 @@ static bool check_graph(struct binder *b, const struct plan_node *root)
         return false;
     for (uint32_t i = 0; i < o.n; i++)
         if ((o.nodes[i]->kind == PLAN_SCAN && !add_source(b, o.nodes[i])) ||
-            (o.nodes[i]->kind == PLAN_WINDOW && !check_window(b, o.nodes[i])))
+            (o.nodes[i]->kind == PLAN_WINDOW && !check_window(b, o.nodes[i])) ||
+            !check_sketches(b, o.nodes[i]))
             return false;
     if (b->plan->view.n_sources == 0) {
         bind_fail(b, b->from_position, ERR_UNSUPPORTED,

@@ -2,16 +2,18 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "run/agg_values.h"
+#include "run/aggregate_int.h"
 #include "run/numeric_sum.h"
 #include "state/group_table.h"
 #include "type/interval.h"
 
 #include <math.h>
 
-/* Sum of float8 in two doubles: `high` + `low` is the sum with about 106 bits. Infinities and NaN
- * go to `special`. */
+/* Infinities and NaN go to `special`. */
 struct float_cell {
-    double high, low, special;
+    struct float_sum sum;
+    double special;
     int64_t count;
 };
 
@@ -40,6 +42,14 @@ struct extreme_cell {
     int64_t reserved;
 };
 
+struct bool_cell {
+    int64_t n_true, n_false;
+};
+
+struct bits_cell {
+    int64_t bits, count;
+};
+
 struct text_cell {
     char *ptr; /* heap block of `cap` bytes, owned */
     uint32_t len, cap;
@@ -47,175 +57,100 @@ struct text_cell {
     int64_t reserved;
 };
 
-static uint32_t cell_size(enum agg_kind kind)
+/* ---- taking rows in ---- */
+
+void float_sum_add(struct float_sum *s, double x)
 {
-    switch (kind) {
-    case AGGK_COUNT:
-        return sizeof(int64_t);
-    case AGGK_SUM_INT:
-    case AGGK_AVG_INT:
-        return sizeof(struct int_cell);
-    case AGGK_SUM_FLOAT:
-    case AGGK_AVG_FLOAT:
-        return sizeof(struct float_cell);
-    case AGGK_SUM_NUMERIC:
-    case AGGK_AVG_NUMERIC:
-        return sizeof(struct numeric_cell);
-    case AGGK_SUM_INTERVAL:
-    case AGGK_AVG_INTERVAL:
-        return sizeof(struct interval_cell);
-    case AGGK_EXTREME:
-    case AGGK_ONLY:
-        return sizeof(struct extreme_cell);
-    case AGGK_EXTREME_TEXT:
-    case AGGK_ONLY_TEXT:
-        return sizeof(struct text_cell);
-    }
-    UNREACHABLE();
+    double sum = s->high + x, bb = sum - s->high;
+    double error = (s->high - (sum - bb)) + (x - bb);
+    double low = s->low + error;
+    s->high = sum + low;
+    s->low = low - (s->high - sum);
 }
 
-static bool kind_for_sum(enum type t, bool average, enum agg_kind *kind)
+void float_sum_add_product(struct float_sum *s, double x, double weight)
 {
-    if (t == TYPE_INT4 || t == TYPE_INT8)
-        *kind = average ? AGGK_AVG_INT : AGGK_SUM_INT;
-    else if (t == TYPE_FLOAT8)
-        *kind = average ? AGGK_AVG_FLOAT : AGGK_SUM_FLOAT;
-    else if (t == TYPE_NUMERIC)
-        *kind = average ? AGGK_AVG_NUMERIC : AGGK_SUM_NUMERIC;
-    else if (t == TYPE_INTERVAL)
-        *kind = average ? AGGK_AVG_INTERVAL : AGGK_SUM_INTERVAL;
-    else
-        return false;
-    return true;
+    double product = x * weight;
+    s->low += fma(x, weight, -product);
+    float_sum_add(s, product);
 }
 
-enum err agg_resolve(const struct aggregate *agg, uint32_t *cells_bytes, struct agg_op *out,
-                     struct err_detail *why)
+static enum err update_count(const struct agg_op *op, const struct agg_rows *r)
 {
-    enum type t = agg->arg == NULL ? TYPE_UNKNOWN : agg->arg->type;
-    *out = (struct agg_op){
-        .arg_type = t, .result = agg->type, .linear = aggregate_is_linear(agg)};
-    bool known = true;
-    switch (agg->function) {
-    case AGG_COUNT_STAR:
-    case AGG_COUNT:
-        out->kind = AGGK_COUNT;
-        break;
-    case AGG_SUM:
-    case AGG_AVG:
-        known = kind_for_sum(t, agg->function == AGG_AVG, &out->kind);
-        break;
-    case AGG_MIN:
-    case AGG_MAX:
-        out->kind = t == TYPE_TEXT ? AGGK_EXTREME_TEXT : AGGK_EXTREME;
-        out->max = agg->function == AGG_MAX;
-        known = t != TYPE_BOOL && t != TYPE_JSONB && t != TYPE_UNKNOWN;
-        break;
-    case AGG_ONLY:
-        out->kind = type_info(t)->by_ref ? AGGK_ONLY_TEXT : AGGK_ONLY;
-        break;
-    }
-    if (!known)
-        return err_set(why, ERR_UNSUPPORTED, "this aggregate does not exist for type %s",
-                       type_info(t)->name);
-    uint32_t size = (cell_size(out->kind) + 15) / 16 * 16;
-    if (*cells_bytes + size > GROUP_CELLS_BYTES_MAX)
-        return err_set(why, ERR_LIMIT,
-                       "the aggregates of one group need more than %d bytes: use fewer of them",
-                       GROUP_CELLS_BYTES_MAX);
-    out->cell_at = *cells_bytes;
-    *cells_bytes += size;
+    for (uint32_t i = 0; i < r->n; i++)
+        if (!agg_row_skipped(op, r, i))
+            *(int64_t *)agg_row_cell(op, r, i) += agg_row_weight(r, i);
     return ERR_OK;
 }
 
-static bool skip_row(char *const *cells, const struct column *arg, const struct column *filter,
-                     uint32_t i)
+static enum err update_floats(const struct agg_op *op, const struct agg_rows *r)
 {
-    if (cells[i] == NULL || (arg != NULL && column_is_null(arg, i)))
-        return true;
-    return filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0);
-}
-
-static int64_t weight_at(const int64_t *weights, uint32_t i)
-{
-    return weights == NULL ? 1 : weights[i];
-}
-
-static void float_add(struct float_cell *c, double x, int64_t weight)
-{
-    double w = (double)weight, product = x * w;
-    c->count += weight;
-    if (UNLIKELY(!isfinite(product))) {
-        c->special += product;
-        return;
-    }
-    if (weight != 1)
-        c->low += fma(x, w, -product);
-    x = product;
-    double sum = c->high + x, bb = sum - c->high;
-    double error = (c->high - (sum - bb)) + (x - bb);
-    double low = c->low + error;
-    c->high = sum + low;
-    c->low = low - (c->high - sum);
-}
-
-static void update_floats(const struct agg_op *op, char *const *cells, const struct column *arg,
-                          const struct column *filter, const int64_t *weights, uint32_t n)
-{
-    const double *v = column_f8(arg);
-    for (uint32_t i = 0; i < n; i++)
-        if (!skip_row(cells, arg, filter, i))
-            float_add((struct float_cell *)(void *)(cells[i] + op->cell_at), v[i],
-                      weight_at(weights, i));
-}
-
-static void update_ints(const struct agg_op *op, char *const *cells, const struct column *arg,
-                        const struct column *filter, const int64_t *weights, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        if (skip_row(cells, arg, filter, i))
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
             continue;
-        struct int_cell *c = (struct int_cell *)(void *)(cells[i] + op->cell_at);
-        int64_t v = op->arg_type == TYPE_INT4 ? column_i4(arg)[i] : column_i8(arg)[i],
-                w = weight_at(weights, i);
-        c->sum += (i128)v * w;
+        struct float_cell *c = agg_row_cell(op, r, i);
+        double x = op->arg_type == TYPE_FLOAT4 ? (double)column_f4(r->arg)[i]
+                                               : column_f8(r->arg)[i];
+        int64_t w = agg_row_weight(r, i);
+        c->count += w;
+        if (UNLIKELY(!isfinite(x * (double)w)))
+            c->special += x * (double)w;
+        else if (w == 1)
+            float_sum_add(&c->sum, x);
+        else
+            float_sum_add_product(&c->sum, x, (double)w);
+    }
+    return ERR_OK;
+}
+
+static enum err update_ints(const struct agg_op *op, const struct agg_rows *r)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
+            continue;
+        struct int_cell *c = agg_row_cell(op, r, i);
+        int64_t w = agg_row_weight(r, i);
+        c->sum += (i128)agg_row_int(op, r, i) * w;
         c->count += w;
     }
+    return ERR_OK;
 }
 
-static void update_numerics(const struct agg_op *op, char *const *cells, const struct column *arg,
-                            const struct column *filter, const int64_t *weights, uint32_t n)
+static enum err update_numerics(const struct agg_op *op, const struct agg_rows *r)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (skip_row(cells, arg, filter, i))
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
             continue;
-        struct numeric_cell *c = (struct numeric_cell *)(void *)(cells[i] + op->cell_at);
-        int64_t w = weight_at(weights, i);
-        numeric_sum_add(&c->sum, &column_num(arg)[i], w);
+        struct numeric_cell *c = agg_row_cell(op, r, i);
+        int64_t w = agg_row_weight(r, i);
+        numeric_sum_add(&c->sum, &column_num(r->arg)[i], w);
         c->count += w;
     }
+    return ERR_OK;
 }
 
-static void update_intervals(const struct agg_op *op, char *const *cells, const struct column *arg,
-                             const struct column *filter, const int64_t *weights, uint32_t n)
+static enum err update_intervals(const struct agg_op *op, const struct agg_rows *r)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (skip_row(cells, arg, filter, i))
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
             continue;
-        struct interval_cell *c = (struct interval_cell *)(void *)(cells[i] + op->cell_at);
-        const struct interval *v = &column_iv(arg)[i];
-        int64_t w = weight_at(weights, i);
+        struct interval_cell *c = agg_row_cell(op, r, i);
+        const struct interval *v = &column_iv(r->arg)[i];
+        int64_t w = agg_row_weight(r, i);
         c->us += (i128)v->us * w;
         c->days += v->days * w; /* 2^32 rows of 2^31 days fit */
         c->months += v->months * w;
         c->count += w;
     }
+    return ERR_OK;
 }
 
 /* Of values that SQL holds equal (0 and -0, 1.0 and 1.00, 1 month and 30 days) always the same one
  * is shown, whichever came first: order > 0 when x is to be shown. */
 static int tie(enum type t, const union value_data *x, const union value_data *y)
 {
+    if (t == TYPE_FLOAT4)
+        return (signbit(x->f4) == 0) - (signbit(y->f4) == 0);
     if (t == TYPE_FLOAT8)
         return (signbit(x->f8) == 0) - (signbit(y->f8) == 0);
     if (t == TYPE_NUMERIC)
@@ -227,20 +162,20 @@ static int tie(enum type t, const union value_data *x, const union value_data *y
     return (x->iv.days > y->iv.days) - (x->iv.days < y->iv.days);
 }
 
-static void update_extremes(const struct agg_op *op, char *const *cells, const struct column *arg,
-                            const struct column *filter, const int64_t *weights, uint32_t n)
+static enum err update_extremes(const struct agg_op *op, const struct agg_rows *r)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (skip_row(cells, arg, filter, i))
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
             continue;
-        CHECK(weight_at(weights, i) > 0);
-        struct extreme_cell *c = (struct extreme_cell *)(void *)(cells[i] + op->cell_at);
-        struct value v = column_get(arg, i), old = {.type = op->arg_type, .as = c->value};
+        CHECK(agg_row_weight(r, i) > 0);
+        struct extreme_cell *c = agg_row_cell(op, r, i);
+        struct value v = column_get(r->arg, i), old = {.type = op->arg_type, .as = c->value};
         int order = c->count == 0 ? 1 : value_compare(&v, &old) * (op->max ? 1 : -1);
         if (order > 0 || (order == 0 && tie(op->arg_type, &v.as, &c->value) > 0))
             c->value = v.as;
         c->count++;
     }
+    return ERR_OK;
 }
 
 static enum err text_store(struct text_cell *c, struct str s, uint64_t *heap_bytes)
@@ -262,88 +197,140 @@ static enum err text_store(struct text_cell *c, struct str s, uint64_t *heap_byt
     return ERR_OK;
 }
 
-static enum err update_texts(const struct agg_op *op, char *const *cells, const struct column *arg,
-                             const struct column *filter, const int64_t *weights, uint32_t n,
-                             uint64_t *heap_bytes)
+static enum err update_texts(const struct agg_op *op, const struct agg_rows *r)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (skip_row(cells, arg, filter, i))
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
             continue;
-        CHECK(weight_at(weights, i) > 0);
-        struct text_cell *c = (struct text_cell *)(void *)(cells[i] + op->cell_at);
-        struct str v = column_str(arg)[i];
+        CHECK(agg_row_weight(r, i) > 0);
+        struct text_cell *c = agg_row_cell(op, r, i);
+        struct str v = column_str(r->arg)[i];
         int order = c->count == 0 ? (op->max ? 1 : -1) : str_cmp(v, (struct str){c->ptr, c->len});
         if (op->max ? order > 0 : order < 0)
-            TRY(text_store(c, v, heap_bytes));
+            TRY(text_store(c, v, r->heap_bytes));
         c->count++;
     }
     return ERR_OK;
 }
 
-static enum err update_only(const struct agg_op *op, char *const *cells, const struct column *arg,
-                            const int64_t *weights, uint32_t n, uint64_t *heap_bytes)
+static enum err update_only(const struct agg_op *op, const struct agg_rows *r)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (skip_row(cells, arg, NULL, i))
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
             continue;
-        int64_t w = weight_at(weights, i);
-        void *cell = cells[i] + op->cell_at;
-        if (op->kind == AGGK_ONLY_TEXT) {
-            struct text_cell *c = cell;
-            c->count += w;
-            if (w > 0)
-                TRY(text_store(c, column_str(arg)[i], heap_bytes));
-        } else {
-            struct extreme_cell *c = cell;
-            c->count += w;
-            if (w > 0)
-                c->value = column_get(arg, i).as;
-        }
+        int64_t w = agg_row_weight(r, i);
+        struct extreme_cell *c = agg_row_cell(op, r, i);
+        c->count += w;
+        if (w > 0)
+            c->value = column_get(r->arg, i).as;
     }
     return ERR_OK;
 }
 
-enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg,
-                    const struct column *filter, const int64_t *weights, uint32_t n,
-                    uint64_t *heap_bytes)
+static enum err update_only_texts(const struct agg_op *op, const struct agg_rows *r)
 {
-    switch (op->kind) {
-    case AGGK_COUNT:
-        for (uint32_t i = 0; i < n; i++)
-            if (!skip_row(cells, arg, filter, i))
-                *(int64_t *)(void *)(cells[i] + op->cell_at) += weight_at(weights, i);
-        return ERR_OK;
-    case AGGK_SUM_INT:
-    case AGGK_AVG_INT:
-        update_ints(op, cells, arg, filter, weights, n);
-        return ERR_OK;
-    case AGGK_SUM_FLOAT:
-    case AGGK_AVG_FLOAT:
-        update_floats(op, cells, arg, filter, weights, n);
-        return ERR_OK;
-    case AGGK_SUM_NUMERIC:
-    case AGGK_AVG_NUMERIC:
-        update_numerics(op, cells, arg, filter, weights, n);
-        return ERR_OK;
-    case AGGK_SUM_INTERVAL:
-    case AGGK_AVG_INTERVAL:
-        update_intervals(op, cells, arg, filter, weights, n);
-        return ERR_OK;
-    case AGGK_EXTREME:
-        update_extremes(op, cells, arg, filter, weights, n);
-        return ERR_OK;
-    case AGGK_EXTREME_TEXT:
-        return update_texts(op, cells, arg, filter, weights, n, heap_bytes);
-    case AGGK_ONLY:
-    case AGGK_ONLY_TEXT:
-        return update_only(op, cells, arg, weights, n, heap_bytes);
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
+            continue;
+        int64_t w = agg_row_weight(r, i);
+        struct text_cell *c = agg_row_cell(op, r, i);
+        c->count += w;
+        if (w > 0)
+            TRY(text_store(c, column_str(r->arg)[i], r->heap_bytes));
     }
-    UNREACHABLE();
+    return ERR_OK;
 }
 
-static enum err result_int(const struct agg_op *op, const struct int_cell *c, struct value *out,
-                           struct err_detail *why)
+static enum err update_bools(const struct agg_op *op, const struct agg_rows *r)
 {
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
+            continue;
+        struct bool_cell *c = agg_row_cell(op, r, i);
+        *(column_bool(r->arg)[i] != 0 ? &c->n_true : &c->n_false) += agg_row_weight(r, i);
+    }
+    return ERR_OK;
+}
+
+static enum err update_bits(const struct agg_op *op, const struct agg_rows *r)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
+            continue;
+        struct bits_cell *c = agg_row_cell(op, r, i);
+        int64_t v = agg_row_int(op, r, i), w = agg_row_weight(r, i);
+        if (op->kind == AGGK_XOR)
+            c->bits ^= (w & 1) != 0 ? v : 0;
+        else if (c->count == 0)
+            c->bits = v;
+        else
+            c->bits = op->function == AGG_BIT_AND ? c->bits & v : c->bits | v;
+        CHECK(op->kind == AGGK_XOR || w > 0);
+        c->count += w;
+    }
+    return ERR_OK;
+}
+
+/* ---- results ---- */
+
+static enum err result_count(const struct agg_op *op, const void *cell, struct arena *a,
+                             struct value *out, struct err_detail *why)
+{
+    (void)op, (void)a, (void)why;
+    out->as.i8 = *(const int64_t *)cell;
+    return ERR_OK;
+}
+
+static enum err result_bools(const struct agg_op *op, const void *cell, struct arena *a,
+                             struct value *out, struct err_detail *why)
+{
+    const struct bool_cell *c = cell;
+    (void)a, (void)why;
+    out->null = c->n_true == 0 && c->n_false == 0;
+    out->as.b = op->function == AGG_BOOL_AND ? c->n_false == 0 : c->n_true != 0;
+    return ERR_OK;
+}
+
+static enum err result_bits(const struct agg_op *op, const void *cell, struct arena *a,
+                            struct value *out, struct err_detail *why)
+{
+    const struct bits_cell *c = cell;
+    (void)a, (void)why;
+    out->null = c->count == 0;
+    if (op->result == TYPE_INT2)
+        out->as.i2 = (int16_t)c->bits;
+    else if (op->result == TYPE_INT4)
+        out->as.i4 = (int32_t)c->bits;
+    else
+        out->as.i8 = c->bits;
+    return ERR_OK;
+}
+
+static enum err result_extreme(const struct agg_op *op, const void *cell, struct arena *a,
+                               struct value *out, struct err_detail *why)
+{
+    const struct extreme_cell *c = cell;
+    (void)op, (void)a, (void)why;
+    out->null = c->count == 0;
+    out->as = c->value;
+    return ERR_OK;
+}
+
+static enum err result_text(const struct agg_op *op, const void *cell, struct arena *a,
+                            struct value *out, struct err_detail *why)
+{
+    const struct text_cell *c = cell;
+    (void)op, (void)a, (void)why;
+    out->null = c->count == 0;
+    out->as.s = (struct str){c->ptr, c->len};
+    return ERR_OK;
+}
+
+static enum err result_int(const struct agg_op *op, const void *cell, struct arena *a,
+                           struct value *out, struct err_detail *why)
+{
+    const struct int_cell *c = cell;
+    (void)a;
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
@@ -362,9 +349,11 @@ static enum err result_int(const struct agg_op *op, const struct int_cell *c, st
     return numeric_div(&sum, &count, &out->as.num, why);
 }
 
-static enum err result_numeric(const struct agg_op *op, const struct numeric_cell *c,
+static enum err result_numeric(const struct agg_op *op, const void *cell, struct arena *a,
                                struct value *out, struct err_detail *why)
 {
+    const struct numeric_cell *c = cell;
+    (void)a;
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
@@ -377,29 +366,39 @@ static enum err result_numeric(const struct agg_op *op, const struct numeric_cel
     return numeric_div(&sum, &count, &out->as.num, why);
 }
 
-static enum err result_float(const struct agg_op *op, const struct float_cell *c, struct value *out,
-                             struct err_detail *why)
+static enum err result_float(const struct agg_op *op, const void *cell, struct arena *a,
+                             struct value *out, struct err_detail *why)
 {
+    const struct float_cell *c = cell;
+    (void)a;
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
     bool special = c->special != 0 || isnan(c->special);
-    double sum = special ? c->special : c->high + c->low;
+    double sum = special ? c->special : c->sum.high + c->sum.low;
     if (!isfinite(sum) && !special)
         return err_set(why, ERR_OUT_OF_RANGE, "value out of range: overflow");
+    if (op->result == TYPE_FLOAT4) {
+        out->as.f4 = (float)sum;
+        return isinf(out->as.f4) && !special
+                   ? err_set(why, ERR_OUT_OF_RANGE, "value out of range: overflow")
+                   : ERR_OK;
+    }
     out->as.f8 = sum;
     if (op->kind == AGGK_SUM_FLOAT)
         return ERR_OK;
     double n = (double)c->count;
     out->as.f8 = sum / n;
     if (!special) /* the division's rest, with what the sum has behind its last bit */
-        out->as.f8 += (fma(-out->as.f8, n, c->high) + c->low) / n;
+        out->as.f8 += (fma(-out->as.f8, n, c->sum.high) + c->sum.low) / n;
     return ERR_OK;
 }
 
-static enum err result_interval(const struct agg_op *op, const struct interval_cell *c,
+static enum err result_interval(const struct agg_op *op, const void *cell, struct arena *a,
                                 struct value *out, struct err_detail *why)
 {
+    const struct interval_cell *c = cell;
+    (void)a;
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
@@ -414,70 +413,268 @@ static enum err result_interval(const struct agg_op *op, const struct interval_c
                : interval_div(&sum, (double)c->count, &out->as.iv, why);
 }
 
-enum err agg_result(const struct agg_op *op, const char *cells, struct value *out,
-                    struct err_detail *why)
+/* ---- kinds ---- */
+
+static uint64_t text_heap_bytes(const void *cell)
 {
-    const void *cell = cells + op->cell_at;
-    *out = (struct value){.type = op->result};
-    switch (op->kind) {
+    return ((const struct text_cell *)cell)->cap;
+}
+
+static void text_free(void *cell)
+{
+    mem_free(((struct text_cell *)cell)->ptr);
+}
+
+static enum err text_copy(const struct agg_op *op, const void *cell, void *out, struct arena *a)
+{
+    struct text_cell *c = out;
+    (void)op, (void)cell;
+    c->ptr = (char *)(uintptr_t)arena_str(a, (struct str){c->ptr, c->len}).ptr;
+    return c->ptr == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
+#define TEXT_CELL(update_) \
+    {sizeof(struct text_cell), update_, result_text, text_heap_bytes, text_free, text_copy}
+#define PLAIN_CELL(cell_, update_, result_) \
+    {.cell_bytes = sizeof(cell_), .update = (update_), .result = (result_)}
+
+static const struct agg_functions own[] = {
+    [AGGK_COUNT] = PLAIN_CELL(int64_t, update_count, result_count),
+    [AGGK_SUM_INT] = PLAIN_CELL(struct int_cell, update_ints, result_int),
+    [AGGK_AVG_INT] = PLAIN_CELL(struct int_cell, update_ints, result_int),
+    [AGGK_SUM_FLOAT] = PLAIN_CELL(struct float_cell, update_floats, result_float),
+    [AGGK_AVG_FLOAT] = PLAIN_CELL(struct float_cell, update_floats, result_float),
+    [AGGK_SUM_NUMERIC] = PLAIN_CELL(struct numeric_cell, update_numerics, result_numeric),
+    [AGGK_AVG_NUMERIC] = PLAIN_CELL(struct numeric_cell, update_numerics, result_numeric),
+    [AGGK_SUM_INTERVAL] = PLAIN_CELL(struct interval_cell, update_intervals, result_interval),
+    [AGGK_AVG_INTERVAL] = PLAIN_CELL(struct interval_cell, update_intervals, result_interval),
+    [AGGK_EXTREME] = PLAIN_CELL(struct extreme_cell, update_extremes, result_extreme),
+    [AGGK_ONLY] = PLAIN_CELL(struct extreme_cell, update_only, result_extreme),
+    [AGGK_EXTREME_TEXT] = TEXT_CELL(update_texts),
+    [AGGK_ONLY_TEXT] = TEXT_CELL(update_only_texts),
+    [AGGK_BOOL] = PLAIN_CELL(struct bool_cell, update_bools, result_bools),
+    [AGGK_BITS] = PLAIN_CELL(struct bits_cell, update_bits, result_bits),
+    [AGGK_XOR] = PLAIN_CELL(struct bits_cell, update_bits, result_bits),
+};
+
+static const struct agg_functions *functions_of(enum agg_kind kind)
+{
+    switch (kind) {
+    case AGGK_MOMENTS_INT:
+        return &agg_moments_int;
+    case AGGK_MOMENTS_NUMERIC:
+        return &agg_moments_numeric;
+    case AGGK_MOMENTS_FLOAT:
+        return &agg_moments_float;
+    case AGGK_MOMENTS_PAIR:
+        return &agg_moments_pair;
+    case AGGK_VALUES:
+        return &agg_values;
+    case AGGK_SKETCH_DISTINCT:
+        return &agg_sketch_distinct;
+    case AGGK_SKETCH_QUANTILE:
+        return &agg_sketch_quantile;
     case AGGK_COUNT:
-        out->as.i8 = *(const int64_t *)cell;
-        return ERR_OK;
     case AGGK_SUM_INT:
-    case AGGK_AVG_INT:
-        return result_int(op, cell, out, why);
     case AGGK_SUM_FLOAT:
-    case AGGK_AVG_FLOAT:
-        return result_float(op, cell, out, why);
     case AGGK_SUM_NUMERIC:
+    case AGGK_AVG_INT:
+    case AGGK_AVG_FLOAT:
     case AGGK_AVG_NUMERIC:
-        return result_numeric(op, cell, out, why);
     case AGGK_SUM_INTERVAL:
     case AGGK_AVG_INTERVAL:
-        return result_interval(op, cell, out, why);
     case AGGK_EXTREME:
-    case AGGK_ONLY: {
-        const struct extreme_cell *c = cell;
-        out->null = c->count == 0;
-        out->as = c->value;
-        return ERR_OK;
-    }
     case AGGK_EXTREME_TEXT:
-    case AGGK_ONLY_TEXT: {
-        const struct text_cell *c = cell;
-        out->null = c->count == 0;
-        out->as.s = (struct str){c->ptr, c->len};
-        return ERR_OK;
-    }
+    case AGGK_ONLY:
+    case AGGK_ONLY_TEXT:
+    case AGGK_BOOL:
+    case AGGK_BITS:
+    case AGGK_XOR:
+        return &own[kind];
+    case AGGK_COUNT_:
+        break;
     }
     UNREACHABLE();
 }
 
+/* ---- choosing one ---- */
+
+static bool is_whole(enum type t)
+{
+    return t == TYPE_INT2 || t == TYPE_INT4 || t == TYPE_INT8;
+}
+
+static bool kind_for_sum(enum type t, bool average, enum agg_kind *kind)
+{
+    if (is_whole(t))
+        *kind = average ? AGGK_AVG_INT : AGGK_SUM_INT;
+    else if (t == TYPE_FLOAT4 || t == TYPE_FLOAT8)
+        *kind = average ? AGGK_AVG_FLOAT : AGGK_SUM_FLOAT;
+    else if (t == TYPE_NUMERIC)
+        *kind = average ? AGGK_AVG_NUMERIC : AGGK_SUM_NUMERIC;
+    else if (t == TYPE_INTERVAL)
+        *kind = average ? AGGK_AVG_INTERVAL : AGGK_SUM_INTERVAL;
+    else
+        return false;
+    return true;
+}
+
+static bool kind_for_moments(enum type t, enum agg_kind *kind)
+{
+    *kind = t == TYPE_FLOAT8    ? AGGK_MOMENTS_FLOAT
+            : t == TYPE_NUMERIC ? AGGK_MOMENTS_NUMERIC
+                                : AGGK_MOMENTS_INT;
+    return t == TYPE_FLOAT8 || t == TYPE_NUMERIC || is_whole(t);
+}
+
+/* False: there is no such aggregate for the type. */
+static bool kind_for(enum aggregate_function f, enum type t, enum agg_kind *kind)
+{
+    switch (f) {
+    case AGG_COUNT_STAR:
+    case AGG_COUNT:
+    case AGG_REGR_COUNT:
+        *kind = AGGK_COUNT;
+        return true;
+    case AGG_SUM:
+    case AGG_AVG:
+        return kind_for_sum(t, f == AGG_AVG, kind);
+    case AGG_MIN:
+    case AGG_MAX:
+        *kind = t == TYPE_TEXT ? AGGK_EXTREME_TEXT : AGGK_EXTREME;
+        return t != TYPE_BOOL && t != TYPE_JSONB && t != TYPE_UUID && t != TYPE_BYTEA &&
+               t != TYPE_UNKNOWN;
+    case AGG_ONLY:
+        *kind = type_info(t)->by_ref ? AGGK_ONLY_TEXT : AGGK_ONLY;
+        return true;
+    case AGG_BOOL_AND:
+    case AGG_BOOL_OR:
+        *kind = AGGK_BOOL;
+        return t == TYPE_BOOL;
+    case AGG_BIT_AND:
+    case AGG_BIT_OR:
+    case AGG_BIT_XOR:
+        *kind = f == AGG_BIT_XOR ? AGGK_XOR : AGGK_BITS;
+        return is_whole(t);
+    case AGG_STDDEV_POP:
+    case AGG_STDDEV_SAMP:
+    case AGG_VAR_POP:
+    case AGG_VAR_SAMP:
+        return kind_for_moments(t, kind);
+    case AGG_CORR:
+    case AGG_COVAR_POP:
+    case AGG_COVAR_SAMP:
+    case AGG_REGR_AVGX:
+    case AGG_REGR_AVGY:
+    case AGG_REGR_INTERCEPT:
+    case AGG_REGR_R2:
+    case AGG_REGR_SLOPE:
+    case AGG_REGR_SXX:
+    case AGG_REGR_SXY:
+    case AGG_REGR_SYY:
+        *kind = AGGK_MOMENTS_PAIR;
+        return t == TYPE_FLOAT8;
+    case AGG_STRING:
+    case AGG_JSON:
+    case AGG_JSON_OBJECT:
+    case AGG_PERCENTILE_CONT:
+    case AGG_PERCENTILE_DISC:
+    case AGG_MODE:
+        *kind = AGGK_VALUES;
+        return true;
+    case AGG_APPROX_COUNT_DISTINCT:
+        *kind = AGGK_SKETCH_DISTINCT;
+        return true;
+    case AGG_APPROX_PERCENTILE:
+        *kind = AGGK_SKETCH_QUANTILE;
+        return t == TYPE_FLOAT8;
+    }
+    UNREACHABLE();
+}
+
+static enum err resolve_fraction(const struct aggregate *agg, struct agg_op *out,
+                                 struct err_detail *why)
+{
+    out->fraction = NAN;
+    if (agg->direct == NULL || agg->direct->kind != EXPR_CONST || agg->direct->value.null)
+        return ERR_OK;
+    out->fraction = agg->direct->value.as.f8;
+    if (out->fraction >= 0 && out->fraction <= 1)
+        return ERR_OK;
+    return err_set(why, ERR_OUT_OF_RANGE, "percentile value %g is not between 0 and 1",
+                   out->fraction);
+}
+
+enum err agg_resolve(const struct aggregate *agg, struct arena *a, uint32_t *cells_bytes,
+                     struct agg_op *out, struct err_detail *why)
+{
+    enum type t = agg->arg == NULL ? TYPE_UNKNOWN : agg->arg->type;
+    bool json = agg->function == AGG_JSON || agg->function == AGG_JSON_OBJECT;
+    *out = (struct agg_op){.function = agg->function,
+                           .arg_type = t,
+                           .result = agg->type,
+                           .max = agg->function == AGG_MAX,
+                           .linear = aggregate_is_linear(agg),
+                           .sketch = aggregate_is_sketch(agg->function),
+                           .distinct = aggregate_needs_distinct(agg),
+                           .n_args = agg->arg == NULL ? 0 : 1 + agg->n_more,
+                           .n_strict = json ? 0 : aggregate_n_args(agg)};
+    if (agg->function == AGG_STRING)
+        out->n_strict = 1;
+    if (!kind_for(agg->function, t, &out->kind))
+        return err_set(why, ERR_UNSUPPORTED, "this aggregate does not exist for type %s",
+                       type_info(t)->name);
+    TRY(resolve_fraction(agg, out, why));
+    if (out->kind == AGGK_VALUES)
+        TRY(agg_values_resolve(agg, a, &out->values));
+    uint32_t size = (functions_of(out->kind)->cell_bytes + 15) / 16 * 16;
+    if (*cells_bytes + size > GROUP_CELLS_BYTES_MAX)
+        return err_set(why, ERR_LIMIT,
+                       "the aggregates of one group need more than %d bytes: use fewer of them",
+                       GROUP_CELLS_BYTES_MAX);
+    out->cell_at = *cells_bytes;
+    *cells_bytes += size;
+    return ERR_OK;
+}
+
+/* ---- running it ---- */
+
+enum err agg_update(const struct agg_op *op, char *const *cells, const struct column *arg,
+                    const struct column *filter, const int64_t *weights, uint32_t n,
+                    uint64_t *heap_bytes)
+{
+    struct agg_rows r = {cells, arg, filter, weights, n, heap_bytes};
+    return functions_of(op->kind)->update(op, &r);
+}
+
+enum err agg_result(const struct agg_op *op, const char *cells, struct arena *a, struct value *out,
+                    struct err_detail *why)
+{
+    *out = (struct value){.type = op->result};
+    return functions_of(op->kind)->result(op, cells + op->cell_at, a, out, why);
+}
+
 bool agg_owns_heap(const struct agg_op *op)
 {
-    return op->kind == AGGK_EXTREME_TEXT || op->kind == AGGK_ONLY_TEXT;
+    return functions_of(op->kind)->free != NULL;
 }
 
 uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells)
 {
-    return !agg_owns_heap(op)
-               ? 0
-               : ((const struct text_cell *)(const void *)(cells + op->cell_at))->cap;
+    return agg_owns_heap(op) ? functions_of(op->kind)->heap_bytes(cells + op->cell_at) : 0;
 }
 
 void agg_clear(const struct agg_op *op, char *cells)
 {
-    if (agg_owns_heap(op))
-        mem_free(((struct text_cell *)(void *)(cells + op->cell_at))->ptr);
-    memset(cells + op->cell_at, 0, cell_size(op->kind));
+    const struct agg_functions *f = functions_of(op->kind);
+    if (f->free != NULL)
+        f->free(cells + op->cell_at);
+    memset(cells + op->cell_at, 0, f->cell_bytes);
 }
 
 enum err agg_copy(const struct agg_op *op, const char *cells, char *out, struct arena *a)
 {
-    memcpy(out + op->cell_at, cells + op->cell_at, cell_size(op->kind));
-    if (!agg_owns_heap(op))
-        return ERR_OK;
-    struct text_cell *c = (struct text_cell *)(void *)(out + op->cell_at);
-    c->ptr = (char *)(uintptr_t)arena_str(a, (struct str){c->ptr, c->len}).ptr;
-    return c->ptr == NULL ? ERR_NO_MEMORY : ERR_OK;
+    const struct agg_functions *f = functions_of(op->kind);
+    memcpy(out + op->cell_at, cells + op->cell_at, f->cell_bytes);
+    return f->copy == NULL ? ERR_OK : f->copy(op, cells + op->cell_at, out + op->cell_at, a);
 }

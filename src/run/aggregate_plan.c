@@ -2,12 +2,16 @@
 
 #include "run/key.h"
 
+enum { LONG_ROWS_MAX = 64 }; /* of up to AGG_TEXT_BYTES_MAX each */
+
 /* What a packet carries: keys, then what the aggregates need. */
 static enum err packet_exprs(const struct plan_node *agg, struct arena *a, struct agg_plan *p,
                              const struct expr *const **out, uint32_t *n_out)
 {
-    uint32_t n = agg->n_exprs;
-    const struct expr **exprs = arena_alloc(a, (n + 2 * agg->n_aggs + 1) * sizeof(struct expr *));
+    uint32_t n = agg->n_exprs, most = n + 2 * agg->n_aggs + 1;
+    for (uint32_t i = 0; i < agg->n_aggs; i++)
+        most += agg->aggs[i].n_more;
+    const struct expr **exprs = arena_alloc(a, most * sizeof(struct expr *));
     p->arg_column = arena_alloc(a, (agg->n_aggs + 1) * sizeof(uint32_t));
     p->filter_column = arena_alloc(a, (agg->n_aggs + 1) * sizeof(uint32_t));
     if (exprs == NULL || p->arg_column == NULL || p->filter_column == NULL)
@@ -19,6 +23,8 @@ static enum err packet_exprs(const struct plan_node *agg, struct arena *a, struc
         p->arg_column[i] = x->arg == NULL ? UINT32_MAX : n;
         if (x->arg != NULL)
             exprs[n++] = x->arg;
+        for (uint32_t k = 0; k < x->n_more; k++)
+            exprs[n++] = x->more[k];
         p->filter_column[i] = x->filter == NULL ? UINT32_MAX : n;
         if (x->filter != NULL)
             exprs[n++] = x->filter;
@@ -31,7 +37,8 @@ static enum err packet_exprs(const struct plan_node *agg, struct arena *a, struc
 enum err agg_plan_init(const struct plan_node *node, struct arena *a, struct agg_plan *out,
                        const struct expr *const **exprs, uint32_t *n_exprs, struct err_detail *why)
 {
-    struct agg_plan p = {.n_keys = node->n_exprs, .n_aggs = node->n_aggs};
+    struct agg_plan p = {
+        .n_keys = node->n_exprs, .n_aggs = node->n_aggs, .rows_max = BATCH_ROWS_MAX};
     TRY(packet_exprs(node, a, &p, exprs, n_exprs));
     p.ops = arena_zalloc(a, p.n_aggs + 1, sizeof(*p.ops));
     p.types = arena_zalloc(a, p.n_keys + p.n_aggs + 1, sizeof(*p.types));
@@ -40,9 +47,11 @@ enum err agg_plan_init(const struct plan_node *node, struct arena *a, struct agg
     for (uint32_t i = 0; i < p.n_keys; i++)
         p.types[i] = node->exprs[i]->type;
     for (uint32_t i = 0; i < p.n_aggs; i++) {
-        TRY(agg_resolve(&node->aggs[i], &p.cells_bytes, &p.ops[i], why));
+        TRY(agg_resolve(&node->aggs[i], a, &p.cells_bytes, &p.ops[i], why));
         p.types[p.n_keys + i] = p.ops[i].result;
         p.owns_heap |= agg_owns_heap(&p.ops[i]);
+        if (p.ops[i].kind == AGGK_VALUES)
+            p.rows_max = LONG_ROWS_MAX;
     }
     *out = p;
     return ERR_OK;
@@ -99,12 +108,12 @@ char *agg_plan_copy(const struct agg_plan *p, const struct group *g, struct aren
 }
 
 enum err agg_plan_row(const struct agg_plan *p, struct str key, const char *cells, struct batch *b,
-                      uint32_t row, struct err_detail *why)
+                      uint32_t row, struct arena *a, struct err_detail *why)
 {
     key_decode(key, b->columns, p->n_keys, row);
     for (uint32_t i = 0; i < p->n_aggs; i++) {
         struct value v;
-        TRY(agg_result(&p->ops[i], cells, &v, why));
+        TRY(agg_result(&p->ops[i], cells, a, &v, why));
         column_set(&b->columns[p->n_keys + i], row, &v);
     }
     return ERR_OK;

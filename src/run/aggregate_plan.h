@@ -15,6 +15,7 @@ struct agg_plan {
     uint32_t n_keys, n_aggs;
     uint32_t cells_bytes;
     bool owns_heap; /* some cells own memory outside of their bytes */
+    uint32_t rows_max; /* that may be made at once: results may be long */
     struct agg_op *ops;
     enum type *types; /* of the rows it gives: keys, then results */
     /* private: columns of a packet, UINT32_MAX = none */
@@ -32,7 +33,8 @@ enum err agg_plan_init(const struct plan_node *node, struct arena *a, struct agg
 enum err agg_plan_new(const struct plan_node *node, const struct plan_node *bottom, struct arena *a,
                       struct agg_plan *out, struct chain **packets,
                       struct err_detail *why) MUST_CHECK;
-/* The argument and the filter of aggregate `i` in a packet; NULL without one. */
+/* The arguments (op's n_args columns) and the filter of aggregate `i` in a packet; NULL without
+ * any. */
 const struct column *agg_plan_argument(const struct agg_plan *p, const struct batch *packet,
                                        uint32_t i);
 const struct column *agg_plan_filter(const struct agg_plan *p, const struct batch *packet,
@@ -45,8 +47,8 @@ void agg_plan_groups_free(const struct agg_plan *p, struct group_table *groups);
 /* Copies a group's cells into new memory of `a`; NULL when it is full. Never cleared. */
 char *agg_plan_copy(const struct agg_plan *p, const struct group *g, struct arena *a);
 /* Writes a group's row, with these cells, to row `row` of a batch of `types`; texts borrow from the
- * group and the cells. ERR_OUT_OF_RANGE when a result does not fit. */
+ * group and the cells, or are in `a`. ERR_OUT_OF_RANGE when a result does not fit. */
 enum err agg_plan_row(const struct agg_plan *p, struct str key, const char *cells, struct batch *b,
-                      uint32_t row, struct err_detail *why) MUST_CHECK;
+                      uint32_t row, struct arena *a, struct err_detail *why) MUST_CHECK;
 
 #endif

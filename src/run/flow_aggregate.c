@@ -78,9 +78,9 @@ static enum err aggregate_compile(struct flow_op *op, struct arena *a, struct er
     TRY(agg_plan_init(node, a, &p->agg, &port->exprs, &port->n_exprs, why));
     bool append_only = plan_append_only(node->input);
     for (uint32_t i = 0; i < node->n_aggs; i++) {
-        enum agg_kind k = p->agg.ops[i].kind;
-        p->distinct[i] = node->aggs[i].distinct && !is_extreme(k);
-        p->keeps[i] = p->distinct[i] || (!append_only && !p->agg.ops[i].linear);
+        const struct agg_op *x = &p->agg.ops[i];
+        p->distinct[i] = x->distinct;
+        p->keeps[i] = x->distinct || (!append_only && !x->linear && !x->sketch);
         p->any_kept |= p->keeps[i];
     }
     p->tail_bytes = key_tail_bytes(p->agg.types, p->agg.n_keys);
@@ -157,6 +157,20 @@ static uint64_t aggregate_rows(const void *state)
 
 /* ---- values ---- */
 
+/* Of all arguments, which are of one type. */
+static const enum type *values_types(const struct agg_op *op)
+{
+    static const enum type pair[] = {TYPE_FLOAT8, TYPE_FLOAT8};
+    CHECK(op->n_args == 1 || op->arg_type == TYPE_FLOAT8);
+    return op->n_args == 1 ? &op->arg_type : pair;
+}
+
+/* Bytes behind a value's key. */
+static uint32_t values_tail(const struct agg_op *op)
+{
+    return key_tail_bytes(values_types(op), op->n_args);
+}
+
 static uint64_t value_hash_of(const struct aggregate_state *s, const struct value_key *k)
 {
     return hash_bytes(k, sizeof(*k), s->hash_seed);
@@ -167,12 +181,12 @@ static struct str value_key_str(const struct value_key *k)
     return (struct str){(const char *)k, sizeof(*k)};
 }
 
-/* Reads kept values into rows of a column; the bytes are in `a` then. */
+/* Reads kept values into rows of columns; the bytes are in `a` then. */
 static enum err value_decode(const struct aggregate_plan *p, const struct aggregate_state *s,
                              uint32_t agg, const struct row_entry *e, struct column *to,
                              uint32_t row, struct arena *a)
 {
-    uint32_t tail = key_tail_bytes(&p->agg.ops[agg].arg_type, 1);
+    uint32_t tail = values_tail(&p->agg.ops[agg]);
     char *bytes = arena_alloc(a, e->row_bytes + tail + 1);
     if (bytes == NULL)
         return ERR_NO_MEMORY;
@@ -180,7 +194,7 @@ static enum err value_decode(const struct aggregate_plan *p, const struct aggreg
     if (p->distinct[agg])
         memcpy(bytes + e->row_bytes, row_entry_owner(e), tail);
     struct str key = {bytes, p->distinct[agg] ? e->row_bytes : e->row_bytes - tail};
-    key_decode(key, to, 1, row);
+    key_decode(key, to, p->agg.ops[agg].n_args, row);
     return ERR_OK;
 }
 
@@ -192,7 +206,7 @@ static enum err cell_again(const struct aggregate_plan *p, struct aggregate_stat
     struct value_key k = {.group = group->ref, .aggregate = agg};
     char *cells = cells_of(group), **to = arena_alloc(a, BATCH_ROWS_MAX * sizeof(char *));
     int64_t *weights = arena_alloc(a, BATCH_ROWS_MAX * sizeof(*weights));
-    struct batch *b = batch_new(&op->arg_type, 1, BATCH_ROWS_MAX, a);
+    struct batch *b = batch_new(values_types(op), op->n_args, BATCH_ROWS_MAX, a);
     if (to == NULL || weights == NULL || b == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < BATCH_ROWS_MAX; i++)
@@ -206,9 +220,9 @@ static enum err cell_again(const struct aggregate_plan *p, struct aggregate_stat
             if (e->weight <= 0)
                 continue;
             weights[n] = p->distinct[agg] || is_extreme(op->kind) ? 1 : e->weight;
-            TRY(value_decode(p, s, agg, e, &b->columns[0], n++, a));
+            TRY(value_decode(p, s, agg, e, b->columns, n++, a));
         }
-        TRY(agg_update(op, to, &b->columns[0], NULL, weights, n, &s->heap_bytes));
+        TRY(agg_update(op, to, b->columns, NULL, weights, n, &s->heap_bytes));
     }
     return ERR_OK;
 }
@@ -219,7 +233,7 @@ static enum err may_be_shown(const struct agg_op *op, const char *cells, const s
                              uint32_t row, bool *shown)
 {
     struct value v = column_get(arg, row), now;
-    TRY(agg_result(op, cells, &now, NULL));
+    TRY(agg_result(op, cells, NULL, &now, NULL));
     *shown = now.null || value_compare(&v, &now) * (op->max ? 1 : -1) >= 0;
     return ERR_OK;
 }
@@ -232,7 +246,7 @@ static enum err value_add(const struct aggregate_plan *p, struct aggregate_state
 {
     const struct agg_op *op = &p->agg.ops[agg];
     struct value_key k = {.group = group->ref, .aggregate = agg};
-    uint32_t tail = key_tail_bytes(&op->arg_type, 1);
+    uint32_t tail = values_tail(op);
     bool distinct = p->distinct[agg], created, dirty = false;
     struct str whole = {bytes.ptr, bytes.len + (distinct ? 0 : tail)};
     struct row_entry *e;
@@ -264,6 +278,7 @@ static enum err values_add(struct flow_run *r, const struct flow_packet *p, uint
     const struct aggregate_plan *plan = r->op->plan;
     struct aggregate_state *s = r->state;
     struct arena *a = r->c->arena;
+    const struct agg_op *op = &plan->agg.ops[agg];
     const struct column *arg = agg_plan_argument(&plan->agg, p->batch, agg),
                         *filter = agg_plan_filter(&plan->agg, p->batch, agg);
     uint32_t n = p->batch->n_rows;
@@ -271,17 +286,18 @@ static enum err values_add(struct flow_run *r, const struct flow_packet *p, uint
     uint64_t *hashes = arena_alloc(a, n * sizeof(*hashes));
     int64_t *deltas = arena_alloc(a, n * sizeof(*deltas));
     if (keys == NULL || hashes == NULL || deltas == NULL ||
-        !key_encode(arg, 1, n, a, s->hash_seed, keys, hashes))
+        !key_encode(arg, op->n_args, n, a, s->hash_seed, keys, hashes))
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
-        bool out = column_is_null(arg, i) ||
-                   (filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0));
+        bool out = filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0);
+        for (uint32_t c = 0; c < op->n_strict; c++)
+            out |= column_is_null(&arg[c], i) != 0;
         deltas[i] = out ? 0 : p->batch->weights == NULL ? 1 : p->batch->weights[i];
         if (deltas[i] != 0)
             TRY(value_add(plan, s, groups[i], agg, arg, i, keys[i], hashes[i], &deltas[i]));
         cells[i] = deltas[i] == 0 ? NULL : cells_of(groups[i]);
     }
-    return agg_update(&plan->agg.ops[agg], cells, arg, filter, deltas, n, &s->heap_bytes);
+    return agg_update(op, cells, arg, filter, deltas, n, &s->heap_bytes);
 }
 
 /* ---- packets ---- */
@@ -378,7 +394,7 @@ static enum err group_row(struct flow_run *r, const struct aggregate_plan *p, st
 {
     struct err_detail why = {0};
     uint32_t row = b->n_rows;
-    enum err e = agg_plan_row(&p->agg, key, cells, b, row, &why);
+    enum err e = agg_plan_row(&p->agg, key, cells, b, row, r->c->arena, &why);
     *made = e == ERR_OK;
     if (e != ERR_OK) {
         if (!report)
@@ -445,7 +461,7 @@ static enum err aggregate_end_level(struct flow_run *r, bool *more)
         if (b == NULL ||
             (b->weights = arena_alloc(r->c->arena, BATCH_ROWS_MAX * sizeof(int64_t))) == NULL)
             return ERR_NO_MEMORY;
-        for (; t->at < t->n && b->n_rows + 2 <= BATCH_ROWS_MAX; t->at++)
+        for (; t->at < t->n && b->n_rows + 2 <= p->agg.rows_max; t->at++)
             TRY(settle(r, t->list[t->at], b));
         flow_spend(r, BATCH_ROWS_MAX);
         TRY(flow_forward(r, b));

@@ -27,7 +27,7 @@ struct over_op {
     uint32_t n_args;
     struct over_arg args[OVER_ARGS_MAX];
     struct agg_op agg;
-    int64_t agg_arg, agg_filter; /* columns, or NO_COLUMN */
+    int64_t *agg_args, agg_filter; /* columns, or NO_COLUMN */
     bool backwards;              /* from the last row on, so that frames grow */
 };
 
@@ -104,15 +104,19 @@ static enum err compile_op(const struct over_function *f, uint32_t n_in, const s
                             .frame = f->frame,
                             .type = f->type,
                             .n_args = f->n_args,
-                            .agg_arg = NO_COLUMN,
                             .agg_filter = NO_COLUMN};
     CHECK(f->n_args <= OVER_ARGS_MAX);
     for (uint32_t i = 0; i < f->n_args; i++)
         TRY(compile_arg(f->args[i], n_in, more, n_more, a, &out->args[i]));
     if (f->kind != OVER_AGGREGATE)
         return ERR_OK;
-    TRY(agg_resolve(&f->aggregate, &p->cells_bytes, &out->agg, why));
-    out->agg_arg = column_for(f->aggregate.arg, n_in, more, n_more);
+    TRY(agg_resolve(&f->aggregate, a, &p->cells_bytes, &out->agg, why));
+    out->agg_args = arena_alloc(a, (out->agg.n_args + 1) * sizeof(*out->agg_args));
+    if (out->agg_args == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < out->agg.n_args; i++)
+        out->agg_args[i] = column_for(i == 0 ? f->aggregate.arg : f->aggregate.more[i - 1], n_in,
+                                      more, n_more);
     out->agg_filter = column_for(f->aggregate.filter, n_in, more, n_more);
     out->backwards = f->frame.end == BOUND_UNBOUNDED_FOLLOWING &&
                      f->frame.start != BOUND_UNBOUNDED_PRECEDING;
@@ -124,7 +128,7 @@ static enum err over_compile(struct flow_op *op, struct arena *a, struct err_det
     const struct plan_node *node = op->node;
     uint32_t n_in = node->input->n_columns, n_more = 0, most = 2 * node->n_overs;
     for (uint32_t i = 0; i < node->n_overs; i++)
-        most += node->overs[i].n_args;
+        most += node->overs[i].n_args + node->overs[i].aggregate.n_more;
     struct over_plan *p = arena_zalloc(a, 1, sizeof(*p));
     const struct expr **more = arena_alloc(a, (most + 1) * sizeof(struct expr *));
     enum type *types = arena_alloc(a, (n_in + node->n_overs + 1) * sizeof(*types));
@@ -409,14 +413,15 @@ static enum err cell_add(struct flow_run *r, const struct over_op *op,
                          const struct over_side *side, uint32_t from, uint32_t to, bool back)
 {
     struct over_state *s = r->state;
+    struct column args[AGG_ARGS_MAX];
     while (from < to) {
         uint32_t n = to - from < BATCH_ROWS_MAX ? to - from : BATCH_ROWS_MAX;
-        struct column arg, filter;
-        if (op->agg_arg != NO_COLUMN)
-            arg = column_from(&side->batch->columns[op->agg_arg], from);
+        struct column filter;
+        for (uint32_t i = 0; i < op->agg.n_args; i++)
+            args[i] = column_from(&side->batch->columns[op->agg_args[i]], from);
         if (op->agg_filter != NO_COLUMN)
             filter = column_from(&side->batch->columns[op->agg_filter], from);
-        TRY(agg_update(&op->agg, s->to, op->agg_arg == NO_COLUMN ? NULL : &arg,
+        TRY(agg_update(&op->agg, s->to, op->agg.n_args == 0 ? NULL : args,
                        op->agg_filter == NO_COLUMN ? NULL : &filter, back ? s->minus : NULL, n,
                        &s->heap_bytes));
         flow_spend(r, n);
@@ -459,7 +464,7 @@ static enum err cell_cover(struct flow_run *r, const struct over_op *op,
 static enum err cell_value(struct over_state *s, const struct over_op *op, struct value *out,
                            struct err_detail *why)
 {
-    TRY(agg_result(&op->agg, s->cells, out, why));
+    TRY(agg_result(&op->agg, s->cells, &s->sorted.work, out, why));
     if (!out->null && type_info(out->type)->by_ref) /* the cell goes on to the next row */
         out->as.s = arena_str(&s->sorted.work, out->as.s);
     return !out->null && type_info(out->type)->by_ref && out->as.s.ptr == NULL ? ERR_LIMIT : ERR_OK;

@@ -58,7 +58,7 @@ static void limbs_shift(uint64_t *v, int32_t digits, void (*by)(uint64_t *v, uin
     by(v, (uint64_t)numeric_power(digits));
 }
 
-static void wide_add(uint64_t *wide, i128 unscaled, int32_t scale, int64_t weight)
+static void spill_add(uint64_t *wide, i128 unscaled, int32_t scale, int64_t weight)
 {
     u128 m = magnitude(unscaled);
     uint64_t v[NUMERIC_SUM_LIMBS] = {(uint64_t)m, (uint64_t)(m >> 64)};
@@ -71,7 +71,7 @@ static void wide_add(uint64_t *wide, i128 unscaled, int32_t scale, int64_t weigh
 
 static void part_spill(struct numeric_sum *s)
 {
-    wide_add(s->wide, s->part, s->scale, 1);
+    spill_add(s->wide, s->part, s->scale, 1);
     s->part = 0;
 }
 
@@ -105,7 +105,7 @@ void numeric_sum_add(struct numeric_sum *s, const struct numeric *v, int64_t wei
         s->scale = v->scale;
     }
     if (!shifted(v->unscaled, s->scale - v->scale, &x) || __builtin_mul_overflow(x, weight, &x)) {
-        wide_add(s->wide, v->unscaled, v->scale, weight);
+        spill_add(s->wide, v->unscaled, v->scale, weight);
         return;
     }
     if (__builtin_add_overflow(s->part, x, &sum)) {
@@ -113,6 +113,23 @@ void numeric_sum_add(struct numeric_sum *s, const struct numeric *v, int64_t wei
         sum = x;
     }
     s->part = sum;
+}
+
+/* True: it is negative. */
+static bool sum_limbs(const struct numeric_sum *s, uint64_t *v)
+{
+    memcpy(v, s->wide, sizeof(s->wide));
+    spill_add(v, s->part, s->scale, 1);
+    bool negative = v[NUMERIC_SUM_LIMBS - 1] >> 63 != 0;
+    if (negative)
+        limbs_negate(v);
+    limbs_shift(v, NUMERIC_SCALE_MAX - s->scale, limbs_divide);
+    return negative;
+}
+
+void numeric_sum_magnitude(const struct numeric_sum *s, uint64_t *limbs)
+{
+    (void)sum_limbs(s, limbs);
 }
 
 enum err numeric_sum_result(const struct numeric_sum *s, struct numeric *out,
@@ -128,12 +145,7 @@ enum err numeric_sum_result(const struct numeric_sum *s, struct numeric *out,
         out->kind = s->positive != 0 ? NUMERIC_POS_INF : NUMERIC_NEG_INF;
         return ERR_OK;
     }
-    memcpy(v, s->wide, sizeof(v));
-    wide_add(v, s->part, s->scale, 1);
-    bool negative = v[NUMERIC_SUM_LIMBS - 1] >> 63 != 0;
-    if (negative)
-        limbs_negate(v);
-    limbs_shift(v, NUMERIC_SCALE_MAX - s->scale, limbs_divide);
+    bool negative = sum_limbs(s, v);
     u128 m = (u128)v[1] << 64 | v[0];
     if ((v[2] | v[3] | v[4]) != 0 || m >= numeric_power(NUMERIC_DIGITS_MAX))
         return err_set(why, ERR_OUT_OF_RANGE, "value overflows numeric format");

@@ -19,6 +19,9 @@ struct numeric_sum {
 
 /* Adds v, `weight` times. */
 void numeric_sum_add(struct numeric_sum *s, const struct numeric *v, int64_t weight);
+/* Its size without the sign, in units of 10^-scale: NUMERIC_SUM_LIMBS limbs, the least first. Of
+ * finite sums. */
+void numeric_sum_magnitude(const struct numeric_sum *s, uint64_t *limbs);
 /* The sum, with the greatest scale of what was added. ERR_OUT_OF_RANGE over 38 digits. */
 enum err numeric_sum_result(const struct numeric_sum *s, struct numeric *out,
                             struct err_detail *why) MUST_CHECK;

@@ -72,7 +72,7 @@ static enum err build_aggregate(struct stages *s, struct stage *st, const struct
     if (g->seen == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < g->plan.n_aggs; i++)
-        if (node->aggs[i].distinct)
+        if (g->plan.ops[i].distinct)
             TRY(group_table_new(0, s->bytes_max, &g->seen[i]));
     return agg_plan_groups(&g->plan, s->bytes_max, &g->groups);
 }
@@ -244,25 +244,28 @@ static enum err key_upsert(const struct stages *s, struct group_table *t, uint64
     return e;
 }
 
-/* Rows whose (key, argument) pair was seen before do not count again: their cells are skipped. */
+/* Rows whose key and arguments were seen before do not count again: their cells are skipped. */
 static enum err skip_seen(struct stages *s, struct aggregation *g, uint32_t agg,
                           const struct batch *in, char **cells, struct err_detail *why)
 {
+    const struct agg_op *op = &g->plan.ops[agg];
     uint32_t n = in->n_rows, n_keys = g->plan.n_keys;
     const struct column *arg = agg_plan_argument(&g->plan, in, agg),
                         *filter = agg_plan_filter(&g->plan, in, agg);
-    struct column *pair = arena_alloc(&s->step, (n_keys + 1) * sizeof(*pair));
+    struct column *pair = arena_alloc(&s->step, (n_keys + op->n_args + 1) * sizeof(*pair));
     struct str *keys = arena_alloc(&s->step, n * sizeof(*keys));
     uint64_t *hashes = arena_alloc(&s->step, n * sizeof(*hashes));
     if (pair == NULL || keys == NULL || hashes == NULL)
         return ERR_NO_MEMORY;
     memcpy(pair, in->columns, n_keys * sizeof(*pair));
-    pair[n_keys] = *arg;
-    if (!key_encode(pair, n_keys + 1, n, &s->step, s->hash_seed, keys, hashes))
+    for (uint32_t c = 0; c < op->n_args; c++)
+        pair[n_keys + c] = arg[c];
+    if (!key_encode(pair, n_keys + op->n_args, n, &s->step, s->hash_seed, keys, hashes))
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
-        bool out = column_is_null(arg, i) ||
-                   (filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0));
+        bool out = filter != NULL && (column_is_null(filter, i) || column_bool(filter)[i] == 0);
+        for (uint32_t c = 0; c < op->n_strict; c++)
+            out |= column_is_null(&arg[c], i);
         struct group *row;
         bool created = false;
         if (!out)
@@ -319,8 +322,9 @@ static enum err aggregate_output(struct stages *s, struct aggregation *g, const 
     if (b == NULL)
         return ERR_NO_MEMORY;
     struct group *row;
-    while (b->n_rows < BATCH_ROWS_MAX && (row = group_table_next(g->groups, &g->at)) != NULL) {
-        TRY(agg_plan_row(&g->plan, group_key(g->groups, row), group_cells(row), b, b->n_rows, why));
+    while (b->n_rows < g->plan.rows_max && (row = group_table_next(g->groups, &g->at)) != NULL) {
+        TRY(agg_plan_row(&g->plan, group_key(g->groups, row), group_cells(row), b, b->n_rows,
+                         &s->step, why));
         b->n_rows++;
     }
     if (b->n_rows > 0)

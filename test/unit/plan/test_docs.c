@@ -39,6 +39,8 @@ static void test_reference_is_complete(void **state)
     assert_true(fread(d.text, 1, DOC_BYTES_MAX - 1, f) > 0);
     fclose(f);
     function_names(look_function, &d);
+    for (uint32_t i = 0; aggregate_by_number(i) != NULL; i++)
+        look(&d, aggregate_by_number(i));
     size_t n;
     const struct option *options = table_options(&n);
     for (size_t i = 0; i < n; i++)

@@ -676,7 +676,7 @@ static inline bool naive_cell(const struct aggregate *x, const struct rows *in,
                  *filters = mem_zalloc(in->n + 1, sizeof(*filters));
     bool *failed = mem_zalloc(in->n + 1, sizeof(bool));
     arena_init(&a, FIXTURE_BYTES);
-    assert_int_equal(agg_resolve(x, &cells_bytes, &op, NULL), ERR_OK);
+    assert_int_equal(agg_resolve(x, NULL, &cells_bytes, &op, NULL), ERR_OK);
     if (x->arg != NULL && in->n > 0)
         naive_values(x->arg, in, in_types, args, failed);
     if (x->filter != NULL && in->n > 0)
@@ -704,7 +704,7 @@ static inline bool naive_cell(const struct aggregate *x, const struct rows *in,
     struct batch *b = x->arg == NULL ? NULL : rows_batch(&one, &x->arg->type, 1, 0, n, &a);
     assert_int_equal(
         agg_update(&op, to, b == NULL ? NULL : &b->columns[0], NULL, weights, n, &heap), ERR_OK);
-    bool made = agg_result(&op, cells, out, NULL) == ERR_OK;
+    bool made = agg_result(&op, cells, NULL, out, NULL) == ERR_OK;
     if (made && !out->null && type_info(out->type)->by_ref) /* of the values that were there */
         for (uint32_t i = 0; i < n; i++)
             if (str_eq(one.rows[i].v[0].as.s, out->as.s)) {

@@ -32,7 +32,7 @@ static struct agg_op resolve(enum aggregate_function f, enum type arg, enum type
         .function = f, .arg = f == AGG_COUNT_STAR ? NULL : &e, .type = result};
     struct agg_op op;
     struct err_detail why = {0};
-    assert_int_equal(agg_resolve(&agg, cells, &op, &why), ERR_OK);
+    assert_int_equal(agg_resolve(&agg, NULL, cells, &op, &why), ERR_OK);
     return op;
 }
 
@@ -41,7 +41,7 @@ static void result_text(const struct agg_op *op, const char *cells, char out[TEX
 {
     struct value v;
     struct err_detail why = {0};
-    enum err e = agg_result(op, cells, &v, &why);
+    enum err e = agg_result(op, cells, NULL, &v, &why);
     struct buf text;
     buf_init(&text, TEXT_MAX);
     if (e != ERR_OK)
@@ -383,7 +383,7 @@ static void check_plainly(const struct agg_op *op, enum aggregate_function f, co
     }
     if (f == AGG_SUM || f == AGG_AVG)
         return;
-    assert_int_equal(agg_result(op, cells, &got, NULL), ERR_OK);
+    assert_int_equal(agg_result(op, cells, NULL, &got, NULL), ERR_OK);
     if (f == AGG_COUNT || f == AGG_COUNT_STAR) {
         assert_true(got.as.i8 == n && !got.null);
         return;
@@ -480,7 +480,7 @@ static void numeric_sums_are_exact(void **state)
         struct value got;
         uint64_t heap = 0;
         assert_int_equal(agg_update(&op, bases, &c, NULL, weights, n, &heap), ERR_OK);
-        assert_int_equal(agg_result(&op, cells, &got, NULL), ERR_OK);
+        assert_int_equal(agg_result(&op, cells, NULL, &got, NULL), ERR_OK);
         assert_true(got.null || numeric_compare(&got.as.num, &expected) == 0);
     }
 }
@@ -497,7 +497,7 @@ static void too_many_aggregates_are_refused(void **state)
     struct err_detail why = {0};
     enum err err = ERR_OK;
     uint32_t n = 0;
-    while (n < 100000 && (err = agg_resolve(&agg, &cells, &op, &why)) == ERR_OK)
+    while (n < 100000 && (err = agg_resolve(&agg, NULL, &cells, &op, &why)) == ERR_OK)
         n++;
     assert_int_equal(err, ERR_LIMIT);
     assert_true(cells <= GROUP_CELLS_BYTES_MAX && n >= 256);
@@ -507,7 +507,7 @@ static void too_many_aggregates_are_refused(void **state)
     const struct expr flag = {.kind = EXPR_COLUMN, .type = TYPE_BOOL};
     const struct aggregate least = {.function = AGG_MIN, .arg = &flag, .type = TYPE_BOOL};
     cells = 0;
-    assert_int_equal(agg_resolve(&least, &cells, &op, &why), ERR_UNSUPPORTED);
+    assert_int_equal(agg_resolve(&least, NULL, &cells, &op, &why), ERR_UNSUPPORTED);
 }
 
 static void text_memory_is_counted_and_can_fail(void **state)
@@ -536,7 +536,7 @@ static void text_memory_is_counted_and_can_fail(void **state)
         }
         mem_fail_at(0, false);
         struct value v;
-        assert_int_equal(agg_result(&op, cells, &v, NULL), ERR_OK);
+        assert_int_equal(agg_result(&op, cells, NULL, &v, NULL), ERR_OK);
         assert_int_equal(v.as.s.len, sizeof(long_text));
         assert_true(heap >= sizeof(long_text) && heap <= mem_used() - before);
         agg_clear(&op, cells);
