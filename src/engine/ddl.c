@@ -499,10 +499,48 @@ enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog, struct 
     return stats_for(e, *catalog);
 }
 
+/* Waits for the disk: nothing runs yet. */
+static enum err flush(struct shard *s, struct part *p)
+{
+    struct log_sync sync;
+    if (!log_sync_begin(p->log, &sync))
+        return ERR_OK;
+    log_sync_run(s->engine->host, &sync);
+    enum err e = log_sync_end(p->log, &sync);
+    part_publish(p);
+    return e;
+}
+
+/* Gives the cluster its id, once: it is durable before anybody is told. Where it cannot be written
+ * (a full disk), it is the id of this run only. */
+static enum err cluster_id_make(struct shard *s, const struct catalog *catalog,
+                                struct err_detail *why)
+{
+    static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    uint8_t random[CLUSTER_ID_BYTES];
+    char id[CLUSTER_ID_BYTES];
+    struct catalog_change change = {.verb = CHANGE_CLUSTER, .name = {id, sizeof id}};
+    struct err_detail inner = {0};
+    int64_t end;
+    host_random(s->engine->host, random, sizeof random);
+    for (size_t i = 0; i < sizeof id; i++)
+        id[i] = letters[random[i] % (sizeof letters - 1)];
+    enum err e = catalog_log_change(&s->ddl->log, &change, &end, &inner);
+    if (e != ERR_OK)
+        engine_note(s->engine, "warning",
+                    "the cluster's id is not kept, and will be another one at the next start: %s",
+                    err_text(e, &inner));
+    else if ((e = flush(s, s->ddl->log.part)) != ERR_OK)
+        return err_set(why, e, "flushing sys.catalog failed");
+    return catalog_extend(catalog, &change, why);
+}
+
 enum err ddl_replay(struct shard *s, struct coordinator *co, const struct catalog *catalog,
                     struct err_detail *why)
 {
     TRY(catalog_log_open(&s->ddl->log, s, co, catalog, why));
+    if (catalog->cluster_id[0] == '\0')
+        TRY(cluster_id_make(s, catalog, why));
     return stats_for(s->engine, catalog);
 }
 

@@ -26,7 +26,7 @@ enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int
 enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog,
                        struct err_detail *why) MUST_CHECK;
 /* Applies the changes in sys.catalog, whose partition is open, to the catalog, which nobody else
- * holds yet, and hands floors to the coordinator. */
+ * holds yet, and hands floors to the coordinator. A cluster without an id is given one. */
 enum err ddl_replay(struct shard *s, struct coordinator *co, const struct catalog *catalog,
                     struct err_detail *why) MUST_CHECK;
 /* When all is recovered: from now on sys.catalog is kept short. */

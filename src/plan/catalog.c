@@ -154,6 +154,7 @@ static struct version *version_copy(const struct catalog *c)
     v->pub.security = security_ref(c->security);
     v->pub.next_topic = c->next_topic;
     v->pub.next_relation = c->next_relation;
+    memcpy(v->pub.cluster_id, c->cluster_id, sizeof v->pub.cluster_id);
     return v;
 }
 
@@ -935,6 +936,24 @@ static enum err take_numbers(struct version *v, const struct catalog_change *cha
     return ERR_OK;
 }
 
+static enum err take_cluster(struct version *v, struct str id, struct err_detail *why)
+{
+    bool valid = id.len == CLUSTER_ID_BYTES;
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.ptr[i];
+        valid = valid && ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+                          (c >= 'A' && c <= 'Z'));
+    }
+    if (!valid)
+        return err_set(why, ERR_INVALID_ARGUMENT, "a cluster's id has %d letters and digits",
+                       CLUSTER_ID_BYTES);
+    if (v->pub.cluster_id[0] != '\0')
+        return err_set(why, ERR_INVALID_ARGUMENT, "the cluster has its id, %s, already",
+                       v->pub.cluster_id);
+    memcpy(v->pub.cluster_id, id.ptr, id.len);
+    return ERR_OK;
+}
+
 static enum err apply(struct version *v, const struct catalog_change *change,
                       struct err_detail *why)
 {
@@ -947,6 +966,7 @@ static enum err apply(struct version *v, const struct catalog_change *change,
     case CHANGE_DROP_RELATION: return drop_relation(v, change->name, why);
     case CHANGE_NUMBERS: return take_numbers(v, change);
     case CHANGE_SECURITY: return change_security(v, change, why);
+    case CHANGE_CLUSTER: return take_cluster(v, change->name, why);
     }
     return ERR_INTERNAL;
 }

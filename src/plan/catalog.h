@@ -21,6 +21,7 @@ enum {
     PARTITIONS_MAX = 1024,       /* per topic */
     TOPICS_MAX = 10000,
     TABLE_COLUMNS_MAX = 1000,
+    CLUSTER_ID_BYTES = 22,       /* letters and digits */
 };
 
 enum topic_kind {
@@ -121,6 +122,8 @@ struct catalog {
     const struct topic *const *topics;         /* sorted by name */
     const struct relation *const *relations;   /* sorted by name; includes raw topics and sys.* */
     const struct security *security;           /* users, ACLs, quotas; never NULL */
+    /* What Kafka's clients know the data directory by, made once; "" = not yet. */
+    char cluster_id[CLUSTER_ID_BYTES + 1];
     /* private: reference count, memory */
     struct catalog_memory *memory;
 };
@@ -164,6 +167,7 @@ struct catalog_change {
         CHANGE_DROP_RELATION,
         CHANGE_NUMBERS,         /* numbers below number and next_topic are taken: of a snapshot */
         CHANGE_SECURITY,        /* security: items set and removed, all or none; name is empty */
+        CHANGE_CLUSTER,         /* name: the cluster's id, of which there is none yet */
     } verb;
     struct str name;
     struct str sql;

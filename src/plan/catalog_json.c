@@ -5,6 +5,7 @@
  *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog",
  *           "placement":0,"config":{"retention.ms":"86400000"}}
  *   {"verb":"numbers","name":"","number":17,"next_topic":20}
+ *   {"verb":"cluster","name":"22 letters and digits","number":0}
  *
  * "config" has the settings that were given. Until format 2 of the data directory a topic had, in
  * its place, four numbers, given or not: "retention_ms", "retention_bytes", "segment_bytes" and
@@ -27,7 +28,7 @@ static const char *const verbs[] = {
     [CHANGE_ALTER_TOPIC] = "alter_topic",
     [CHANGE_CREATE_TABLE] = "create_table", [CHANGE_CREATE_VIEW] = "create_view",
     [CHANGE_DROP_RELATION] = "drop_relation", [CHANGE_NUMBERS] = "numbers",
-    [CHANGE_SECURITY] = "security",
+    [CHANGE_SECURITY] = "security", [CHANGE_CLUSTER] = "cluster",
 };
 static const char *const kinds[] = {
     [TOPIC_USER] = "user", [TOPIC_CHANGELOG] = "changelog", [TOPIC_LATE] = "late",

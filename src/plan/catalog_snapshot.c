@@ -118,6 +118,11 @@ enum err catalog_snapshot(const struct catalog *c, change_fn each, void *arg)
     const struct catalog_change numbers = {
         .verb = CHANGE_NUMBERS, .number = c->next_relation, .next_topic = c->next_topic};
     TRY(each(arg, &numbers));
+    if (c->cluster_id[0] != '\0') {
+        const struct catalog_change cluster = {.verb = CHANGE_CLUSTER,
+                                               .name = str_of(c->cluster_id)};
+        TRY(each(arg, &cluster));
+    }
     TRY(standing_topics(c, each, arg));
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *r = c->memory->relations_by_number[i];

@@ -1,11 +1,9 @@
 #include "serve/kafka_txn.h"
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "serve/kafka_quota.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 
 struct kafka_route {
     int16_t key, version_min, version_max; /* as advertised */
@@ -618,9 +616,6 @@ enum err kafka_server_start(struct engine *e, const struct serve_options *o, uin
         ks->compress = compress_new();
         complete = complete && ks->compress != NULL;
     }
-    struct str dir = str_of(engine_opened_with(e)->data_dir);
-    snprintf(sv->cluster_id, sizeof sv->cluster_id, "%016llx",
-             (unsigned long long)hash_bytes(dir.ptr, dir.len, 0));
     enum err failed = ERR_OK;
     if (!complete)
         failed = err_set(why, ERR_NO_MEMORY, "no memory for the Kafka server");

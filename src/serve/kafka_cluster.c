@@ -35,7 +35,7 @@ void kafka_handle_describe_cluster(struct kafka_request *r)
     if (res == NULL)
         return;
     res->endpoint_type = req->endpoint_type;
-    res->cluster_id = str_of(r->server->cluster_id);
+    res->cluster_id = str_of(kafka_request_catalog(r)->cluster_id);
     res->controller_id = KAFKA_NODE_ID;
     res->cluster_authorized_operations = INT32_MIN;
     if (req->endpoint_type != ENDPOINT_BROKERS) {

@@ -141,7 +141,6 @@ struct kafka_server {
     struct serve_options options;
     struct kafka_coordinator *coordinator; /* shard 0's */
     struct kafka_txns *txns;               /* shard 0's */
-    char cluster_id[24];
     struct quota_table *quotas;
     uint8_t sasl_secret[SECURITY_SECRET_BYTES]; /* until the catalog has one */
     _Atomic uint64_t n_requests, n_produced_bytes, n_fetched_bytes;

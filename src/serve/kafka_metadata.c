@@ -54,11 +54,6 @@ static void topic_fill(struct kafka_request *r, const struct topic *t,
     }
 }
 
-static struct str cluster_id(struct kafka_request *r)
-{
-    return str_of(r->server->cluster_id);
-}
-
 static bool brokers_fill(struct kafka_request *r, struct kafka_metadata_res *res)
 {
     res->brokers = kafka_request_alloc(r, 1, sizeof *res->brokers);
@@ -67,7 +62,7 @@ static bool brokers_fill(struct kafka_request *r, struct kafka_metadata_res *res
     res->n_brokers = 1;
     res->brokers[0].node_id = KAFKA_NODE_ID;
     res->brokers[0].host = kafka_broker_host(r, &res->brokers[0].port);
-    res->cluster_id = cluster_id(r);
+    res->cluster_id = str_of(kafka_request_catalog(r)->cluster_id);
     res->controller_id = KAFKA_NODE_ID;
     res->cluster_authorized_operations = INT32_MIN;
     return true;

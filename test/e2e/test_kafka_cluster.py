@@ -1,4 +1,5 @@
 """What tools ask of a cluster: brokers, partitions, sizes, leaders, replicas, in every version."""
+import os
 import re
 
 import kafka_wire as wire
@@ -49,6 +50,33 @@ def test_describe_cluster(server, client, version):
     if version > 0:
         assert client.call("describe_cluster", version, endpoint_type=2)["error_code"] == 114
         assert client.call("describe_cluster", version, endpoint_type=3)["error_code"] == 115
+
+
+def cluster_id(server):
+    """As every request that tells it does."""
+    with Client(server) as client:
+        ids = {client.call("describe_cluster", 1)["cluster_id"],
+               client.call("metadata", 2, topics=[])["cluster_id"],
+               client.call("metadata", 12, topics=[])["cluster_id"]}
+    (found,) = ids
+    return found
+
+
+def test_the_cluster_has_an_id_of_its_own(make_server):
+    """Wherever its data directory is moved to."""
+    server, other = make_server(), make_server()
+    first = cluster_id(server)
+    assert re.fullmatch("[0-9A-Za-z]{22}", first)
+    assert cluster_id(other) != first
+    server.kill()
+    server.start()
+    assert cluster_id(server) == first
+    server.stop()
+    moved = server.data_dir + "-moved"
+    os.rename(server.data_dir, moved)
+    server.data_dir = moved
+    server.start()
+    assert cluster_id(server) == first
 
 
 def described(answer):

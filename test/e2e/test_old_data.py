@@ -12,6 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 import old_data
 from conftest import Server, wait_for
 from http_client import Http
+from kafka_schema import Client
 
 FORMAT_1 = pathlib.Path(__file__).parent / "data" / "format1.tar.gz"
 TABLES = {"sensors", "limited", "orders"}
@@ -122,6 +123,18 @@ def test_settings_and_offsets(server):
     committed = admin.list_consumer_group_offsets("readers")
     assert {where.partition: at.offset for where, at in committed.items()} == old_data.COMMITTED
     admin.close()
+
+
+def test_the_cluster_gets_an_id_that_stays(server):
+    def cluster_id():
+        with Client(server) as client:
+            return client.call("describe_cluster", 0)["cluster_id"]
+
+    first = cluster_id()
+    assert len(first) == 22
+    server.kill()
+    server.start()
+    assert cluster_id() == first
 
 
 def test_goes_on(server, db):

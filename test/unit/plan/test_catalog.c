@@ -313,6 +313,38 @@ static void test_numbers(void **state)
     catalog_unref(c);
 }
 
+static enum err each_again(void *arg, const struct catalog_change *change)
+{
+    const struct catalog **again = arg;
+    struct err_detail why = {0};
+    return fixture_apply(again, change, &why);
+}
+
+/* A cluster's id is given once, and stays. */
+static void test_cluster_id(void **state)
+{
+    (void)state;
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    static const char *const bad[] = {"", "short", "0123456789012345678901",
+                                      "012345678901234567890-", "01234567890123456789012"};
+    assert_string_equal(c->cluster_id, "");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct catalog_change change = {.verb = CHANGE_CLUSTER, .name = str_of(bad[i])};
+        enum err e = fixture_apply(&c, &change, &why);
+        assert_int_equal(e, i == 2 ? ERR_OK : ERR_INVALID_ARGUMENT);
+    }
+    struct catalog_change other = {.verb = CHANGE_CLUSTER, .name = STR("ABCDEFGHIJKLMNOPQRSTUV")};
+    assert_int_equal(fixture_apply(&c, &other, &why), ERR_INVALID_ARGUMENT);
+    assert_int_equal(fixture_sql(&c, "CREATE TABLE later (a int)", &why), ERR_OK);
+    assert_string_equal(c->cluster_id, bad[2]);
+    const struct catalog *again = catalog_new();
+    assert_int_equal(catalog_snapshot(c, each_again, &again), ERR_OK);
+    assert_string_equal(again->cluster_id, bad[2]);
+    catalog_unref(again);
+    catalog_unref(c);
+}
+
 static void test_thousand_tables(void **state)
 {
     (void)state;
@@ -508,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_json_strict),
         cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_json_of_format_1),
         cmocka_unit_test(test_replay), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_cluster_id),
         cmocka_unit_test(test_thousand_tables), cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_altered_topics_are_followed),
         cmocka_unit_test(test_a_table_stays_when_its_topic_grows),
