@@ -254,7 +254,7 @@ static bool must_wait(struct conn *c)
     const struct kafka_conn *kc = conn_state(c);
     return kc->n_requests >= KAFKA_PIPELINE_MAX ||
            kc->request_bytes >= KAFKA_PIPELINE_BYTES_MAX || conn_output_full(c) ||
-           (kc->sasl_busy && kc->n_requests > 0) || kc->muted;
+           ((kc->sasl_busy || kc->checking) && kc->n_requests > 0) || kc->muted;
 }
 
 void kafka_resume(struct conn *c)
@@ -568,7 +568,9 @@ static void kafka_server_free(void *arg)
             mem_free(r);
         }
         compress_free(ks->compress);
+        compress_free(ks->large_compress);
         buf_deinit(&ks->scratch);
+        buf_deinit(&ks->large_scratch);
         buf_deinit(&ks->response);
     }
     if (sv->txns != NULL)
@@ -611,10 +613,11 @@ enum err kafka_server_start(struct engine *e, const struct serve_options *o, uin
         struct kafka_shard *ks = &sv->shards[i];
         list_init(&ks->free_requests);
         kafka_sasl_shard_init(sv, ks);
-        buf_init(&ks->scratch, KAFKA_DECODED_BYTES_MAX);
+        kafka_check_shard_init(ks);
         buf_init(&ks->response, KAFKA_RESPONSE_BYTES_MAX);
         ks->compress = compress_new();
-        complete = complete && ks->compress != NULL;
+        ks->large_compress = compress_new();
+        complete = complete && ks->compress != NULL && ks->large_compress != NULL;
     }
     enum err failed = ERR_OK;
     if (!complete)

@@ -26,6 +26,7 @@
 #include "serve/kafka.h"
 #include "wire/compress.h"
 #include "wire/kafka/messages.h"
+#include "wire/kafka_batch.h"
 
 enum {
     KAFKA_REQUEST_BYTES_MAX = 100 << 20,
@@ -40,7 +41,10 @@ enum {
     KAFKA_RANGES_MAX = 1024,              /* file ranges in one fetch response */
     KAFKA_WAIT_MS_MAX = 300000,           /* longest long poll, whatever was asked for */
     KAFKA_TOPICS_PER_REQUEST_MAX = 10000,
-    KAFKA_DECODED_BYTES_MAX = 256 << 20, /* of one compressed batch */
+    /* Of one compressed batch: four times max.message.bytes of the topic, between these. */
+    KAFKA_DECODED_BYTES_MIN = 64 << 20,
+    KAFKA_DECODED_BYTES_MAX = 256 << 20,
+    KAFKA_CHECK_BYTES_PER_TURN = 4 << 20, /* decompressed and looked at before others have a turn */
     KAFKA_DECODED_KEEP_BYTES = 8 << 20,  /* of its memory, for the next one */
     KAFKA_NODE_ID = 1,
     KAFKA_LOGIN_BYTES_MAX = 64 << 10, /* a message before the client has authenticated */
@@ -119,6 +123,20 @@ enum kafka_error {
     KAFKA_E_INVALID_REGEX = 128,
 };
 
+/* kafka_check.c: the check of what comes for one partition. A request has one, zeroed, with
+ * `request` and `go_on` set. */
+struct kafka_check {
+    struct kafka_request *request;
+    void (*go_on)(struct kafka_request *r); /* after ERR_BUSY: asks again */
+    struct kafka_run found;                 /* at the end */
+    struct err_detail why;
+    struct list link; /* private, as all below */
+    bool queued, begun;
+    size_t decoded_bytes_max;
+    struct kafka_run_rules rules;
+    struct kafka_run_check run;
+};
+
 struct kafka_coordinator;
 struct quota_table;
 struct kafka_txns;
@@ -129,7 +147,14 @@ struct kafka_shard {
     struct list free_requests;
     uint32_t n_free;
     struct compress *compress;
-    struct buf scratch;          /* decompressed records of the batch being validated */
+    struct buf scratch;          /* decompressed records of the batch being checked */
+    /* Checks that take several turns, in turn; those that need the memory of large ones. */
+    struct list checks, checks_large;
+    struct kafka_check *check_large; /* who has that memory */
+    struct compress *large_compress;
+    struct buf large_scratch;
+    struct shard_timer check_timer;
+    int64_t check_turn_ns, check_left; /* of the turn: bytes that may be checked */
     struct buf response;         /* the response being encoded */
     struct list password_checks; /* requests that wait for theirs */
     struct shard_timer password_timer;
@@ -158,6 +183,7 @@ struct kafka_conn {
     bool authenticated;
     bool sasl_tokens; /* what comes is a token of SaslHandshake version 0, not a request */
     bool sasl_busy;   /* the request under way decides who the client is */
+    bool checking;    /* what came is checked in several turns: it is to be appended first */
     enum sasl_mechanism mechanism;   /* asked for by SaslHandshake */
     struct scram_exchange *exchange; /* SCRAM, between its two steps */
     struct kafka_request *working; /* whose handler runs and has not finished it */
@@ -282,6 +308,16 @@ void kafka_handle_incremental_alter_configs(struct kafka_request *r);
 void kafka_handle_group(struct kafka_request *r);
 void kafka_handle_txn(struct kafka_request *r);
 void kafka_handle_describe_producers(struct kafka_request *r);
+
+/* kafka_check.c */
+void kafka_check_shard_init(struct kafka_shard *ks);
+/* kafka_run_validate with the shard's memory, as far as the turn's work allows: ERR_BUSY, then
+ * go_on is called in a later turn, and calls this with the same arguments. */
+enum err kafka_check_run(struct kafka_check *k, char *bytes, size_t n,
+                         const struct kafka_run_rules *rules, size_t decoded_bytes_max) MUST_CHECK;
+/* The request has nothing more to check. Anything may be asked of the connection again:
+ * kafka_resume. */
+void kafka_check_end(struct kafka_check *k);
 
 /* kafka_sasl.c */
 void kafka_sasl_shard_init(struct kafka_server *sv, struct kafka_shard *ks);

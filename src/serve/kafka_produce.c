@@ -1,7 +1,5 @@
 #include "serve/kafka_txn.h"
 
-#include "wire/kafka_batch.h"
-
 #include <inttypes.h>
 #include <stdatomic.h>
 
@@ -19,6 +17,10 @@ struct produce_part {
 struct produce_state {
     struct kafka_produce_res *res;
     uint32_t pending; /* appends not done, and 1 while they are being started */
+    uint32_t topic, partition; /* which of the request's is being checked */
+    int16_t refusal;           /* of the whole request, with a text */
+    struct str refusal_text;
+    struct kafka_check check;
 };
 
 enum { PRODUCE_VERSION_MIN = 3, PRODUCE_BY_ID_FROM = 13 };
@@ -114,23 +116,29 @@ static struct kafka_run_rules topic_rules(const struct kafka_request *r, const s
         .keys = (topic_config_get(c, TOPIC_CLEANUP_POLICY) & CLEANUP_COMPACT) != 0};
 }
 
-/* Checks the batches; false with the answer's error set. */
-static bool batches_valid(struct kafka_request *r, const struct topic *t, char *bytes, size_t n,
-                          struct kafka_run *run, struct kafka_produce_res_partition *res)
+static size_t decoded_bytes_max(const struct topic *t)
 {
-    struct kafka_shard *ks = kafka_request_shard(r);
-    struct err_detail why = {0};
+    int64_t bytes = 4 * topic_config_get(&t->config, TOPIC_MAX_MESSAGE_BYTES);
+    if (bytes < KAFKA_DECODED_BYTES_MIN)
+        return KAFKA_DECODED_BYTES_MIN;
+    return bytes < KAFKA_DECODED_BYTES_MAX ? (size_t)bytes : KAFKA_DECODED_BYTES_MAX;
+}
+
+/* Checks the batches. ERR_BUSY: not done in this turn; on another error the answer has it. */
+static enum err batches_check(struct kafka_request *r, const struct topic *t, char *bytes, size_t n,
+                              struct kafka_produce_res_partition *res)
+{
+    struct produce_state *st = r->state;
+    struct kafka_check *k = &st->check;
     struct kafka_run_rules rules = topic_rules(r, t);
-    run->n_errors = 0;
-    enum err e = kafka_run_validate(bytes, n, &rules, ks->compress, &ks->scratch, run, &why);
-    if (ks->scratch.cap > KAFKA_DECODED_KEEP_BYTES)
-        buf_deinit(&ks->scratch); /* one large batch does not hold memory for ever */
-    if (e == ERR_OK && run->n_records <= UINT32_MAX)
-        return true;
-    part_error(res, e == ERR_OK ? KAFKA_E_INVALID_RECORD : kafka_error_of(e),
-               kafka_error_text(r, e, &why));
-    record_errors(r, run, res);
-    return false;
+    enum err e = kafka_check_run(k, bytes, n, &rules, decoded_bytes_max(t));
+    if (e == ERR_OK && k->found.n_records > UINT32_MAX)
+        e = err_set(&k->why, ERR_BAD_RECORD_BATCH, "too many records");
+    if (e == ERR_OK || e == ERR_BUSY)
+        return e;
+    part_error(res, kafka_error_of(e), kafka_error_text(r, e, &k->why));
+    record_errors(r, &k->found, res);
+    return e;
 }
 
 /* On shard 0: every batch of a transaction passes the coordinator, in the order of the markers that
@@ -151,31 +159,15 @@ static bool txn_admits(struct shard *via, struct append_request *a)
     return part->refused == KAFKA_OK;
 }
 
-static void part_begin(struct kafka_request *r, const struct topic *t,
-                       const struct kafka_produce_req_partition *in,
-                       struct kafka_produce_res_partition *res)
+/* What was found right goes into the log. */
+static void part_append(struct kafka_request *r, const struct topic *t,
+                        const struct kafka_produce_req_partition *in, char *bytes,
+                        struct kafka_produce_res_partition *res)
 {
     const struct kafka_produce_req *req = r->request;
     struct produce_state *st = r->state;
-    if (in->index < 0 || (uint32_t)in->index >= t->n_partitions) {
-        part_error(res, KAFKA_E_UNKNOWN_TOPIC,
-                   arena_printf(&r->arena,
-                                "topic \"%.*s\" has %u partitions, there is no partition "
-                                "%" PRId32,
-                                STR_ARG(t->name), t->n_partitions, in->index));
-        return;
-    }
-    if (!topic_writable(r, t, res))
-        return;
-    if (in->records.len == 0) {
-        part_error(res, KAFKA_E_INVALID_RECORD, STR("no records for the partition"));
-        return;
-    }
-    char *bytes = r->body + (in->records.ptr - r->body);
-    struct kafka_run run;
-    if (!batches_valid(r, t, bytes, in->records.len, &run, res))
-        return;
-    if (run.transactional != (req->transactional_id.ptr != NULL)) {
+    const struct kafka_run *run = &st->check.found;
+    if (run->transactional != (req->transactional_id.ptr != NULL)) {
         part_error(
             res, KAFKA_E_INVALID_RECORD,
             STR("batches of a transaction come with a transactional id, and others without"));
@@ -192,16 +184,42 @@ static void part_begin(struct kafka_request *r, const struct topic *t,
     part->append.partition = (uint32_t)in->index;
     part->append.batches = bytes;
     part->append.n_bytes = in->records.len;
-    part->append.n_records = (uint32_t)run.n_records;
+    part->append.n_records = (uint32_t)run->n_records;
     part->append.want_durable = req->acks != 0;
     part->append.done = append_done;
-    part->producer_id = run.producer_id;
-    part->producer_epoch = run.producer_epoch;
+    part->producer_id = run->producer_id;
+    part->producer_epoch = run->producer_epoch;
     st->pending++;
-    if (run.transactional)
+    if (run->transactional)
         shard_append_via(r->shard, 0, &part->append, txn_admits);
     else
         shard_append(r->shard, &part->append);
+}
+
+/* False: it is not checked yet. */
+static bool part_begin(struct kafka_request *r, const struct topic *t,
+                       const struct kafka_produce_req_partition *in,
+                       struct kafka_produce_res_partition *res)
+{
+    if (in->index < 0 || (uint32_t)in->index >= t->n_partitions) {
+        part_error(res, KAFKA_E_UNKNOWN_TOPIC,
+                   arena_printf(&r->arena,
+                                "topic \"%.*s\" has %u partitions, there is no partition "
+                                "%" PRId32,
+                                STR_ARG(t->name), t->n_partitions, in->index));
+        return true;
+    }
+    if (!topic_writable(r, t, res))
+        return true;
+    if (in->records.len == 0) {
+        part_error(res, KAFKA_E_INVALID_RECORD, STR("no records for the partition"));
+        return true;
+    }
+    char *bytes = r->body + (in->records.ptr - r->body);
+    enum err e = batches_check(r, t, bytes, in->records.len, res);
+    if (e == ERR_OK)
+        part_append(r, t, in, bytes, res);
+    return e != ERR_BUSY;
 }
 
 /* What is wrong with the request as a whole, or 0. */
@@ -219,12 +237,13 @@ static int16_t produce_refusal(const struct kafka_request *r, struct str *text)
     return KAFKA_OK;
 }
 
-static void topic_begin(struct kafka_request *r, const struct kafka_produce_req_topic *in,
-                        struct kafka_produce_res_topic *res, int16_t refusal, struct str text)
+/* The topic's partitions from the place on; false: one of them is not checked yet. */
+static bool topic_run(struct kafka_request *r, const struct kafka_produce_req_topic *in,
+                      struct kafka_produce_res_topic *res)
 {
-    res->name = in->name;
-    res->topic_id = in->topic_id;
-    res->n_partitions = in->n_partitions;
+    struct produce_state *st = r->state;
+    int16_t refusal = st->refusal;
+    struct str text = st->refusal_text;
     bool by_id = r->header.api_version >= PRODUCE_BY_ID_FROM;
     const struct topic *t = kafka_topic_find(r, in->name, in->topic_id, by_id);
     if (t == NULL && refusal == KAFKA_OK) {
@@ -232,15 +251,58 @@ static void topic_begin(struct kafka_request *r, const struct kafka_produce_req_
         text = by_id ? STR("no topic with this id: it was dropped, or made again")
                      : arena_printf(&r->arena, "no topic \"%.*s\"", STR_ARG(in->name));
     }
-    for (uint32_t i = 0; i < in->n_partitions; i++) {
-        struct kafka_produce_res_partition *p = &res->partitions[i];
-        p->index = in->partitions[i].index;
+    for (; st->partition < in->n_partitions; st->partition++) {
+        struct kafka_produce_res_partition *p = &res->partitions[st->partition];
+        p->index = in->partitions[st->partition].index;
         p->log_append_time_ms = p->log_start_offset = -1;
         if (refusal != KAFKA_OK)
             part_error(p, refusal, text);
-        else
-            part_begin(r, t, &in->partitions[i], p);
+        else if (!part_begin(r, t, &in->partitions[st->partition], p))
+            return false;
     }
+    return true;
+}
+
+/* The connection has ended: what is not checked yet is not appended. */
+static void produce_cancel(struct kafka_request *r)
+{
+    struct produce_state *st = r->state;
+    r->cancel = NULL;
+    kafka_check_end(&st->check);
+    produce_done(r);
+}
+
+/* Goes on with the request's partitions until one is not checked yet. */
+static void produce_run(struct kafka_request *r)
+{
+    const struct kafka_produce_req *req = r->request;
+    struct produce_state *st = r->state;
+    int64_t from = st->check.queued ? host_mono_ns(engine_host(r->server->engine)) : 0;
+    bool whole = true;
+    while (st->topic < req->n_topics && whole) {
+        whole = topic_run(r, &req->topics[st->topic], &st->res->topics[st->topic]);
+        if (whole) {
+            st->topic++;
+            st->partition = 0;
+        }
+    }
+    if (from != 0) /* later turns: what the first one took is counted by whoever began it */
+        r->work_ns += host_mono_ns(engine_host(r->server->engine)) - from;
+    if (!whole) {
+        r->cancel = produce_cancel;
+        return;
+    }
+    r->cancel = NULL;
+    if (!st->check.queued) {
+        produce_done(r);
+        return;
+    }
+    struct conn *c = r->conn;
+    conn_hold(c);
+    kafka_check_end(&st->check);
+    produce_done(r);
+    kafka_resume(c);
+    conn_release(c);
 }
 
 void kafka_handle_produce(struct kafka_request *r)
@@ -261,19 +323,21 @@ void kafka_handle_produce(struct kafka_request *r)
     }
     st->res->topics = topics;
     st->res->n_topics = req->n_topics;
-    struct str text = {NULL, 0};
-    int16_t refusal = produce_refusal(r, &text);
+    st->refusal = produce_refusal(r, &st->refusal_text);
+    st->check.request = r;
+    st->check.go_on = produce_run;
     for (uint32_t i = 0; i < req->n_topics; i++) {
-        struct kafka_produce_res_partition *parts = topics[i].partitions =
-            arena_zalloc(&r->arena, req->topics[i].n_partitions, sizeof *parts);
-        if (parts == NULL) {
+        topics[i].name = req->topics[i].name;
+        topics[i].topic_id = req->topics[i].topic_id;
+        topics[i].n_partitions = req->topics[i].n_partitions;
+        topics[i].partitions =
+            arena_zalloc(&r->arena, topics[i].n_partitions, sizeof *topics[i].partitions);
+        if (topics[i].partitions == NULL) {
             kafka_request_fail(r, "is too large for the memory of a request");
             return;
         }
     }
-    for (uint32_t i = 0; i < req->n_topics; i++)
-        topic_begin(r, &req->topics[i], &topics[i], refusal, text);
-    produce_done(r);
+    produce_run(r);
 }
 
 /* Producer ids are random: 62 bits do not repeat, and nothing has to be kept. */

@@ -32,6 +32,12 @@ struct compress {
     LZ4F_cctx *lz4_out;
     ZSTD_DCtx *zstd_in;
     ZSTD_CCtx *zstd_out;
+    /* What is being decoded. */
+    struct str in;
+    uint32_t codec;
+    bool begun;   /* the first step was made */
+    size_t taken; /* of in */
+    size_t from;  /* out->len before the first step */
 };
 
 struct compress *compress_new(void)
@@ -93,15 +99,22 @@ static enum err room_first(struct buf *out, size_t n_in, struct err_detail *why)
     return room(out, left == 0 ? 1 : guess < left ? guess : left, why);
 }
 
-/* At least one byte more behind `used` bytes that are not counted in out->len yet: doubles. */
-static enum err room_grow(struct buf *out, size_t used, struct err_detail *why)
+/* At least one byte more behind what was decoded so far: doubles. */
+static enum err room_grow(const struct compress *c, struct buf *out, struct err_detail *why)
 {
     size_t left = out->max - out->len;
-    size_t more = used < left / 2 ? used * 2 : left;
-    if (more < GROW_BYTES_MIN && left > GROW_BYTES_MIN) {
+    size_t more = out->len - c->from;
+    if (more < GROW_BYTES_MIN) {
         more = GROW_BYTES_MIN;
     }
-    return room(out, more > used ? more : used + 1, why);
+    return room(out, left == 0 ? 1 : more < left ? more : left, why);
+}
+
+/* How much of the output's room a step may use. */
+static size_t step_room(const struct buf *out, size_t until)
+{
+    size_t left = out->cap - out->len;
+    return left < until - out->len ? left : until - out->len;
 }
 
 /* ---- gzip ---- */
@@ -137,41 +150,41 @@ static uInt zlib_len(size_t n)
     return n < UINT32_MAX / 2 ? (uInt)n : UINT32_MAX / 2;
 }
 
-static enum err gzip_decode(struct compress *c, struct str in, struct buf *out,
-                            struct err_detail *why)
+static enum err gzip_step(struct compress *c, struct buf *out, size_t until, bool *done,
+                          struct err_detail *why)
 {
-    TRY(inflate_begin(c, why));
-    TRY(room_first(out, in.len, why));
     z_stream *z = &c->inflate;
-    size_t taken = 0;
-    size_t used = 0;
-    for (;;) {
-        if (out->len + used == out->cap) {
-            TRY(room_grow(out, used, why));
+    if (!c->begun) {
+        TRY(inflate_begin(c, why));
+        TRY(room_first(out, c->in.len, why));
+    }
+    while (out->len < until) {
+        if (out->len == out->cap) {
+            TRY(room_grow(c, out, why));
         }
-        uInt n_in = zlib_len(in.len - taken);
-        uInt n_out = zlib_len(out->cap - out->len - used);
-        z->next_in = (const Bytef *)in.ptr + taken;
+        uInt n_in = zlib_len(c->in.len - c->taken);
+        uInt n_out = zlib_len(step_room(out, until));
+        z->next_in = (const Bytef *)c->in.ptr + c->taken;
         z->avail_in = n_in;
-        z->next_out = (Bytef *)out->ptr + out->len + used;
+        z->next_out = (Bytef *)out->ptr + out->len;
         z->avail_out = n_out;
         int result = inflate(z, Z_NO_FLUSH);
-        taken += n_in - z->avail_in;
-        used += n_out - z->avail_out;
+        c->taken += n_in - z->avail_in;
+        out->len += n_out - z->avail_out;
         if (result == Z_STREAM_END) {
-            if (taken == in.len) {
-                break;
+            if (c->taken == c->in.len) {
+                *done = true;
+                return ERR_OK;
             }
             (void)inflateReset(z); /* another member follows */
         } else if (result == Z_MEM_ERROR) {
             return err_set(why, ERR_NO_MEMORY, "out of memory for gzip");
         } else if (result != Z_OK && result != Z_BUF_ERROR) {
             return damaged(why, COMPRESS_GZIP, z->msg != NULL ? z->msg : "not a gzip stream");
-        } else if (z->avail_out != 0 && taken == in.len) {
+        } else if (z->avail_out != 0 && c->taken == c->in.len) {
             return damaged(why, COMPRESS_GZIP, "it ends early");
         }
     }
-    out->len += used;
     return ERR_OK;
 }
 
@@ -224,24 +237,30 @@ static enum err snappy_block_decode(struct str in, struct buf *out, struct err_d
     return ERR_OK;
 }
 
-static enum err snappy_decode(struct str in, struct buf *out, struct err_detail *why)
+static enum err snappy_step(struct compress *c, struct buf *out, size_t until, bool *done,
+                            struct err_detail *why)
 {
+    struct str in = c->in;
+    *done = true;
     if (in.len < XERIAL_HEADER_BYTES || memcmp(in.ptr, xerial_magic, sizeof xerial_magic) != 0) {
         return snappy_block_decode(in, out, why);
     }
-    size_t at = XERIAL_HEADER_BYTES;
-    while (at < in.len) {
-        if (in.len - at < 4) {
+    if (!c->begun) {
+        c->taken = XERIAL_HEADER_BYTES;
+    }
+    while (c->taken < in.len && out->len < until) {
+        if (in.len - c->taken < 4) {
             return damaged(why, COMPRESS_SNAPPY, "it ends inside a block's length");
         }
-        size_t n = be32_get(in.ptr + at);
-        at += 4;
-        if (n > in.len - at) {
+        size_t n = be32_get(in.ptr + c->taken);
+        c->taken += 4;
+        if (n > in.len - c->taken) {
             return damaged(why, COMPRESS_SNAPPY, "it ends inside a block");
         }
-        TRY(snappy_block_decode((struct str){in.ptr + at, n}, out, why));
-        at += n;
+        TRY(snappy_block_decode((struct str){in.ptr + c->taken, n}, out, why));
+        c->taken += n;
     }
+    *done = c->taken == in.len;
     return ERR_OK;
 }
 
@@ -265,8 +284,7 @@ static enum err snappy_encode(struct str in, struct buf *out, struct err_detail 
 
 /* ---- lz4 ---- */
 
-static enum err lz4_decode(struct compress *c, struct str in, struct buf *out,
-                           struct err_detail *why)
+static enum err lz4_begin(struct compress *c, struct err_detail *why)
 {
     if (c->lz4_in == NULL &&
         LZ4F_isError(LZ4F_createDecompressionContext(&c->lz4_in, LZ4F_VERSION))) {
@@ -274,31 +292,38 @@ static enum err lz4_decode(struct compress *c, struct str in, struct buf *out,
         return err_set(why, ERR_NO_MEMORY, "out of memory for lz4");
     }
     LZ4F_resetDecompressionContext(c->lz4_in);
-    TRY(room_first(out, in.len, why));
-    size_t taken = 0;
-    size_t used = 0;
-    for (;;) {
-        if (out->len + used == out->cap) {
-            TRY(room_grow(out, used, why));
+    return ERR_OK;
+}
+
+static enum err lz4_step(struct compress *c, struct buf *out, size_t until, bool *done,
+                         struct err_detail *why)
+{
+    if (!c->begun) {
+        TRY(lz4_begin(c, why));
+        TRY(room_first(out, c->in.len, why));
+    }
+    while (out->len < until) {
+        if (out->len == out->cap) {
+            TRY(room_grow(c, out, why));
         }
-        size_t n_out = out->cap - out->len - used;
-        size_t n_in = in.len - taken;
+        size_t n_out = step_room(out, until);
+        size_t n_in = c->in.len - c->taken;
         size_t room_before = n_out;
-        size_t more = LZ4F_decompress(c->lz4_in, out->ptr + out->len + used, &n_out, in.ptr + taken,
-                                      &n_in, NULL);
+        size_t more = LZ4F_decompress(c->lz4_in, out->ptr + out->len, &n_out,
+                                      c->in.ptr + c->taken, &n_in, NULL);
         if (LZ4F_isError(more)) {
             return damaged(why, COMPRESS_LZ4, LZ4F_getErrorName(more));
         }
-        taken += n_in;
-        used += n_out;
-        if (more == 0 && taken == in.len) {
-            break;
+        c->taken += n_in;
+        out->len += n_out;
+        if (more == 0 && c->taken == c->in.len) {
+            *done = true;
+            return ERR_OK;
         }
-        if (more != 0 && taken == in.len && n_out < room_before) {
+        if (more != 0 && c->taken == c->in.len && n_out < room_before) {
             return damaged(why, COMPRESS_LZ4, "it ends early");
         }
     }
-    out->len += used;
     return ERR_OK;
 }
 
@@ -361,7 +386,8 @@ static enum err zstd_decode(struct compress *c, struct str in, struct buf *out,
         if (ZSTD_getErrorCode(n) != ZSTD_error_dstSize_tooSmall) {
             return damaged(why, COMPRESS_ZSTD, ZSTD_getErrorName(n));
         }
-        TRY(room_grow(out, left, why));
+        size_t most = out->max - out->len;
+        TRY(room(out, left < most / 2 ? 2 * left : left < most ? most : most + 1, why));
     }
 }
 
@@ -390,37 +416,60 @@ static enum err copy(struct str in, struct buf *out, struct err_detail *why)
     return ERR_OK;
 }
 
+void compress_decode_begin(struct compress *c, uint32_t codec, struct str in)
+{
+    c->in = in;
+    c->codec = codec;
+    c->begun = false;
+    c->taken = 0;
+}
+
+static enum err decode_step(struct compress *c, struct buf *out, size_t until, bool *done,
+                            struct err_detail *why)
+{
+    switch (c->codec) {
+    case COMPRESS_NONE:
+        *done = true;
+        return copy(c->in, out, why);
+    case COMPRESS_GZIP:
+        return gzip_step(c, out, until, done, why);
+    case COMPRESS_SNAPPY:
+        return snappy_step(c, out, until, done, why);
+    case COMPRESS_LZ4:
+        return lz4_step(c, out, until, done, why);
+    case COMPRESS_ZSTD:
+        *done = true;
+        return zstd_decode(c, c->in, out, why);
+    default:
+        return err_set(why, ERR_UNSUPPORTED, "unknown compression codec %u", c->codec);
+    }
+}
+
+enum err compress_decode_step(struct compress *c, struct buf *out, size_t step_bytes, bool *done,
+                              struct err_detail *why)
+{
+    *done = false;
+    if (c->codec != COMPRESS_NONE && c->codec < COMPRESS_CODECS && c->in.len == 0) {
+        return damaged(why, c->codec, "it is empty");
+    }
+    if (!c->begun) {
+        c->from = out->len;
+    }
+    size_t until = step_bytes < SIZE_MAX - out->len ? out->len + step_bytes : SIZE_MAX;
+    enum err result = decode_step(c, out, until, done, why);
+    c->begun = true;
+    if (result != ERR_OK) {
+        out->len = c->from;
+    }
+    return result;
+}
+
 enum err compress_decode(struct compress *c, uint32_t codec, struct str in, struct buf *out,
                          struct err_detail *why)
 {
-    size_t len = out->len;
-    enum err result = ERR_OK;
-    if (codec != COMPRESS_NONE && codec < COMPRESS_CODECS && in.len == 0) {
-        return damaged(why, codec, "it is empty");
-    }
-    switch (codec) {
-    case COMPRESS_NONE:
-        result = copy(in, out, why);
-        break;
-    case COMPRESS_GZIP:
-        result = gzip_decode(c, in, out, why);
-        break;
-    case COMPRESS_SNAPPY:
-        result = snappy_decode(in, out, why);
-        break;
-    case COMPRESS_LZ4:
-        result = lz4_decode(c, in, out, why);
-        break;
-    case COMPRESS_ZSTD:
-        result = zstd_decode(c, in, out, why);
-        break;
-    default:
-        result = err_set(why, ERR_UNSUPPORTED, "unknown compression codec %u", codec);
-    }
-    if (result != ERR_OK) {
-        out->len = len;
-    }
-    return result;
+    bool done;
+    compress_decode_begin(c, codec, in);
+    return compress_decode_step(c, out, SIZE_MAX, &done, why);
 }
 
 enum err compress_encode(struct compress *c, uint32_t codec, struct str in, struct buf *out,

@@ -43,6 +43,15 @@ const char *compress_codec_name(uint32_t codec);
 enum err compress_decode(struct compress *c, uint32_t codec, struct str in, struct buf *out,
                          struct err_detail *why) MUST_CHECK;
 
+/* The same in steps, between which others can be served: begins with `in`, which stays. One at a
+ * time; every other use of `c` ends it. */
+void compress_decode_begin(struct compress *c, uint32_t codec, struct str in);
+/* Appends about `step_bytes` more, at least one; zstd, raw snappy and COMPRESS_NONE come in one
+ * step. *done: that was all. Errors as of compress_decode; then out->len is as at the first step,
+ * and the next step may only come after another begin. */
+enum err compress_decode_step(struct compress *c, struct buf *out, size_t step_bytes, bool *done,
+                              struct err_detail *why) MUST_CHECK;
+
 /* Appends `in` compressed to `out`. ERR_TOO_LARGE (out->max), ERR_UNSUPPORTED, ERR_NO_MEMORY; on an
  * error out->len is as it was. */
 enum err compress_encode(struct compress *c, uint32_t codec, struct str in, struct buf *out,

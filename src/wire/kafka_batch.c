@@ -171,61 +171,66 @@ static void refuse_record(struct kafka_run *out, int64_t number, const struct ka
     }
 }
 
-/* What the rules ask of a batch's records. */
-struct skim {
-    int64_t timestamp_min, timestamp_max;
-    bool keyless; /* some record has no key */
-};
+static void records_skim(struct kafka_records *it, struct kafka_skim *out, int32_t n_max);
 
-static void records_skim(struct kafka_records *it, struct skim *out);
-
-/* Names the records that the rules refuse: *refused is why the first one is. */
-static void refuse_records(struct kafka_records *it, const struct kafka_run_rules *rules,
-                           struct kafka_run *out, enum err *refused, struct err_detail *why)
+/* How many records the budget has room for, one at least; takes what they cost. */
+static int32_t records_afford(const struct kafka_records *it, int64_t *budget)
 {
-    struct kafka_record r;
-    for (int64_t number = out->n_records; kafka_records_next(it, &r); number++) {
-        if (r.timestamp > rules->timestamp_max) {
-            refuse_record(out, number, &r, ERR_RECORD_TIMESTAMP,
-                          "its timestamp is further after the server's clock than "
-                          "message.timestamp.after.max.ms",
-                          refused, why);
-        } else if (r.timestamp < rules->timestamp_min && r.timestamp != -1) {
-            refuse_record(out, number, &r, ERR_RECORD_TIMESTAMP,
-                          "its timestamp is further before the server's clock than "
-                          "message.timestamp.before.max.ms",
-                          refused, why);
-        } else if (rules->keys && r.key.ptr == NULL) {
-            refuse_record(out, number, &r, ERR_RECORD_KEY, "the topic is compacted: it needs a key",
-                          refused, why);
-        }
-    }
+    enum { RECORD_COST = 16 };
+    int64_t n = *budget / RECORD_COST + 1;
+    n = n < it->left ? n : it->left;
+    *budget -= n * RECORD_COST;
+    return (int32_t)n;
 }
 
-/* Reads over the records of a batch; *max_timestamp receives the greatest, *refused why the first
- * one is refused that is. */
-static enum err check_records(struct str bytes, const struct kafka_run_rules *rules,
-                              struct compress *c, struct buf *scratch, struct kafka_run *out,
-                              int64_t *max_timestamp, enum err *refused, struct err_detail *why)
+/* Reads over records until the budget is used up, or the batch is at its end: then those that the
+ * rules refuse are looked for, or it is finished. */
+static enum err check_records(struct kafka_run_check *k, int64_t *budget, struct err_detail *why)
 {
-    struct kafka_records it;
+    const struct kafka_run_rules *rules = k->rules;
     struct err_detail inner = {0};
-    enum err e = kafka_records_open(&it, bytes, c, scratch, &inner);
-    struct kafka_records again = it;
-    struct skim seen = {.timestamp_min = INT64_MAX, .timestamp_max = INT64_MIN};
-    if (e == ERR_OK) {
-        records_skim(&it, &seen);
-        e = kafka_records_end(&it, &inner);
+    records_skim(&k->records, &k->seen, records_afford(&k->records, budget));
+    if (k->records.left > 0) {
+        return ERR_OK;
     }
+    enum err e = kafka_records_end(&k->records, &inner);
     if (e != ERR_OK) {
         return err_set(why, e, "%s", err_text(e, &inner));
     }
-    if (seen.timestamp_max > rules->timestamp_max || seen.timestamp_min < rules->timestamp_min ||
-        (rules->keys && seen.keyless)) {
-        refuse_records(&again, rules, out, refused, why);
-    }
-    *max_timestamp = seen.timestamp_max;
+    bool refused = k->seen.timestamp_max > rules->timestamp_max ||
+                   k->seen.timestamp_min < rules->timestamp_min ||
+                   (rules->keys && k->seen.keyless);
+    k->phase = refused ? RUN_REFUSED : RUN_END;
     return ERR_OK;
+}
+
+/* Names the records that the rules refuse. */
+static void check_refused(struct kafka_run_check *k, int64_t *budget, struct err_detail *why)
+{
+    const struct kafka_run_rules *rules = k->rules;
+    struct kafka_record r;
+    for (int32_t n = records_afford(&k->again, budget); n > 0; n--, k->number++) {
+        if (!kafka_records_next(&k->again, &r)) {
+            break;
+        }
+        if (r.timestamp > rules->timestamp_max) {
+            refuse_record(k->out, k->number, &r, ERR_RECORD_TIMESTAMP,
+                          "its timestamp is further after the server's clock than "
+                          "message.timestamp.after.max.ms",
+                          &k->refused, why);
+        } else if (r.timestamp < rules->timestamp_min && r.timestamp != -1) {
+            refuse_record(k->out, k->number, &r, ERR_RECORD_TIMESTAMP,
+                          "its timestamp is further before the server's clock than "
+                          "message.timestamp.before.max.ms",
+                          &k->refused, why);
+        } else if (rules->keys && r.key.ptr == NULL) {
+            refuse_record(k->out, k->number, &r, ERR_RECORD_KEY,
+                          "the topic is compacted: it needs a key", &k->refused, why);
+        }
+    }
+    if (k->again.left == 0) {
+        k->phase = RUN_END;
+    }
 }
 
 static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_max,
@@ -256,46 +261,6 @@ static enum err check_produced(const struct kafka_batch *b, size_t batch_bytes_m
                        b->last_offset_delta);
     }
     return ERR_OK;
-}
-
-enum err kafka_run_validate(char *run, size_t n, const struct kafka_run_rules *rules,
-                            struct compress *c, struct buf *scratch, struct kafka_run *out,
-                            struct err_detail *why)
-{
-    enum err refused = ERR_OK;
-    size_t at = 0;
-    out->n_batches = 0;
-    out->n_records = 0;
-    out->max_timestamp = INT64_MIN;
-    out->largest_bytes = 0;
-    out->n_errors = 0;
-    while (at < n) {
-        struct kafka_batch batch;
-        TRY(kafka_batch_validate((struct str){run + at, n - at}, &batch, why));
-        TRY(check_produced(&batch, rules->batch_bytes_max, why));
-        if (batch.producer_id >= 0 && batch.bytes != n) {
-            return bad(why, "a producer with an id sends one batch per partition and request");
-        }
-        int64_t max = 0;
-        struct str bytes = {run + at, batch.bytes};
-        TRY(check_records(bytes, rules, c, scratch, out, &max, &refused, why));
-        if (max != batch.max_timestamp) {
-            set_max_timestamp(run + at, max);
-            set_crc(run + at);
-        }
-        out->producer_id = batch.producer_id;
-        out->producer_epoch = batch.producer_epoch;
-        out->transactional = batch.transactional;
-        out->n_batches++;
-        out->n_records += batch.n_records;
-        out->max_timestamp = max > out->max_timestamp ? max : out->max_timestamp;
-        out->largest_bytes = batch.bytes > out->largest_bytes ? batch.bytes : out->largest_bytes;
-        at += batch.bytes;
-    }
-    if (n == 0) {
-        return bad(why, "there is none");
-    }
-    return refused;
 }
 
 /* ---- records ---- */
@@ -442,6 +407,22 @@ static void records_begin(struct kafka_records *it, const struct kafka_batch *b,
                                  .max_delta = b->last_offset_delta,
                                  .left = b->n_records,
                                  .log_append_time = b->log_append_time};
+    if (it->left == 0 && records.len != 0) {
+        records_fail(it, "bytes are left over");
+    }
+}
+
+static struct str records_bytes(struct str batch)
+{
+    return (struct str){batch.ptr + KAFKA_BATCH_HEADER_BYTES, batch.len - KAFKA_BATCH_HEADER_BYTES};
+}
+
+static enum err decode_failed(const struct kafka_batch *b, enum err e,
+                              const struct err_detail *inner, struct err_detail *why)
+{
+    e = e == ERR_MALFORMED ? ERR_BAD_RECORD_BATCH : e;
+    return err_set(why, e, "record batch at offset %lld: %s", (long long)b->base_offset,
+                   err_text(e, inner));
 }
 
 static enum err records_open(struct kafka_records *it, struct str batch, struct compress *c,
@@ -453,8 +434,7 @@ static enum err records_open(struct kafka_records *it, struct str batch, struct 
     if (batch.len != b.bytes) {
         return bad(why, "its length is not that of its bytes");
     }
-    struct str records = {batch.ptr + KAFKA_BATCH_HEADER_BYTES,
-                          batch.len - KAFKA_BATCH_HEADER_BYTES};
+    struct str records = records_bytes(batch);
     if (b.control && !markers) {
         records.len = 0;
         b.n_records = 0;
@@ -466,16 +446,11 @@ static enum err records_open(struct kafka_records *it, struct str batch, struct 
         struct err_detail inner = {0};
         enum err e = compress_decode(c, b.codec, records, scratch, &inner);
         if (e != ERR_OK) {
-            e = e == ERR_MALFORMED ? ERR_BAD_RECORD_BATCH : e;
-            return err_set(why, e, "record batch at offset %lld: %s", (long long)b.base_offset,
-                           err_text(e, &inner));
+            return decode_failed(&b, e, &inner, why);
         }
         records = buf_str(scratch);
     }
     records_begin(it, &b, records);
-    if (it->left == 0 && records.len != 0) {
-        records_fail(it, "bytes are left over");
-    }
     return ERR_OK;
 }
 
@@ -513,7 +488,7 @@ size_t kafka_records_read(struct kafka_records *it, struct kafka_record *out, si
     return i;
 }
 
-static inline void skim_add(struct skim *s, int64_t timestamp, bool keyless)
+static inline void skim_add(struct kafka_skim *s, int64_t timestamp, bool keyless)
 {
     s->timestamp_min = timestamp < s->timestamp_min ? timestamp : s->timestamp_min;
     s->timestamp_max = timestamp > s->timestamp_max ? timestamp : s->timestamp_max;
@@ -541,7 +516,7 @@ static inline size_t nullable_two(uint32_t zigzagged, uint32_t *bad)
 
 /* Reads over a record of the usual form: no headers, lengths and deltas in at most two bytes. False
  * when it has another, or is not valid: then nothing has happened. */
-static inline bool record_skim(struct kafka_records *it, struct skim *s)
+static inline bool record_skim(struct kafka_records *it, struct kafka_skim *s)
 {
     enum { UP_TO_KEY_BYTES = 2 + 1 + 2 + 2 + 2, VALUE_LENGTH_BYTES = 2 };
     const uint8_t *bytes = it->at;
@@ -574,7 +549,7 @@ static inline bool record_skim(struct kafka_records *it, struct skim *s)
 }
 
 /* The same for any record. On damage nothing is left. */
-static __attribute__((noinline)) void record_skim_any(struct kafka_records *it, struct skim *s)
+static __attribute__((noinline)) void record_skim_any(struct kafka_records *it, struct kafka_skim *s)
 {
     struct kafka_record r;
     const char *problem = record_parse(it, &r);
@@ -586,13 +561,14 @@ static __attribute__((noinline)) void record_skim_any(struct kafka_records *it, 
     it->left--;
 }
 
-/* Reads over all records of a batch with create time; kafka_records_end tells of damage. Most of
- * what a producer's batch costs beside the checksum. */
-static void records_skim(struct kafka_records *it, struct skim *out)
+/* Reads over the next `n_max` records, or those that are left, of a batch with create time;
+ * kafka_records_end tells of damage. Most of what a producer's batch costs beside the checksum. */
+static void records_skim(struct kafka_records *it, struct kafka_skim *out, int32_t n_max)
 {
     struct kafka_records local = *it; /* in registers: its address goes nowhere */
-    struct skim seen = *out;
-    while (local.left > 0) {
+    struct kafka_skim seen = *out;
+    int32_t rest = local.left > n_max ? local.left - n_max : 0;
+    while (local.left > rest) {
         if (LIKELY(record_skim(&local, &seen))) {
             local.left--;
             continue;
@@ -603,7 +579,7 @@ static void records_skim(struct kafka_records *it, struct skim *out)
         local = *it;
         seen = *out;
     }
-    if (local.result == ERR_OK && local.at != local.end) {
+    if (local.left == 0 && local.result == ERR_OK && local.at != local.end) {
         records_fail(&local, "bytes are left over");
     }
     *it = local;
@@ -634,6 +610,139 @@ bool kafka_record_header(struct str *headers, struct kafka_header *out)
     }
     *headers = (struct str){(const char *)p, (size_t)(end - p)};
     return true;
+}
+
+/* ---- a producer's run, in steps ---- */
+
+void kafka_run_check_begin(struct kafka_run_check *k, char *run, size_t n,
+                           const struct kafka_run_rules *rules, struct compress *c,
+                           struct buf *scratch, struct kafka_run *out)
+{
+    *k = (struct kafka_run_check){
+        .run = run, .n = n, .rules = rules, .c = c, .scratch = scratch, .out = out};
+    out->n_batches = 0;
+    out->n_records = 0;
+    out->max_timestamp = INT64_MIN;
+    out->largest_bytes = 0;
+    out->n_errors = 0;
+}
+
+static struct str check_batch(const struct kafka_run_check *k)
+{
+    return (struct str){k->run + k->at, k->batch.bytes};
+}
+
+static void check_records_begin(struct kafka_run_check *k, struct str records)
+{
+    records_begin(&k->records, &k->batch, records);
+    k->again = k->records;
+    k->phase = RUN_RECORDS;
+}
+
+/* The header of the next batch, and its CRC. */
+static enum err check_header(struct kafka_run_check *k, struct err_detail *why)
+{
+    TRY(kafka_batch_validate((struct str){k->run + k->at, k->n - k->at}, &k->batch, why));
+    TRY(check_produced(&k->batch, k->rules->batch_bytes_max, why));
+    if (k->batch.producer_id >= 0 && k->batch.bytes != k->n) {
+        return bad(why, "a producer with an id sends one batch per partition and request");
+    }
+    k->seen = (struct kafka_skim){.timestamp_min = INT64_MAX, .timestamp_max = INT64_MIN};
+    k->number = k->out->n_records;
+    struct str records = records_bytes(check_batch(k));
+    k->phase = k->batch.codec == COMPRESS_NONE ? RUN_RECORDS : RUN_DECODE;
+    if (k->phase == RUN_RECORDS) {
+        check_records_begin(k, records);
+        return ERR_OK;
+    }
+    if (k->c == NULL || k->scratch == NULL) {
+        return bad(why, "it is compressed, which it may not be here");
+    }
+    buf_clear(k->scratch);
+    compress_decode_begin(k->c, k->batch.codec, records);
+    return ERR_OK;
+}
+
+static enum err check_decode(struct kafka_run_check *k, int64_t *budget, struct err_detail *why)
+{
+    struct err_detail inner = {0};
+    bool done;
+    size_t before = k->scratch->len;
+    enum err e = compress_decode_step(k->c, k->scratch, (size_t)*budget, &done, &inner);
+    if (e != ERR_OK) {
+        return decode_failed(&k->batch, e, &inner, why);
+    }
+    *budget -= (int64_t)(k->scratch->len - before);
+    if (done) {
+        check_records_begin(k, buf_str(k->scratch));
+    }
+    return ERR_OK;
+}
+
+/* What its records say of the batch. */
+static void check_finish(struct kafka_run_check *k)
+{
+    struct kafka_run *out = k->out;
+    int64_t max_timestamp = k->seen.timestamp_max;
+    if (max_timestamp != k->batch.max_timestamp) {
+        set_max_timestamp(k->run + k->at, max_timestamp);
+        set_crc(k->run + k->at);
+    }
+    out->producer_id = k->batch.producer_id;
+    out->producer_epoch = k->batch.producer_epoch;
+    out->transactional = k->batch.transactional;
+    out->n_batches++;
+    out->n_records += k->batch.n_records;
+    if (max_timestamp > out->max_timestamp) {
+        out->max_timestamp = max_timestamp;
+    }
+    if (k->batch.bytes > out->largest_bytes) {
+        out->largest_bytes = k->batch.bytes;
+    }
+    k->at += k->batch.bytes;
+    k->phase = RUN_HEADER;
+}
+
+enum err kafka_run_check_step(struct kafka_run_check *k, int64_t *budget, struct err_detail *why)
+{
+    if (k->n == 0) {
+        return bad(why, "there is none");
+    }
+    while (k->at < k->n) {
+        if (*budget <= 0) {
+            return ERR_BUSY;
+        }
+        switch (k->phase) {
+        case RUN_HEADER:
+            TRY(check_header(k, why));
+            break;
+        case RUN_DECODE:
+            TRY(check_decode(k, budget, why));
+            break;
+        case RUN_RECORDS:
+            TRY(check_records(k, budget, why));
+            break;
+        case RUN_REFUSED:
+            check_refused(k, budget, why);
+            break;
+        case RUN_END:
+            break;
+        }
+        if (k->phase == RUN_END) {
+            check_finish(k);
+        }
+    }
+    return k->refused;
+}
+
+enum err kafka_run_validate(char *run, size_t n, const struct kafka_run_rules *rules,
+                            struct compress *c, struct buf *scratch, struct kafka_run *out,
+                            struct err_detail *why)
+{
+    struct kafka_run_check k;
+    int64_t unlimited = INT64_MAX;
+    kafka_run_check_begin(&k, run, n, rules, c, scratch, out);
+    return kafka_run_check_step(&k, &unlimited, why);
 }
 
 /* ---- control batches ---- */

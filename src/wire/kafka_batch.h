@@ -177,6 +177,38 @@ bool kafka_records_next(struct kafka_records *it, struct kafka_record *out);
 /* After the last record: ERR_OK, or ERR_BAD_RECORD_BATCH with what was wrong at which offset. */
 enum err kafka_records_end(const struct kafka_records *it, struct err_detail *why) MUST_CHECK;
 
+/* ---- a producer's run in steps ---- */
+
+/* kafka_run_validate in steps, between which others can be served. Caller-owned; fields are
+ * private. */
+struct kafka_run_check {
+    char *run;
+    size_t n, at;
+    const struct kafka_run_rules *rules;
+    struct compress *c;
+    struct buf *scratch;
+    struct kafka_run *out;
+    enum kafka_run_phase { RUN_HEADER, RUN_DECODE, RUN_RECORDS, RUN_REFUSED, RUN_END } phase;
+    struct kafka_batch batch; /* at `at` */
+    struct kafka_records records, again; /* again: for those that are refused */
+    struct kafka_skim {
+        int64_t timestamp_min, timestamp_max;
+        bool keyless; /* some record has no key */
+    } seen;           /* of the batch so far */
+    int64_t number;   /* of the next record in the run, of `again` */
+    enum err refused; /* why the first record is that the rules refuse */
+};
+/* All that it is given is used by the steps. Of `c` and `scratch` that is so from the first step
+ * that says ERR_BUSY on: they are the check's until its end. */
+void kafka_run_check_begin(struct kafka_run_check *k, char *run, size_t n,
+                           const struct kafka_run_rules *rules, struct compress *c,
+                           struct buf *scratch, struct kafka_run *out);
+/* Works on about *budget bytes, decompressed ones and records, and takes them from *budget.
+ * ERR_BUSY: not at the end, with nothing left of it. Otherwise what kafka_run_validate returns;
+ * `why` is the same in all steps. */
+enum err kafka_run_check_step(struct kafka_run_check *k, int64_t *budget,
+                              struct err_detail *why) MUST_CHECK;
+
 struct kafka_header {
     struct str key;
     struct str value; /* ptr NULL = NULL */

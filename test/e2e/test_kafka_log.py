@@ -1,12 +1,14 @@
 """What a log promises to clients: whole batches, limits, long polls, times, codecs, topic ids."""
+import select
 import subprocess
 import time
 import uuid
 
 import kafka_records as records
+import kafka_wire as wire
 import psycopg
 import pytest
-from kafka_schema import Client
+from kafka_schema import Client, decode, encode, frame
 
 OK, CORRUPT, UNKNOWN_TOPIC, TOO_LARGE, POLICY_VIOLATION, UNKNOWN_TOPIC_ID = 0, 2, 3, 10, 44, 100
 FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH = 74, 75
@@ -519,3 +521,58 @@ def test_the_leader_epoch_that_a_client_knows(client, topic, epoch, error):
     part = client.call("offset_for_leader_epoch", 4, replica_id=-1, topics=topics)
     part = part["topics"][0]["partitions"][0]
     assert (part["error_code"], part["end_offset"]) == (error, 1 if error == OK else -1)
+
+
+# ---- what takes long to check ----
+
+def bombs(topic, n):
+    """A request for n partitions whose records are 60 MB each, with a byte too many at the end."""
+    codec, compress = records.CODECS["gzip"]
+    data = compress(records.record(0, 0, bytes(60_000_000)) + b"x")
+    batch = records.batch_of(data, 1, codec)
+    return {"acks": -1, "timeout_ms": 10000, "topics": [
+        {"name": topic, "partitions": [{"index": i, "records": batch} for i in range(n)]}]}
+
+
+def test_others_are_served_while_what_is_large_is_checked(make_server):
+    """All on one thread: who comes later is answered first; whoever waits for such a check comes
+    after it, and may go away."""
+    server = make_server("--threads", "1")
+    heavy = frame("produce", PRODUCE, encode("produce", PRODUCE, **bombs("heavy", 40)))
+    with Client(server) as client, wire.connect(server) as sock, wire.connect(server) as other:
+        create(client, "heavy", 40)
+        create(client, "light")
+        for s in (sock, other):
+            s.sendall(heavy)
+        for i in range(20):
+            assert produced(client, "light", records.batch([b"x"])) == i
+        assert not select.select([sock, other], [], [], 0)[0]
+    with Client(server) as client:
+        assert produced(client, "light", records.batch([b"x"])) == 20
+
+
+def test_appends_stay_in_order_behind_a_check_of_many_turns(make_server):
+    """Requests of one connection: a large batch, and small ones that do not wait for its answer."""
+    server = make_server("--threads", "1")
+    large = records.batch([bytes(1000)] * 20_000, *records.CODECS["gzip"])
+    with Client(server) as client, wire.connect(server) as sock:
+        create(client, "ordered", 2)
+        batches = [large, records.batch([b"second"]), large, records.batch([b"fourth"])]
+        partitions = [[{"index": p, "records": b} for p in range(2)] for b in batches]
+        sock.sendall(b"".join(
+            frame("produce", PRODUCE, encode("produce", PRODUCE, acks=-1, timeout_ms=10000, topics=[
+                {"name": "ordered", "partitions": parts}])) for parts in partitions))
+        for base in (0, 20_000, 20_001, 40_001):
+            answer = decode("produce", PRODUCE, wire.response(sock)[1])
+            assert [(p["error_code"], p["base_offset"])
+                    for p in answer["topics"][0]["partitions"]] == [(OK, base)] * 2
+
+
+def test_what_a_batch_may_become_follows_from_what_it_may_be(client):
+    """Four times max.message.bytes, 64 MiB at least."""
+    codec, compress = records.CODECS["zstd"]
+    batch = records.batch_of(compress(records.record(0, 0, bytes(70 * MIB))), 1, codec)
+    create(client, "narrow")
+    create(client, "wide", max_message_bytes=str(20 * MIB))
+    assert produce(client, "narrow", batch)["error_code"] == TOO_LARGE
+    assert produced(client, "wide", batch) == 0

@@ -59,6 +59,54 @@ static void round_trips(void **state)
     mem_free(text);
 }
 
+/* What comes in steps is the same, and no step gives much more than it was asked for. */
+static void decoding_in_steps(void **state)
+{
+    (void)state;
+    static const size_t steps[] = {1, 100, 32768, 100000, TEXT_BYTES, SIZE_MAX};
+    char *text = mem_alloc(TEXT_BYTES);
+    struct compress *c = compress_new();
+    struct buf packed, out;
+    text_fill(text, TEXT_BYTES);
+    buf_init(&packed, 1 << 20);
+    buf_init(&out, 1 << 20);
+    for (uint32_t codec = 0; codec < COMPRESS_CODECS; codec++) {
+        buf_clear(&packed);
+        assert_int_equal(compress_encode(c, codec, (struct str){text, TEXT_BYTES}, &packed, NULL),
+                         ERR_OK);
+        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+            bool whole = codec == COMPRESS_NONE || codec == COMPRESS_ZSTD, done = false;
+            size_t n_steps = 0;
+            buf_clear(&out);
+            compress_decode_begin(c, codec, buf_str(&packed));
+            for (; !done; n_steps++) {
+                size_t before = out.len;
+                assert_int_equal(compress_decode_step(c, &out, steps[i], &done, NULL), ERR_OK);
+                assert_true(whole || out.len - before <= steps[i] || out.len - before <= 32768 ||
+                            (codec == COMPRESS_SNAPPY && out.len - before <= steps[i] + 32768));
+            }
+            assert_int_equal(out.len, TEXT_BYTES);
+            assert_memory_equal(out.ptr, text, TEXT_BYTES);
+            assert_true(whole || steps[i] > TEXT_BYTES / 2 ? n_steps <= 3 : n_steps > 1);
+        }
+        /* Damage at the end is found in the last step, and all is taken back. */
+        bool done = false;
+        enum err e = ERR_OK;
+        buf_clear(&out);
+        buf_put(&out, "before", 6);
+        compress_decode_begin(c, codec, (struct str){packed.ptr, packed.len - 1});
+        while (e == ERR_OK && !done) {
+            e = compress_decode_step(c, &out, 1000, &done, NULL);
+        }
+        assert_int_equal(e, codec == COMPRESS_NONE ? ERR_OK : ERR_MALFORMED);
+        assert_int_equal(out.len, codec == COMPRESS_NONE ? TEXT_BYTES + 5 : 6);
+    }
+    compress_free(c);
+    buf_deinit(&packed);
+    buf_deinit(&out);
+    mem_free(text);
+}
+
 static void the_steady_state_allocates_nothing(void **state)
 {
     (void)state;
@@ -226,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips),
+        cmocka_unit_test(decoding_in_steps),
         cmocka_unit_test(the_steady_state_allocates_nothing),
         cmocka_unit_test(bombs_stop_at_the_maximum),
         cmocka_unit_test(cut_and_flipped_bytes_never_overrun),

@@ -296,6 +296,32 @@ static void write_pair(struct fixture *f, uint32_t codec, int64_t odd)
     }
 }
 
+/* The run's check in steps of any size comes to the same. */
+static void check_in_steps(struct fixture *f, const struct kafka_run_rules *rules,
+                           enum err expected, const struct kafka_run *whole)
+{
+    for (int64_t step = 1; step < 50; step += 7) {
+        struct kafka_run run;
+        struct kafka_run_check k;
+        enum err e = ERR_BUSY;
+        int steps = 0;
+        kafka_run_check_begin(&k, f->bytes.ptr, f->bytes.len, rules, f->c, &f->scratch, &run);
+        for (; e == ERR_BUSY; steps++) {
+            int64_t budget = step;
+            e = kafka_run_check_step(&k, &budget, &f->why);
+            assert_true(e != ERR_BUSY || budget <= 0);
+        }
+        assert_int_equal(e, expected);
+        assert_true(steps >= 2);
+        assert_int_equal(run.n_records, whole->n_records);
+        assert_int_equal(run.max_timestamp, whole->max_timestamp);
+        assert_int_equal(run.n_errors, whole->n_errors);
+        for (uint32_t i = 0; i < run.n_errors; i++) {
+            assert_int_equal(run.errors[i].record, whole->errors[i].record);
+        }
+    }
+}
+
 static void rules_refuse_single_records(void **state)
 {
     struct fixture *f = *state;
@@ -323,6 +349,7 @@ static void rules_refuse_single_records(void **state)
                              cases[i].result);
             assert_int_equal(run.n_errors, cases[i].n);
             assert_int_equal(run.n_records, 6);
+            check_in_steps(f, &cases[i].rules, cases[i].result, &run);
             if (cases[i].n > 0) {
                 assert_int_equal(run.errors[0].record, cases[i].first);
                 assert_non_null(strstr(f->why.text, run.errors[0].text));
