@@ -23,6 +23,7 @@ enum {
     CATALOG_REFRESH_MS = 500,        /* subscriptions are resolved again at most so often */
     CONSUMER_EPOCHS_RESERVED = 1000, /* written ahead: a group's epochs cost a write that often */
     OFFSETS_EXPIRY_CHECK_MS = 600000,
+    OFFSETS_EXPIRY_AGAIN_MS = 1000, /* after commits were under way where something is over */
     OFFSETS_EXPIRY_PER_TURN = 2000, /* offsets looked at */
 };
 

@@ -35,8 +35,11 @@ void kafka_expiry_begin(struct kafka_coordinator *co)
 
 static void expired(struct offsets_write *w, enum err e)
 {
-    (void)e; /* noted where it went wrong; the next pass finds them again */
+    /* Noted where it went wrong; the next pass finds them again. */
     struct kafka_coordinator *co = CONTAINER_OF(w, struct kafka_coordinator, expiry.write);
+    int64_t soon_ms = kafka_coordinator_now_ms(co) + OFFSETS_EXPIRY_AGAIN_MS;
+    if (e == ERR_BUSY && co->expiry.next_ms > soon_ms)
+        co->expiry.next_ms = soon_ms;
     co->expiry.writing = false;
     arena_reset(&co->expiry.arena, 0);
 }
@@ -67,7 +70,11 @@ static bool look(struct kafka_coordinator *co, const struct kafka_group *g, uint
             kept++;
         else
             x->write.items[x->write.n_items++] =
-                (struct offsets_item){.topic = topic, .partition = o->partition, .remove = true};
+                (struct offsets_item){.topic = topic,
+                                      .topic_number = o->topic_number,
+                                      .partition = o->partition,
+                                      .offset = o->offset,
+                                      .remove = true};
     }
     bool all = x->write.n_items == g->n_offsets;
     if (all && kafka_group_epochs_over(g, x->started_ms, co->groups.wall_ms))
@@ -78,7 +85,7 @@ static bool look(struct kafka_coordinator *co, const struct kafka_group *g, uint
 
 static bool look_begin(struct kafka_expiry *x, const struct kafka_group *g)
 {
-    x->write = (struct offsets_write){.done = expired};
+    x->write = (struct offsets_write){.cautious = true, .done = expired};
     x->write.group = arena_str(&x->arena, g->id);
     x->write.items = arena_zalloc(&x->arena, OFFSETS_EXPIRY_PER_TURN + 1, sizeof *x->write.items);
     return x->write.group.ptr != NULL && x->write.items != NULL;
@@ -112,7 +119,7 @@ bool kafka_expiry_turn(struct kafka_coordinator *co)
         if (x->write.n_items > 0) {
             x->writing = true;
             offsets_log_write(co->log, &x->write);
-            return false;
+            return !x->writing; /* refused at once: the others are looked at */
         }
         arena_reset(&x->arena, EXPIRY_ARENA_BYTES_MAX);
         if (left == 0 || !whole)

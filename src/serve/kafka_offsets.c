@@ -45,6 +45,7 @@ struct offsets_log {
     struct ddl_request ddl;
     bool creating, stopped, snapshot_due;
     struct list queue; /* writes that wait for the topic or a snapshot */
+    struct list flying; /* those that are appended and not durable */
     uint32_t in_flight;
     size_t appended_bytes; /* since the last snapshot */
     struct append_request snapshot;
@@ -70,6 +71,7 @@ struct offsets_log *offsets_log_new(struct engine *e, struct kafka_groups *group
     log->engine = e;
     log->groups = groups;
     list_init(&log->queue);
+    list_init(&log->flying);
     list_init(&log->pending);
     host_random(engine_host(e), &log->seed, sizeof log->seed);
     buf_init(&log->chunk, KAFKA_BATCH_BYTES_MAX);
@@ -519,6 +521,7 @@ static void write_done(struct append_request *a)
                                       it->topic_number);
     }
     log->in_flight--;
+    list_remove(&w->link);
     write_end(w, e);
     queue_run(log);
 }
@@ -562,9 +565,36 @@ static enum err write_encode(struct offsets_log *log, struct offsets_write *w)
     return w->pending != NULL ? ERR_OK : ERR_NO_MEMORY;
 }
 
+/* Would the removals take nothing but what was meant? A commit that is in the log already, and not
+ * seen yet, would be taken by a removal behind it. */
+static bool removals_safe(const struct offsets_log *log, const struct offsets_write *w)
+{
+    const struct kafka_group *g = kafka_groups_find(log->groups, w->group);
+    LIST_FOR (it, &log->flying) {
+        if (str_eq(LIST_ENTRY(it, struct offsets_write, link)->group, w->group))
+            return false;
+    }
+    for (uint32_t i = 0; i < w->n_items; i++) {
+        const struct offsets_item *it = &w->items[i];
+        const struct kafka_group_offset *o =
+            g == NULL || it->is_epoch ? NULL
+                                      : kafka_group_offset_find(g, it->topic, it->partition);
+        if (it->is_epoch)
+            continue;
+        if (o == NULL || o->offset != it->offset || o->topic_number != it->topic_number ||
+            offsets_log_unstable(log, w->group, it->topic, it->partition))
+            return false;
+    }
+    return true;
+}
+
 static void write_append(struct offsets_log *log, struct offsets_write *w)
 {
-    enum err e = w->still == NULL || w->still(w) ? write_encode(log, w) : ERR_TXN_STATE;
+    enum err e = w->still == NULL || w->still(w) ? ERR_OK : ERR_TXN_STATE;
+    if (e == ERR_OK && w->cautious && !removals_safe(log, w))
+        e = ERR_BUSY;
+    if (e == ERR_OK)
+        e = write_encode(log, w);
     if (e != ERR_OK) {
         write_end(w, e);
         return;
@@ -579,6 +609,7 @@ static void write_append(struct offsets_log *log, struct offsets_write *w)
         .done = write_done,
     };
     log->in_flight++;
+    list_add(&log->flying, &w->link);
     log->appended_bytes += w->bytes.len;
     if (log->appended_bytes >= OFFSETS_SNAPSHOT_AFTER_BYTES)
         log->snapshot_due = true;

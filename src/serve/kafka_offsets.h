@@ -41,6 +41,9 @@ struct offsets_write {
     bool transactional;
     int16_t producer_epoch;
     int64_t producer_id;
+    /* Removals of what nobody asked to be removed: ERR_BUSY when an item's offset is another one by
+     * now (its offset and topic_number say which one was meant), or may be soon. */
+    bool cautious;
     /* Asked right before the append: may it still? NULL: yes. */
     bool (*still)(struct offsets_write *w);
     void (*done)(struct offsets_write *w, enum err e);

@@ -104,3 +104,26 @@ def test_offsets_of_dropped_topics_go(make_server):
     client = Client(server)
     assert committed(client, "g", topic, every) == [-1] * FEW
     assert committed(client, "g", kept, every) == [8 + i for i in every]
+
+
+def test_commits_for_a_topic_that_was_just_made_again_stay(make_server):
+    """While those for the one before are removed."""
+    server = make_server()
+    sock = wire.connect(server)
+    sock.settimeout(60)
+    with Client(server) as client:
+        for i in range(20):
+            create(server, "t", 1)
+            commit(sock, commit_body("g", "t", 100 + i, b"", n=1), n=1)
+            commit(sock, commit_body("h", "t", 200 + i, b"", n=1), n=1)
+            assert committed(client, "g", "t", [0]) == [100 + i]
+            assert committed(client, "h", "t", [0]) == [200 + i]
+            drop(server, "t")
+        create(server, "t", 1)
+        commit(sock, commit_body("g", "t", 7, b"", n=1), n=1)
+        server.kill()
+        server.start()
+    with Client(server) as client:
+        assert committed(client, "g", "t", [0]) == [7]
+        assert committed(client, "h", "t", [0]) == [-1]
+    sock.close()
