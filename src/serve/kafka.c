@@ -17,7 +17,7 @@ static void handle_api_versions(struct kafka_request *r);
  * answered with UNSUPPORTED_VERSION. */
 static const struct kafka_route routes[] = {
     {KAFKA_PRODUCE, 0, 13, kafka_handle_produce},
-    {KAFKA_FETCH, 4, 17, kafka_handle_fetch},
+    {KAFKA_FETCH, 4, 18, kafka_handle_fetch},
     {KAFKA_LIST_OFFSETS, 1, 11, kafka_handle_list_offsets},
     {KAFKA_METADATA, 0, 13, kafka_handle_metadata},
     {KAFKA_OFFSET_COMMIT, 0, 10, kafka_handle_group},
@@ -30,7 +30,7 @@ static const struct kafka_route routes[] = {
     {KAFKA_DESCRIBE_GROUPS, 0, 6, kafka_handle_group},
     {KAFKA_LIST_GROUPS, 0, 5, kafka_handle_group},
     {KAFKA_SASL_HANDSHAKE, 0, 1, kafka_handle_sasl_handshake},
-    {KAFKA_API_VERSIONS, 0, 4, handle_api_versions},
+    {KAFKA_API_VERSIONS, 0, 5, handle_api_versions},
     {KAFKA_CREATE_TOPICS, 0, 7, kafka_handle_create_topics},
     {KAFKA_DELETE_TOPICS, 0, 6, kafka_handle_delete_topics},
     {KAFKA_DELETE_RECORDS, 0, 2, kafka_handle_delete_records},
@@ -39,14 +39,14 @@ static const struct kafka_route routes[] = {
     {KAFKA_ADD_PARTITIONS_TO_TXN, 0, 5, kafka_handle_txn},
     {KAFKA_ADD_OFFSETS_TO_TXN, 0, 4, kafka_handle_txn},
     {KAFKA_END_TXN, 0, 5, kafka_handle_txn},
-    {KAFKA_TXN_OFFSET_COMMIT, 0, 5, kafka_handle_group},
+    {KAFKA_TXN_OFFSET_COMMIT, 0, 6, kafka_handle_group},
     {KAFKA_DESCRIBE_ACLS, 0, 3, kafka_handle_describe_acls},
     {KAFKA_CREATE_ACLS, 0, 3, kafka_handle_create_acls},
     {KAFKA_DELETE_ACLS, 0, 3, kafka_handle_delete_acls},
     {KAFKA_DESCRIBE_CONFIGS, 0, 4, kafka_handle_describe_configs},
     {KAFKA_ALTER_CONFIGS, 0, 2, kafka_handle_alter_configs},
     {KAFKA_CREATE_PARTITIONS, 0, 3, kafka_handle_create_partitions},
-    {KAFKA_DELETE_GROUPS, 0, 2, kafka_handle_group},
+    {KAFKA_DELETE_GROUPS, 0, 3, kafka_handle_group},
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, 0, 1, kafka_handle_incremental_alter_configs},
     {KAFKA_SASL_AUTHENTICATE, 0, 2, kafka_handle_sasl_authenticate},
     {KAFKA_DESCRIBE_CLIENT_QUOTAS, 0, 1, kafka_handle_describe_quotas},
@@ -55,7 +55,7 @@ static const struct kafka_route routes[] = {
     {KAFKA_ALTER_USER_SCRAM_CREDENTIALS, 0, 0, kafka_handle_alter_users},
     {KAFKA_OFFSET_DELETE, 0, 0, kafka_handle_group},
     {KAFKA_DESCRIBE_CLUSTER, 0, 2, kafka_handle_describe_cluster},
-    {KAFKA_DESCRIBE_LOG_DIRS, 0, 4, kafka_handle_describe_log_dirs},
+    {KAFKA_DESCRIBE_LOG_DIRS, 0, 5, kafka_handle_describe_log_dirs},
     {KAFKA_ELECT_LEADERS, 0, 2, kafka_handle_elect_leaders},
     {KAFKA_ALTER_PARTITION_REASSIGNMENTS, 0, 1, kafka_handle_alter_reassignments},
     {KAFKA_LIST_PARTITION_REASSIGNMENTS, 0, 0, kafka_handle_list_reassignments},
@@ -375,7 +375,13 @@ static void handle_api_versions(struct kafka_request *r)
     bool named = r->header.api_version >= 3;
     bool valid = !named || (software_valid(req->client_software_name) &&
                             software_valid(req->client_software_version));
-    api_versions_answer(r, valid ? KAFKA_OK : KAFKA_E_INVALID_REQUEST);
+    /* Since version 5 clients say whom they want (KIP-1242): the address may have changed hands. */
+    bool elsewhere = req->cluster_id.ptr != NULL && req->node_id != -1 &&
+                     (req->node_id != KAFKA_NODE_ID ||
+                      !str_eq(req->cluster_id, str_of(kafka_request_catalog(r)->cluster_id)));
+    api_versions_answer(r, !valid      ? KAFKA_E_INVALID_REQUEST
+                           : elsewhere ? KAFKA_E_REBOOTSTRAP_REQUIRED
+                                       : KAFKA_OK);
 }
 
 /* ---- framing and dispatch ---- */

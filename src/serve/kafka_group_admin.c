@@ -135,9 +135,11 @@ static void delete_run(struct delete_state *st);
 static void delete_done(struct offsets_write *w, enum err e)
 {
     struct delete_state *st = CONTAINER_OF(w, struct delete_state, write);
-    if (e != ERR_OK)
-        st->res->results[st->next].error_code = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
-    st->next++;
+    struct kafka_delete_groups_res_result *out = &st->res->results[st->next++];
+    if (e != ERR_OK) {
+        out->error_code = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
+        out->error_message = kafka_error_text(st->request, e, NULL);
+    }
     delete_run(st);
 }
 
@@ -151,6 +153,9 @@ static void delete_run(struct delete_state *st)
         out->group_id = req->group_names[st->next];
         out->error_code = kafka_groups_may_delete(&st->co->groups, out->group_id);
         const struct kafka_group *g = kafka_groups_find(&st->co->groups, out->group_id);
+        if (out->error_code != KAFKA_OK)
+            out->error_message = g == NULL ? STR("there is no such group")
+                                           : STR("the group has members: they have to leave first");
         if (out->error_code != KAFKA_OK || g == NULL || (g->n_offsets == 0 && g->consumer == NULL))
             continue;
         st->write = (struct offsets_write){.group = out->group_id, .done = delete_done};

@@ -121,6 +121,7 @@ enum kafka_error {
     KAFKA_E_MISMATCHED_ENDPOINT_TYPE = 114,
     KAFKA_E_UNSUPPORTED_ENDPOINT_TYPE = 115,
     KAFKA_E_INVALID_REGEX = 128,
+    KAFKA_E_REBOOTSTRAP_REQUIRED = 129,
 };
 
 /* kafka_check.c: the check of what comes for one partition. A request has one, zeroed, with

@@ -1,4 +1,5 @@
-/* TxnOffsetCommit: an OffsetCommit that is part of a transaction. */
+/* TxnOffsetCommit: an OffsetCommit that is part of a transaction. Since version 6 it names topics
+ * by id. */
 #include "serve/kafka_coordinator.h"
 #include "serve/kafka_txn.h"
 
@@ -42,16 +43,22 @@ static bool txn_commit_topic(struct txn_commit *st, const struct topic *t,
                              const struct kafka_txn_offset_commit_req_topic *in,
                              struct kafka_txn_offset_commit_res_topic *out)
 {
+    struct kafka_request *r = st->request;
+    bool by_id = r->header.api_version >= 6;
+    struct str name = t != NULL ? arena_str(&r->arena, t->name) : STR("");
     out->name = in->name;
+    out->topic_id = in->topic_id;
     out->n_partitions = in->n_partitions;
-    out->partitions = arena_zalloc(&st->request->arena, in->n_partitions, sizeof *out->partitions);
-    if (out->partitions == NULL)
+    out->partitions = arena_zalloc(&r->arena, in->n_partitions, sizeof *out->partitions);
+    if (out->partitions == NULL || name.ptr == NULL)
         return false;
     for (uint32_t k = 0; k < in->n_partitions; k++) {
         const struct kafka_txn_offset_commit_req_partition *p = &in->partitions[k];
         int16_t *error = &out->partitions[k].error_code;
         out->partitions[k].index = p->index;
-        if (t == NULL || p->index < 0 || (uint32_t)p->index >= t->n_partitions)
+        if (t == NULL)
+            *error = by_id ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC;
+        else if (p->index < 0 || (uint32_t)p->index >= t->n_partitions)
             *error = KAFKA_E_UNKNOWN_TOPIC;
         else if (p->committed_metadata.len > GROUP_OFFSET_METADATA_BYTES_MAX)
             *error = KAFKA_E_OFFSET_METADATA_TOO_LARGE;
@@ -59,7 +66,7 @@ static bool txn_commit_topic(struct txn_commit *st, const struct topic *t,
             continue;
         struct offsets_item *item = &st->write.items[st->write.n_items++];
         *item = (struct offsets_item){
-            .topic = in->name,
+            .topic = name,
             .topic_number = t->number,
             .partition = p->index,
             .offset = p->committed_offset,
@@ -88,10 +95,14 @@ static bool txn_commit_collect(struct kafka_coordinator *co, struct txn_commit *
     if (st->res->topics == NULL)
         return false;
     st->res->n_topics = req->n_topics;
-    for (uint32_t i = 0; i < req->n_topics; i++)
-        if (!txn_commit_topic(st, catalog_topic(c, req->topics[i].name), &req->topics[i],
-                              &st->res->topics[i]))
+    for (uint32_t i = 0; i < req->n_topics; i++) {
+        const struct kafka_txn_offset_commit_req_topic *in = &req->topics[i];
+        const struct topic *t = r->header.api_version >= 6
+                                    ? catalog_topic_by_id(c, in->topic_id.bytes)
+                                    : catalog_topic(c, in->name);
+        if (!txn_commit_topic(st, t, in, &st->res->topics[i]))
             return false;
+    }
     return true;
 }
 

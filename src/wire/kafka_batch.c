@@ -549,7 +549,8 @@ static inline bool record_skim(struct kafka_records *it, struct kafka_skim *s)
 }
 
 /* The same for any record. On damage nothing is left. */
-static __attribute__((noinline)) void record_skim_any(struct kafka_records *it, struct kafka_skim *s)
+static __attribute__((noinline)) void record_skim_any(struct kafka_records *it,
+                                                      struct kafka_skim *s)
 {
     struct kafka_record r;
     const char *problem = record_parse(it, &r);

@@ -6,7 +6,7 @@ import kafka_wire as wire
 import pytest
 from kafka_schema import APIS, Client
 
-LOG_DIRS_VERSIONS = [1, 2, 3, 4]
+LOG_DIRS_VERSIONS = [1, 2, 3, 4, 5]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,18 @@ def test_the_cluster_has_an_id_of_its_own(make_server):
     server.data_dir = moved
     server.start()
     assert cluster_id(server) == first
+
+
+def test_clients_that_want_another_server_are_told(server):
+    """KIP-1242: only who says both, cluster and node, is sent away."""
+    here, rebootstrap = cluster_id(server), 129
+    for cluster, node, code in ((here, 1, 0), (None, 7, 0), (here, -1, 0), ("x", -1, 0),
+                                (here, 2, rebootstrap), ("x", 1, rebootstrap)):
+        with Client(server) as client:
+            answer = client.call("api_versions", 5, client_software_name="test",
+                                 client_software_version="1", cluster_id=cluster, node_id=node)
+            assert answer["error_code"] == code
+            assert len(answer["api_keys"]) == len(APIS)
 
 
 def described(answer):

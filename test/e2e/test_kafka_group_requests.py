@@ -120,8 +120,14 @@ def test_offset_delete(server, connection, names):
     assert delete(connection, group, topic, [1]) == (0, [SUBSCRIBED])
     answer = connection.call("delete_groups", 2, group_names=[group])
     assert answer["results"][0]["error_code"] == NON_EMPTY
+    answer = connection.call("delete_groups", 3, group_names=[group, "nobody"])
+    assert [(g["error_code"], "group" in g["error_message"]) for g in answer["results"]] == [
+        (NON_EMPTY, True), (NOT_FOUND, True)]
     consumer.close(autocommit=False)
     assert delete(connection, group, topic, [1]) == (0, [0])
+    assert commit(connection, 9, group, topic, 1) == 0
+    answer = connection.call("delete_groups", 3, group_names=[group])["results"][0]
+    assert (answer["error_code"], answer["error_message"]) == (0, None)
 
 
 def test_describe_and_list(server, connection, names):

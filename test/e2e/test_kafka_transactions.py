@@ -789,3 +789,38 @@ def test_offsets_are_of_the_topic_that_they_were_written_for(make_server, crash)
     assert committed_offset(server, "g", "in") is None
     raw.close()
     other.close()
+
+
+def test_offsets_by_topic_id(make_server):
+    """Since TxnOffsetCommit 6: an id that is gone commits nothing, whatever has its name now."""
+    unknown_id, unknown_partition = 100, 3
+    server = make_server()
+    raw = Raw(server)
+
+    def create():
+        answer = raw.client.call("create_topics", 7, topics=[
+            {"name": "in", "num_partitions": 1, "replication_factor": 1}])
+        return answer["topics"][0]["topic_id"]
+
+    def commit(topic_id, partition, offset):
+        name, _, values = raw.offsets(offset)
+        values["topics"] = [{"topic_id": topic_id, "partitions": [
+            {"index": partition, "committed_offset": offset, "committed_metadata": ""}]}]
+        answer = raw.client.call(name, 6, **values)["topics"][0]
+        assert answer["topic_id"] == topic_id
+        return answer["partitions"][0]["error_code"]
+
+    old = create()
+    raw.init()
+    assert commit(old, 0, 5) == 0
+    assert commit(old, 1, 5) == unknown_partition
+    assert raw.call(raw.end(True)) == 0
+    assert committed_offset(server, "g", "in") == 5
+    answer = raw.client.call("delete_topics", 6, topics=[{"name": "in"}], timeout_ms=10000)
+    assert code(answer) == 0
+    new = create()
+    assert commit(old, 0, 6) == unknown_id
+    assert commit(new, 0, 7) == 0
+    assert raw.call(raw.end(True)) == 0
+    assert committed_offset(server, "g", "in") == 7
+    raw.close()
