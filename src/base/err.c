@@ -100,6 +100,8 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "54023", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_TYPE_MISMATCH] = {"type_mismatch", "the types do not match",
         "42804", KAFKA_INVALID_RECORD, 400, USER},
+    [ERR_INDETERMINATE_TYPE] = {"indeterminate_type", "nothing says of which type it is",
+        "42P18", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_CANNOT_COERCE] = {"cannot_coerce", "there is no cast between the types",
         "42846", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_INVALID_TEXT] = {"invalid_text", "invalid input syntax for the type",

@@ -52,6 +52,7 @@ enum err {
     ERR_COLUMN_REFERENCE,   /* ORDER BY and DISTINCT that do not go together */
     ERR_TOO_MANY_ARGUMENTS,
     ERR_TYPE_MISMATCH,
+    ERR_INDETERMINATE_TYPE, /* nothing says what type it is */
     ERR_CANNOT_COERCE,      /* no cast between two types */
     ERR_INVALID_TEXT,       /* invalid input syntax for a type */
     ERR_OUT_OF_RANGE,       /* numeric value out of range */

@@ -315,20 +315,20 @@ static struct expr *bind_in(struct query_level *q, const PgQuery__AExpr *x)
 
 static struct expr *bind_any(struct query_level *q, const PgQuery__AExpr *x)
 {
-    bool equal = (int)x->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP_ANY &&
-                 str_eq(operator_name(x), STR("="));
-    bool differ = (int)x->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP_ALL &&
-                  str_eq(operator_name(x), STR("<>"));
-    if ((!equal && !differ) || x->rexpr == NULL ||
-        (int)x->rexpr->node_case != PG_QUERY__NODE__NODE_A_ARRAY_EXPR ||
-        x->rexpr->a_array_expr->n_elements == 0) {
-        bind_fail(q->b, x->location, ERR_UNSUPPORTED,
-                  "ANY and ALL are supported as = ANY (ARRAY[...]) and <> ALL (ARRAY[...]) only");
-        return bind_hint(q->b, "Write x IN (a, b, ...) instead.");
-    }
+    bool all = (int)x->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP_ALL;
+    struct str op = operator_name(x);
+    bool list = str_eq(op, all ? STR("<>") : STR("=")) && x->rexpr != NULL &&
+                (int)x->rexpr->node_case == PG_QUERY__NODE__NODE_A_ARRAY_EXPR &&
+                x->rexpr->a_array_expr->n_elements > 0;
+    for (size_t i = 0; list && i < x->rexpr->a_array_expr->n_elements; i++)
+        list = (int)x->rexpr->a_array_expr->elements[i]->node_case !=
+               PG_QUERY__NODE__NODE_A_ARRAY_EXPR;
+    if (!list)
+        return bind_quantified_array(q, op, all, bind_expr(q, x->lexpr), bind_expr(q, x->rexpr),
+                                     x->location);
     struct expr *e = bind_list_in(q, x->lexpr, (node *const *)x->rexpr->a_array_expr->elements,
                                   x->rexpr->a_array_expr->n_elements, x->location);
-    return differ ? not(q->b, e) : e;
+    return all ? not(q->b, e) : e;
 }
 
 static struct expr *bind_between(struct query_level *q, const PgQuery__AExpr *x, bool negate)
@@ -579,7 +579,9 @@ static struct expr *bind_cast(struct query_level *q, const PgQuery__TypeCast *x)
     int32_t typmod;
     int32_t fields;
     enum type t = bind_type(b, x->type_name, &typmod, &fields);
-    struct expr *e = bind_expr(q, x->arg);
+    bool array = type_is_array(t) && x->arg != NULL &&
+                 (int)x->arg->node_case == PG_QUERY__NODE__NODE_A_ARRAY_EXPR;
+    struct expr *e = array ? bind_array(q, x->arg->a_array_expr, t) : bind_expr(q, x->arg);
     if (t == TYPE_UNKNOWN || e == NULL)
         return NULL;
     if (fields != 0)
@@ -611,12 +613,6 @@ static struct expr *bind_unsupported(struct query_level *q, node *n)
     switch ((int)n->node_case) {
     case PG_QUERY__NODE__NODE_ROW_EXPR:
         return bind_fail(b, at, ERR_UNSUPPORTED, "row values are not supported");
-    case PG_QUERY__NODE__NODE_A_ARRAY_EXPR:
-        bind_fail(b, at, ERR_UNSUPPORTED, "arrays are not supported");
-        return bind_hint(b, "jsonb holds arrays: '[1, 2]'::jsonb.");
-    case PG_QUERY__NODE__NODE_A_INDIRECTION:
-        bind_fail(b, at, ERR_UNSUPPORTED, "subscripts and fields of values are not supported");
-        return bind_hint(b, "Read jsonb with -> and ->>.");
     case PG_QUERY__NODE__NODE_SET_TO_DEFAULT:
         bind_fail(b, at, ERR_UNSUPPORTED, "DEFAULT is not supported here");
         return bind_hint(b, "Leave the column out of the column list: it becomes NULL.");
@@ -652,6 +648,8 @@ struct expr *bind_expr(struct query_level *q, node *n)
     case PG_QUERY__NODE__NODE_FUNC_CALL: return bind_call(q, n->func_call);
     case PG_QUERY__NODE__NODE_GROUPING_FUNC: return bind_grouping(q, n->grouping_func);
     case PG_QUERY__NODE__NODE_COLLATE_CLAUSE: return bind_collate(q, n->collate_clause);
+    case PG_QUERY__NODE__NODE_A_ARRAY_EXPR: return bind_array(q, n->a_array_expr, TYPE_UNKNOWN);
+    case PG_QUERY__NODE__NODE_A_INDIRECTION: return bind_indirection(q, n->a_indirection);
     case PG_QUERY__NODE__NODE_SUB_LINK: return bind_sublink(q, n->sub_link);
     default: return bind_unsupported(q, n);
     }

@@ -16,6 +16,7 @@
  *   unnest.c     subqueries become joins (unnest_domain.c: where the domain of outer values is
  * needed)
  *   push.c       conditions go to where they can be keys; the order of inner joins
+ *   bind_array.c arrays in expressions
  *   bind_expr.c  expressions; bind_type.c type names; bind_call.c functions; bind_aggregate.c
  *                aggregates
  *   resolve.c    PostgreSQL's overload and cast rules
@@ -33,6 +34,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "plan/plan.h"
+#include "type/array.h"
 
 #include <pg_query/pg_query.pb-c.h>
 
@@ -271,6 +273,13 @@ struct expr *bind_expr(struct query_level *q, node *n);
 /* Operator over bound arguments; left is NULL for a prefix operator. */
 struct expr *bind_operator(struct query_level *q, struct str name, struct expr *left,
                            struct expr *right, int32_t position);
+/* ARRAY[...]; with `target` its elements are cast as those of that array type. */
+struct expr *bind_array(struct query_level *q, const PgQuery__AArrayExpr *x, enum type target);
+/* x[i], x[i:j], of arrays and jsonb. */
+struct expr *bind_indirection(struct query_level *q, const PgQuery__AIndirection *x);
+/* left op ANY (right), or ALL. */
+struct expr *bind_quantified_array(struct query_level *q, struct str op, bool all,
+                                   struct expr *left, struct expr *right, int32_t position);
 /* A function call, an aggregate (where q->clause permits) or syntax that parses as a call. */
 struct expr *bind_call(struct query_level *q, const PgQuery__FuncCall *f);
 /* Binds arguments of FUNCTION_PLAIN `name`, already bound. */

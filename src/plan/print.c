@@ -66,9 +66,50 @@ static void print_operand(const struct expr *e, const struct plan_node *input, s
         buf_printf(out, ")");
 }
 
+static void print_subscripts(const struct expr *e, bool slice, const struct plan_node *input,
+                             struct buf *out)
+{
+    print_operand(e->args[0], input, out);
+    for (uint32_t i = 1; i < e->n_args; i++) {
+        buf_printf(out, "[");
+        expr_print(e->args[i], input, out);
+        if (slice) {
+            buf_printf(out, ":");
+            expr_print(e->args[++i], input, out);
+        }
+        buf_printf(out, "]");
+    }
+}
+
+/* What bind_array.c makes. False: it is none of it. */
+static bool print_array(const struct expr *e, const struct plan_node *input, struct buf *out)
+{
+    const char *name = e->function->name;
+    if (e->function->kind != FUNCTION_OPERATOR)
+        return false;
+    if (strcmp(name, "array") == 0 || strcmp(name, "array of arrays") == 0) {
+        buf_printf(out, "ARRAY[");
+        print_list(e->args, e->n_args, ", ", input, out);
+        buf_printf(out, "]");
+    } else if (strcmp(name, "any") == 0 || strcmp(name, "all") == 0) {
+        print_operand(e->args[0], input, out);
+        buf_printf(out, " %.*s %s (", STR_ARG(e->args[2]->value.as.s),
+                   name[1] == 'n' ? "ANY" : "ALL");
+        expr_print(e->args[1], input, out);
+        buf_printf(out, ")");
+    } else if (name[0] == '[') {
+        print_subscripts(e, name[1] == ':', input, out);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void print_call(const struct expr *e, const struct plan_node *input, struct buf *out)
 {
     const struct function *f = e->function;
+    if (print_array(e, input, out))
+        return;
     if (f->kind == FUNCTION_CAST) {
         print_operand(e->args[0], input, out);
         buf_printf(out, "::%s", type_info(e->type)->short_name);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 static const struct function_table *const tables[] = {
-    &functions_arithmetic, &functions_cast, &functions_compare, &functions_extract,
+    &functions_arithmetic, &functions_array, &functions_cast, &functions_compare, &functions_extract,
     &functions_json,       &functions_math, &functions_misc,    &functions_pattern,
     &functions_text,       &functions_time,
 };

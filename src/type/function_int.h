@@ -12,7 +12,7 @@ struct function_table {
     const struct function *rows;
     size_t n;
 };
-extern const struct function_table functions_arithmetic, functions_cast, functions_compare,
+extern const struct function_table functions_arithmetic, functions_array, functions_cast, functions_compare,
     functions_json, functions_math, functions_pattern, functions_text, functions_time,
     functions_extract, functions_misc;
 

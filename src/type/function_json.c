@@ -381,6 +381,7 @@ static const struct function rows[] = {
     VARIADIC("jsonb_build_object", JSONB, UNKNOWN, UNKNOWN, 1, true, json_build_object),
     ANY_TO_JSON("to_jsonb"),
     ANY_TO_JSON("to_json"),
+    FUNCTION1("array_to_json", JSONB, ARRAY, any_to_json),
 };
 
 const struct function_table functions_json = {rows, ARRAY_LEN(rows)};

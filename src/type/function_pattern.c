@@ -415,6 +415,106 @@ KERNEL(regex_replace)
     }
 }
 
+/* ---- arrays of pieces ---- */
+
+static void put_pieces(struct kernel_context *k, struct column *out, uint32_t row,
+                       struct array_builder *b)
+{
+    struct array shape = {.n_dims = 1, .lengths = {(int32_t)b->n}, .lowers = {1}};
+    kernel_put_array(k, out, row, b, &shape);
+}
+
+static void add_part(struct array_builder *b, struct str s, size_t from, size_t to)
+{
+    struct value v = {.type = TYPE_TEXT, .null = from == SIZE_MAX};
+    if (!v.null)
+        v.as.s = (struct str){s.ptr + from, to - from};
+    array_builder_add(b, &v);
+}
+
+/* What is between the matches: empty ones count only within the text, and not behind another. */
+static bool split_pass(struct kernel_context *k, struct pattern *p, uint32_t row, struct str s,
+                       struct array_builder *b)
+{
+    struct regex_match m;
+    size_t done = 0, last = 0;
+    for (size_t from = 0; from <= s.len && !b->data.failed; from = behind(s, &m)) {
+        if (!search(k, p, row, s, from, &m))
+            return false;
+        if (!m.found)
+            break;
+        if (m.start[0] < s.len && m.end[0] > last) {
+            add_part(b, s, done, m.start[0]);
+            done = m.end[0];
+        }
+        last = m.end[0];
+    }
+    add_part(b, s, done, s.len);
+    return true;
+}
+
+KERNEL(regex_split)
+{
+    struct pattern p = {0};
+    struct array_builder b;
+    array_builder_init(&b, TYPE_TEXT);
+    KERNEL_ROWS(k, row)
+    {
+        struct str flags = k->n_args > 2 ? ARG_STR(2, row) : STR("");
+        array_builder_clear(&b);
+        if (!pattern_ready(k, &p, row, ARG_STR(1, row), flags))
+            continue;
+        if (regex_is_global(p.regex))
+            kernel_fail(k, row, ERR_INVALID_PARAMETER,
+                        "regexp_split_to_array() does not support the \"global\" option");
+        else if (split_pass(k, &p, row, ARG_STR(0, row), &b))
+            put_pieces(k, out, row, &b);
+    }
+    array_builder_deinit(&b);
+}
+
+/* The groups of a match, or all of it where there are none. */
+static void add_groups(struct array_builder *b, struct str s, const struct regex_match *m)
+{
+    for (uint32_t g = m->n_groups > 1; g < m->n_groups || g == 0; g++)
+        add_part(b, s, m->start[g], m->end[g]);
+}
+
+KERNEL(regex_groups)
+{
+    struct pattern p = {0};
+    struct array_builder b;
+    array_builder_init(&b, TYPE_TEXT);
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row), flags = k->n_args > 2 ? ARG_STR(2, row) : STR("");
+        struct regex_match m;
+        array_builder_clear(&b);
+        if (!pattern_ready(k, &p, row, ARG_STR(1, row), flags))
+            continue;
+        if (regex_is_global(p.regex)) {
+            kernel_fail(k, row, ERR_INVALID_PARAMETER,
+                        "regexp_match() does not support the \"global\" option");
+            continue;
+        }
+        if (!search(k, &p, row, s, 0, &m))
+            continue;
+        if (!m.found) {
+            kernel_null_row(k, out, row);
+            continue;
+        }
+        add_groups(&b, s, &m);
+        put_pieces(k, out, row, &b);
+    }
+    array_builder_deinit(&b);
+}
+
+#define REGEX_ARRAY(name_, n_, kernel_)                                                         \
+    {                                                                                           \
+        .name = name_, .kind = FUNCTION_PLAIN, .result = (enum type)(TYPE_ARRAY | TYPE_TEXT),   \
+        .n_args = n_, .args = {TYPE_TEXT, TYPE_TEXT, TYPE_TEXT}, .kernel = kernel_,             \
+        .prepare = prepare_plain                                                                \
+    }
 #define REGEX_OPERATOR(name_, kernel_, prepare_)                                                \
     {                                                                                           \
         .name = name_, .kind = FUNCTION_OPERATOR, .result = TYPE_BOOL, .n_args = 2,             \
@@ -442,6 +542,10 @@ static const struct function rows[] = {
     REGEX_FUNCTION("regexp_count", INT4, 2, regex_count, prepare_plain),
     REGEX_FUNCTION("regexp_substr", TEXT, 2, regex_substr, prepare_plain),
     REGEX_FUNCTION("substring", TEXT, 2, regex_substring, prepare_plain),
+    REGEX_ARRAY("regexp_split_to_array", 2, regex_split),
+    REGEX_ARRAY("regexp_split_to_array", 3, regex_split),
+    REGEX_ARRAY("regexp_match", 2, regex_groups),
+    REGEX_ARRAY("regexp_match", 3, regex_groups),
     REGEX_FUNCTION("regexp_replace", TEXT, 3, regex_replace, prepare_replace),
     REGEX_FUNCTION("regexp_replace", TEXT, 4, regex_replace, prepare_replace),
 };
