@@ -70,6 +70,8 @@ static const char *step_kind(enum plan_kind k)
     switch (k) {
     case PLAN_WINDOW:
         return "window";
+    case PLAN_EXPAND:
+        return "expand";
     case PLAN_FILTER:
         return "filter";
     case PLAN_PROJECT:

@@ -84,6 +84,16 @@ static bool call_supported(struct binder *b, const PgQuery__FuncCall *f, struct 
     return true;
 }
 
+static bool not_a_set(struct binder *b, const PgQuery__FuncCall *f, struct str name)
+{
+    if (!is_set_function(name))
+        return true;
+    bind_fail(b, f->location, ERR_UNSUPPORTED,
+              "%.*s gives several rows, and is supported in FROM only", STR_ARG(name));
+    bind_hint(b, "Write FROM t, %.*s(t.x) AS x: it sees the tables to its left.", STR_ARG(name));
+    return false;
+}
+
 static bool schema_known(struct binder *b, const PgQuery__FuncCall *f, struct str name)
 {
     if (f->n_funcname < 2)
@@ -101,7 +111,7 @@ struct expr *bind_call(struct query_level *q, const PgQuery__FuncCall *f)
     struct binder *b = q->b;
     struct str name = f->n_funcname > 0 ? node_string(f->funcname[f->n_funcname - 1])
                                         : (struct str){NULL, 0};
-    if (!schema_known(b, f, name) || !call_supported(b, f, name))
+    if (!schema_known(b, f, name) || !call_supported(b, f, name) || !not_a_set(b, f, name))
         return NULL;
     if (f->over != NULL)
         return bind_over(q, f, name);

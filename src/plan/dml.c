@@ -282,7 +282,8 @@ static bool follow_ok(struct binder *b)
 {
     for (const struct plan_node *n = b->plan->root; n != NULL; n = n->input) {
         bool stateless = n->kind == PLAN_SCAN || n->kind == PLAN_FILTER ||
-                         n->kind == PLAN_PROJECT || n->kind == PLAN_WINDOW;
+                         n->kind == PLAN_PROJECT || n->kind == PLAN_WINDOW ||
+                         n->kind == PLAN_EXPAND;
         bool system = n->kind == PLAN_SCAN && n->relation->kind == REL_SYSTEM;
         if (stateless && !system)
             continue;

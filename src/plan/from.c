@@ -352,6 +352,24 @@ static bool from_window(struct query_level *q, const PgQuery__FuncCall *f, struc
            scope_rename(b, out, alias);
 }
 
+static bool from_set_functions(struct query_level *q, const PgQuery__RangeFunction *r,
+                               struct query_level *outer, struct from_item *out)
+{
+    struct binder *b = q->b;
+    const struct plan_node *n = plan_set_functions(q, r, outer);
+    if (n == NULL)
+        return false;
+    out->node = n;
+    struct str name = r->n_functions > 1 ? (struct str){NULL, 0} : n->columns[0].name;
+    if (r->alias == NULL && r->n_functions == 1) {
+        const PgQuery__FuncCall *f = r->functions[0]->list->items[0]->func_call;
+        name = node_string(f->funcname[f->n_funcname - 1]);
+    }
+    return scope_set(b, out, n->columns, n->n_columns, NULL, alias_or(b, r->alias, name),
+                     (struct str){NULL, 0}) &&
+           scope_rename(b, out, r->alias);
+}
+
 static bool from_function(struct query_level *q, const PgQuery__RangeFunction *r,
                           struct from_item *out)
 {
@@ -378,7 +396,7 @@ static bool from_function(struct query_level *q, const PgQuery__RangeFunction *r
     bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "table function %.*s does not exist",
               STR_ARG(name));
     bind_nearest(b, name, names, ARRAY_LEN(names));
-    bind_hint(b, "Table functions are tumble and hop.");
+    bind_hint(b, "Table functions are unnest, generate_series, jsonb_each, tumble and hop.");
     return false;
 }
 
@@ -389,7 +407,9 @@ bool from_item(struct query_level *q, node *n, struct query_level *outer, struct
     case PG_QUERY__NODE__NODE_RANGE_VAR: return from_relation(q, n->range_var, outer, out);
     case PG_QUERY__NODE__NODE_RANGE_SUBSELECT:
         return from_subquery(q, n->range_subselect, outer, out);
-    case PG_QUERY__NODE__NODE_RANGE_FUNCTION: return from_function(q, n->range_function, out);
+    case PG_QUERY__NODE__NODE_RANGE_FUNCTION:
+        return is_set_item(n) ? from_set_functions(q, n->range_function, outer, out)
+                              : from_function(q, n->range_function, out);
     default:
         bind_fail(q->b, node_location(n), ERR_UNSUPPORTED,
                   "this kind of FROM item is not supported");

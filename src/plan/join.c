@@ -289,8 +289,8 @@ static const struct plan_node *apply_on(struct query_level *on, const struct exp
     return inner != NULL ? plan_join_new(b, PLAN_APPLY, JOIN_LEFT, left, inner) : NULL;
 }
 
-/* The two sides as one node over their columns, in order. */
-static const struct plan_node *join_node(const struct from *f, enum join_kind kind,
+/* The two sides as one node over their columns, in order; `all`: all pairs match. */
+static const struct plan_node *join_node(const struct from *f, enum join_kind kind, bool all,
                                          const struct plan_node *left,
                                          const struct plan_node *right)
 {
@@ -298,6 +298,8 @@ static const struct plan_node *join_node(const struct from *f, enum join_kind ki
     uint64_t levels = 0;
     if (!f->lateral)
         return plan_join_new(b, PLAN_JOIN, kind, left, right);
+    if (plan_is_bare_expand(right) && (kind == JOIN_INNER || (kind == JOIN_LEFT && all)))
+        return plan_expand_over(b, left, right, kind == JOIN_LEFT);
     if (!plan_outer_levels(b, right, &levels))
         return NULL;
     if ((levels & 1) == 0) {
@@ -312,12 +314,21 @@ static bool always_true(const struct expr *e)
     return e->kind == EXPR_CONST && e->type == TYPE_BOOL && !e->value.null && e->value.as.b;
 }
 
+/* ON true. */
+static bool is_true(node *n)
+{
+    return (int)n->node_case == PG_QUERY__NODE__NODE_A_CONST &&
+           (int)n->a_const->val_case == PG_QUERY__A__CONST__VAL_BOOLVAL &&
+           n->a_const->boolval->boolval;
+}
+
 static const struct plan_node *join_on(struct from *f, struct query_level *on, node *quals,
                                        enum join_kind kind, const struct plan_node *left,
                                        const struct plan_node *right)
 {
     struct binder *b = on->b;
-    const struct plan_node *joined = join_node(f, kind, left, right);
+    const struct plan_node *joined =
+        join_node(f, kind, quals == NULL || is_true(quals), left, right);
     if (joined == NULL || quals == NULL)
         return joined;
     if (kind == JOIN_INNER)
@@ -366,8 +377,11 @@ static struct query_level *blinded(const struct from *f, struct query_level *out
     return blind;
 }
 
+/* Functions are LATERAL with and without the word. */
 static bool is_lateral(node *n)
 {
+    if (is_set_item(n))
+        return true;
     return (int)n->node_case == PG_QUERY__NODE__NODE_RANGE_SUBSELECT && n->range_subselect->lateral;
 }
 
@@ -435,7 +449,7 @@ static const struct plan_node *join_right(struct from *f, struct query_level *on
 {
     struct binder *b = on->b;
     struct swap s = {b, left->n_columns, right->n_columns};
-    const struct plan_node *straight = join_node(f, JOIN_LEFT, left, right);
+    const struct plan_node *straight = join_node(f, JOIN_LEFT, false, left, right);
     if (straight == NULL)
         return NULL;
     CHECK(straight->kind == PLAN_JOIN);
@@ -502,7 +516,7 @@ static const struct plan_node *join_using(struct from *f, struct query_level *on
     if ((int)j->jointype == PG_QUERY__JOIN_TYPE__JOIN_RIGHT)
         return join_right(f, on, NULL, e, left->node, right->node);
     enum join_kind kind = kind_of((int)j->jointype);
-    const struct plan_node *joined = join_node(f, kind, left->node, right->node);
+    const struct plan_node *joined = join_node(f, kind, false, left->node, right->node);
     if (joined == NULL || e == NULL)
         return joined;
     if (kind == JOIN_INNER)
@@ -619,7 +633,7 @@ const struct plan_node *plan_from(struct query_level *q, node *const *items, siz
         b->from_position = at >= 0 ? at : b->from_position;
         if (!scope_join(&f, &all, &right, 0, &both))
             return NULL;
-        both.node = join_node(&f, JOIN_INNER, all.node, right.node);
+        both.node = join_node(&f, JOIN_INNER, true, all.node, right.node);
         if (both.node == NULL)
             return NULL;
         all = both;

@@ -176,6 +176,7 @@ static bool in_chain(enum plan_kind kind)
     case PLAN_SCAN:
     case PLAN_VALUES:
     case PLAN_WINDOW:
+    case PLAN_EXPAND:
     case PLAN_FILTER:
     case PLAN_PROJECT:
     case PLAN_AGGREGATE:
@@ -264,6 +265,7 @@ static bool adds_only(const struct plan_node *n)
     case PLAN_SCAN: return n->relation->kind != REL_VIEW || n->relation->view->append_only;
     case PLAN_VALUES:
     case PLAN_WINDOW:
+    case PLAN_EXPAND:
     case PLAN_FILTER:
     case PLAN_PROJECT:
     case PLAN_UNION_ALL: return true;
@@ -337,6 +339,7 @@ static const char *refused(const struct plan_node *n, bool continuous, const cha
     case PLAN_SCAN:
     case PLAN_VALUES:
     case PLAN_WINDOW:
+    case PLAN_EXPAND:
     case PLAN_FILTER:
     case PLAN_PROJECT:
     case PLAN_AGGREGATE:

@@ -19,6 +19,10 @@ enum plan_kind {
     /* tumble/hop: input columns + window_start, window_end timestamptz; a row goes to each of its
      * windows */
     PLAN_WINDOW,
+    /* input columns, then the elements of each of exprs, which give arrays, and with `ordinality`
+     * their number (int8): as many rows as the longest array has elements, the others' are NULL.
+     * With keep_empty a row without elements stays once */
+    PLAN_EXPAND,
     PLAN_FILTER,     /* exprs[0] is the condition */
     PLAN_PROJECT,    /* exprs = output columns */
     PLAN_AGGREGATE,  /* output = exprs (group keys), then aggs. Without keys: exactly one row */
@@ -150,10 +154,11 @@ struct plan_node {
     /* SCAN over a view: `column = constant` conditions usable as a lookup are in the FILTER
      * above; the engine may use them. */
     uint32_t n_exprs;
-    /* FILTER, PROJECT, AGGREGATE keys; VALUES: row-major, n_columns a row */
+    /* FILTER, PROJECT, EXPAND, AGGREGATE keys; VALUES: row-major, n_columns a row */
     const struct expr *const *exprs;
     uint32_t n_aggs;
     const struct aggregate *aggs;
+    bool ordinality, keep_empty;         /* EXPAND */
     struct window_spec window;
     uint32_t n_sorts;                    /* SORT, OVER, TOP */
     const struct sort_key *sorts;

@@ -6,6 +6,7 @@
  *   plan.c       plan_statement: one function per kind of statement; parameters
  *   select.c     SELECT and VALUES: targets, grouping, ordering
  *   from.c       items of FROM: relations, subqueries, windows
+ *   expand.c     functions that give several rows
  *   join.c       items together: commas, JOIN ... ON/USING, LATERAL; what names mean
  *   with.c       WITH
  *   setop.c      UNION, INTERSECT, EXCEPT
@@ -388,6 +389,16 @@ struct plan_node *plan_select_leaf(struct binder *b, const PgQuery__SelectStmt *
 const struct plan_node *plan_from(struct query_level *q, node *const *items, size_t n);
 /* One item without the joins around it. `outer`: the level that a subquery in it may refer to. */
 bool from_item(struct query_level *q, node *n, struct query_level *outer, struct from_item *out);
+/* Whether a function of this name gives several rows; whether an item of FROM is such a call. */
+bool is_set_function(struct str name);
+bool is_set_item(node *n);
+/* The item as EXPAND over a row without columns; its arguments may refer to `outer`. */
+struct plan_node *plan_set_functions(struct query_level *q, const PgQuery__RangeFunction *r,
+                                     struct query_level *outer);
+bool plan_is_bare_expand(const struct plan_node *n);
+/* The rows of `left`, a level out of the bare `right`, expanded by it. */
+const struct plan_node *plan_expand_over(struct binder *b, const struct plan_node *left,
+                                         const struct plan_node *right, bool keep_empty);
 /* Two inputs as one node; columns and position set, keys not. */
 struct plan_node *plan_join_new(struct binder *b, enum plan_kind kind, enum join_kind join,
                                 const struct plan_node *left, const struct plan_node *right);

@@ -440,6 +440,10 @@ static void print_node(const struct plan_node *n, struct buf *out)
     case PLAN_SCAN: print_scan(n, out); break;
     case PLAN_VALUES: print_values(n, out); break;
     case PLAN_WINDOW: print_window(n, out); break;
+    case PLAN_EXPAND:
+        buf_printf(out, n->keep_empty ? "Expand, keeping rows: " : "Expand: ");
+        print_list(n->exprs, n->n_exprs, ", ", n->input, out);
+        break;
     case PLAN_FILTER:
         buf_printf(out, "Filter: ");
         expr_print(n->exprs[0], n->input, out);

@@ -49,6 +49,8 @@ static void use_through(const struct plan_node *n, const bool *used, bool *in)
         expr_use_columns(n->exprs[0], in);
     if (n->kind == PLAN_WINDOW)
         in[n->window.time_column] = true;
+    if (n->kind == PLAN_EXPAND)
+        use_all(n->exprs, n->n_exprs, in);
     for (uint32_t i = 0; i < n->n_sorts; i++)
         in[n->sorts[i].column] = true;
     for (uint32_t i = 0; i < n->n_partition_columns; i++)
@@ -88,6 +90,7 @@ static bool use_inputs(const struct pruning *p, const struct pruned *item)
     case PLAN_SCAN:
     case PLAN_VALUES: break;
     case PLAN_WINDOW:
+    case PLAN_EXPAND:
     case PLAN_FILTER:
     case PLAN_SORT:
     case PLAN_LIMIT:
@@ -311,6 +314,17 @@ static struct plan_node *prune_window(struct pruning *p, struct pruned *item)
     return copy;
 }
 
+/* How many rows there are follows from all of its arrays: they stay. */
+static struct plan_node *prune_expand(struct pruning *p, struct pruned *item)
+{
+    const struct plan_node *n = item->old;
+    struct plan_node *copy = copy_over(p, n);
+    if (copy == NULL || !columns_behind(p, item, copy, NULL))
+        return NULL;
+    copy->exprs = remap_exprs(p->b, n->exprs, n->n_exprs, item_of(p, n->input)->map);
+    return copy;
+}
+
 static struct plan_node *prune_over(struct pruning *p, struct pruned *item)
 {
     struct binder *b = p->b;
@@ -440,6 +454,7 @@ static const struct plan_node *prune_node(struct pruning *p, struct pruned *item
         item->map = identity(p->b, item->old->n_columns);
         return copy_over(p, item->old);
     case PLAN_WINDOW: return prune_window(p, item);
+    case PLAN_EXPAND: return prune_expand(p, item);
     case PLAN_FILTER:
     case PLAN_SORT:
     case PLAN_LIMIT: return prune_through(p, item);

@@ -681,14 +681,16 @@ static const struct plan_node *push_set(struct pushing *p, const struct plan_nod
     return copy->right != NULL ? copy : NULL;
 }
 
-/* TOP, OVER, WINDOW, LIMIT: conditions stay above, but those about a window's input. */
+/* TOP, OVER, WINDOW, EXPAND, LIMIT: conditions stay above, but those about the input of a window or
+ * of arrays. */
 static const struct plan_node *push_below(struct pushing *p, const struct plan_node *n,
                                           struct conditions *c)
 {
     struct conditions down = {0};
     struct plan_node *copy = copy_of(p->b, n);
     if (copy == NULL ||
-        (n->kind == PLAN_WINDOW && !take(p->b, c, 0, n->input->n_columns, &down)))
+        ((n->kind == PLAN_WINDOW || n->kind == PLAN_EXPAND) &&
+         !take(p->b, c, 0, n->input->n_columns, &down)))
         return NULL;
     copy->input = push(p, n->input, &down);
     return copy->input != NULL ? filtered(p->b, copy, c) : NULL;
@@ -708,6 +710,7 @@ static const struct plan_node *push_node(struct pushing *p, const struct plan_no
     case PLAN_UNION_ALL:
     case PLAN_SETOP: return push_set(p, n, c);
     case PLAN_WINDOW:
+    case PLAN_EXPAND:
     case PLAN_TOP:
     case PLAN_OVER:
     case PLAN_SORT:

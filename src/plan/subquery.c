@@ -80,6 +80,10 @@ static bool column_nullable(const struct plan_node *n, uint32_t column)
         switch (n->kind) {
         case PLAN_SCAN:
         case PLAN_WINDOW: return !n->columns[column].not_null;
+        case PLAN_EXPAND:
+            if (column >= n->input->n_columns)
+                return true;
+            break;
         case PLAN_FILTER:
         case PLAN_SORT:
         case PLAN_LIMIT:

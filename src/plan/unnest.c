@@ -247,6 +247,7 @@ static bool pull(struct unnesting *u, const struct plan_node *n, bool exists, st
     case PLAN_SCAN:
     case PLAN_VALUES:
     case PLAN_WINDOW:
+    case PLAN_EXPAND:
     case PLAN_LIMIT:
     case PLAN_UNION_ALL:
     case PLAN_SETOP:

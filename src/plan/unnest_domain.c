@@ -602,6 +602,32 @@ static const struct plan_node *push_window(struct domain *d, const struct plan_n
     return arrange(d, copy, at, at + d->n, 2, at);
 }
 
+static const struct plan_node *push_expand(struct domain *d, const struct plan_node *n,
+                                           uint64_t *strict)
+{
+    struct binder *b = d->u->b;
+    const struct plan_node *in = domain_push(d, n->input, strict);
+    uint32_t at = n->input->n_columns, more = n->n_columns - at;
+    struct plan_node *copy =
+        in != NULL ? plan_node_new(b, n->kind, in, in->n_columns + more) : NULL;
+    struct column_def *columns =
+        in != NULL ? bind_alloc(b, (size_t)in->n_columns + more + 1, sizeof *columns) : NULL;
+    const struct expr **exprs = bind_alloc(b, (size_t)n->n_exprs + 1, sizeof(*exprs));
+    if (copy == NULL || columns == NULL || exprs == NULL)
+        return NULL;
+    memcpy(columns, in->columns, in->n_columns * sizeof *columns);
+    memcpy(columns + in->n_columns, n->columns + at, more * sizeof *columns);
+    for (uint32_t i = 0; i < n->n_exprs; i++)
+        exprs[i] = domain_expr(d, n->exprs[i], at);
+    copy->exprs = exprs;
+    copy->n_exprs = n->n_exprs;
+    copy->ordinality = n->ordinality;
+    copy->keep_empty = n->keep_empty;
+    copy->columns = columns;
+    copy->position = n->position;
+    return b->err == ERR_OK ? arrange(d, copy, at, at + d->n, more, at) : NULL;
+}
+
 /* A row of constants and outer values, as a projection of the domain. */
 static const struct plan_node *values_row(struct domain *d, const struct plan_node *n, uint32_t row)
 {
@@ -656,6 +682,7 @@ static const struct plan_node *push_node(struct domain *d, const struct plan_nod
     case PLAN_TOP:
     case PLAN_OVER: return push_partitioned(d, n, strict);
     case PLAN_WINDOW: return push_window(d, n, strict);
+    case PLAN_EXPAND: return push_expand(d, n, strict);
     case PLAN_VALUES: return push_values(d, n, strict);
     case PLAN_SCAN:
     case PLAN_SORT:

@@ -52,6 +52,7 @@ static bool timed(const struct plan_node *n, uint32_t column, uint32_t *left)
     case PLAN_PROJECT: return n->exprs[column]->kind == EXPR_COLUMN &&
                               timed(n->input, n->exprs[column]->index, left);
     case PLAN_UNION_ALL: return timed(n->input, column, left) && timed(n->right, column, left);
+    case PLAN_EXPAND: return column < n->input->n_columns && timed(n->input, column, left);
     case PLAN_VALUES:
     case PLAN_WINDOW:
     case PLAN_AGGREGATE:
@@ -147,6 +148,8 @@ static struct window_bound bound_of(const struct plan_node *n, uint32_t column, 
             return none;
         return (struct window_bound){
             .is = true, .to_end = column + 1 == n->n_columns ? 0 : n->window.size_us, .window = n};
+    case PLAN_EXPAND:
+        return column < n->input->n_columns ? bound_of(n->input, column, left) : none;
     case PLAN_FILTER:
     case PLAN_SORT:
         return bound_of(n->input, column, left);

@@ -2,12 +2,17 @@
 
 #include "base/check.h"
 #include "run/expr.h"
+#include "type/array.h"
 
-enum { CHAIN_STEPS_MAX = 64 };
+enum {
+    CHAIN_STEPS_MAX = 64,
+    EXPANDED_ROWS_MAX = 1 << 26, /* that the arrays of one batch give; memory ends before */
+};
 
 struct chain_step {
     enum plan_kind kind;
     struct window_spec window;
+    bool ordinality, keep_empty;
     uint32_t n_programs;
     struct expr_program **programs;
 };
@@ -56,7 +61,8 @@ static enum err step_compile(const struct plan_node *node, struct arena *a, stru
                              struct err_detail *why)
 {
     *step = (struct chain_step){
-        .kind = node->kind, .window = node->window, .n_programs = node->n_exprs};
+        .kind = node->kind, .window = node->window, .ordinality = node->ordinality,
+        .keep_empty = node->keep_empty, .n_programs = node->n_exprs};
     if (node->kind == PLAN_WINDOW)
         return ERR_OK;
     step->programs = arena_alloc(a, (node->n_exprs + 1) * sizeof(struct expr_program *));
@@ -79,7 +85,8 @@ enum err chain_compile(const struct plan_node *top, const struct plan_node *bott
         return ERR_NO_MEMORY;
     for (const struct plan_node *n = top; n != bottom; n = n->input) {
         CHECK(n != NULL);
-        CHECK(n->kind == PLAN_WINDOW || n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT);
+        CHECK(n->kind == PLAN_WINDOW || n->kind == PLAN_EXPAND || n->kind == PLAN_FILTER ||
+              n->kind == PLAN_PROJECT);
         if (c->n_steps == CHAIN_STEPS_MAX)
             return err_set(why, ERR_LIMIT, "the query nests more than %d steps", CHAIN_STEPS_MAX);
         TRY(step_compile(n, a, &c->steps[c->n_steps++], why));
@@ -305,6 +312,131 @@ static enum err run_project(const struct chain_step *step, struct climb *f)
     return climb_gather(f, rows, n);
 }
 
+/* ---- arrays to rows ---- */
+
+/* The arrays of one expression, opened: the elements of row i. */
+struct opened {
+    enum type element;
+    struct array *arrays; /* n = 0 for NULL */
+};
+
+static enum err open_arrays(struct climb *f, const struct expr_program *program,
+                            struct kernel_context *k, struct opened *out)
+{
+    struct column c;
+    uint32_t n = f->batch->n_rows;
+    TRY(expr_eval(program, f->batch, NULL, k, &c));
+    out->element = type_element(c.type);
+    out->arrays = arena_zalloc(f->arena, n + 1u, sizeof(*out->arrays));
+    if (out->arrays == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        bool failed = k->row_errors != NULL && k->row_errors[i] != 0;
+        if (!failed && !column_is_null(&c, i))
+            out->arrays[i] = array_open(c.type, column_str(&c)[i]);
+    }
+    return ERR_OK;
+}
+
+/* Which input row each output row comes from, and its number among those of it, from 0. */
+struct expansion {
+    uint32_t n, *rows, *numbers;
+};
+
+static enum err expansion_make(const struct chain_step *step, struct climb *f,
+                               const struct opened *sets, const uint8_t *errors,
+                               struct expansion *x)
+{
+    uint32_t n = f->batch->n_rows, *counts = arena_zalloc(f->arena, n + 1u, sizeof(*counts));
+    uint64_t total = 0;
+    if (counts == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t e = 0; e < step->n_programs; e++)
+            if (sets[e].arrays[i].n > counts[i])
+                counts[i] = sets[e].arrays[i].n;
+        if (errors != NULL && errors[i] != 0)
+            counts[i] = 0;
+        else if (counts[i] == 0 && step->keep_empty)
+            counts[i] = 1;
+        total += counts[i];
+    }
+    if (total > EXPANDED_ROWS_MAX)
+        return ERR_LIMIT;
+    x->n = (uint32_t)total;
+    x->rows = arena_alloc(f->arena, (total + 1) * sizeof(*x->rows));
+    x->numbers = arena_alloc(f->arena, (total + 1) * sizeof(*x->numbers));
+    if (x->rows == NULL || x->numbers == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0, at = 0; i < n; i++)
+        for (uint32_t k = 0; k < counts[i]; k++, at++) {
+            x->rows[at] = i;
+            x->numbers[at] = k;
+        }
+    return ERR_OK;
+}
+
+static enum err elements_column(struct climb *f, const struct opened *set,
+                                const struct expansion *x, struct column *out)
+{
+    if (!column_init(out, set->element, x->n, true, f->arena))
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < x->n; i++) {
+        const struct array *a = &set->arrays[x->rows[i]];
+        struct value v = {.type = set->element, .null = true};
+        if (x->numbers[i] < a->n)
+            v = array_get(a, x->numbers[i]);
+        column_set(out, i, &v);
+    }
+    return ERR_OK;
+}
+
+static enum err numbers_column(struct climb *f, const struct opened *sets, uint32_t n_sets,
+                               const struct expansion *x, struct column *out)
+{
+    if (!column_init(out, TYPE_INT8, x->n, true, f->arena))
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < x->n; i++) {
+        out->nulls[i] = 1;
+        for (uint32_t e = 0; e < n_sets; e++)
+            if (x->numbers[i] < sets[e].arrays[x->rows[i]].n)
+                out->nulls[i] = 0;
+        column_i8(out)[i] = out->nulls[i] != 0 ? 0 : (int64_t)x->numbers[i] + 1;
+    }
+    return ERR_OK;
+}
+
+static enum err run_expand(const struct chain_step *step, struct climb *f)
+{
+    struct kernel_context k;
+    struct expansion x;
+    bool failed;
+    struct opened *sets = arena_zalloc(f->arena, step->n_programs + 1u, sizeof(*sets));
+    kernel_context_init(&k, f->arena, f->now_us);
+    if (sets == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < step->n_programs; i++)
+        TRY(open_arrays(f, step->programs[i], &k, &sets[i]));
+    TRY(take_errors(f, &k, &failed));
+    TRY(expansion_make(step, f, sets, k.row_errors, &x));
+    TRY(climb_gather(f, x.rows, x.n));
+    struct batch *b = f->batch;
+    uint32_t n = b->n_columns;
+    struct column *columns =
+        arena_alloc(f->arena, (n + step->n_programs + 1u) * sizeof(*columns));
+    if (columns == NULL)
+        return ERR_NO_MEMORY;
+    if (n > 0)
+        memcpy(columns, b->columns, n * sizeof(*columns));
+    for (uint32_t i = 0; i < step->n_programs; i++)
+        TRY(elements_column(f, &sets[i], &x, &columns[n++]));
+    if (step->ordinality)
+        TRY(numbers_column(f, sets, step->n_programs, &x, &columns[n++]));
+    b->columns = columns;
+    b->n_columns = n;
+    return ERR_OK;
+}
+
 /* Takes the late rows out of them. Each stands in it once. */
 static enum err split_late(struct climb *f, struct chain_result *out)
 {
@@ -340,6 +472,8 @@ enum err chain_run(const struct chain *c, const struct batch *in, const int64_t 
         const struct chain_step *step = &c->steps[i];
         if (step->kind == PLAN_WINDOW)
             TRY(run_window(step, &f, watermarks));
+        else if (step->kind == PLAN_EXPAND)
+            TRY(run_expand(step, &f));
         else if (step->kind == PLAN_FILTER)
             TRY(run_filter(step, &f));
         else

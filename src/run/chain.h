@@ -1,6 +1,6 @@
 /* Row-wise execution: the part of a plan between two points that needs no state.
  *
- *   batch --> [WINDOW] [FILTER] [PROJECT] ... --> batch, and where each of its rows came from
+ *   batch --> [WINDOW] [EXPAND] [FILTER] [PROJECT] ... --> batch, and where each row came from
  *
  * A chain is compiled once and immutable after: any thread may run it. */
 #ifndef TIDEMILL_RUN_CHAIN_H
@@ -12,8 +12,8 @@
 struct chain;
 
 /* Compiles the nodes from `top` down to, not including, `bottom` (which must be on top's input
- * chain; top == bottom gives the identity). Only WINDOW, FILTER and PROJECT may be in between; at
- * most one WINDOW. The chain lives in `a` and borrows nothing of the plan. */
+ * chain; top == bottom gives the identity). Only WINDOW, EXPAND, FILTER and PROJECT may be in
+ * between; at most one WINDOW. The chain lives in `a` and borrows nothing of the plan. */
 enum err chain_compile(const struct plan_node *top, const struct plan_node *bottom, struct arena *a,
                        struct chain **out, struct err_detail *why) MUST_CHECK;
 

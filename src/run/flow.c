@@ -180,7 +180,8 @@ static enum err link_inputs(struct build *b, const struct plan_node *n, uint32_t
     }
     if (n->kind == PLAN_SORT)
         return link_inputs(b, n->input, length, to);
-    if (n->kind != PLAN_FILTER && n->kind != PLAN_PROJECT && n->kind != PLAN_WINDOW)
+    if (n->kind != PLAN_FILTER && n->kind != PLAN_PROJECT && n->kind != PLAN_WINDOW &&
+        n->kind != PLAN_EXPAND)
         return unsupported(b, n);
     if (length == CHAIN_NODES_MAX)
         return err_set(b->why, ERR_LIMIT, "the query nests more than %d steps", CHAIN_NODES_MAX);

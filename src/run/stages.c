@@ -128,7 +128,7 @@ static bool is_operator(const struct plan_node *n)
 static bool is_run_here(const struct plan_node *n)
 {
     return is_operator(n) || n->kind == PLAN_WINDOW || n->kind == PLAN_FILTER ||
-           n->kind == PLAN_PROJECT;
+           n->kind == PLAN_PROJECT || n->kind == PLAN_EXPAND;
 }
 
 static enum err build(struct stages *s, const struct plan_node *root,

@@ -35,7 +35,8 @@ typedef void (*kernel_fn)(struct kernel_context *k, const struct column *const *
 typedef enum err (*function_prepare_fn)(const struct value *const *constants, uint32_t n_args,
                                         struct arena *a, const void **out, struct err_detail *why);
 
-enum function_kind { FUNCTION_PLAIN, FUNCTION_OPERATOR, FUNCTION_CAST };
+/* SET: gives several rows, as the elements of an array. */
+enum function_kind { FUNCTION_PLAIN, FUNCTION_OPERATOR, FUNCTION_CAST, FUNCTION_SET };
 enum cast_level { CAST_IMPLICIT = 1, CAST_ASSIGNMENT, CAST_EXPLICIT };
 
 struct function {

@@ -532,9 +532,11 @@ static bool contains(struct kernel_context *k, const struct array *a, const stru
         return false;
     for (uint32_t i = 0; i < b->n; i++) {
         struct value v = array_get(b, i);
-        bool found = !v.null && (sorted == NULL
-                                     ? has_element(a, &v)
-                                     : bsearch(&v, sorted, n, sizeof *sorted, order_values) != NULL);
+        bool found = false;
+        if (!v.null && sorted == NULL)
+            found = has_element(a, &v);
+        else if (!v.null)
+            found = bsearch(&v, sorted, n, sizeof *sorted, order_values) != NULL;
         if (found != all)
             return found;
     }

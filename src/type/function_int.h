@@ -12,9 +12,9 @@ struct function_table {
     const struct function *rows;
     size_t n;
 };
-extern const struct function_table functions_arithmetic, functions_array, functions_cast, functions_compare,
-    functions_json, functions_math, functions_pattern, functions_text, functions_time,
-    functions_extract, functions_misc;
+extern const struct function_table functions_arithmetic, functions_array, functions_cast,
+    functions_compare, functions_extract, functions_json, functions_math, functions_misc,
+    functions_pattern, functions_set, functions_text, functions_time;
 
 /* Casts from or to array and enum types. */
 const struct function *function_cast_made(enum type from, enum type to, enum cast_level level);

@@ -134,6 +134,25 @@ static void path_literal(struct kernel_context *k, const struct column *const *a
 KERNEL(json_path) { path_literal(k, args, constant, out, false); }
 KERNEL(json_path_text) { path_literal(k, args, constant, out, true); }
 
+/* The path as text[]; a NULL in it leads nowhere. */
+static void path_array(struct kernel_context *k, const struct column *const *args,
+                       uint32_t constant, struct column *out, bool text)
+{
+    KERNEL_ROWS(k, row)
+    {
+        struct str j = ARG_STR(0, row);
+        struct array path = array_open(args[1]->type, ARG_STR(1, row));
+        for (uint32_t i = 0; i < path.n && j.ptr != NULL; i++) {
+            struct value v = array_get(&path, i);
+            j = v.null ? (struct str){0} : step(j, v.as.s);
+        }
+        put_found(k, out, row, j, text);
+    }
+}
+
+KERNEL(json_path_array) { path_array(k, args, constant, out, false); }
+KERNEL(json_path_array_text) { path_array(k, args, constant, out, true); }
+
 /* ? : a key of an object, a string in an array, or the string itself. */
 KERNEL(json_has_key)
 {
@@ -366,6 +385,10 @@ static const struct function rows[] = {
     OPERATOR2("->>", TEXT, JSONB, INT4, json_element_text),
     OPERATOR2("#>", JSONB, JSONB, TEXT, json_path),
     OPERATOR2("#>>", TEXT, JSONB, TEXT, json_path_text),
+    {.name = "#>", .kind = FUNCTION_OPERATOR, .result = TYPE_JSONB, .n_args = 2,
+     .args = {TYPE_JSONB, (enum type)(TYPE_ARRAY | TYPE_TEXT)}, .kernel = json_path_array},
+    {.name = "#>>", .kind = FUNCTION_OPERATOR, .result = TYPE_TEXT, .n_args = 2,
+     .args = {TYPE_JSONB, (enum type)(TYPE_ARRAY | TYPE_TEXT)}, .kernel = json_path_array_text},
     OPERATOR2("?", BOOL, JSONB, TEXT, json_has_key),
     OPERATOR2("@>", BOOL, JSONB, JSONB, json_contains),
     OPERATOR2("<@", BOOL, JSONB, JSONB, json_contained),
