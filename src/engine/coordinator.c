@@ -261,7 +261,11 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
     in->to = p->pos + EPOCH_OFFSETS_MAX < limit ? p->pos + EPOCH_OFFSETS_MAX : limit;
     if (f != NULL && f->offset < in->to)
         in->to = f->offset;
-    return true;
+    if (co_views_plan_input(co, r, i, in))
+        return true;
+    in->to = in->from;
+    r->stalled = true;
+    return false;
 }
 
 /* Joins the table's reader when the positions are equal. */
@@ -409,6 +413,7 @@ static void epoch_begin(struct coordinator *co)
     /* Planning one reader may activate others. */
     uint32_t n = 0, cap = (uint32_t)co->by_id.count;
     arena_reset(&co->plan_arena, 1 << 20);
+    co->n_view_floors = 0;
     co->plan = arena_zalloc(&co->plan_arena, 1, sizeof(*co->plan));
     struct epoch_reader *readers = arena_zalloc(&co->plan_arena, cap, sizeof(*readers));
     co->plan_readers = arena_zalloc(&co->plan_arena, cap, sizeof(struct co_reader *));
@@ -424,14 +429,16 @@ static void epoch_begin(struct coordinator *co)
             break;
         co->plan_readers[n++] = r;
     }
-    if (n == 0)
+    if (n == 0 || !co_views_plan_replayed(co))
         return;
     *co->plan = (struct epoch_plan){
         .epoch = ++co->epoch,
         .wall_us = co->shard->wall_us,
         .replaying = co->replaying,
         .n_readers = n,
-        .readers = readers};
+        .readers = readers,
+        .n_floors = co->n_view_floors,
+        .floors = co->view_floors};
     pace_step(co);
     begin_send(co);
 }
@@ -542,7 +549,9 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     }
     list_remove(&r->changed_link);
     list_add(&co->changed, &r->changed_link);
+    r->idle = r->n_parts > 0;
     for (uint32_t p = 0; p < r->n_parts; p++) {
+        r->idle &= er->inputs[p].idle;
         r->parts[p].pos = co->results[i][p].reached;
         r->parts[p].watermark_us = co->results[i][p].watermark_us;
         r->failed |= co->results[i][p].failed;
@@ -562,6 +571,7 @@ static void epoch_finish(struct coordinator *co)
 {
     for (uint32_t i = 0; i < co->plan->n_readers; i++)
         reader_finish(co, i);
+    co_views_settle(co);
     outputs_settle(co);
     co->running = false;
     co->finished = co->epoch;
@@ -739,7 +749,7 @@ static enum err record_reader_add(const struct co_reader *cr, struct arena *a,
 static enum err record_readers(const struct coordinator *co, struct arena *a,
                                struct epoch_record *r)
 {
-    uint32_t n = 0;
+    uint32_t n = co->n_timed;
     LIST_FOR (it, r->base < 0 ? &co->readers : &co->changed)
         n++;
     r->readers = arena_zalloc(a, n + 1, sizeof(*r->readers));
@@ -751,6 +761,8 @@ static enum err record_readers(const struct coordinator *co, struct arena *a,
     else
         LIST_FOR (it, &co->changed)
             TRY(record_reader_add(LIST_ENTRY(it, struct co_reader, changed_link), a, r));
+    if (co->n_timed > 0)
+        co_views_record(co, r);
     return ERR_OK;
 }
 
@@ -855,6 +867,8 @@ static void record_told(struct coordinator *co, bool full)
             v->failure_told = v->failed;
         }
     co->views_changed = false;
+    if (co->n_timed > 0)
+        co_views_recorded(co);
     LIST_FOR_SAFE (it, next, &co->committing)
         list_remove(it);
     LIST_FOR_SAFE (it, next, &co->untold) {
@@ -1011,7 +1025,7 @@ static void idle_check(struct coordinator *co, struct co_reader *r)
         p->idle = changed = true;
         atomic_store(&part_stats_of(co, r, i)->idle, true);
     }
-    if (!changed || r->n_parts == 1)
+    if (!changed || (r->n_parts == 1 && !co_reader_is_timed(co, r)))
         return;
     r->touched = true;
     reader_activate(co, r);
@@ -1191,8 +1205,11 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
     return ERR_OK;
 }
 
-static void view_free(struct co_view *v)
+static void view_free(struct coordinator *co, struct co_view *v)
 {
+    for (uint32_t k = 0; k < v->n_inputs; k++)
+        mem_free(v->inputs[k].floors);
+    co->n_timed -= v->timed;
     mem_free(v->inputs);
     mem_free(v);
 }
@@ -1222,9 +1239,16 @@ static enum err view_add(struct coordinator *co, const struct relation *rel,
     if (v == NULL)
         return ERR_NO_MEMORY;
     v->number = rel->number;
+    v->timed = co_view_is_timed(rel->view);
+    v->watermark_us = v->recorded_us = v->told_us = INT64_MIN;
+    co->n_timed += v->timed;
+    const struct record_reader *own =
+        record_reader_find(record, reader_own(rel->number, READER_OF_VIEW));
+    if (own != NULL)
+        v->recorded_us = own->watermark_us;
     enum err e = view_inputs(co, v, rel->view, record);
     if (e != ERR_OK) {
-        view_free(v);
+        view_free(co, v);
         return e;
     }
     list_init(&v->failing_link);
@@ -1255,7 +1279,7 @@ static void remove_gone(struct coordinator *co, const struct catalog *catalog)
         struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         if (catalog_relation_by_number(catalog, v->number) == NULL) {
             list_remove(it);
-            view_free(v);
+            view_free(co, v);
         }
     }
     LIST_FOR_SAFE (it, next, &co->readers) {
@@ -1348,7 +1372,7 @@ void coordinator_free(struct coordinator *co)
     LIST_FOR_SAFE (it, next, &co->readers)
         reader_end(co, LIST_ENTRY(it, struct co_reader, link));
     LIST_FOR_SAFE (it, next, &co->views)
-        view_free(LIST_ENTRY(it, struct co_view, link));
+        view_free(co, LIST_ENTRY(it, struct co_view, link));
     struct co_output *o;
     for (size_t at = 0; (o = map_next(&co->outputs, &at)) != NULL;)
         mem_free(o);

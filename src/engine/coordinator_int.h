@@ -37,6 +37,7 @@ struct co_reader {
     bool ran;     /* has been in an epoch that ended: a record may tell of it */
     bool failed;  /* a partition cannot be read: stands still until a restart */
     bool stalled; /* has rows, but the disk has no room for what must be written before */
+    bool idle;    /* all partitions were, in the last epoch that it was in */
     int64_t watermark_us;
     int64_t recorded_us; /* watermark at the last commit before the start */
     int64_t told_us;     /* ... and in the record that was made last */
@@ -48,6 +49,8 @@ struct co_reader {
 struct co_input {
     uint32_t reader;
     uint32_t told; /* reader in the record that was made last; 0 = not in one */
+    uint32_t n_floors;
+    int64_t *floors; /* of a timed view, by partition: the last that its rows came to */
 };
 
 struct co_view {
@@ -55,6 +58,9 @@ struct co_view {
     uint32_t number;
     uint32_t n_inputs;
     struct co_input *inputs; /* by source */
+    bool timed; /* of several tables, with windows: */
+    int64_t watermark_us, recorded_us; /* now, and at the last commit before the start */
+    int64_t told_us;                   /* in the record that was made last */
     bool failed;       /* as of the epoch that ended last */
     bool failure_told; /* ... and in the record that was made last */
     struct list failing_link; /* fails in the epoch under way */
@@ -91,6 +97,9 @@ struct coordinator {
     struct arena plan_arena;
     struct epoch_plan *plan;
     struct co_reader **plan_readers;
+    uint32_t n_view_floors;
+    struct view_floor *view_floors; /* of the plan */
+    uint32_t n_timed;               /* views */
     struct input_result **results; /* [reader][input] */
     struct shard_call begin[SHARDS_MAX];
     uint32_t n_done;
@@ -139,6 +148,23 @@ struct co_reader *co_reader_find(const struct coordinator *co, uint32_t id);
 int64_t co_part_stable(const struct coordinator *co, const struct co_reader *r, uint32_t partition);
 /* Whether what the epoch wrote, and all before it, is visible: then it has happened. */
 bool co_epoch_happened(const struct coordinator *co, uint64_t epoch);
+/* ---- view_watermarks.c: views of several tables with windows ---- */
+
+bool co_view_is_timed(const struct view *v);
+/* Whether such a view reads by the reader. */
+bool co_reader_is_timed(const struct coordinator *co, const struct co_reader *r);
+/* Of an input with rows: logs floors that views need, takes over those at its position, and ends it
+ * before the next one. False: it has to wait, for room on the disk or memory. */
+bool co_views_plan_input(struct coordinator *co, const struct co_reader *r, uint32_t partition,
+                         struct epoch_input *in) MUST_CHECK;
+/* When all inputs are planned: views whose replay ends take over the watermark that they had. */
+bool co_views_plan_replayed(struct coordinator *co) MUST_CHECK;
+/* After an epoch: moves the views' watermarks, as shards do. */
+void co_views_settle(struct coordinator *co);
+/* Adds them to a record that is made, which has room for n_timed readers more; and then. */
+void co_views_record(const struct coordinator *co, struct epoch_record *r);
+void co_views_recorded(struct coordinator *co);
+
 /* Between epochs: carries out the actions whose time has come. */
 void co_run_actions(struct coordinator *co);
 

@@ -30,6 +30,9 @@ static inline uint32_t reader_own(uint32_t view, uint32_t source)
 {
     return view + source * NUMBERS_MAX;
 }
+/* Stands in records of epochs like a source of the view, without partitions: its watermark is that
+ * of the view itself. */
+enum { READER_OF_VIEW = 511 };
 /* The relation a reader's name begins with: it ends with that. */
 static inline uint32_t reader_relation(uint32_t id)
 {
@@ -60,13 +63,41 @@ struct epoch_reader {
     const struct epoch_input *inputs;
 };
 
+/* Rows of a partition, from this epoch's first on, are held against at least this watermark in one
+ * view of several tables: it has ended windows while the table was idle. Of source READER_OF_VIEW:
+ * the watermark that the view itself had at the last commit. */
+struct view_floor {
+    uint32_t view, source, partition;
+    int64_t watermark_us;
+};
+
 struct epoch_plan {
     uint64_t epoch;
     int64_t wall_us;
     bool replaying; /* some reader has not come to the end of its replay: none goes past its own */
     uint32_t n_readers;
     const struct epoch_reader *readers;
+    uint32_t n_floors;
+    const struct view_floor *floors;
 };
+
+/* The least watermark of those that are not idle; the greatest when all are: then none holds the
+ * others back. */
+struct watermark_sum {
+    int64_t least, greatest;
+};
+#define WATERMARK_SUM_NONE ((struct watermark_sum){INT64_MAX, INT64_MIN})
+static inline void watermark_add(struct watermark_sum *s, int64_t us, bool idle)
+{
+    s->greatest = us > s->greatest ? us : s->greatest;
+    s->least = !idle && us < s->least ? us : s->least;
+}
+/* Never lower than before. */
+static inline int64_t watermark_of(const struct watermark_sum *s, int64_t before)
+{
+    int64_t us = s->least == INT64_MAX ? s->greatest : s->least;
+    return us < before ? before : us;
+}
 
 /* What an input came to: a shard may stop before `to` when it has read enough bytes for one epoch.
  */

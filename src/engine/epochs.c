@@ -19,6 +19,7 @@ struct reader {
     bool main;
     bool silent;          /* replays what was committed */
     int64_t watermark_us; /* of the table, after the last epoch that it was in */
+    bool idle;            /* all partitions were, then */
     struct list views; /* view_input.link */
     uint32_t n_parts;
     int64_t *watermarks; /* of local partitions, at the reader's position; INT64_MIN = none */
@@ -183,6 +184,11 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
     if (!make_results(ep))
         fail_epoch(ep, ERR_NO_MEMORY, "cannot begin", NULL);
     readers_begin(ep, plan);
+    for (uint32_t i = 0; i < plan->n_floors; i++) {
+        struct view_run *v = epochs_view(ep, plan->floors[i].view);
+        if (v != NULL && !v->failed && view_run_floor(v, &plan->floors[i]) != ERR_OK)
+            fail_epoch(ep, ERR_NO_MEMORY, "cannot begin", NULL);
+    }
     ep->work = (struct epoch_work){.shard = ep->shard,
                                    .arena = &ep->arena,
                                    .piece = &ep->piece,
@@ -591,16 +597,35 @@ static enum err plan_apply(struct epochs *ep)
 
 int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results)
 {
-    int64_t least = INT64_MAX, greatest = INT64_MIN;
-    for (uint32_t i = 0; i < r->n_inputs; i++) {
-        greatest = results[i].watermark_us > greatest ? results[i].watermark_us : greatest;
-        if (!r->inputs[i].idle && results[i].watermark_us < least)
-            least = results[i].watermark_us;
+    struct watermark_sum sum = WATERMARK_SUM_NONE;
+    for (uint32_t i = 0; i < r->n_inputs; i++)
+        watermark_add(&sum, results[i].watermark_us, r->inputs[i].idle);
+    return watermark_of(&sum, r->watermark_us);
+}
+
+/* The least of its sources' that have event times and are not idle. */
+static int64_t view_watermark(const struct view_run *v)
+{
+    struct watermark_sum sum = WATERMARK_SUM_NONE;
+    for (uint32_t i = 0; i < v->n_inputs; i++) {
+        const struct reader *r = v->inputs[i].reader;
+        if (r->decoder.rel->event_time >= 0)
+            watermark_add(&sum, r->watermark_us, r->idle);
     }
-    /* When all are idle none holds the others back. */
-    if (least == INT64_MAX)
-        least = greatest;
-    return least < r->watermark_us ? r->watermark_us : least;
+    return watermark_of(&sum, v->watermark_us);
+}
+
+/* Moves the watermarks of views that take part. */
+static void views_settle(struct epochs *ep)
+{
+    for (uint32_t i = 0; i < ep->plan->n_readers; i++) {
+        struct reader *r = ep->plan->readers[i].merge_into == 0 ? plan_reader_at(ep, i) : NULL;
+        for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views;
+             it = it->next) {
+            struct view_run *v = LIST_ENTRY(it, struct view_input, link)->view;
+            v->watermark_us = view_watermark(v);
+        }
+    }
 }
 
 /* Brings the results of all shards together, each input's from the shard that read it. */
@@ -613,22 +638,12 @@ static void gather_results(struct epochs *ep)
             uint32_t owner =
                 topic_shard(ep->shard->engine, reader->decoder.rel->topic, er->inputs[i].partition);
             ep->gathered[r][i] = ep->received[owner]->results[r][i];
+            reader->idle = (i == 0 || reader->idle) && er->inputs[i].idle;
         }
         if (reader != NULL)
             reader->watermark_us = epoch_table_watermark(er, ep->gathered[r]);
     }
-}
-
-/* The least of its sources' that have event times. */
-static int64_t view_watermark(const struct view_run *v)
-{
-    int64_t least = INT64_MAX;
-    for (uint32_t i = 0; i < v->n_inputs; i++) {
-        const struct reader *r = v->inputs[i].reader;
-        if (r->decoder.rel->event_time >= 0 && r->watermark_us < least)
-            least = r->watermark_us;
-    }
-    return least == INT64_MAX ? INT64_MIN : least;
+    views_settle(ep);
 }
 
 /* Whether what it gives was given before. */
@@ -646,7 +661,7 @@ static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool 
     struct view_run *v = u->view;
     struct state_partition *sp = &v->partitions[u->partition];
     if (!ep->finish_begun) {
-        int64_t watermark = view_watermark(v);
+        int64_t watermark = v->watermark_us;
         if (v->aggregate != NULL && v->agg.n_keys == 0 && sp->number == 0)
             TRY(view_run_seed(v, sp, ep->plan->epoch));
         stat_set(&v->stats->watermark_us, watermark);
@@ -690,7 +705,7 @@ static enum err flow_piece(struct epochs *ep, const struct apply_unit *u, struct
         view_flow_begin(v, &(struct view_epoch){.work = &ep->work,
                                                 .plan = ep->plan,
                                                 .silent = view_silent(v),
-                                                .watermark_us = view_watermark(v)});
+                                                .watermark_us = v->watermark_us});
     ep->flow_begun = true;
     if (v->now.busy || ep->packet_at == u->n)
         return view_flow_step(v, &more, why);

@@ -205,12 +205,33 @@ static enum err keep_late(struct view_run *v, const struct source_batch *in, con
     return ERR_OK;
 }
 
+/* The watermark before each row, for this view: windows that ended while the table was idle are
+ * over. */
+static enum err watermarks_of(const struct view_run *v, const struct source_batch *in,
+                              struct arena *a, const int64_t **out)
+{
+    const struct view_input *from = &v->inputs[view_source(v->rel->view, in->rel->number)];
+    *out = in->watermarks;
+    if (in->watermarks == NULL || in->partition >= from->n_floors)
+        return ERR_OK;
+    int64_t floor = from->floors[in->partition];
+    int64_t *own = arena_alloc(a, in->batch->n_rows * sizeof(*own));
+    if (own == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < in->batch->n_rows; i++)
+        own[i] = in->watermarks[i] > floor ? in->watermarks[i] : floor;
+    *out = own;
+    return ERR_OK;
+}
+
 enum err view_flow_source(struct view_run *v, const struct source_batch *in, struct epoch_work *w)
 {
     uint8_t *late = arena_zalloc(w->arena, in->batch->n_rows, 1);
+    const int64_t *watermarks;
     bool some_late = false;
     if (late == NULL)
         return ERR_NO_MEMORY;
+    TRY(watermarks_of(v, in, w->arena, &watermarks));
     struct sending s = {v, in, w};
     struct flow_context c = {.arena = w->arena,
                              .now_us = in->now_us,
@@ -227,7 +248,7 @@ enum err view_flow_source(struct view_run *v, const struct source_batch *in, str
         if (scanned == NULL)
             return ERR_NO_MEMORY;
         TRY(view_scan_batch(scan, in->batch, w->arena, scanned));
-        TRY(flow_source(v->flow, i, scanned, in->watermarks, &c, &found));
+        TRY(flow_source(v->flow, i, scanned, watermarks, &c, &found));
         for (uint32_t k = 0; k < found.n; k++)
             late[found.rows[k]] = 1;
         some_late |= found.n > 0;

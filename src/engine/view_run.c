@@ -119,6 +119,7 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
     v->emit_final = rel->view->emit_final;
     v->retention_us = rel->view->retention_us;
     v->hash_seed = s->engine->hash_seed;
+    v->watermark_us = INT64_MIN;
     v->stats = engine_relation_stats(s->engine, rel->number);
     list_init(&v->scans);
     arena_init(&v->arena, VIEW_PROGRAM_BYTES_MAX);
@@ -145,8 +146,9 @@ static void partition_free(const struct view_run *v, struct state_partition *sp)
     records_deinit(&sp->out);
 }
 
-static void late_free(struct view_input *in)
+static void input_free(struct view_input *in)
 {
+    mem_free(in->floors);
     for (uint32_t p = 0; p < in->n_late; p++)
         records_deinit(&in->late[p]);
     mem_free(in->late);
@@ -161,7 +163,7 @@ void view_run_free(struct view_run *v)
     for (uint32_t i = 0; v->partitions != NULL && i < v->n_partitions; i++)
         partition_free(v, &v->partitions[i]);
     for (uint32_t i = 0; i < v->n_inputs; i++)
-        late_free(&v->inputs[i]);
+        input_free(&v->inputs[i]);
     flow_local_free(v->local);
     flow_free(v->flow);
     mem_free(v->partitions);
@@ -224,6 +226,25 @@ void view_stats_fail(struct relation_stats *st, enum err e, const char *why)
     atomic_store(&st->err, (int)e);
     snprintf(st->error, sizeof(st->error), "%s", why);
     atomic_store(&st->has_error, true);
+}
+
+enum err view_run_floor(struct view_run *v, const struct view_floor *f)
+{
+    if (f->source == READER_OF_VIEW) {
+        v->watermark_us = f->watermark_us;
+        return ERR_OK;
+    }
+    struct view_input *in = &v->inputs[f->source];
+    if (f->partition >= in->n_floors) {
+        int64_t *grown = mem_realloc(in->floors, (f->partition + 1) * sizeof(*grown));
+        if (grown == NULL)
+            return ERR_NO_MEMORY;
+        in->floors = grown;
+        while (in->n_floors <= f->partition)
+            in->floors[in->n_floors++] = INT64_MIN;
+    }
+    in->floors[f->partition] = f->watermark_us;
+    return ERR_OK;
 }
 
 void view_run_clear(struct view_run *v)

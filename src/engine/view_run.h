@@ -74,6 +74,8 @@ struct view_input {
     struct view_run *view;
     uint32_t source;
     struct reader *reader;
+    uint32_t n_floors;
+    int64_t *floors;      /* by partition: its rows are held against at least this watermark */
     uint32_t n_late;      /* partitions of its late table: as many as the source has; 0 = none */
     struct records *late; /* per source partition that lives here */
 };
@@ -108,6 +110,7 @@ struct view_run {
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
     struct list scans;    /* view_scan.link: what they may still read is not freed */
+    int64_t watermark_us; /* after the last epoch that it was in */
     uint64_t planned;     /* the epoch, times two, and the pass that has planned it last */
     bool failed;          /* takes in nothing more: since an epoch before, or in this one here */
     struct view_failure failure; /* told with DONE */
@@ -121,6 +124,8 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
 void view_run_free(struct view_run *v);
 /* Makes room for the partitions that its late table has got, with its source's. Between epochs. */
 enum err view_run_grow(struct view_run *v) MUST_CHECK;
+/* Takes over a floor (epoch.h). ERR_NO_MEMORY. */
+enum err view_run_floor(struct view_run *v, const struct view_floor *f) MUST_CHECK;
 /* The same of a dropped view, on the remover's thread: its groups may be many. */
 void view_run_give_up(struct shard *s, struct view_run *v);
 /* What stands for a view from now on that has failed: its name and statistics, in its place among
