@@ -150,6 +150,7 @@ int64_t co_part_stable(const struct coordinator *co, const struct co_reader *r, 
 bool co_epoch_happened(const struct coordinator *co, uint64_t epoch);
 /* ---- view_watermarks.c: views of several tables with windows ---- */
 
+/* Whether a view is one of those. Pure. */
 bool co_view_is_timed(const struct view *v);
 /* Whether such a view reads by the reader. */
 bool co_reader_is_timed(const struct coordinator *co, const struct co_reader *r);
