@@ -1298,7 +1298,7 @@ static void remove_gone(struct coordinator *co, const struct catalog *catalog)
 
 bool relation_has_reader(const struct relation *rel)
 {
-    return rel->kind == REL_TABLE && rel->topic->kind == TOPIC_USER && rel->format == FORMAT_JSON;
+    return rel->kind == REL_TABLE && rel->topic->kind == TOPIC_USER && rel->format != FORMAT_RAW;
 }
 
 enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog,

@@ -261,8 +261,8 @@ void shard_ddl(struct shard *s, struct ddl_request *r);
 /* ---- rows in ---- */
 
 /* Collects validated rows for one table and appends them atomically per partition. Rows are stored
- * as JSON record values; the partition is murmur2(key) % n, or round robin per request without a
- * key. */
+ * as record values of the table's format; the partition is murmur2(key) % n, or round robin per
+ * request without a key. */
 struct ingest;
 enum { INGEST_BYTES_MAX = 64 << 20, INGEST_ROWS_MAX = 1000000 };
 /* ERR_UNDEFINED_TABLE, ERR_WRONG_OBJECT_TYPE. Holds its catalog reference. */

@@ -14,6 +14,7 @@ struct ingest {
     const struct catalog *catalog;
     const struct relation *table;
     struct row_decoder decoder;
+    struct json_decoder *json_rows; /* of rows that come as JSON and are kept in another format */
     struct arena arena;             /* of the row in work */
     struct buf json;                /* a row made from columns */
     struct records *parts;          /* per partition */
@@ -79,7 +80,7 @@ size_t ingest_bytes(const struct ingest *in)
 /* The record key of a checked row: the key column as text, or none. */
 static struct str row_key(const struct ingest *in, const struct batch *row, struct buf *text)
 {
-    if (in->table->key < 0 || in->decoder.json == NULL)
+    if (in->table->key < 0 || in->decoder.raw)
         return (struct str){0};
     struct value v = column_get(&row->columns[in->table->key], 0);
     if (v.null)
@@ -116,9 +117,47 @@ static enum err add_row(struct ingest *in, struct str json, struct str key, stru
     return ERR_OK;
 }
 
+/* Adds a row as a value of the table's format, through the same checks as records from outside: one
+ * rule for what a row of the table is. */
+static enum err add_encoded(struct ingest *in, const struct batch *b, struct err_detail *why)
+{
+    struct buf text;
+    buf_init(&text, INGEST_BYTES_MAX);
+    enum err e = row_encode(in->table, b->columns, 0, &text, why);
+    if (e == ERR_OK && text.failed)
+        e = ERR_TOO_LARGE;
+    struct str value = arena_str(&in->arena, buf_str(&text));
+    buf_deinit(&text);
+    if (e == ERR_OK && value.ptr == NULL)
+        e = ERR_NO_MEMORY;
+    if (e != ERR_OK)
+        return e;
+    struct kafka_record rec = {.timestamp = in->shard->wall_us / 1000, .value = value};
+    struct batch *checked = row_decoder_batch(&in->decoder, 1, &in->arena);
+    if (checked == NULL)
+        return ERR_NO_MEMORY;
+    TRY(row_decode(&in->decoder, &rec, 0, checked, &in->arena, why));
+    return add_row(in, value, row_key(in, checked, &in->json), why);
+}
+
+/* A row that comes as JSON and is kept otherwise. */
+static enum err ingest_converted(struct ingest *in, struct str json, struct err_detail *why)
+{
+    if (in->json_rows == NULL)
+        TRY(relation_json_decoder(in->table, &in->json_rows));
+    struct batch *row = json_decoder_batch(in->json_rows, 1, &in->arena);
+    if (row == NULL)
+        return ERR_NO_MEMORY;
+    TRY(json_decode_row(in->json_rows, json, row, &in->arena, why));
+    row->n_rows = 1;
+    return add_encoded(in, row, why);
+}
+
 enum err ingest_json(struct ingest *in, struct str json, struct err_detail *why)
 {
     arena_reset(&in->arena, INGEST_ARENA_KEEP_BYTES);
+    if (!in->decoder.raw && in->decoder.json == NULL)
+        return ingest_converted(in, json, why);
     struct kafka_record rec = {.timestamp = in->shard->wall_us / 1000, .value = json};
     struct batch *row = row_decoder_batch(&in->decoder, 1, &in->arena);
     if (row == NULL)
@@ -168,25 +207,9 @@ static enum err ingest_one(struct ingest *in, const struct batch *rows, const ui
                            uint32_t row, struct err_detail *why)
 {
     struct batch *b;
-    struct buf text;
     arena_reset(&in->arena, INGEST_ARENA_KEEP_BYTES);
     TRY(full_row(in, rows, map, row, &b));
-    buf_init(&text, INGEST_BYTES_MAX);
-    row_json(in->table->columns, b->columns, in->table->n_columns, 0, &text);
-    /* Through the same checks as JSON from outside: one rule for what a row of the table is. */
-    enum err e = text.failed ? ERR_TOO_LARGE : ERR_OK;
-    struct str json = arena_str(&in->arena, buf_str(&text));
-    buf_deinit(&text);
-    if (e == ERR_OK && json.ptr == NULL)
-        e = ERR_NO_MEMORY;
-    if (e != ERR_OK)
-        return e;
-    struct kafka_record rec = {.timestamp = in->shard->wall_us / 1000, .value = json};
-    struct batch *checked = row_decoder_batch(&in->decoder, 1, &in->arena);
-    if (checked == NULL)
-        return ERR_NO_MEMORY;
-    TRY(row_decode(&in->decoder, &rec, 0, checked, &in->arena, why));
-    return add_row(in, json, row_key(in, checked, &in->json), why);
+    return add_encoded(in, b, why);
 }
 
 enum { RAW_KEY_COLUMN = 3, RAW_VALUE_COLUMN = 4 };
@@ -214,8 +237,8 @@ enum err ingest_batch(struct ingest *in, const struct batch *rows, const uint32_
 {
     for (uint32_t i = 0; i < rows->n_rows; i++) {
         *bad_row = i;
-        TRY(in->decoder.json != NULL ? ingest_one(in, rows, map, i, why)
-                                     : ingest_raw(in, rows, map, i, why));
+        TRY(in->decoder.raw ? ingest_raw(in, rows, map, i, why)
+                            : ingest_one(in, rows, map, i, why));
     }
     return ERR_OK;
 }
@@ -281,6 +304,7 @@ void ingest_close(struct ingest *in)
     mem_free(in->parts);
     mem_free(in->appends);
     row_decoder_deinit(&in->decoder);
+    json_decoder_free(in->json_rows);
     arena_deinit(&in->arena);
     buf_deinit(&in->json);
     catalog_unref(in->catalog);

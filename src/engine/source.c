@@ -3,12 +3,11 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/raw.h"
+#include "engine/records.h"
 
-enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
+enum err relation_json_decoder(const struct relation *rel, struct json_decoder **out)
 {
-    *d = (struct row_decoder){.rel = rel};
-    if (rel->kind == REL_RAW_TOPIC || (rel->kind == REL_TABLE && rel->format == FORMAT_RAW))
-        return ERR_OK;
+    *out = NULL;
     struct json_field *fields = mem_zalloc(rel->n_columns + 1, sizeof(*fields));
     if (fields == NULL)
         return ERR_NO_MEMORY;
@@ -20,19 +19,48 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
                                         .not_null = c->not_null,
                                         .wanted = true};
     }
-    enum err e = json_decoder_new(fields, rel->n_columns, &d->json);
+    enum err e = json_decoder_new(fields, rel->n_columns, out);
     mem_free(fields);
     return e;
+}
+
+static enum err text_decoder_open(struct row_decoder *d, const struct relation *rel)
+{
+    struct row_field *fields = mem_zalloc(rel->n_columns + 1, sizeof(*fields));
+    if (fields == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < rel->n_columns; i++) {
+        const struct column_def *c = &rel->columns[i];
+        fields[i] = (struct row_field){
+            .name = c->name, .type = c->type, .typmod = c->typmod, .not_null = c->not_null};
+    }
+    enum err e = text_decoder_new(&rel->text, fields, rel->n_columns, &d->text, NULL);
+    mem_free(fields);
+    return e;
+}
+
+enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
+{
+    *d = (struct row_decoder){.rel = rel};
+    d->raw = rel->kind == REL_RAW_TOPIC || (rel->kind == REL_TABLE && rel->format == FORMAT_RAW);
+    if (d->raw)
+        return ERR_OK;
+    bool text = rel->kind == REL_TABLE &&
+                (rel->format == FORMAT_CSV || rel->format == FORMAT_REGEX);
+    return text ? text_decoder_open(d, rel) : relation_json_decoder(rel, &d->json);
 }
 
 void row_decoder_deinit(struct row_decoder *d)
 {
     json_decoder_free(d->json);
+    text_decoder_free(d->text);
 }
 
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a)
 {
-    return d->json != NULL ? json_decoder_batch(d->json, rows, a) : raw_batch(rows, a);
+    return d->raw            ? raw_batch(rows, a)
+           : d->text != NULL ? text_decoder_batch(d->text, rows, a)
+                             : json_decoder_batch(d->json, rows, a);
 }
 
 /* The far future is measured from the record's own timestamp, so that a replay years later decides
@@ -67,16 +95,38 @@ static enum err check_event_time(const struct relation *rel, const struct kafka_
 enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
                     struct batch *b, struct arena *a, struct err_detail *why)
 {
-    if (d->json == NULL)
+    if (d->raw)
         TRY(raw_decode(rec, partition, b, a));
     else if (rec->value.ptr == NULL)
-        return err_set(why, ERR_MALFORMED, "the record has no value: a JSON object was expected");
+        return err_set(why, ERR_MALFORMED, "the record has no value: %s was expected",
+                       d->text != NULL ? "a line of text" : "a JSON object");
+    else if (d->text != NULL)
+        TRY(text_decode_row(d->text, rec->value, b, a, why));
     else
         TRY(json_decode_row(d->json, rec->value, b, a, why));
     if (d->rel->event_time >= 0)
         TRY(check_event_time(d->rel, rec, b, why));
     b->n_rows++;
     return ERR_OK;
+}
+
+enum err row_encode(const struct relation *rel, const struct column *columns, uint32_t row,
+                    struct buf *out, struct err_detail *why)
+{
+    switch (rel->format) {
+    case FORMAT_RAW:
+    case FORMAT_JSON:
+        row_json(rel->columns, columns, rel->n_columns, row, out);
+        return ERR_OK;
+    case FORMAT_CSV:
+        csv_row_write(&rel->text.csv, columns, rel->n_columns, row, out);
+        return ERR_OK;
+    case FORMAT_REGEX: break;
+    }
+    err_set(why, ERR_UNSUPPORTED, "rows of table \"%.*s\" can only be read: its format is '%s'",
+            STR_ARG(rel->name), table_format_name(rel->format));
+    err_hint(why, "Produce records to its topic \"%.*s\".", STR_ARG(rel->topic->name));
+    return ERR_UNSUPPORTED;
 }
 
 void scratch_reset(struct scratch_pool *p, size_t keep_bytes)

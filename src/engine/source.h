@@ -6,6 +6,7 @@
 #include "engine/partition.h"
 #include "wire/json_rows.h"
 #include "wire/kafka_batch.h"
+#include "wire/text_rows.h"
 
 enum {
     READ_BYTES_MAX = 512 << 10,
@@ -17,8 +18,12 @@ enum {
 /* Turns records of one relation into rows. One thread at a time. */
 struct row_decoder {
     const struct relation *rel; /* refreshed by the owner */
-    struct json_decoder *json;  /* NULL for raw topics */
+    struct json_decoder *json;  /* by the relation's format one of these, */
+    struct text_decoder *text;
+    bool raw;                   /* ... or a record is its row as it is */
 };
+/* A decoder of rows as JSON for the relation, whatever its format. */
+enum err relation_json_decoder(const struct relation *rel, struct json_decoder **out) MUST_CHECK;
 enum err row_decoder_init(struct row_decoder *d, const struct relation *rel) MUST_CHECK;
 void row_decoder_deinit(struct row_decoder *d);
 /* A batch for up to `rows` rows. NULL when the arena is full. */
@@ -27,6 +32,11 @@ struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, stru
  * rules included; then nothing is added. */
 enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
                     struct batch *b, struct arena *a, struct err_detail *why) MUST_CHECK;
+
+/* Appends row `row` of the relation's columns as a record's value that row_decode reads.
+ * ERR_UNSUPPORTED when its format can only be read. */
+enum err row_encode(const struct relation *rel, const struct column *columns, uint32_t row,
+                    struct buf *out, struct err_detail *why) MUST_CHECK;
 
 /* Buffers for decompressed batches, which live as long as rows borrow from them. */
 struct scratch_pool {

@@ -11,6 +11,7 @@
 #include "plan/topic_config.h"
 #include "plan/security.h"
 #include "type/type.h"
+#include "wire/text_rows.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +53,8 @@ enum table_format {
      * jsonb */
     FORMAT_RAW,
     FORMAT_JSON,   /* value is a JSON object, columns by name */
+    FORMAT_CSV,    /* value is a line of CSV, columns by position */
+    FORMAT_REGEX,  /* value is a line of text, columns are an expression's named groups */
 };
 
 enum on_error { ON_ERROR_DEAD_LETTER, ON_ERROR_IGNORE };
@@ -79,6 +82,7 @@ struct relation {
     const struct column_def *columns;
     /* REL_TABLE */
     enum table_format format;
+    struct text_format text;         /* FORMAT_CSV, FORMAT_REGEX */
     enum on_error on_error;
     int32_t event_time;              /* column, or -1 */
     int32_t key;                     /* column whose text is the record key, or -1 */
@@ -134,6 +138,8 @@ uint32_t view_source(const struct view *v, uint32_t relation_number);
 uint32_t view_late_source(const struct view *v, uint32_t i);
 /* Whether the topic has late rows of the view. */
 bool view_has_late(const struct view *v, const struct topic *t);
+/* "json", "csv" and so on, as the option `format` has it. */
+const char *table_format_name(enum table_format f);
 /* NULL when there is none. SQL names are matched exactly (the parser has folded case). */
 const struct topic *catalog_topic(const struct catalog *c, struct str name);
 const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16]);

@@ -6,10 +6,7 @@
 
 enum { DROPS_MAX = 1000 };
 
-/* Places in table_options' and view_options' tables. */
-enum { T_EVENT_TIME, T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE, T_KEY, T_PARTITIONS, T_FORMAT,
-       T_ON_ERROR, T_TOPIC, T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES, T_SEGMENT_BYTES,
-       T_OPTIONS };
+/* Places in view_options' table. */
 enum { V_EMIT, V_LATE_TO, V_PARTITIONS, V_RETENTION, V_OPTIONS };
 
 static const int64_t LATE_RETENTION_BYTES = 1 << 30; /* per partition */
@@ -330,7 +327,9 @@ static bool table_topic(struct binder *b, struct relation *r, const struct optio
 
 static bool table_options_apply(struct binder *b, struct relation *r, const struct option_value *v)
 {
-    r->format = v[T_FORMAT].number == 1 ? FORMAT_RAW : FORMAT_JSON;
+    static const enum table_format formats[] = {FORMAT_JSON, FORMAT_RAW, FORMAT_CSV, FORMAT_REGEX};
+    CHECK(v[T_FORMAT].number >= 0 && (size_t)v[T_FORMAT].number < ARRAY_LEN(formats));
+    r->format = formats[v[T_FORMAT].number];
     r->on_error = v[T_ON_ERROR].number == 1 ? ON_ERROR_IGNORE : ON_ERROR_DEAD_LETTER;
     if (r->format == FORMAT_RAW && r->n_columns > 0) {
         bind_fail(b, v[T_FORMAT].position, ERR_INVALID_ARGUMENT,
@@ -348,7 +347,8 @@ static bool table_options_apply(struct binder *b, struct relation *r, const stru
         return false;
     }
     r->key = v[T_KEY].given ? option_column(b, r, "key", &v[T_KEY]) : -1;
-    return b->err == ERR_OK && event_time_options(b, r, v) && table_topic(b, r, v);
+    return b->err == ERR_OK && table_format_options(b, r, v) && event_time_options(b, r, v) &&
+           table_topic(b, r, v);
 }
 
 static bool create_supported(struct binder *b, const PgQuery__CreateStmt *s)

@@ -13,7 +13,7 @@ static const struct option table_option_list[] = {
      "and SQL) are refused; '0' = any"},
     {"key", OPTION_TEXT, NULL, NULL, "column whose text is the record key and picks the partition"},
     {"partitions", OPTION_INT, "1", NULL, "partitions of the topic"},
-    {"format", OPTION_WORD, "json", "json|raw", "how record values are read"},
+    {"format", OPTION_WORD, "json", "json|raw|csv|regex", "how record values are read"},
     {"on_error", OPTION_WORD, "dead_letter", "dead_letter|ignore",
      "what happens to records that do not fit the table"},
     {"topic", OPTION_TEXT, NULL, NULL, "topic that holds the rows; default: the table's name"},
@@ -21,6 +21,12 @@ static const struct option table_option_list[] = {
     {"retention_ms", OPTION_INT, NULL, NULL, "retention in milliseconds"},
     {"retention_bytes", OPTION_BYTES, NULL, NULL, "bytes kept per partition; default: unlimited"},
     {"segment_bytes", OPTION_BYTES, NULL, NULL, "size of a segment file; default: 64MB"},
+    {"delimiter", OPTION_STRING, NULL, NULL, "csv: the byte between fields; default: ','"},
+    {"quote", OPTION_STRING, NULL, NULL, "csv: the byte around quoted fields; default: '\"'"},
+    {"null", OPTION_STRING, NULL, NULL,
+     "csv: the unquoted text that stands for NULL, default ''; regex: the text that does, none"},
+    {"pattern", OPTION_STRING, NULL, NULL,
+     "regex: an expression with a named group (?<column>...) for each column"},
 };
 
 static const struct option view_option_list[] = {
@@ -152,6 +158,7 @@ static const char *expected(enum option_type t)
     case OPTION_INT: return "a whole number";
     case OPTION_BYTES: return "a size such as '64MB'";
     case OPTION_TEXT:
+    case OPTION_STRING:
     case OPTION_WORD: break;
     }
     return "a name";
@@ -162,6 +169,7 @@ static bool parse_option(struct binder *b, const struct option *o, struct option
     bool ok = true;
     switch (o->type) {
     case OPTION_TEXT: ok = v->text.len > 0; break;
+    case OPTION_STRING: break;
     case OPTION_INTERVAL: ok = parse_interval(v->text, b->arena, &v->number); break;
     case OPTION_INT: ok = str_to_i64(v->text, &v->number) == ERR_OK && v->number >= 0; break;
     case OPTION_BYTES: ok = parse_bytes(v->text, &v->number); break;

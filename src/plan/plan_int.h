@@ -518,7 +518,8 @@ struct plan_node *plan_text_table(struct binder *b, const char *const *columns, 
 
 /* ---- options (options.c) ---- */
 
-enum option_type { OPTION_TEXT, OPTION_INTERVAL, OPTION_INT, OPTION_BYTES, OPTION_WORD };
+enum option_type { OPTION_TEXT, OPTION_STRING, OPTION_INTERVAL, OPTION_INT, OPTION_BYTES,
+                   OPTION_WORD };
 struct option {
     const char *name;
     enum option_type type;
@@ -542,6 +543,13 @@ bool options_read(struct binder *b, node *const *items, size_t n_items,
 bool topic_name_ok(struct binder *b, struct str name, int32_t position);
 /* The name of a new relation in schema public; empty with the error kept. */
 struct str new_relation_name(struct binder *b, const PgQuery__RangeVar *r);
+/* Places in table_options' table. */
+enum { T_EVENT_TIME, T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE, T_KEY, T_PARTITIONS, T_FORMAT,
+       T_ON_ERROR, T_TOPIC, T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES, T_SEGMENT_BYTES,
+       T_DELIMITER, T_QUOTE, T_NULL, T_PATTERN, T_OPTIONS };
+/* The options that say how values of the table's format are read, into r->text; its format and
+ * columns are known. False with the error kept. */
+bool table_format_options(struct binder *b, struct relation *r, const struct option_value *v);
 /* The table of CREATE TABLE's options and of CREATE MATERIALIZED VIEW's, for docs and help. */
 const struct option *table_options(size_t *n);
 const struct option *view_options(size_t *n);

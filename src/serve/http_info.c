@@ -44,6 +44,19 @@ static void literal_write(struct buf *out, const char *option, struct str value)
     buf_put_u8(out, '\'');
 }
 
+static void format_options_write(struct buf *out, const struct relation *r)
+{
+    const struct csv_options *csv = &r->text.csv;
+    if (r->format == FORMAT_REGEX)
+        literal_write(out, "pattern", r->text.pattern);
+    if (r->format == FORMAT_CSV) {
+        literal_write(out, "delimiter", (struct str){&csv->delimiter, 1});
+        literal_write(out, "quote", (struct str){&csv->quote, 1});
+    }
+    if ((r->format == FORMAT_CSV || r->format == FORMAT_REGEX) && csv->null.ptr != NULL)
+        literal_write(out, "null", csv->null);
+}
+
 /* A table's definition as the statement that would make it again. */
 static void table_sql_write(struct buf *out, const struct relation *r)
 {
@@ -59,7 +72,8 @@ static void table_sql_write(struct buf *out, const struct relation *r)
                        (((c->typmod - 4) & 0x7ff) ^ 1024) - 1024);
         buf_put_str(out, c->not_null ? STR(" NOT NULL") : STR(""));
     }
-    buf_printf(out, ") WITH (format = '%s'", r->format == FORMAT_RAW ? "raw" : "json");
+    buf_printf(out, ") WITH (format = '%s'", table_format_name(r->format));
+    format_options_write(out, r);
     if (r->topic != NULL && !str_eq(r->topic->name, r->name))
         literal_write(out, "topic", r->topic->name);
     if (r->topic != NULL)

@@ -1,6 +1,7 @@
 #include "serve/pg_copy_text.h"
 
 #include "base/check.h"
+#include "wire/csv.h"
 
 void pg_copy_parser_init(struct pg_copy_parser *p, const struct pg_copy_options *options)
 {
@@ -152,55 +153,20 @@ static enum err text_fields(const struct pg_copy_options *o, struct str row, str
     }
 }
 
-/* One CSV field from row[*at]; moves *at to its delimiter or the row's end. */
-static enum err csv_field(const struct pg_copy_options *o, struct str row, size_t *at,
-                          struct arena *a, struct pg_copy_field *out, struct err_detail *why)
+static struct csv_options csv_options(const struct pg_copy_options *o)
 {
-    size_t start = *at;
-    size_t i = start;
-    while (i < row.len && row.ptr[i] != o->delimiter && row.ptr[i] != o->quote) {
-        i++;
-    }
-    if (i == row.len || row.ptr[i] == o->delimiter) {
-        struct str raw = {row.ptr + start, i - start};
-        *out = (struct pg_copy_field){raw, str_eq(raw, o->null)};
-        *at = i;
-        return ERR_OK;
-    }
-    char *to = arena_alloc(a, row.len - start);
-    if (to == NULL) {
-        return ERR_NO_MEMORY;
-    }
-    size_t n = 0;
-    bool quoted = false;
-    for (i = start; i < row.len && (quoted || row.ptr[i] != o->delimiter); i++) {
-        char c = row.ptr[i];
-        char next = i + 1 < row.len ? row.ptr[i + 1] : '\0';
-        if (quoted && c == o->escape && i + 1 < row.len &&
-            (next == o->escape || next == o->quote)) {
-            to[n++] = next;
-            i++;
-        } else if (c == o->quote) {
-            quoted = !quoted;
-        } else {
-            to[n++] = c;
-        }
-    }
-    if (quoted) {
-        return err_set(why, ERR_MALFORMED, "unterminated CSV quoted field");
-    }
-    *out = (struct pg_copy_field){{to, n}, false};
-    *at = i;
-    return ERR_OK;
+    return (struct csv_options){
+        .delimiter = o->delimiter, .quote = o->quote, .escape = o->escape, .null = o->null};
 }
 
 static enum err csv_fields(const struct pg_copy_options *o, struct str row, struct arena *a,
                            struct field_sink *sink, struct err_detail *why)
 {
+    const struct csv_options csv = csv_options(o);
     size_t at = 0;
     for (;;) {
-        struct pg_copy_field f = {0};
-        TRY(csv_field(o, row, &at, a, &f, why));
+        struct csv_field f = {0};
+        TRY(csv_field_read(&csv, row, &at, a, &f, why));
         sink_put(sink, f.text, f.null);
         if (at >= row.len) {
             return ERR_OK;
@@ -308,24 +274,11 @@ static void text_print(const struct pg_copy_options *o, struct str text, struct 
     }
 }
 
-static bool csv_needs_quotes(const struct pg_copy_options *o, struct str text, bool only)
-{
-    if (str_eq(text, o->null) || (only && str_eq(text, STR("\\.")))) {
-        return true;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        if (c == o->delimiter || c == o->quote || c == '\n' || c == '\r') {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool pg_copy_plain(const struct pg_copy_options *o, struct str text, bool only)
 {
+    const struct csv_options csv = csv_options(o);
     if (o->csv) {
-        return !csv_needs_quotes(o, text, only);
+        return !csv_needs_quotes(&csv, text, only);
     }
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
@@ -342,16 +295,6 @@ void pg_copy_print(const struct pg_copy_options *o, struct str text, bool only, 
         text_print(o, text, out);
         return;
     }
-    if (!csv_needs_quotes(o, text, only)) {
-        buf_put_str(out, text);
-        return;
-    }
-    buf_put_u8(out, (uint8_t)o->quote);
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] == o->quote || text.ptr[i] == o->escape) {
-            buf_put_u8(out, (uint8_t)o->escape);
-        }
-        buf_put_u8(out, (uint8_t)text.ptr[i]);
-    }
-    buf_put_u8(out, (uint8_t)o->quote);
+    const struct csv_options csv = csv_options(o);
+    csv_field_write(&csv, text, only, out);
 }

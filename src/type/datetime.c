@@ -225,6 +225,8 @@ static enum parse_result scan_date(const char **at, const char *end, struct fiel
     f->short_year = digits[y] <= 2;
     f->month = part[m] > 99 ? 99 : (int32_t)part[m];
     f->day = part[d] > 99 ? 99 : (int32_t)part[d];
+    if (p + 1 < end && *p == ':' && text_is_digit(p[1]))
+        p++; /* "17/May/2015:10:05:03", as web servers write it */
     *at = p;
     return PARSE_OK;
 }

@@ -17,6 +17,7 @@ struct regex_matcher {
     const struct regex *regex;
     pcre2_match_data *data;
     pcre2_match_context *context;
+    int n_set; /* groups of the last match, the match itself included; not positive: none */
 };
 
 /* PCRE2's memory comes from the arena and goes with it. */
@@ -143,6 +144,41 @@ enum err regex_compile(struct str pattern, struct str flags, struct arena *a,
 
 bool regex_is_global(const struct regex *r) { return r->global; }
 
+uint32_t regex_names(const struct regex *r)
+{
+    uint32_t n = 0;
+    pcre2_pattern_info(r->code, PCRE2_INFO_NAMECOUNT, &n);
+    return n;
+}
+
+/* An entry of PCRE2's table of names: the group's number in two bytes, the name, NUL. */
+static const unsigned char *name_entry(const struct regex *r, uint32_t i)
+{
+    PCRE2_SPTR table = NULL;
+    uint32_t size = 0;
+    CHECK(i < regex_names(r));
+    pcre2_pattern_info(r->code, PCRE2_INFO_NAMETABLE, &table);
+    pcre2_pattern_info(r->code, PCRE2_INFO_NAMEENTRYSIZE, &size);
+    return table + (size_t)i * size;
+}
+
+struct str regex_name(const struct regex *r, uint32_t i)
+{
+    return str_of((const char *)name_entry(r, i) + 2);
+}
+
+bool regex_named(const struct regex_matcher *m, uint32_t i, size_t *start, size_t *end)
+{
+    const unsigned char *entry = name_entry(m->regex, i);
+    int group = entry[0] << 8 | entry[1];
+    if (group >= m->n_set)
+        return false;
+    const PCRE2_SIZE *v = pcre2_get_ovector_pointer(m->data);
+    *start = v[2 * group];
+    *end = v[2 * group + 1];
+    return *start != PCRE2_UNSET && *start <= *end;
+}
+
 struct regex_matcher *regex_matcher_new(const struct regex *r, struct arena *a)
 {
     struct regex_matcher *m = arena_zalloc(a, 1, sizeof *m);
@@ -150,7 +186,7 @@ struct regex_matcher *regex_matcher_new(const struct regex *r, struct arena *a)
     if (m == NULL || general == NULL)
         return NULL;
     m->regex = r;
-    m->data = pcre2_match_data_create(REGEX_GROUPS_MAX, general);
+    m->data = pcre2_match_data_create_from_pattern(r->code, general);
     m->context = pcre2_match_context_create(general);
     if (m->data == NULL || m->context == NULL)
         return NULL;
@@ -168,6 +204,7 @@ enum err regex_search(struct regex_matcher *m, struct str s, size_t from, struct
     int n = pcre2_match(m->regex->code, (PCRE2_SPTR)(const void *)subject, s.len, from,
                         PCRE2_NO_UTF_CHECK, m->data, m->context);
     *out = (struct regex_match){0};
+    m->n_set = n;
     if (n == PCRE2_ERROR_NOMATCH)
         return ERR_OK;
     if (n == PCRE2_ERROR_NOMEMORY)

@@ -31,6 +31,14 @@ bool regex_is_global(const struct regex *r);
 /* Working memory for matches with one expression; NULL when out of memory. One thread. */
 struct regex_matcher *regex_matcher_new(const struct regex *r, struct arena *a);
 
+/* Named groups: (?<name>...). */
+uint32_t regex_names(const struct regex *r);
+/* The name of number `i` < regex_names(r), in the order of names; lives as long as `r`. */
+struct str regex_name(const struct regex *r, uint32_t i);
+/* Where that group is in the last match of regex_search: false when it took no part, or when there
+ * was no match. Of groups with the same number or a repeated group, the last text. */
+bool regex_named(const struct regex_matcher *m, uint32_t i, size_t *start, size_t *end);
+
 struct regex_match {
     bool found;
     uint32_t n_groups;    /* in the expression with the match itself, at most REGEX_GROUPS_MAX */

@@ -1,0 +1,124 @@
+/* How a table's records are written: the options of each format. */
+#include "plan/plan_int.h"
+
+const char *table_format_name(enum table_format f)
+{
+    static const char *const names[] = {[FORMAT_RAW] = "raw",
+                                        [FORMAT_JSON] = "json",
+                                        [FORMAT_CSV] = "csv",
+                                        [FORMAT_REGEX] = "regex"};
+    return names[f];
+}
+
+/* Options of other formats than the table's are mistakes. */
+static bool options_fit(struct binder *b, const struct relation *r, const struct option_value *v)
+{
+    static const struct {
+        int option;
+        const char *name;
+        enum table_format format, or_format;
+    } of[] = {
+        {T_DELIMITER, "delimiter", FORMAT_CSV, FORMAT_CSV},
+        {T_QUOTE, "quote", FORMAT_CSV, FORMAT_CSV},
+        {T_NULL, "null", FORMAT_CSV, FORMAT_REGEX},
+        {T_PATTERN, "pattern", FORMAT_REGEX, FORMAT_REGEX},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(of); i++) {
+        if (!v[of[i].option].given || r->format == of[i].format || r->format == of[i].or_format)
+            continue;
+        bind_fail(b, v[of[i].option].position, ERR_INVALID_ARGUMENT,
+                  "option \"%s\" is not for format '%s'", of[i].name,
+                  table_format_name(r->format));
+        bind_hint(b, "It goes with format = '%s'.", table_format_name(of[i].format));
+        return false;
+    }
+    return true;
+}
+
+/* A single byte that can stand between or around fields. */
+static bool csv_byte(struct binder *b, const char *name, const struct option_value *v, char *out)
+{
+    if (!v->given)
+        return true;
+    bool ok = v->text.len == 1 && v->text.ptr[0] != '\n' && v->text.ptr[0] != '\r' &&
+              (unsigned char)v->text.ptr[0] < 0x80;
+    if (!ok) {
+        bind_fail(b, v->position, ERR_INVALID_ARGUMENT,
+                  "%s must be a single one-byte character, and no line end", name);
+        return false;
+    }
+    *out = v->text.ptr[0];
+    return true;
+}
+
+static bool csv_format_options(struct binder *b, struct relation *r, const struct option_value *v)
+{
+    struct csv_options *o = &r->text.csv;
+    *o = (struct csv_options){.delimiter = ',', .quote = '"', .null = STR("")};
+    if (!csv_byte(b, "delimiter", &v[T_DELIMITER], &o->delimiter) ||
+        !csv_byte(b, "quote", &v[T_QUOTE], &o->quote))
+        return false;
+    o->escape = o->quote;
+    if (v[T_NULL].given)
+        o->null = v[T_NULL].text;
+    const char *clash = o->delimiter == o->quote ? "delimiter and quote must be different" : NULL;
+    for (size_t i = 0; i < o->null.len; i++) {
+        char c = o->null.ptr[i];
+        if (c == o->delimiter || c == o->quote || c == '\n' || c == '\r')
+            clash = "the text that stands for NULL has the delimiter, the quote or a line "
+                    "end in it";
+    }
+    if (clash != NULL)
+        bind_fail(b, v[v[T_NULL].given ? T_NULL : T_DELIMITER].position, ERR_INVALID_ARGUMENT,
+                  "%s", clash);
+    return clash == NULL;
+}
+
+/* A decoder of the table tells whether pattern and columns go together. */
+static bool pattern_fits(struct binder *b, const struct relation *r, int32_t position)
+{
+    struct row_field *fields = bind_alloc(b, (size_t)r->n_columns + 1, sizeof *fields);
+    struct text_decoder *d = NULL;
+    struct err_detail why = {0};
+    if (fields == NULL)
+        return false;
+    for (uint32_t i = 0; i < r->n_columns; i++)
+        fields[i] = (struct row_field){
+            .name = r->columns[i].name, .type = r->columns[i].type, .typmod = -1};
+    enum err e = text_decoder_new(&r->text, fields, r->n_columns, &d, &why);
+    text_decoder_free(d);
+    if (e == ERR_OK)
+        return true;
+    bind_fail(b, position, e, "%s", err_text(e, &why));
+    bind_hint(b, "Each column is a named group, and each named group a column: "
+                 "pattern = '^(?<ip>\\S+) (?<path>\\S+)$'.");
+    return false;
+}
+
+static bool regex_format_options(struct binder *b, struct relation *r,
+                                 const struct option_value *v)
+{
+    r->text.kind = TEXT_REGEX;
+    r->text.pattern = v[T_PATTERN].text;
+    if (v[T_NULL].given)
+        r->text.csv.null = v[T_NULL].text;
+    if (v[T_PATTERN].given)
+        return pattern_fits(b, r, v[T_PATTERN].position);
+    bind_fail(b, v[T_FORMAT].position, ERR_INVALID_ARGUMENT, "format 'regex' needs a pattern");
+    bind_hint(b, "WITH (format = 'regex', pattern = '^(?<ip>\\S+) (?<path>\\S+)$') for columns ip "
+                 "and path.");
+    return false;
+}
+
+bool table_format_options(struct binder *b, struct relation *r, const struct option_value *v)
+{
+    if (!options_fit(b, r, v))
+        return false;
+    switch (r->format) {
+    case FORMAT_CSV: return csv_format_options(b, r, v);
+    case FORMAT_REGEX: return regex_format_options(b, r, v);
+    case FORMAT_RAW:
+    case FORMAT_JSON: break;
+    }
+    return true;
+}
