@@ -123,7 +123,8 @@ def prepare_go():
         files = sorted(glob.glob(os.path.join(HERE, "go", "*.go")))
         files += [os.path.join(HERE, "go", f) for f in (module, module.replace(".mod", ".sum"))]
         unless_done(f"go-{name}", files, [have], lambda folder, m=module: step(
-            "go", "build", "-mod=readonly", f"-modfile={m}", "-o", folder + "/clients", ".",
+            "go", "build", "-mod=readonly", f"-modfile={m}",
+            f"-tags={m.removesuffix('.mod')}", "-o", folder + "/clients", ".",
             cwd=os.path.join(HERE, "go"), tries=2, env={"GOTOOLCHAIN": "local"}))
 
 

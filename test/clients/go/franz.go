@@ -42,6 +42,12 @@ func franzCases(bootstrap string) []testCase {
 			return f.group(ctx, balancer)
 		}})
 	}
+	for _, name := range serverSideNames {
+		balancer := balancers[name]
+		cases = append(cases, testCase{"group.server-" + name, func(ctx context.Context) error {
+			return f.group(ctx, balancer, serverSide()...)
+		}})
+	}
 	return append(cases, []testCase{
 		{"acks-leader", f.acksLeader},
 		{"large-record", f.largeRecord},
@@ -315,13 +321,14 @@ func (m *franzMember) close() {
 }
 
 // Two members share four partitions; one takes over when the other leaves.
-func (f franz) group(ctx context.Context, balancer kgo.GroupBalancer) error {
+func (f franz) group(ctx context.Context, balancer kgo.GroupBalancer, opts ...kgo.Opt) error {
 	topic, err := f.topic(ctx, 4, nil)
 	if err != nil {
 		return err
 	}
 	group := fresh("g")
-	a, err := f.member(topic, group, kgo.Balancers(balancer))
+	opts = append(opts, kgo.Balancers(balancer))
+	a, err := f.member(topic, group, opts...)
 	if err != nil {
 		return err
 	}
@@ -329,11 +336,14 @@ func (f franz) group(ctx context.Context, balancer kgo.GroupBalancer) error {
 	if err = eventually(ctx, "4 for one", func() bool { return a.count() == 4 }); err != nil {
 		return err
 	}
-	b, err := f.member(topic, group, kgo.Balancers(balancer))
+	b, err := f.member(topic, group, opts...)
 	if err != nil {
 		return err
 	}
 	err = eventually(ctx, "2 for each", func() bool { return a.count() == 2 && b.count() == 2 })
+	if err == nil && len(opts) > 1 {
+		err = serverSideCheck(ctx, a.client, group, 2)
+	}
 	if err == nil {
 		err = f.fill(ctx, topic, 400)
 	}
