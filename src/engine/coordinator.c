@@ -268,11 +268,12 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
     return false;
 }
 
-/* Joins the table's reader when the positions are equal. */
+/* Joins the table's reader when the positions are equal, but not before it has been in an epoch:
+ * a view has rows without input, too, such as the count of none, and gives them in its first. */
 static uint32_t plan_merge(const struct coordinator *co, const struct co_reader *r)
 {
     const struct co_reader *main = co_reader_find(co, r->rel->number);
-    if (r->main || main == NULL || r->silent || main->silent || main->failed)
+    if (r->main || main == NULL || r->silent || !r->ran || main->silent || main->failed)
         return 0;
     for (uint32_t i = 0; i < r->n_parts; i++)
         if (r->parts[i].pos != main->parts[i].pos)

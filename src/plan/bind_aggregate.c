@@ -411,19 +411,6 @@ static struct expr *add_aggregate(struct query_level *q, const struct aggregate 
 
 /* ---- aggregates of an outer query ---- */
 
-/* Levels of the columns in an argument: bit 0 its own, bit l the one l levels out. */
-static uint64_t column_levels(const struct expr *e)
-{
-    uint64_t own = 0;
-    if (e == NULL)
-        return 0;
-    if (e->kind == EXPR_COLUMN)
-        own = 1;
-    for (uint32_t i = 0; i < e->n_args; i++)
-        own |= column_levels(e->args[i]) & 1;
-    return own | expr_outer_levels(e) << 1;
-}
-
 struct outward {
     struct binder *b;
     uint32_t level;
@@ -450,18 +437,11 @@ static const struct expr *outward_expr(void *arg, const struct expr *e)
     return expr_rewrite(o->b, e, outward_leaf, o);
 }
 
-static void add_levels(void *arg, const struct expr *e)
-{
-    uint64_t *levels = arg;
-    *levels |= column_levels(e);
-}
-
-/* An aggregate belongs to the innermost query whose columns are in its arguments. */
+/* An aggregate belongs to the innermost query whose columns are named in its arguments (bits of
+ * `levels`, as in query_level.named). */
 static struct expr *aggregate_outward(struct query_level *q, struct aggregate *agg,
-                                      int32_t position)
+                                      uint64_t levels, int32_t position)
 {
-    uint64_t levels = 0;
-    aggregate_each(agg, add_levels, &levels);
     if (levels == 0 || (levels & 1) != 0)
         return aggregate_allowed(q, position) ? add_aggregate(q, agg, position) : NULL;
     struct outward o = {q->b, (uint32_t)__builtin_ctzll(levels)};
@@ -862,8 +842,12 @@ struct expr *bind_grouped_aggregate(struct query_level *q, const PgQuery__FuncCa
     enum clause clause = q->clause;
     if (clause == CLAUSE_AGGREGATE && !aggregate_allowed(q, f->location))
         return NULL;
+    uint64_t named = q->named;
     q->clause = CLAUSE_AGGREGATE;
+    q->named = 0;
     bool ok = bind_aggregate_call(q, f, name, &agg);
     q->clause = clause;
-    return ok ? aggregate_outward(q, &agg, f->location) : NULL;
+    uint64_t levels = q->named;
+    q->named |= named;
+    return ok ? aggregate_outward(q, &agg, levels, f->location) : NULL;
 }

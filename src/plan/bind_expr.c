@@ -124,6 +124,14 @@ static const struct expr *inside_leaf(void *arg, const struct expr *e)
     return outer;
 }
 
+/* For each query from here to the one that has the column. What it stands for may be of a query
+ * further out. */
+static void note_named(struct query_level *q, uint32_t level)
+{
+    for (uint32_t left = level + 1; left > 0; q = q->outer)
+        q->named |= (uint64_t)1 << --left;
+}
+
 static struct expr *bind_column(struct query_level *q, const PgQuery__ColumnRef *ref)
 {
     struct outward o = {q->b, 0};
@@ -139,6 +147,7 @@ static struct expr *bind_column(struct query_level *q, const PgQuery__ColumnRef 
         return NULL;
     *e = *value;
     e->position = ref->location;
+    note_named(q, o.level);
     return e;
 }
 

@@ -170,6 +170,7 @@ struct query_level {
     const struct plan_node *node;    /* FROM's rows: whether columns can be NULL; or NULL */
     const struct from_item *unseen;  /* in FROM, but out of reach: for errors */
     enum clause clause;
+    uint64_t named;                  /* bit l: a column of the query l levels out was named */
     uint32_t n_subqueries, subqueries_cap;
     struct subquery *subqueries;
     bool table_functions;            /* of FROM: windows are allowed */

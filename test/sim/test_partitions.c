@@ -157,6 +157,9 @@ static bool grow_table(struct script *s, struct life *l)
     REQUIRE(n == 2 || n == GROWN); /* never in between */
     if (n == GROWN)
         return true;
+    /* Behind the replay, in which a table that cannot be read fails its views. */
+    if (l->error != 0 && !expect(s, COUNTS("windows"), "600|2|3\n610|2|25\n"))
+        return false;
     if (l->error != 0)
         host_sim_fault_at(script_host(s), l->error, SIM_FAULT_ERROR, false);
     enum err e = script_grow(s, "t", GROWN);
