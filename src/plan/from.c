@@ -156,61 +156,83 @@ static bool from_subquery(struct query_level *q, const PgQuery__RangeSubselect *
 /* ---- windows ---- */
 
 enum window_argument { WINDOW_TABLE, WINDOW_TIME, WINDOW_SLIDE, WINDOW_SIZE, WINDOW_OFFSET,
-                       WINDOW_ARGUMENTS };
+                       WINDOW_STEP, WINDOW_GAP, WINDOW_PARTITION_BY, WINDOW_ARGUMENTS };
+enum { WINDOW_PARAMETERS_MAX = 5 };
+
+/* Parameters by position; those from `n_required` on may be left out. */
+struct window_form {
+    struct str name;
+    enum window_kind kind;
+    uint32_t n, n_required;
+    enum window_argument order[WINDOW_PARAMETERS_MAX];
+    const char *usage;
+};
+
+static const struct window_form window_forms[] = {
+    {{"tumble", 6}, WINDOW_HOP, 4, 3, {WINDOW_TABLE, WINDOW_TIME, WINDOW_SIZE, WINDOW_OFFSET},
+     "tumble(table, time_column, INTERVAL '10 s' [, \"offset\" => INTERVAL '0 s'])"},
+    {{"hop", 3}, WINDOW_HOP, 5, 4,
+     {WINDOW_TABLE, WINDOW_TIME, WINDOW_SLIDE, WINDOW_SIZE, WINDOW_OFFSET},
+     "hop(table, time_column, slide => INTERVAL '1 s', size => INTERVAL '10 s' "
+     "[, \"offset\" => INTERVAL '0 s'])"},
+    {{"cumulate", 8}, WINDOW_CUMULATE, 5, 4,
+     {WINDOW_TABLE, WINDOW_TIME, WINDOW_STEP, WINDOW_SIZE, WINDOW_OFFSET},
+     "cumulate(table, time_column, step => INTERVAL '1 h', size => INTERVAL '1 day' "
+     "[, \"offset\" => INTERVAL '0 s'])"},
+    {{"session", 7}, WINDOW_SESSION, 4, 3,
+     {WINDOW_TABLE, WINDOW_TIME, WINDOW_GAP, WINDOW_PARTITION_BY},
+     "session(table, time_column, gap => INTERVAL '10 s' [, partition_by => 'column, ...'])"},
+};
 
 struct window_call {
-    struct str name;
-    bool hop;
+    const struct window_form *form;
     int32_t position;
     node *args[WINDOW_ARGUMENTS];
 };
 
-/* Parameters by position; -1 ends. */
-static const int tumble_order[] = {WINDOW_TABLE, WINDOW_TIME, WINDOW_SIZE, WINDOW_OFFSET, -1};
-static const int hop_order[] = {WINDOW_TABLE, WINDOW_TIME, WINDOW_SLIDE, WINDOW_SIZE,
-                                WINDOW_OFFSET, -1};
-static const char *const window_names[WINDOW_ARGUMENTS] = {"data", "timecol", "slide", "size",
-                                                           "offset"};
+static const char *const window_names[WINDOW_ARGUMENTS] = {
+    "data", "timecol", "slide", "size", "offset", "step", "gap", "partition_by"};
 
 static void *window_usage(struct binder *b, const struct window_call *w)
 {
-    return bind_hint(b, w->hop ? "hop(table, time_column, slide => INTERVAL '1 s', size => "
-                                 "INTERVAL '10 s' [, \"offset\" => INTERVAL '0 s'])"
-                               : "tumble(table, time_column, INTERVAL '10 s' "
-                                 "[, \"offset\" => INTERVAL '0 s'])");
+    return bind_hint(b, "%s", w->form->usage);
+}
+
+/* The parameter that the i-th argument is for; -1: none. */
+static int window_slot(const struct window_form *f, const node *arg, size_t i)
+{
+    if ((int)arg->node_case != PG_QUERY__NODE__NODE_NAMED_ARG_EXPR)
+        return i < f->n ? (int)f->order[i] : -1;
+    for (uint32_t k = 0; k < f->n; k++)
+        if (str_eq(str_of(arg->named_arg_expr->name), str_of(window_names[f->order[k]])))
+            return (int)f->order[k];
+    return -1;
 }
 
 static bool window_arguments(struct binder *b, const PgQuery__FuncCall *f, struct window_call *w)
 {
-    const int *order = w->hop ? hop_order : tumble_order;
+    const struct window_form *form = w->form;
     for (size_t i = 0; i < f->n_args; i++) {
         node *arg = f->args[i];
-        int slot = -1;
-        if ((int)arg->node_case == PG_QUERY__NODE__NODE_NAMED_ARG_EXPR) {
-            struct str name = str_of(arg->named_arg_expr->name);
-            for (int k = 0; order[k] >= 0; k++)
-                if (str_eq(name, str_of(window_names[order[k]])))
-                    slot = order[k];
-            arg = arg->named_arg_expr->arg;
-        } else if (i < WINDOW_ARGUMENTS) {
-            slot = order[i];
-        }
+        int slot = window_slot(form, arg, i);
         if (slot < 0 || w->args[slot] != NULL) {
-            bind_fail(b, node_location(f->args[i]), ERR_UNDEFINED_FUNCTION,
-                      "%.*s has no such argument, or it is given twice", STR_ARG(w->name));
+            bind_fail(b, node_location(arg), ERR_UNDEFINED_FUNCTION,
+                      "%.*s has no such argument, or it is given twice", STR_ARG(form->name));
             window_usage(b, w);
             return false;
         }
-        w->args[slot] = arg;
+        bool named = (int)arg->node_case == PG_QUERY__NODE__NODE_NAMED_ARG_EXPR;
+        w->args[slot] = named ? arg->named_arg_expr->arg : arg;
     }
-    bool complete = w->args[WINDOW_TABLE] != NULL && w->args[WINDOW_TIME] != NULL &&
-                    w->args[WINDOW_SIZE] != NULL && (!w->hop || w->args[WINDOW_SLIDE] != NULL);
-    if (!complete) {
+    for (uint32_t k = 0; k < form->n_required; k++) {
+        if (w->args[form->order[k]] != NULL)
+            continue;
         bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "%.*s lacks an argument",
-                  STR_ARG(w->name));
+                  STR_ARG(form->name));
         window_usage(b, w);
+        return false;
     }
-    return complete;
+    return true;
 }
 
 /* A constant interval in microseconds; months have no fixed length. */
@@ -249,21 +271,31 @@ static bool window_interval(struct query_level *q, node *n, const char *what, bo
 static bool window_sizes(struct query_level *q, struct window_call *w, struct window_spec *spec)
 {
     struct query_level none = {.b = q->b, .clause = CLAUSE_OPTION};
-    if (!window_interval(&none, w->args[WINDOW_SIZE], "size", true, &spec->size_us))
+    node *size = w->args[w->form->kind == WINDOW_SESSION ? WINDOW_GAP : WINDOW_SIZE];
+    node *slide = w->args[w->form->kind == WINDOW_CUMULATE ? WINDOW_STEP : WINDOW_SLIDE];
+    if (!window_interval(&none, size, w->form->kind == WINDOW_SESSION ? "gap" : "size", true,
+                         &spec->size_us))
         return false;
     spec->slide_us = spec->size_us;
-    if (w->hop && !window_interval(&none, w->args[WINDOW_SLIDE], "slide", true, &spec->slide_us))
+    if (slide != NULL &&
+        !window_interval(&none, slide, w->form->kind == WINDOW_CUMULATE ? "step" : "slide", true,
+                         &spec->slide_us))
         return false;
     if (w->args[WINDOW_OFFSET] != NULL &&
         !window_interval(&none, w->args[WINDOW_OFFSET], "offset", false, &spec->offset_us))
         return false;
     if (spec->size_us / spec->slide_us > WINDOWS_PER_ROW_MAX) {
-        bind_fail(q->b, node_location(w->args[WINDOW_SLIDE]), ERR_LIMIT,
+        bind_fail(q->b, node_location(slide), ERR_LIMIT,
                   "a row would be in more than %d windows", WINDOWS_PER_ROW_MAX);
         bind_hint(q->b, "Choose a longer slide or a shorter size.");
         return false;
     }
-    spec->offset_us %= spec->slide_us;
+    if (w->form->kind == WINDOW_CUMULATE && spec->size_us % spec->slide_us != 0) {
+        bind_fail(q->b, node_location(size), ERR_INVALID_PARAMETER,
+                  "the window's size must be a multiple of its step");
+        return false;
+    }
+    spec->offset_us %= w->form->kind == WINDOW_CUMULATE ? spec->size_us : spec->slide_us;
     return true;
 }
 
@@ -273,7 +305,8 @@ static const struct relation *window_relation(struct binder *b, const struct win
     if ((int)n->node_case != PG_QUERY__NODE__NODE_COLUMN_REF ||
         n->column_ref->n_fields > 2) {
         bind_fail(b, node_location(n), ERR_UNSUPPORTED,
-                  "the first argument of %.*s must be the name of a table", STR_ARG(w->name));
+                  "the first argument of %.*s must be the name of a table",
+                  STR_ARG(w->form->name));
         return window_usage(b, w);
     }
     const PgQuery__ColumnRef *ref = n->column_ref;
@@ -300,7 +333,7 @@ static bool window_time(struct query_level *q, const struct window_call *w, uint
     if (e->kind != EXPR_COLUMN || e->type != TYPE_TIMESTAMPTZ) {
         bind_fail(b, e->position, ERR_TYPE_MISMATCH,
                   "the second argument of %.*s must be a timestamptz column of the table",
-                  STR_ARG(w->name));
+                  STR_ARG(w->form->name));
         window_usage(b, w);
         return false;
     }
@@ -322,24 +355,101 @@ static struct plan_node *window_node(struct query_level *q, struct plan_node *in
     return w;
 }
 
-static bool from_window(struct query_level *q, const PgQuery__FuncCall *f, struct str name,
-                        const PgQuery__Alias *alias, struct from_item *out)
+/* The columns that `partition_by` names, and how many. */
+static bool session_partition(struct binder *b, const struct window_call *w,
+                              const struct plan_node *input, uint32_t **columns, uint32_t *n)
+{
+    node *arg = w->args[WINDOW_PARTITION_BY];
+    *n = 0;
+    *columns = bind_alloc(b, (size_t)input->n_columns + 1, sizeof **columns);
+    if (arg == NULL || *columns == NULL)
+        return *columns != NULL;
+    bool text = (int)arg->node_case == PG_QUERY__NODE__NODE_A_CONST &&
+                (int)arg->a_const->val_case == PG_QUERY__A__CONST__VAL_SVAL;
+    struct str left = text ? str_of(arg->a_const->sval->sval) : (struct str){"", 0};
+    for (bool more = text; more;) {
+        const char *comma = memchr(left.ptr, ',', left.len);
+        struct str name = {left.ptr, comma == NULL ? left.len : (size_t)(comma - left.ptr)};
+        more = comma != NULL;
+        left = more ? (struct str){comma + 1, left.len - name.len - 1} : left;
+        for (; name.len > 0 && name.ptr[0] == ' '; name.ptr++)
+            name.len--;
+        for (; name.len > 0 && name.ptr[name.len - 1] == ' '; name.len--)
+            continue;
+        uint32_t c = 0;
+        while (c < input->n_columns && !str_eq(input->columns[c].name, name))
+            c++;
+        if (c == input->n_columns || *n == input->n_columns) {
+            bind_fail(b, node_location(arg), ERR_UNDEFINED_COLUMN,
+                      "partition_by: column \"%.*s\" does not exist", STR_ARG(name));
+            return false;
+        }
+        (*columns)[(*n)++] = c;
+    }
+    if (*n > 0)
+        return true;
+    bind_fail(b, node_location(arg), ERR_INVALID_PARAMETER, "partition_by takes names of columns");
+    window_usage(b, w);
+    return false;
+}
+
+/* WINDOW --> OVER (PARTITION BY ... ORDER BY time): the session's bounds --> PROJECT: instead of
+ * those of the row alone. */
+static struct plan_node *session_node(struct query_level *q, const struct window_call *w,
+                                      struct plan_node *window)
 {
     struct binder *b = q->b;
-    struct window_call w = {.name = name, .hop = str_eq(name, STR("hop")),
-                            .position = f->location};
+    uint32_t n = window->n_columns, n_in = n - 2, *partition, n_partition;
+    if (!session_partition(b, w, window->input, &partition, &n_partition))
+        return NULL;
+    struct plan_node *over = plan_node_new(b, PLAN_OVER, window, n + 2);
+    struct column_def *columns = bind_alloc(b, (size_t)n + 2, sizeof *columns);
+    struct over_function *overs = bind_alloc(b, 2, sizeof *overs);
+    struct sort_key *by = bind_alloc(b, 1, sizeof *by);
+    const struct expr **args = bind_alloc(b, 2, sizeof(*args));
+    const struct expr **exprs = bind_alloc(b, n, sizeof(*exprs));
+    if (over == NULL || columns == NULL || overs == NULL || by == NULL || args == NULL ||
+        exprs == NULL)
+        return NULL;
+    memcpy(columns, window->columns, n * sizeof *columns);
+    memcpy(columns + n, window->columns + n_in, 2 * sizeof *columns);
+    struct value gap = {.type = TYPE_INT8, .as.i8 = window->window.size_us};
+    args[0] = expr_column(b, window->window.time_column, TYPE_TIMESTAMPTZ, -1);
+    args[1] = expr_const(b, gap, -1);
+    *by = (struct sort_key){.column = window->window.time_column};
+    for (uint32_t i = 0; i < 2; i++)
+        overs[i] = (struct over_function){.kind = i == 0 ? OVER_SESSION_START : OVER_SESSION_END,
+                                          .n_args = 2, .args = args, .type = TYPE_TIMESTAMPTZ};
+    over->columns = columns;
+    over->partition_columns = partition;
+    over->n_partition_columns = n_partition;
+    over->sorts = by;
+    over->n_sorts = 1;
+    over->overs = overs;
+    over->n_overs = 2;
+    for (uint32_t i = 0; i < n; i++)
+        exprs[i] = expr_column(b, i < n_in ? i : i + 2, window->columns[i].type, -1);
+    return project_new(b, over, exprs, window->columns, n);
+}
+
+static bool from_window(struct query_level *q, const PgQuery__FuncCall *f,
+                        const struct window_form *form, const PgQuery__Alias *alias,
+                        struct from_item *out)
+{
+    struct binder *b = q->b;
+    struct window_call w = {.form = form, .position = f->location};
     if (!window_arguments(b, f, &w))
         return false;
     const struct relation *rel = window_relation(b, &w);
     b->from_position = f->location;
     struct plan_node *input = rel != NULL ? scan(b, rel) : NULL;
-    struct str table = alias_or(b, alias, unqualified(rel != NULL ? rel->name : name));
-    struct str table2 = alias == NULL ? bind_str(b, name) : (struct str){NULL, 0};
+    struct str table = alias_or(b, alias, unqualified(rel != NULL ? rel->name : form->name));
+    struct str table2 = alias == NULL ? form->name : (struct str){NULL, 0};
     if (input == NULL ||
         !scope_set(b, out, input->columns, input->n_columns, NULL, table, table2))
         return false;
     struct query_level args = {.b = b, .scope = out->scope, .clause = CLAUSE_FROM};
-    struct window_spec spec = {0};
+    struct window_spec spec = {.kind = form->kind};
     if (!window_time(&args, &w, &spec.time_column) || !window_sizes(&args, &w, &spec))
         return false;
     struct plan_node *n = window_node(q, input);
@@ -347,6 +457,8 @@ static bool from_window(struct query_level *q, const PgQuery__FuncCall *f, struc
         return false;
     n->window = spec;
     n->position = f->location;
+    if (form->kind == WINDOW_SESSION && (n = session_node(q, &w, n)) == NULL)
+        return false;
     out->node = n;
     return scope_set(b, out, n->columns, n->n_columns, NULL, table, table2) &&
            scope_rename(b, out, alias);
@@ -383,20 +495,23 @@ static bool from_function(struct query_level *q, const PgQuery__RangeFunction *r
         return false;
     }
     const PgQuery__FuncCall *f = call->func_call;
-    struct str name = node_string(f->funcname[f->n_funcname - 1]);
-    if (str_eq(name, STR("tumble")) || str_eq(name, STR("hop")))
-        return from_window(q, f, name, r->alias, out);
-    static const struct str names[] = {{"tumble", 6}, {"hop", 3}};
-    if (str_eq(name, STR("session")) || str_eq(name, STR("cumulate")) ||
-        str_eq(name, STR("as_of"))) {
-        bind_fail(b, f->location, ERR_UNSUPPORTED,
-                  "table function %.*s is not supported", STR_ARG(name));
+    struct str name = node_string(f->funcname[f->n_funcname - 1]), names[ARRAY_LEN(window_forms)];
+    for (size_t i = 0; i < ARRAY_LEN(window_forms); i++) {
+        names[i] = window_forms[i].name;
+        if (str_eq(name, names[i]))
+            return from_window(q, f, &window_forms[i], r->alias, out);
+    }
+    if (str_eq(name, STR("as_of"))) {
+        bind_fail(b, f->location, ERR_UNSUPPORTED, "table function as_of is not supported");
+        bind_hint(b, "Write LEFT JOIN LATERAL (SELECT ... WHERE key = ... AND time <= ... ORDER BY "
+                     "time DESC LIMIT 1) name ON true.");
         return false;
     }
     bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "table function %.*s does not exist",
               STR_ARG(name));
     bind_nearest(b, name, names, ARRAY_LEN(names));
-    bind_hint(b, "Table functions are unnest, generate_series, jsonb_each, tumble and hop.");
+    bind_hint(b, "Table functions are unnest, generate_series, jsonb_each, tumble, hop, cumulate "
+                 "and session.");
     return false;
 }
 

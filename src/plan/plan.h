@@ -16,8 +16,8 @@
 enum plan_kind {
     PLAN_SCAN,       /* relation; output = its columns that are used (`scan_columns`) */
     PLAN_VALUES,     /* constant rows (also SELECT without FROM: one row, no columns) */
-    /* tumble/hop: input columns + window_start, window_end timestamptz; a row goes to each of its
-     * windows */
+    /* tumble/hop/cumulate: input columns + window_start, window_end timestamptz; a row goes to each
+     * of its windows. session: below an OVER that makes sessions, what a row would be alone */
     PLAN_WINDOW,
     /* input columns, then the elements of each of exprs, which give arrays, and with `ordinality`
      * their number (int8): as many rows as the longest array has elements, the others' are NULL.
@@ -79,7 +79,14 @@ struct sort_key {
 
 enum { WINDOWS_PER_ROW_MAX = 10000 };   /* size / slide of a hop */
 
+enum window_kind {
+    WINDOW_HOP,      /* tumble too */
+    WINDOW_CUMULATE, /* windows of size_us begin together and end at each slide_us */
+    WINDOW_SESSION,  /* from the row's time, size_us long; late before the watermark itself */
+};
+
 struct window_spec {
+    enum window_kind kind;
     uint32_t time_column;        /* of the input, timestamptz, the table's event time in a view */
     /* tumble: slide == size. Windows start at multiples of slide since 1970 (UTC) + offset_us */
     int64_t size_us, slide_us;
@@ -109,6 +116,9 @@ struct join_spec {
 enum over_kind {
     OVER_ROW_NUMBER, OVER_RANK, OVER_DENSE_RANK, OVER_PERCENT_RANK, OVER_CUME_DIST, OVER_NTILE,
     OVER_LAG, OVER_LEAD, OVER_FIRST_VALUE, OVER_LAST_VALUE, OVER_NTH_VALUE, OVER_AGGREGATE,
+    /* session(): of rows sorted by args[0], a timestamptz column, bounds of the row's session;
+     * args[1]: the gap, an int8 constant in microseconds */
+    OVER_SESSION_START, OVER_SESSION_END,
 };
 
 struct frame {

@@ -319,7 +319,11 @@ static void print_window(const struct plan_node *n, struct buf *out)
 {
     const struct window_spec *w = &n->window;
     bool hop = w->slide_us != w->size_us;
-    buf_printf(out, "Window: %s on %.*s, size ", hop ? "hop" : "tumble",
+    const char *name = w->kind == WINDOW_CUMULATE  ? "cumulate"
+                       : w->kind == WINDOW_SESSION ? "session"
+                       : hop                       ? "hop"
+                                                   : "tumble";
+    buf_printf(out, "Window: %s on %.*s, size ", name,
                STR_ARG(n->input->columns[w->time_column].name));
     print_interval(w->size_us, out);
     if (hop) {
@@ -412,7 +416,8 @@ static void print_over(const struct plan_node *n, struct buf *out)
         [OVER_PERCENT_RANK] = "percent_rank", [OVER_CUME_DIST] = "cume_dist",
         [OVER_NTILE] = "ntile", [OVER_LAG] = "lag", [OVER_LEAD] = "lead",
         [OVER_FIRST_VALUE] = "first_value", [OVER_LAST_VALUE] = "last_value",
-        [OVER_NTH_VALUE] = "nth_value", [OVER_AGGREGATE] = NULL};
+        [OVER_NTH_VALUE] = "nth_value", [OVER_AGGREGATE] = NULL,
+        [OVER_SESSION_START] = "session_start", [OVER_SESSION_END] = "session_end"};
     buf_printf(out, "Over:");
     for (uint32_t i = 0; i < n->n_overs && !out->failed; i++) {
         const struct over_function *f = &n->overs[i];

@@ -71,7 +71,8 @@ bool plan_groups_by_window(const struct plan_node *agg, const struct plan_node *
                 e = n->exprs[e->index];
             n = n->input;
         }
-        if (e->kind == EXPR_COLUMN && e->index >= window->n_columns - 2)
+        bool starts = window->window.kind == WINDOW_HOP; /* then a start tells the end */
+        if (e->kind == EXPR_COLUMN && e->index >= window->n_columns - (starts ? 2 : 1))
             return true;
     }
     return false;

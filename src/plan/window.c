@@ -136,6 +136,29 @@ static struct window_bound bound_of_partition(const struct plan_node *n, uint32_
     return none;
 }
 
+/* Windows of cumulate that start together end at different times, so that one bound says nothing
+ * about the other. */
+static struct window_bound bound_of_window(const struct plan_node *n, bool end)
+{
+    struct window_bound b = {.is = n->window.kind != WINDOW_SESSION};
+    b.to_end = end ? 0 : n->window.size_us;
+    b.window = n->window.kind == WINDOW_HOP ? n : NULL;
+    return b;
+}
+
+/* A session may grow until the watermark is behind its end: rows are late before the watermark. */
+static struct window_bound bound_of_session(const struct plan_node *over, uint32_t column)
+{
+    const struct plan_node *w = over->input;
+    while (w->kind == PLAN_FILTER || w->kind == PLAN_PROJECT)
+        w = w->input;
+    struct window_bound b = {.to_end = 1};
+    b.is = column >= over->input->n_columns &&
+           over->overs[column - over->input->n_columns].kind == OVER_SESSION_END &&
+           w->kind == PLAN_WINDOW && window_is_timed(w);
+    return b;
+}
+
 static struct window_bound bound_of(const struct plan_node *n, uint32_t column, uint32_t *left)
 {
     const struct window_bound none = {0};
@@ -146,8 +169,7 @@ static struct window_bound bound_of(const struct plan_node *n, uint32_t column, 
     case PLAN_WINDOW:
         if (column + 2 < n->n_columns || !window_is_timed(n))
             return none;
-        return (struct window_bound){
-            .is = true, .to_end = column + 1 == n->n_columns ? 0 : n->window.size_us, .window = n};
+        return bound_of_window(n, column + 1 == n->n_columns);
     case PLAN_EXPAND:
         return column < n->input->n_columns ? bound_of(n->input, column, left) : none;
     case PLAN_FILTER:
@@ -163,6 +185,9 @@ static struct window_bound bound_of(const struct plan_node *n, uint32_t column, 
     case PLAN_JOIN:
         return bound_of_join(n, column, left);
     case PLAN_OVER:
+        if (column >= n->input->n_columns)
+            return bound_of_session(n, column);
+        return bound_of_partition(n, column, left);
     case PLAN_TOP:
         return bound_of_partition(n, column, left);
     case PLAN_SCAN:
@@ -192,9 +217,10 @@ uint32_t window_join_bound(const struct plan_node *join, int64_t *to_end)
 struct window_bound window_of_keys(const struct plan_node *n, uint32_t n_columns, uint32_t *column)
 {
     struct window_bound found = {0};
-    for (uint32_t i = 0; i < n_columns && (!found.is || found.nullable); i++) {
+    for (uint32_t i = 0; i < n_columns; i++) {
         struct window_bound b = window_bound_of(n, i);
-        if (!b.is || (found.is && b.nullable))
+        bool better = b.nullable == found.nullable ? b.to_end < found.to_end : found.nullable;
+        if (!b.is || (found.is && !better))
             continue;
         found = b;
         *column = i;

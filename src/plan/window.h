@@ -20,8 +20,8 @@ struct window_bound {
 struct window_bound window_bound_of(const struct plan_node *n, uint32_t column);
 /* The first key of a join that is a bound on both sides: its number, or n_keys. */
 uint32_t window_join_bound(const struct plan_node *join, int64_t *to_end);
-/* The first of the node's columns [0, n) that is a bound, and rather one without NULLs; its number
- * in *column. */
+/* The one of the node's columns [0, n) that is a bound, rather one without NULLs, and rather an end
+ * than a start; its number in *column. */
 struct window_bound window_of_keys(const struct plan_node *n, uint32_t n_columns,
                                    uint32_t *column);
 /* The same of what identifies a view's rows: the keys of its topmost aggregate or, without one, all

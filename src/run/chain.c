@@ -168,9 +168,56 @@ static enum err error_add(struct climb *f, uint32_t row, enum err e, const char 
 struct spread {
     uint32_t n;
     uint32_t *row;
-    int64_t *start;
+    int64_t *start, *end;
     uint8_t *late;
 };
+
+/* Windows of one row: the first, and what is added from one to the next. */
+struct row_windows {
+    int64_t n, start, end, start_step, end_step;
+};
+
+static bool windows_of(const struct window_spec *w, int64_t ts, struct row_windows *out)
+{
+    int64_t first, last;
+    if (!window_range(w, ts, &first, &last))
+        return false;
+    *out = (struct row_windows){.n = 1, .start = ts, .end = ts + w->size_us};
+    if (w->kind == WINDOW_SESSION)
+        return true;
+    out->end_step = w->slide_us;
+    if (w->kind == WINDOW_CUMULATE) {
+        /* The steps begin with the windows: the last one that began holds the row. */
+        out->start = floor_to(ts - w->offset_us, w->size_us) + w->offset_us;
+        out->end = last + w->slide_us;
+        out->n = (out->start + w->size_us - out->end) / w->slide_us + 1;
+        return true;
+    }
+    *out = (struct row_windows){.n = (last - first) / w->slide_us + 1,
+                                .start = first,
+                                .end = first + w->size_us,
+                                .start_step = w->slide_us,
+                                .end_step = w->slide_us};
+    return true;
+}
+
+static void spread_row(const struct window_spec *w, const struct row_windows *of, uint32_t row,
+                       int64_t ts, int64_t watermark, struct spread *s)
+{
+    int64_t last = of->n - 1;
+    bool late = of->end + last * of->end_step <= watermark;
+    if (w->kind == WINDOW_SESSION)
+        late = ts < watermark;
+    for (int64_t i = late ? last : 0; i <= last; i++) {
+        int64_t end = of->end + i * of->end_step;
+        if (!late && end <= watermark && w->kind != WINDOW_SESSION)
+            continue;
+        s->row[s->n] = row;
+        s->start[s->n] = of->start + i * of->start_step;
+        s->end[s->n] = end;
+        s->late[s->n++] = late;
+    }
+}
 
 static enum err spread_rows(const struct chain_step *step, struct climb *f,
                             const int64_t *watermarks, struct spread *s)
@@ -181,27 +228,20 @@ static enum err spread_rows(const struct chain_step *step, struct climb *f,
     uint64_t cap = (uint64_t)in->n_rows * windows_per_row(&step->window) + 1;
     s->row = arena_alloc(f->arena, cap * sizeof(uint32_t));
     s->start = arena_alloc(f->arena, cap * sizeof(int64_t));
+    s->end = arena_alloc(f->arena, cap * sizeof(int64_t));
     s->late = arena_zalloc(f->arena, cap, 1);
-    if (s->row == NULL || s->start == NULL || s->late == NULL)
+    if (s->row == NULL || s->start == NULL || s->end == NULL || s->late == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < in->n_rows; i++) {
-        int64_t first, last, ts = column_i8(time)[i];
-        if (column_is_null(time, i) || !window_range(&step->window, ts, &first, &last)) {
-            uint32_t origin = f->origin == NULL ? i : f->origin[i];
+        int64_t ts = column_i8(time)[i];
+        struct row_windows of;
+        uint32_t origin = f->origin == NULL ? i : f->origin[i];
+        if (column_is_null(time, i) || !windows_of(&step->window, ts, &of)) {
             TRY(error_add(f, origin, ERR_DATETIME_RANGE, "the event time belongs to no window"));
             continue;
         }
-        int64_t watermark = watermarks == NULL || step->window.untimed
-                                ? INT64_MIN
-                                : watermarks[f->origin == NULL ? i : f->origin[i]];
-        bool late = last + step->window.size_us <= watermark;
-        for (int64_t start = late ? last : first; start <= last; start += step->window.slide_us) {
-            if (!late && start + step->window.size_us <= watermark)
-                continue;
-            s->row[s->n] = i;
-            s->start[s->n] = start;
-            s->late[s->n++] = late;
-        }
+        bool timed = watermarks != NULL && !step->window.untimed;
+        spread_row(&step->window, &of, i, ts, timed ? watermarks[origin] : INT64_MIN, s);
     }
     return ERR_OK;
 }
@@ -241,12 +281,10 @@ static enum err run_window(const struct chain_step *step, struct climb *f,
     struct batch *narrow = f->batch;
     uint32_t n = narrow->n_columns;
     struct column *columns = arena_alloc(f->arena, (n + 2) * sizeof(*columns));
-    f->window_end = arena_alloc(f->arena, (s.n + 1) * sizeof(int64_t));
-    if (columns == NULL || f->window_end == NULL)
+    if (columns == NULL)
         return ERR_NO_MEMORY;
     memcpy(columns, narrow->columns, n * sizeof(*columns));
-    for (uint32_t i = 0; i < s.n; i++)
-        f->window_end[i] = s.start[i] + step->window.size_us;
+    f->window_end = s.end;
     columns[n] = (struct column){.type = TYPE_TIMESTAMPTZ, .data = s.start};
     columns[n + 1] = (struct column){.type = TYPE_TIMESTAMPTZ, .data = f->window_end};
     narrow->columns = columns;

@@ -372,6 +372,25 @@ static enum err frame_value(const struct over_op *op, const struct over_side *si
     return ERR_OK;
 }
 
+/* A bound of the session that the row is in: rows none of which is further than the gap from the
+ * one before. */
+static struct value session_bound(const struct over_state *s, const struct over_op *op,
+                                  const struct over_side *side, uint32_t row)
+{
+    const int64_t *ts = column_i8(&side->batch->columns[op->args[0].column]);
+    int64_t gap = op->args[1].constant.as.i8, apart;
+    if (row > 0 && !__builtin_sub_overflow(ts[row], ts[row - 1], &apart) && apart <= gap)
+        return column_get(&side->columns[s->sorted.plan->n_columns + s->op], row - 1);
+    struct value v = {.type = TYPE_TIMESTAMPTZ, .as.i8 = ts[row]};
+    if (op->kind == OVER_SESSION_START)
+        return v;
+    while (++row < side->rows.n && !__builtin_sub_overflow(ts[row], v.as.i8, &apart) &&
+           apart <= gap)
+        v.as.i8 = ts[row];
+    v.as.i8 += gap;
+    return v;
+}
+
 static enum err place_value(struct over_state *s, const struct over_op *op,
                             const struct over_side *side, uint32_t row, struct value *out,
                             struct err_detail *why)
@@ -394,6 +413,8 @@ static enum err place_value(struct over_state *s, const struct over_op *op,
     case OVER_FIRST_VALUE:
     case OVER_LAST_VALUE:
     case OVER_NTH_VALUE: return frame_value(op, side, row, out, why);
+    case OVER_SESSION_START:
+    case OVER_SESSION_END: *out = session_bound(s, op, side, row); return ERR_OK;
     case OVER_AGGREGATE: break;
     }
     UNREACHABLE();

@@ -573,12 +573,23 @@ static inline void naive_window(const struct plan_node *n, const struct rows *in
         int64_t first, last;
         if (time->null || !window_range(&n->window, time->as.i8, &first, &last))
             continue;
-        for (; first <= last; first += n->window.slide_us) {
+        int64_t size = n->window.size_us, step = n->window.slide_us, ts = time->as.i8;
+        bool grow = n->window.kind == WINDOW_CUMULATE;
+        if (grow) /* all ends of the window that begins with the size's multiple */
+            for (first = last; first % size != 0; first -= step)
+                continue;
+        if (n->window.kind == WINDOW_SESSION)
+            first = last = ts;
+        for (int64_t end = grow ? first : last; grow ? end < first + size : first <= last;
+             end += step) {
+            if (grow && end + step <= ts)
+                continue;
             struct row x = in->rows[i];
             x.v[c - 2] = (struct value){.type = TYPE_TIMESTAMPTZ, .as.i8 = first};
             x.v[c - 1] = x.v[c - 2];
-            x.v[c - 1].as.i8 += n->window.size_us;
+            x.v[c - 1].as.i8 = grow ? end + step : first + size;
             rows_add(out, &x);
+            first += grow ? 0 : step;
         }
     }
 }

@@ -159,6 +159,22 @@ static inline struct value naive_argument(const struct plan_node *n, const struc
     return v;
 }
 
+/* A bound of the session of row i of `count` in order. */
+static inline struct value naive_session(const struct plan_node *n, const struct over_function *f,
+                                         const struct placed *p, uint32_t count, uint32_t i)
+{
+    int64_t gap = f->args[1]->value.as.i8, step = f->kind == OVER_SESSION_START ? -1 : 1;
+    struct value v = naive_argument(n, f->args[0], &p[i]);
+    for (int64_t j = i + step; j >= 0 && j < count; j += step) {
+        struct value w = naive_argument(n, f->args[0], &p[j]);
+        if ((w.as.i8 - v.as.i8) * step > gap)
+            break;
+        v = w;
+    }
+    v.as.i8 += step > 0 ? gap : 0;
+    return v;
+}
+
 /* False: the row fails. */
 static inline bool naive_function(const struct plan_node *n, const struct over_function *f,
                                   const struct placed *p, uint32_t count, uint32_t i,
@@ -184,6 +200,8 @@ static inline bool naive_function(const struct plan_node *n, const struct over_f
         rows_add(&in, &p[j].row);
     }
     switch (f->kind) {
+    case OVER_SESSION_START:
+    case OVER_SESSION_END: *out = naive_session(n, f, p, count, i); break;
     case OVER_ROW_NUMBER: *out = (struct value){.type = TYPE_INT8, .as.i8 = i + 1}; break;
     case OVER_RANK: *out = (struct value){.type = TYPE_INT8, .as.i8 = before + 1}; break;
     case OVER_DENSE_RANK: *out = (struct value){.type = TYPE_INT8, .as.i8 = p[i].group + 1}; break;

@@ -52,6 +52,28 @@ static void windows_are_all_that_hold_the_time(void **state)
 }
 
 /* Times near the ends of time have windows or none, but never a wrapped one. */
+/* A size that is no multiple of the slide has one window more for some rows. */
+static void most_windows_of_a_row(void **state)
+{
+    (void)state;
+    struct arena a;
+    arena_init(&a, ARENA_MAX);
+    const enum type type = TYPE_TIMESTAMPTZ;
+    struct plan_node scan = {.kind = PLAN_SCAN, .n_columns = 1};
+    struct plan_node window = {.kind = PLAN_WINDOW, .input = &scan, .n_columns = 3};
+    window.window = (struct window_spec){.size_us = 10 * WINDOWS_PER_ROW_MAX + 5, .slide_us = 10};
+    struct chain *c;
+    struct chain_result r;
+    struct batch *b = batch_new(&type, 1, 1, &a);
+    assert_int_equal(chain_compile(&window, &scan, &a, &c, NULL), ERR_OK);
+    assert_int_equal(chain_windows_per_row(c), WINDOWS_PER_ROW_MAX + 1);
+    column_set(&b->columns[0], 0, &(struct value){.type = type, .as.i8 = 3});
+    b->n_rows = 1;
+    assert_int_equal(chain_run(c, b, NULL, 0, &a, &r), ERR_OK);
+    assert_int_equal(r.batch->n_rows, WINDOWS_PER_ROW_MAX + 1);
+    arena_deinit(&a);
+}
+
 static void times_at_the_ends(void **state)
 {
     (void)state;
@@ -309,6 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(windows_are_all_that_hold_the_time),
         cmocka_unit_test(times_at_the_ends),
+        cmocka_unit_test(most_windows_of_a_row),
         cmocka_unit_test(rows_go_to_their_open_windows),
         cmocka_unit_test(a_chain_without_nodes_is_the_identity),
         cmocka_unit_test(too_many_steps_are_refused),

@@ -103,7 +103,7 @@ static void bounds_that_may_be_null(void **state)
     may_be_null(n, 7, true);
     may_be_null(n, 6, true);
     assert_false(window_of_view(n, &key).nullable);
-    assert_int_equal(key, 2);
+    assert_int_equal(key, 3);
     n = join_on(&a, JOIN_FULL, w, windows(&a, scan), 3, 3);
     may_be_null(n, 3, true);
     assert_true(window_of_view(n, &key).nullable);
@@ -122,6 +122,25 @@ static void bounds_that_may_be_null(void **state)
     n = count_by(&a, join_on(&a, JOIN_LEFT, w, windows(&a, scan), 3, 3), 7);
     may_be_null(n, 0, true);
     assert_false(window_of_view(count_by(&a, w, 0), &key).is);
+    arena_deinit(&a);
+}
+
+/* A start says when all windows that begin there are over, an end when its own is. */
+static void bounds_of_windows_that_grow(void **state)
+{
+    (void)state;
+    struct arena a;
+    arena_init(&a, FIXTURE_BYTES);
+    struct plan_node *w = plan_window(&a, plan_scan(&a, timed, 2), 1, SIZE, SLIDE);
+    uint32_t key;
+    w->window.kind = WINDOW_CUMULATE;
+    is_bound(w, 2, true, SIZE);
+    is_bound(w, 3, true, 0);
+    assert_int_equal(window_of_view(w, &key).to_end, 0);
+    assert_int_equal(key, 3);
+    const struct plan_node *n = join_on(&a, JOIN_INNER, w, w, 2, 2);
+    is_bound(n, 2, true, SIZE);
+    is_bound(n, 3, false, 0);
     arena_deinit(&a);
 }
 
@@ -190,6 +209,9 @@ static void ended_windows_are_forgotten(void **state)
             run_windows(count_by(&a, n, 3), scans, 1 + k % 3, "count");
     }
     const struct plan_node *scans[2] = {plan_scan(&a, timed, 2), plan_scan(&a, timed, 2)};
+    struct plan_node *grow = plan_window(&a, scans[0], 1, SIZE, SLIDE);
+    grow->window.kind = WINDOW_CUMULATE;
+    run_windows(join_on(&a, JOIN_LEFT, grow, windows(&a, scans[1]), 3, 3), scans, 2, "cumulate");
     struct plan_node *n = plan_two(&a, PLAN_SETOP, windows(&a, scans[0]), windows(&a, scans[1]), 4);
     run_windows(n, scans, 2, "except");
     static const uint32_t by_start = 2;
@@ -274,12 +296,62 @@ static void much_is_forgotten_in_pieces(void **state)
     arena_deinit(&a);
 }
 
+/* Sessions merge and fall apart as rows come and go: those that the times alone make. */
+static void sessions_follow_from_the_times(void **state)
+{
+    (void)state;
+    enum { GAP = 20, EPOCHS = 12 };
+    struct arena a;
+    arena_init(&a, FIXTURE_BYTES);
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        rng_state = seed;
+        static const uint32_t by_key = 0;
+        static const struct sort_key by_time = {.column = 1};
+        const struct plan_node *scan = plan_scan(&a, timed, 2);
+        struct plan_node *w = plan_window(&a, scan, 1, GAP, GAP);
+        w->window.kind = WINDOW_SESSION;
+        struct plan_node *n = plan_new(&a, PLAN_OVER, w, 6);
+        struct expr gap = {.kind = EXPR_CONST, .type = TYPE_INT8, .n_nodes = 1,
+                           .value = {.type = TYPE_INT8, .as.i8 = GAP}};
+        const struct expr *args[] = {expr_column(&a, w, 1), &gap};
+        struct over_function overs[2] = {
+            {.kind = OVER_SESSION_START, .n_args = 2, .args = args, .type = TYPE_TIMESTAMPTZ},
+            {.kind = OVER_SESSION_END, .n_args = 2, .args = args, .type = TYPE_TIMESTAMPTZ}};
+        for (uint32_t i = 0; i < 2; i++)
+            plan_columns(n)[4 + i] =
+                (struct column_def){.name = STR("s"), .type = TYPE_TIMESTAMPTZ};
+        n->n_partition_columns = seed % 2;
+        n->partition_columns = &by_key;
+        n->n_sorts = 1;
+        n->sorts = &by_time;
+        n->n_overs = 2;
+        n->overs = overs;
+        is_bound(n, 5, true, 1);
+        is_bound(n, 4, false, 0);
+        is_bound(n, 3, false, 0);
+        struct driver d;
+        struct rows changes = {0};
+        driver_open(&d, n, (uint32_t)seed % 3, &scan, 1);
+        for (uint32_t epoch = 0; epoch < EPOCHS; epoch++) {
+            later_rows(&changes, (int64_t)(seed % 4) * 10 * epoch);
+            driver_epoch(&d, &changes);
+            driver_check(&d, "sessions");
+        }
+        rows_free(&changes);
+        driver_close(&d);
+        arena_reset(&a, 1 << 20);
+    }
+    arena_deinit(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_of_windows),
         cmocka_unit_test(bounds_that_may_be_null),
+        cmocka_unit_test(bounds_of_windows_that_grow),
         cmocka_unit_test(much_is_forgotten_in_pieces),
+        cmocka_unit_test(sessions_follow_from_the_times),
         cmocka_unit_test(ended_windows_are_forgotten),
         cmocka_unit_test(late_rows_are_counted),
     };
