@@ -60,6 +60,12 @@ static bool action_due(const struct coordinator *co, struct boundary_action *a)
     }
     for (uint32_t k = 0; k < a->n_relations; k++) {
         const struct co_reader *r = relation_reader(co, &a->relations[k]);
+        const struct co_view *v = co_view_find(co, a->relations[k].number);
+        if (v != NULL && !v->failed && !co_view_born(v)) {
+            reached = false;
+            if (co->replaying)
+                return false;
+        }
         if (r == NULL || r->failed)
             continue;
         if (r->silent)

@@ -22,7 +22,7 @@ struct co_reader *co_reader_find(const struct coordinator *co, uint32_t id)
     return map_get(&co->by_id, id);
 }
 
-static void reader_activate(struct coordinator *co, struct co_reader *r)
+void co_reader_activate(struct coordinator *co, struct co_reader *r)
 {
     if (r->failed)
         return;
@@ -74,7 +74,7 @@ static void reader_rest(struct coordinator *co, struct co_reader *r)
     for (uint32_t i = 0; i < r->n_parts; i++)
         atomic_store(&part_stats_of(co, r, i)->advance_awaited, true);
     if (reader_behind(co, r))
-        reader_activate(co, r);
+        co_reader_activate(co, r);
 }
 
 static int64_t part_start(const struct coordinator *co, const struct co_reader *r,
@@ -323,8 +323,9 @@ static void replays_end(struct coordinator *co)
         struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
         if (r->replayed)
             r->silent = r->replayed = false;
-        reader_activate(co, r);
+        co_reader_activate(co, r);
     }
+    co_births_touch(co);
     ready_check(co);
     live_check(co); /* no epoch follows until there are new rows */
 }
@@ -433,13 +434,16 @@ static void epoch_begin(struct coordinator *co)
     if (n == 0 || !co_views_plan_replayed(co))
         return;
     *co->plan = (struct epoch_plan){
-        .epoch = ++co->epoch,
+        .epoch = co->epoch + 1,
         .wall_us = co->shard->wall_us,
         .replaying = co->replaying,
         .n_readers = n,
         .readers = readers,
         .n_floors = co->n_view_floors,
         .floors = co->view_floors};
+    if (!co_births_plan(co, co->plan))
+        return;
+    co->epoch++;
     pace_step(co);
     begin_send(co);
 }
@@ -508,6 +512,9 @@ static void outputs_settle(struct coordinator *co)
  * topic that has none, by one that has nothing left to read. */
 static bool input_live(const struct coordinator *co, const struct co_input *in)
 {
+    if (in->upstream != 0)
+        return in->born && atomic_load(&engine_relation_stats(co->engine, in->upstream)->status) ==
+                               VIEW_LIVE;
     const struct co_reader *r = co_reader_find(co, in->reader);
     if (r == NULL || r->silent)
         return false;
@@ -516,6 +523,8 @@ static bool input_live(const struct coordinator *co, const struct co_input *in)
 
 static void live_check(const struct coordinator *co)
 {
+    /* In the order of the catalog: a view may stand before those that it reads. */
+    bool changed = false;
     LIST_FOR (it, &co->views) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         _Atomic int *status = &engine_relation_stats(co->engine, v->number)->status;
@@ -526,8 +535,10 @@ static void live_check(const struct coordinator *co)
         while (i < v->n_inputs && input_live(co, &v->inputs[i]))
             i++;
         if (i == v->n_inputs)
-            atomic_compare_exchange_strong(status, &expected, VIEW_LIVE);
+            changed |= atomic_compare_exchange_strong(status, &expected, VIEW_LIVE);
     }
+    if (changed)
+        live_check(co);
 }
 
 static void reader_finish(struct coordinator *co, uint32_t i)
@@ -565,7 +576,7 @@ static void reader_finish(struct coordinator *co, uint32_t i)
         stat_set(&engine_relation_stats(co->engine, r->rel->number)->watermark_us, r->watermark_us);
     if (r->failed)
         list_remove(&r->active_link);
-    reader_activate(co, r);
+    co_reader_activate(co, r);
 }
 
 static void epoch_finish(struct coordinator *co)
@@ -573,6 +584,7 @@ static void epoch_finish(struct coordinator *co)
     for (uint32_t i = 0; i < co->plan->n_readers; i++)
         reader_finish(co, i);
     co_views_settle(co);
+    co_births_finish(co);
     outputs_settle(co);
     co->running = false;
     co->finished = co->epoch;
@@ -634,6 +646,7 @@ static void fail_acked(struct shard *s, struct shard_call *c)
 
 static void fail_send(struct coordinator *co)
 {
+    co_failures_spread(co);
     LIST_FOR (it, &co->failing) {
         const struct co_view *v = LIST_ENTRY(it, struct co_view, failing_link);
         const struct relation *rel = catalog_relation_by_number(co->catalog, v->number);
@@ -767,6 +780,16 @@ static enum err record_readers(const struct coordinator *co, struct arena *a,
     return ERR_OK;
 }
 
+/* What a record says of a source: the reader, when it has been in an epoch, or the view, when its
+ * rows are in. */
+static uint32_t input_by(const struct coordinator *co, const struct co_input *in)
+{
+    if (in->upstream != 0)
+        return in->born ? in->upstream : 0;
+    const struct co_reader *r = co_reader_find(co, in->reader);
+    return r != NULL && r->ran ? in->reader : 0;
+}
+
 static enum err record_views(const struct coordinator *co, struct arena *a, struct epoch_record *r)
 {
     uint32_t n = 0;
@@ -786,10 +809,9 @@ static enum err record_views(const struct coordinator *co, struct arena *a, stru
         const struct co_view *v = LIST_ENTRY(it, struct co_view, link);
         for (uint32_t k = 0; k < v->n_inputs; k++) {
             const struct co_input *in = &v->inputs[k];
-            const struct co_reader *cr = co_reader_find(co, in->reader);
-            if (cr != NULL && cr->ran && (full || in->told != in->reader))
-                r->views[r->n_views++] =
-                    (struct record_view){reader_own(v->number, k), in->reader};
+            uint32_t by = input_by(co, in);
+            if (by != 0 && (full || in->told != by))
+                r->views[r->n_views++] = (struct record_view){reader_own(v->number, k), by};
         }
         if (v->failed && (full || !v->failure_told))
             r->failures[r->n_failures++] =
@@ -861,8 +883,7 @@ static void record_told(struct coordinator *co, bool full)
             struct co_view *v = LIST_ENTRY(it, struct co_view, link);
             for (uint32_t k = 0; k < v->n_inputs; k++) {
                 struct co_input *in = &v->inputs[k];
-                const struct co_reader *cr = co_reader_find(co, in->reader);
-                in->told = cr != NULL && cr->ran ? in->reader : 0;
+                in->told = input_by(co, in);
             }
             co->failures_due |= v->failed && !v->failure_told;
             v->failure_told = v->failed;
@@ -1029,7 +1050,7 @@ static void idle_check(struct coordinator *co, struct co_reader *r)
     if (!changed || (r->n_parts == 1 && !co_reader_is_timed(co, r)))
         return;
     r->touched = true;
-    reader_activate(co, r);
+    co_reader_activate(co, r);
 }
 
 static void idle_fire(struct shard_timer *t)
@@ -1106,7 +1127,7 @@ void coordinator_on_advance(struct shard *s, struct shard_call *c)
     LIST_FOR (it, &co->readers) {
         struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
         if (r->rel->topic->number == topic)
-            reader_activate(co, r);
+            co_reader_activate(co, r);
     }
     shard_call_reply(s, c);
 }
@@ -1149,7 +1170,7 @@ static enum err reader_grow(struct coordinator *co, struct co_reader *r)
     r->parts = grown;
     for (; r->n_parts < n; r->n_parts++)
         part_begin(co, r, r->n_parts, true); /* whatever has come since other shards know of it */
-    reader_activate(co, r);
+    co_reader_activate(co, r);
     return ERR_OK;
 }
 
@@ -1202,7 +1223,7 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
     co->replaying |= r->silent;
     list_add(&co->readers, &r->link);
     keep_tell(co, rel->topic);
-    reader_activate(co, r);
+    co_reader_activate(co, r);
     return ERR_OK;
 }
 
@@ -1226,6 +1247,11 @@ static enum err view_inputs(struct coordinator *co, struct co_view *v, const str
     v->n_inputs = view->n_sources;
     for (uint32_t k = 0; k < v->n_inputs; k++) {
         uint32_t own = reader_own(v->number, k), reader = record_view_reader(record, own);
+        if (view->sources[k]->kind == REL_VIEW) {
+            v->inputs[k].upstream = view->sources[k]->number;
+            v->inputs[k].born = reader != own;
+            continue;
+        }
         v->inputs[k].reader = reader;
         if (reader == own)
             TRY(reader_add(co, own, view->sources[k], false, record_reader_find(record, own)));
@@ -1317,6 +1343,8 @@ enum err coordinator_adopt(struct coordinator *co, const struct catalog *catalog
         if (rel->kind == REL_VIEW && co_view_find(co, rel->number) == NULL)
             TRY(view_add(co, rel, record));
     }
+    co_unborn_fail(co);
+    co_births_touch(co);
     replays_end(co);
     for (uint32_t i = 0; record != NULL && i < record->n_outputs; i++) {
         const struct output_end *o = &record->outputs[i];

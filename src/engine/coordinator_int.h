@@ -45,10 +45,12 @@ struct co_reader {
     struct co_part *parts;
 };
 
-/* One of a view's sources, and the reader that the view reads it by. */
+/* One of a view's sources, and the reader that the view reads it by, or the view that it is. */
 struct co_input {
-    uint32_t reader;
-    uint32_t told; /* reader in the record that was made last; 0 = not in one */
+    uint32_t reader;   /* 0: a view */
+    uint32_t upstream; /* its number; 0: a reader */
+    bool born;         /* upstream's rows are in; its changes come with each epoch */
+    uint32_t told; /* reader or view in the record that was made last; 0 = not in one */
     uint32_t n_floors;
     int64_t *floors; /* of a timed view, by partition: the last that its rows came to */
 };
@@ -144,6 +146,19 @@ struct coordinator {
 /* NULL when there is none. */
 struct co_view *co_view_find(const struct coordinator *co, uint32_t number);
 struct co_reader *co_reader_find(const struct coordinator *co, uint32_t id);
+/* Whether a view has all that there was of the views that it reads when it was made. */
+bool co_view_born(const struct co_view *v);
+/* Views that begin to read views (births.c). An epoch is needed, if without rows: */
+void co_births_touch(struct coordinator *co);
+/* Those of the epoch that is planned: all that wait. False: out of memory. */
+bool co_births_plan(struct coordinator *co, struct epoch_plan *plan);
+void co_births_finish(struct coordinator *co);
+/* What reads a view that fails in this epoch fails with it. */
+void co_failures_spread(struct coordinator *co);
+/* Views fail that were made over ones that had failed. */
+void co_unborn_fail(struct coordinator *co);
+/* It may have work. */
+void co_reader_activate(struct coordinator *co, struct co_reader *r);
 /* What may be processed of a partition. */
 int64_t co_part_stable(const struct coordinator *co, const struct co_reader *r, uint32_t partition);
 /* Whether what the epoch wrote, and all before it, is visible: then it has happened. */

@@ -4,7 +4,9 @@
  *   coordinator          shards
  *   epoch_plan  ---BEGIN--->  read, decode, split
  *                             --END(packets, watermarks)--> every shard
- *                             apply, close windows, append outputs
+ *                             apply, close windows
+ *                             (of views that others read: --END(packets)--> every shard, apply ...)
+ *                             append outputs
  *               <---DONE---   outputs' ends, views that have failed
  *               ---FAIL--->   (only then) their outputs of this epoch are not to be seen
  *   record durable ---COMMIT---> high watermarks rise */
@@ -20,6 +22,7 @@ enum {
     EPOCH_INPUT_BYTES_MAX = 8 << 20,     /* of log read per partition and epoch, plus one range */
     EPOCH_ARENA_BYTES_MAX = 1 << 30,     /* per shard */
     EPOCH_ARENA_BYTES_TARGET = 64 << 20, /* no more input is taken in when an epoch has this much */
+    EPOCH_FEED_BYTES_MAX = 512 << 20, /* of the arena, when a view still takes in another's rows */
     EPOCH_SPREAD_ROWS_MAX = 256 << 10,   /* rows that one batch may become in windows */
     EPOCH_ARENA_KEEP_BYTES = 4 << 20,
 };
@@ -71,6 +74,11 @@ struct view_floor {
     int64_t watermark_us;
 };
 
+/* A view begins to read another: it gets all rows that this one has at the end of the epoch. */
+struct epoch_birth {
+    uint32_t view, source;
+};
+
 struct epoch_plan {
     uint64_t epoch;
     int64_t wall_us;
@@ -79,6 +87,8 @@ struct epoch_plan {
     const struct epoch_reader *readers;
     uint32_t n_floors;
     const struct view_floor *floors;
+    uint32_t n_births;
+    const struct epoch_birth *births;
 };
 
 /* The least watermark of those that are not idle; the greatest when all are: then none holds the
@@ -116,6 +126,7 @@ int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_r
 struct packet {
     struct packet *next;
     uint32_t view, state_partition, source_partition;
+    uint32_t level;            /* of the view */
     const struct batch *batch; /* aggregate: keys, arguments, filters; else: output rows */
     const struct str *keys;    /* encoded group keys; NULL without an aggregate */
     const uint64_t *hashes;
@@ -135,7 +146,7 @@ struct dead_letter;
 
 struct epoch_end {
     struct shard_call call;
-    uint32_t from_shard;
+    uint32_t from_shard, level; /* of the views that are to be applied next */
     struct packet *packets, **packets_tail;
     struct dead_letter *dead_letters; /* for shard 0 */
     const struct input_result *const

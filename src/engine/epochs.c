@@ -41,6 +41,7 @@ struct epochs {
     struct shard *shard;
     struct map readers; /* id -> struct reader */
     struct map views;   /* number -> struct view_run */
+    struct list over;   /* views that read views: view_run.over_link, by level */
     struct compress *compress;
     struct scratch_pool scratch;
     struct kafka_record *records; /* BATCH_ROWS_MAX: of the batch in work */
@@ -50,9 +51,12 @@ struct epochs {
     struct arena arena, piece;
     struct epoch_work work;
     struct dead_letter *apply_dead;
-    struct epoch_end *ends; /* per target shard */
-    const struct epoch_end **received;
-    uint32_t n_received;
+    struct epoch_end *ends; /* per target shard, of the level that is applied next */
+    uint32_t level, n_levels; /* that is applied; of this epoch */
+    struct level {
+        const struct epoch_end **received; /* per shard */
+        uint32_t n_received, units_end;
+    } levels[VIEW_LEVELS_MAX + 1];
     struct input_result **results;  /* of this shard's inputs */
     struct input_result **gathered; /* of all */
 
@@ -117,14 +121,27 @@ static void merge(struct epochs *ep, const struct epoch_reader *er)
     reader_free(from);
 }
 
+/* What goes to all shards before the views of a level are applied. */
+static bool make_ends(struct epochs *ep, uint32_t level)
+{
+    uint32_t n = ep->shard->engine->n_shards;
+    ep->ends = arena_zalloc(&ep->arena, n, sizeof(*ep->ends));
+    for (uint32_t i = 0; ep->ends != NULL && i < n; i++) {
+        ep->ends[i].packets_tail = &ep->ends[i].packets;
+        ep->ends[i].from_shard = ep->shard->index;
+        ep->ends[i].level = level;
+        ep->ends[i].results = (const struct input_result *const *)ep->results;
+    }
+    ep->work.ends = ep->ends;
+    return ep->ends != NULL;
+}
+
 static bool make_results(struct epochs *ep)
 {
     const struct epoch_plan *plan = ep->plan;
-    uint32_t n = ep->shard->engine->n_shards;
     ep->results = arena_alloc(&ep->arena, (plan->n_readers + 1) * sizeof(struct input_result *));
-    ep->ends = arena_zalloc(&ep->arena, n, sizeof(*ep->ends));
     ep->gathered = arena_alloc(&ep->arena, (plan->n_readers + 1) * sizeof(struct input_result *));
-    if (ep->results == NULL || ep->ends == NULL || ep->gathered == NULL)
+    if (ep->results == NULL || ep->gathered == NULL)
         return false;
     for (uint32_t r = 0; r < plan->n_readers; r++) {
         const struct epoch_reader *er = &plan->readers[r];
@@ -136,12 +153,7 @@ static bool make_results(struct epochs *ep)
             ep->results[r][i] = (struct input_result){.reached = er->inputs[i].from,
                                                       .watermark_us = er->inputs[i].watermark_us};
     }
-    for (uint32_t i = 0; i < n; i++) {
-        ep->ends[i].packets_tail = &ep->ends[i].packets;
-        ep->ends[i].from_shard = ep->shard->index;
-        ep->ends[i].results = (const struct input_result *const *)ep->results;
-    }
-    return true;
+    return make_ends(ep, 0);
 }
 
 /* Every epoch begins with another reader and another of its inputs: the last ones may have to wait
@@ -174,6 +186,17 @@ static void readers_begin(struct epochs *ep, const struct epoch_plan *plan)
     }
 }
 
+/* Marks the views that begin to read others, or that have done so. */
+static void births(struct epochs *ep, bool done)
+{
+    for (uint32_t i = 0; i < ep->plan->n_births; i++) {
+        const struct epoch_birth *b = &ep->plan->births[i];
+        struct view_input *in = &epochs_view(ep, b->view)->inputs[b->source];
+        in->born = done;
+        in->birth = !done;
+    }
+}
+
 void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
 {
     CHECK(ep->phase == PHASE_IDLE);
@@ -181,26 +204,26 @@ void epochs_begin(struct epochs *ep, const struct epoch_plan *plan)
     arena_reset(&ep->arena, EPOCH_ARENA_KEEP_BYTES);
     scratch_reset(&ep->scratch, SCRATCH_KEEP_BYTES);
     letters_out_begin(&ep->letters);
+    ep->work = (struct epoch_work){
+        .shard = ep->shard, .arena = &ep->arena, .piece = &ep->piece, .epoch = plan->epoch};
     if (!make_results(ep))
         fail_epoch(ep, ERR_NO_MEMORY, "cannot begin", NULL);
+    ep->work.dead_tail = &ep->ends[0].dead_letters;
     readers_begin(ep, plan);
     for (uint32_t i = 0; i < plan->n_floors; i++) {
         struct view_run *v = epochs_view(ep, plan->floors[i].view);
         if (v != NULL && !v->failed && view_run_floor(v, &plan->floors[i]) != ERR_OK)
             fail_epoch(ep, ERR_NO_MEMORY, "cannot begin", NULL);
     }
-    ep->work = (struct epoch_work){.shard = ep->shard,
-                                   .arena = &ep->arena,
-                                   .piece = &ep->piece,
-                                   .ends = ep->ends,
-                                   .epoch = plan->epoch,
-                                   .dead_tail = &ep->ends[0].dead_letters};
+    births(ep, false);
     ep->apply_dead = NULL;
     ep->readers_left = plan->n_readers;
     reader_enter(ep, (uint32_t)(plan->epoch % plan->n_readers));
     ep->input_open = ep->letters_taken = ep->finish_begun = ep->flow_begun = false;
     ep->n_batches = 0;
     ep->units = NULL;
+    ep->level = 0;
+    ep->n_levels = 1;
     ep->n_units = ep->unit_at = ep->packet_at = ep->output_at = ep->n_outputs = 0;
     ep->phase = PHASE_SOURCE;
     ep->shard->busy = true;
@@ -249,6 +272,25 @@ static void input_end(struct epochs *ep, struct reader *r)
     input_advance(ep);
 }
 
+/* A view stands still with its table. One of several tables could only do so from a state that is
+ * whole: in a replay it would take in the others' news over a part of what it was. */
+static void view_stands(struct epochs *ep, struct view_run *v, bool silent, enum err e,
+                        const struct err_detail *told)
+{
+    if (silent && v->n_inputs > 1)
+        view_run_fail(v, &ep->work, e, told);
+    v->stands = true;
+    view_run_stand(v, e, told);
+}
+
+static bool reads_standing(const struct view_run *v)
+{
+    for (uint32_t i = 0; i < v->n_inputs; i++)
+        if (v->inputs[i].upstream != NULL && v->inputs[i].upstream->stands)
+            return true;
+    return false;
+}
+
 /* The log of a partition cannot be read: its reader stands still here, and everything else goes on.
  * A restart takes what can be read and tells what is lost. */
 static void input_failed(struct epochs *ep, struct reader *r, uint32_t partition, enum err e,
@@ -259,13 +301,12 @@ static void input_failed(struct epochs *ep, struct reader *r, uint32_t partition
     err_set(&told, e, "partition %u of \"%.*s\" cannot be read from offset %lld on: %s", partition,
             STR_ARG(rel->name), (long long)ep->offset, err_text(e, why));
     engine_note(ep->shard->engine, "error", "%s", told.text);
-    /* A view stands still with its table. One of several tables could only do so from a state that
-     * is whole: in a replay it would take in the others' news over a part of what it was. */
-    LIST_FOR (it, &r->views) {
-        struct view_run *v = LIST_ENTRY(it, struct view_input, link)->view;
-        if (r->silent && v->n_inputs > 1)
-            view_run_fail(v, &ep->work, e, &told);
-        view_run_stand(v, e, &told);
+    LIST_FOR (it, &r->views)
+        view_stands(ep, LIST_ENTRY(it, struct view_input, link)->view, r->silent, e, &told);
+    LIST_FOR (it, &ep->over) {
+        struct view_run *v = LIST_ENTRY(it, struct view_run, over_link);
+        if (!v->stands && reads_standing(v))
+            view_stands(ep, v, r->silent, e, &told);
     }
     ep->results[ep->reader_at][ep->input_at].failed = true;
 }
@@ -465,20 +506,26 @@ static void end_run(struct shard *s, struct shard_call *c)
 {
     struct epochs *ep = s->epochs;
     const struct epoch_end *end = CONTAINER_OF(c, struct epoch_end, call);
-    CHECK(ep->received[end->from_shard] == NULL);
-    ep->received[end->from_shard] = end;
-    ep->n_received++;
+    struct level *l = &ep->levels[end->level];
+    CHECK(l->received[end->from_shard] == NULL);
+    l->received[end->from_shard] = end;
+    l->n_received++;
     s->busy = true;
 }
 
-static void post_end(struct epochs *ep)
+static void ends_send(struct epochs *ep)
 {
     ep->phase = PHASE_WAIT;
-    ep->work.dead_tail = &ep->apply_dead;
     for (uint32_t i = 0; i < ep->shard->engine->n_shards; i++) {
         ep->ends[i].call = (struct shard_call){.run = end_run};
         shard_post(ep->shard, i, &ep->ends[i].call);
     }
+}
+
+static void post_end(struct epochs *ep)
+{
+    ep->work.dead_tail = &ep->apply_dead;
+    ends_send(ep);
 }
 
 /* ---- APPLY ---- */
@@ -495,22 +542,33 @@ static int compare_packets(const void *a, const void *b)
            (x->source_partition < y->source_partition);
 }
 
-/* All packets for this shard, by view, state partition and source partition. Those of one source
- * partition come from one shard in the order they were made, and a merge sort keeps that order. */
+/* The packets of the level's views: of `all` when it is there. */
+static uint32_t level_packets(const struct epochs *ep, struct packet **all)
+{
+    uint32_t n = 0;
+    for (uint32_t l = 0; l <= ep->level; l++)
+        for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
+            for (struct packet *p = ep->levels[l].received[s]->packets; p != NULL; p = p->next) {
+                if (p->level != ep->level)
+                    continue;
+                if (all != NULL)
+                    all[n] = p;
+                n++;
+            }
+    return n;
+}
+
+/* All packets of the level for this shard, by view, state partition and source partition. Those of
+ * one source partition come from one shard in the order they were made, and a merge sort keeps that
+ * order. */
 static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
 {
-    *n = 0;
-    for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
-        for (struct packet *p = ep->received[s]->packets; p != NULL; p = p->next)
-            ++*n;
+    *n = level_packets(ep, NULL);
     struct packet **all = arena_alloc(&ep->arena, (*n + 1) * sizeof(struct packet *));
     struct packet **spare = arena_alloc(&ep->arena, (*n + 1) * sizeof(struct packet *));
     if (all == NULL || spare == NULL)
         return NULL;
-    uint32_t at = 0;
-    for (uint32_t s = 0; s < ep->shard->engine->n_shards; s++)
-        for (struct packet *p = ep->received[s]->packets; p != NULL; p = p->next)
-            all[at++] = p;
+    level_packets(ep, all);
     for (uint32_t width = 1; width < *n; width *= 2) {
         for (uint32_t from = 0; from < *n; from += 2 * width) {
             uint32_t mid = from + width < *n ? from + width : *n,
@@ -543,37 +601,120 @@ static void add_units(struct epochs *ep, const struct apply_unit *u, const struc
     }
 }
 
-/* Every state partition that lives here of every view that takes part, with its packets. */
-static enum err plan_apply(struct epochs *ep)
+/* Adds a view to those that take part, once. */
+static void takes_part(const struct epochs *ep, struct view_run **list, uint32_t *n,
+                       struct view_run *v)
 {
-    uint32_t n_packets, n_units = 0;
-    struct packet **packets = sorted_packets(ep, &n_packets);
-    if (packets == NULL)
+    if (v == NULL || v->planned == ep->plan->epoch)
+        return;
+    v->planned = ep->plan->epoch;
+    list[(*n)++] = v;
+}
+
+/* The views that take part: those of the readers, those that others begin to read, and all that
+ * read one of them. All shards find the same. NULL when out of memory. */
+static struct view_run **taking_part(struct epochs *ep, uint32_t *n)
+{
+    struct view_run **list = arena_alloc(&ep->arena, (ep->views.count + 1) * sizeof(*list));
+    *n = 0;
+    for (uint32_t i = 0; list != NULL && i < ep->plan->n_readers; i++) {
+        struct reader *r = ep->plan->readers[i].merge_into == 0 ? plan_reader_at(ep, i) : NULL;
+        for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views;
+             it = it->next)
+            takes_part(ep, list, n, LIST_ENTRY(it, struct view_input, link)->view);
+    }
+    for (uint32_t i = 0; list != NULL && i < ep->plan->n_births; i++) {
+        const struct epoch_birth *b = &ep->plan->births[i];
+        takes_part(ep, list, n, epochs_view(ep, b->view)->inputs[b->source].upstream);
+    }
+    LIST_FOR (it, &ep->over) {
+        struct view_run *v = LIST_ENTRY(it, struct view_run, over_link);
+        for (uint32_t i = 0; list != NULL && i < v->n_inputs; i++) {
+            const struct view_run *up = v->inputs[i].upstream;
+            if (up != NULL && up->planned == ep->plan->epoch)
+                takes_part(ep, list, n, v);
+        }
+    }
+    return list;
+}
+
+/* Whether what a view gives was given before; and where it takes part, its watermark: the least of
+ * its tables' that have event times and are not idle. Views that it reads say nothing about its
+ * windows, but are shown where there is nothing else. */
+static void view_settle(const struct epochs *ep, struct view_run *v)
+{
+    struct watermark_sum sum = WATERMARK_SUM_NONE, above = WATERMARK_SUM_NONE;
+    v->silent = false;
+    for (uint32_t i = 0; i < v->n_inputs; i++) {
+        const struct reader *r = v->inputs[i].reader;
+        const struct view_run *up = v->inputs[i].upstream;
+        v->silent |= r != NULL && r->silent;
+        if (r != NULL && r->decoder.rel->event_time >= 0)
+            watermark_add(&sum, r->watermark_us, r->idle);
+        if (up == NULL || up->aggregate == NULL)
+            continue; /* without groups it is read by its query */
+        v->silent |= up->silent;
+        watermark_add(&above, up->watermark_us, false);
+    }
+    if (v->planned == ep->plan->epoch)
+        v->watermark_us = watermark_of(sum.greatest > INT64_MIN ? &sum : &above, v->watermark_us);
+}
+
+/* With views over views, of all: one may read another that does not take part. */
+static void views_settle(struct epochs *ep, struct view_run **views, uint32_t n)
+{
+    struct view_run *v;
+    for (uint32_t i = 0; i < n; i++)
+        view_settle(ep, views[i]);
+    for (size_t at = 0; !list_empty(&ep->over) && (v = map_next(&ep->views, &at)) != NULL;)
+        if (v->level == 0)
+            view_settle(ep, v);
+    LIST_FOR (it, &ep->over)
+        view_settle(ep, LIST_ENTRY(it, struct view_run, over_link));
+}
+
+/* Every state partition that lives here of every view that takes part, by level. */
+static enum err plan_units(struct epochs *ep)
+{
+    uint32_t n_views, n_units = 0;
+    struct view_run **views = taking_part(ep, &n_views);
+    if (views == NULL)
         return ERR_NO_MEMORY;
+    views_settle(ep, views, n_views);
+    for (uint32_t i = 0; i < n_views; i++)
+        if (views[i]->level >= ep->n_levels)
+            ep->n_levels = views[i]->level + 1;
     for (int pass = 0; pass < 2; pass++) {
         if (pass == 1 &&
             (ep->units = arena_zalloc(&ep->arena, n_units + 1, sizeof(*ep->units))) == NULL)
             return ERR_NO_MEMORY;
         n_units = 0;
-        for (uint32_t i = 0; i < ep->plan->n_readers; i++) {
-            struct reader *r = ep->plan->readers[i].merge_into == 0 ? plan_reader_at(ep, i) : NULL;
-            for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views;
-                 it = it->next) {
-                struct apply_unit u = {.view = LIST_ENTRY(it, struct view_input, link)->view};
-                uint64_t planned = ep->plan->epoch * 2 + (uint64_t)pass;
-                if (u.view->planned == planned)
-                    continue; /* another of its readers takes part, too */
-                u.view->planned = planned;
+        for (uint32_t l = 0; l < ep->n_levels; l++) {
+            for (uint32_t i = 0; i < n_views; i++) {
+                struct apply_unit u = {.view = views[i]};
+                if (u.view->level != l)
+                    continue;
                 add_units(ep, &u, u.view->rel->topic, u.view->n_partitions, &n_units);
                 u.late = true;
                 for (u.source = 0; u.source < u.view->n_inputs; u.source++)
                     add_units(ep, &u, u.view->rel->view->late[u.source],
                               u.view->inputs[u.source].n_late, &n_units);
             }
+            ep->levels[l].units_end = n_units;
         }
     }
     ep->n_units = n_units;
-    for (uint32_t i = 0; i < ep->n_units; i++) {
+    return ERR_OK;
+}
+
+/* Gives the level's units their packets, and makes room for those of the next one. */
+static enum err level_begin(struct epochs *ep)
+{
+    uint32_t n_packets;
+    struct packet **packets = sorted_packets(ep, &n_packets);
+    if (packets == NULL || (ep->level + 1 < ep->n_levels && !make_ends(ep, ep->level + 1)))
+        return ERR_NO_MEMORY;
+    for (uint32_t i = ep->unit_at; i < ep->levels[ep->level].units_end; i++) {
         struct apply_unit *u = &ep->units[i];
         if (u->late)
             continue;
@@ -603,31 +744,6 @@ int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_r
     return watermark_of(&sum, r->watermark_us);
 }
 
-/* The least of its sources' that have event times and are not idle. */
-static int64_t view_watermark(const struct view_run *v)
-{
-    struct watermark_sum sum = WATERMARK_SUM_NONE;
-    for (uint32_t i = 0; i < v->n_inputs; i++) {
-        const struct reader *r = v->inputs[i].reader;
-        if (r->decoder.rel->event_time >= 0)
-            watermark_add(&sum, r->watermark_us, r->idle);
-    }
-    return watermark_of(&sum, v->watermark_us);
-}
-
-/* Moves the watermarks of views that take part. */
-static void views_settle(struct epochs *ep)
-{
-    for (uint32_t i = 0; i < ep->plan->n_readers; i++) {
-        struct reader *r = ep->plan->readers[i].merge_into == 0 ? plan_reader_at(ep, i) : NULL;
-        for (struct list *it = r == NULL ? NULL : r->views.next; r != NULL && it != &r->views;
-             it = it->next) {
-            struct view_run *v = LIST_ENTRY(it, struct view_input, link)->view;
-            v->watermark_us = view_watermark(v);
-        }
-    }
-}
-
 /* Brings the results of all shards together, each input's from the shard that read it. */
 static void gather_results(struct epochs *ep)
 {
@@ -637,22 +753,12 @@ static void gather_results(struct epochs *ep)
         for (uint32_t i = 0; reader != NULL && i < er->n_inputs; i++) {
             uint32_t owner =
                 topic_shard(ep->shard->engine, reader->decoder.rel->topic, er->inputs[i].partition);
-            ep->gathered[r][i] = ep->received[owner]->results[r][i];
+            ep->gathered[r][i] = ep->levels[0].received[owner]->results[r][i];
             reader->idle = (i == 0 || reader->idle) && er->inputs[i].idle;
         }
         if (reader != NULL)
             reader->watermark_us = epoch_table_watermark(er, ep->gathered[r]);
     }
-    views_settle(ep);
-}
-
-/* Whether what it gives was given before. */
-static bool view_silent(const struct view_run *v)
-{
-    bool silent = false;
-    for (uint32_t i = 0; i < v->n_inputs; i++)
-        silent |= v->inputs[i].reader->silent;
-    return silent;
 }
 
 /* A piece of the end of a unit's epoch. */
@@ -670,7 +776,7 @@ static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool 
                                              .work = &ep->work,
                                              .watermark_us = watermark,
                                              .now_us = ep->plan->wall_us,
-                                             .silent = view_silent(v)};
+                                             .silent = v->silent};
         ep->finish_begun = true;
     }
     return view_finish_step(&ep->finishing, more);
@@ -704,7 +810,7 @@ static enum err flow_piece(struct epochs *ep, const struct apply_unit *u, struct
     if (!ep->flow_begun)
         view_flow_begin(v, &(struct view_epoch){.work = &ep->work,
                                                 .plan = ep->plan,
-                                                .silent = view_silent(v),
+                                                .silent = v->silent,
                                                 .watermark_us = v->watermark_us});
     ep->flow_begun = true;
     if (v->now.busy || ep->packet_at == u->n)
@@ -716,9 +822,14 @@ static enum err flow_piece(struct epochs *ep, const struct apply_unit *u, struct
 
 static void apply_step(struct epochs *ep)
 {
-    while (ep->unit_at < ep->n_units && ep->units[ep->unit_at].late)
+    uint32_t end = ep->levels[ep->level].units_end;
+    while (ep->unit_at < end && ep->units[ep->unit_at].late)
         ep->unit_at++; /* collected while the source was read */
-    if (ep->unit_at == ep->n_units) {
+    if (ep->unit_at == end) {
+        if (++ep->level < ep->n_levels) {
+            ends_send(ep);
+            return;
+        }
         ep->phase = PHASE_OUTPUT;
         ep->unit_at = 0;
         return;
@@ -735,7 +846,7 @@ static void apply_step(struct epochs *ep)
         } else if (v->flow == NULL && ep->packet_at < u->n) {
             const struct packet *p = u->packets[ep->packet_at++];
             shard_worked(ep->shard, p->batch->n_rows);
-            e = view_run_apply(v, p, ep->plan, view_silent(v), &ep->arena, &ep->arena);
+            e = view_run_apply(v, p, ep->plan, v->silent, &ep->arena, &ep->arena);
             more = true;
         } else {
             e = finish_step(ep, u, &more);
@@ -843,7 +954,7 @@ static enum err output_letters(struct epochs *ep, bool *more, struct err_detail 
     if (ep->shard->index != 0)
         return ERR_OK;
     for (uint32_t s = 0; s < ep->shard->engine->n_shards && !ep->letters_taken; s++)
-        letters_out_add(&ep->letters, ep->received[s]->dead_letters);
+        letters_out_add(&ep->letters, ep->levels[0].received[s]->dead_letters);
     ep->letters_taken = true;
     if (!letters_out_left(&ep->letters))
         return ERR_OK;
@@ -857,8 +968,11 @@ static void finish(struct epochs *ep)
     struct shard *s = ep->shard;
     if (dead_letters_end(&ep->work) != ERR_OK)
         fail_epoch(ep, ERR_NO_MEMORY, "keeping dead letters", NULL);
-    memset(ep->received, 0, s->engine->n_shards * sizeof(*ep->received));
-    ep->n_received = 0;
+    for (uint32_t l = 0; l < ep->n_levels; l++) {
+        memset(ep->levels[l].received, 0, s->engine->n_shards * sizeof(struct epoch_end *));
+        ep->levels[l].n_received = 0;
+    }
+    births(ep, true);
     ep->phase = PHASE_IDLE;
     ep->done = (struct epoch_done){.call = {.run = coordinator_on_done},
                                    .results = (const struct input_result *const *)ep->results,
@@ -878,6 +992,39 @@ static void cut_outputs(struct epochs *ep, const struct topic *t)
     }
 }
 
+/* Brings views together with those that they read. */
+static void views_link(struct epochs *ep)
+{
+    struct view_run *v;
+    list_init(&ep->over);
+    for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;) {
+        list_init(&v->feeds);
+        list_init(&v->over_link);
+    }
+    for (uint32_t level = 0; level <= VIEW_LEVELS_MAX; level++)
+        for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;)
+            if (v->level == level && level > 0)
+                list_add(&ep->over, &v->over_link);
+    for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;)
+        for (uint32_t i = 0; i < v->n_inputs; i++) {
+            const struct relation *source = v->rel->view->sources[i];
+            struct view_input *in = &v->inputs[i];
+            if (source->kind != REL_VIEW)
+                continue;
+            in->upstream = map_get(&ep->views, source->number);
+            list_init(&in->link);
+            if (in->upstream == NULL)
+                continue;
+            list_add(&in->upstream->feeds, &in->link);
+        }
+    LIST_FOR (it, &ep->over) {
+        v = LIST_ENTRY(it, struct view_run, over_link);
+        for (uint32_t i = 0; i < v->n_inputs; i++)
+            v->failed |= v->inputs[i].upstream != NULL && v->inputs[i].upstream->failed &&
+                         !v->inputs[i].born;
+    }
+}
+
 void epochs_view_failed(struct epochs *ep, uint32_t number)
 {
     struct view_run *v = epochs_view(ep, number);
@@ -892,6 +1039,7 @@ void epochs_view_failed(struct epochs *ep, uint32_t number)
         view_run_give_up(ep->shard, v);
     else
         view_run_free(rest); /* the view keeps its memory until it is dropped */
+    views_link(ep);
 }
 
 /* Whether nothing is left to write. Else it goes on with the next turn or, where the disk is full,
@@ -942,6 +1090,18 @@ bool epochs_write_dead_letters(struct epochs *ep, int64_t *end)
     return true;
 }
 
+static void apply_begin(struct epochs *ep)
+{
+    enum err e = ERR_OK;
+    ep->phase = PHASE_APPLY;
+    if (ep->level == 0) {
+        gather_results(ep);
+        e = plan_units(ep);
+    }
+    if (e != ERR_OK || level_begin(ep) != ERR_OK)
+        fail_epoch(ep, ERR_NO_MEMORY, "sorting packets", NULL);
+}
+
 void epochs_turn(struct epochs *ep)
 {
     switch (ep->phase) {
@@ -951,12 +1111,9 @@ void epochs_turn(struct epochs *ep)
         source_step(ep);
         break;
     case PHASE_WAIT:
-        if (ep->n_received < ep->shard->engine->n_shards)
+        if (ep->levels[ep->level].n_received < ep->shard->engine->n_shards)
             return;
-        ep->phase = PHASE_APPLY;
-        gather_results(ep);
-        if (plan_apply(ep) != ERR_OK)
-            fail_epoch(ep, ERR_NO_MEMORY, "sorting packets", NULL);
+        apply_begin(ep);
         break;
     case PHASE_APPLY:
         apply_step(ep);
@@ -1012,7 +1169,11 @@ static enum err view_read(struct epochs *ep, struct view_input *in,
                           const struct epoch_record *record)
 {
     const struct relation *rel = in->view->rel;
-    uint32_t id = record_view_reader(record, reader_own(rel->number, in->source));
+    uint32_t own = reader_own(rel->number, in->source), id = record_view_reader(record, own);
+    if (rel->view->sources[in->source]->kind == REL_VIEW) {
+        in->born = id != own;
+        return ERR_OK;
+    }
     struct reader *r = map_get(&ep->readers, id);
     if (r == NULL)
         TRY(reader_new(ep, id, rel->view->sources[in->source], false, record, &r));
@@ -1034,7 +1195,7 @@ static enum err view_new(struct epochs *ep, const struct relation *rel,
     }
     for (uint32_t i = 0; i < v->n_inputs; i++) {
         TRY(view_read(ep, &v->inputs[i], record));
-        live &= v->inputs[i].reader->main;
+        live &= v->inputs[i].reader != NULL && v->inputs[i].reader->main;
     }
     v->failed = record_failure_find(record, rel->number) != NULL;
     atomic_store(&v->stats->status, live ? VIEW_LIVE : VIEW_BACKFILLING);
@@ -1147,6 +1308,7 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
         else if (rel->kind == REL_VIEW)
             TRY(view_new(ep, rel, record, why));
     }
+    views_link(ep);
     TRY(grow(ep));
     configure_parts(ep, c);
     const struct catalog *old = ep->shard->catalog;
@@ -1188,16 +1350,20 @@ enum err epochs_new(struct shard *s, struct epochs **out)
         return ERR_NO_MEMORY;
     ep->shard = s;
     output_wait_init(&ep->wait, s);
+    list_init(&ep->over);
     arena_init(&ep->arena, EPOCH_ARENA_BYTES_MAX);
     arena_init(&ep->piece, EPOCH_ARENA_BYTES_MAX);
     ep->compress = compress_new();
     ep->records = mem_zalloc(BATCH_ROWS_MAX, sizeof(*ep->records));
-    ep->received = mem_zalloc(s->engine->n_shards, sizeof(struct epoch_end *));
-    if (ep->compress == NULL || ep->records == NULL || ep->received == NULL ||
+    ep->levels[0].received =
+        mem_zalloc(s->engine->n_shards * ARRAY_LEN(ep->levels), sizeof(struct epoch_end *));
+    if (ep->compress == NULL || ep->records == NULL || ep->levels[0].received == NULL ||
         letters_out_init(&ep->letters, s->engine->n_shards) != ERR_OK) {
         epochs_free(ep);
         return ERR_NO_MEMORY;
     }
+    for (uint32_t l = 1; l < ARRAY_LEN(ep->levels); l++)
+        ep->levels[l].received = ep->levels[0].received + l * s->engine->n_shards;
     *out = ep;
     return ERR_OK;
 }
@@ -1220,7 +1386,7 @@ void epochs_free(struct epochs *ep)
     arena_deinit(&ep->arena);
     arena_deinit(&ep->piece);
     mem_free(ep->records);
-    mem_free(ep->received);
+    mem_free(ep->levels[0].received);
     mem_free(ep->outputs);
     mem_free(ep);
 }

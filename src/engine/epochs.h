@@ -3,7 +3,9 @@
  *   IDLE --BEGIN--> SOURCE --all inputs read--> WAIT --END of every shard--> APPLY --all applied-->
  * IDLE (DONE sent)
  *
- * SOURCE and APPLY do one batch a turn, so that sockets and timers are served in between. */
+ * SOURCE and APPLY do one batch a turn, so that sockets and timers are served in between. Views
+ * that read views are applied behind those: APPLY goes back to WAIT as often as there are levels of
+ * them. */
 #ifndef TIDEMILL_ENGINE_EPOCHS_H
 #define TIDEMILL_ENGINE_EPOCHS_H
 

@@ -175,14 +175,35 @@ static enum err wait_for_one(struct query *q, uint32_t number, uint32_t source,
     return ERR_OK;
 }
 
-/* How many tables a relation's rows follow from. */
-static uint32_t n_sources_of(const struct query *q, uint32_t number)
+/* A relation, with all sources of a view, and of the views among them. */
+static enum err wait_for_all(struct query *q, const struct relation *rel, uint32_t cap,
+                             struct boundary_relation *list)
 {
-    const struct relation *rel = catalog_relation_by_number(q->catalog, number);
-    return rel != NULL && rel->kind == REL_VIEW ? rel->view->n_sources : 1;
+    const struct relation *views[VIEW_LEVELS_MAX * VIEW_SOURCES_MAX];
+    uint32_t n = 0;
+    if (rel == NULL || rel->kind != REL_VIEW)
+        return rel == NULL ? ERR_OK : wait_for_one(q, rel->number, 0, list);
+    views[n++] = rel;
+    for (uint32_t at = 0; at < n; at++) {
+        const struct view *v = views[at]->view;
+        for (uint32_t k = 0; k < v->n_sources; k++) {
+            uint32_t seen = 0;
+            if (q->boundary.n_relations == cap)
+                return ERR_LIMIT;
+            TRY(wait_for_one(q, views[at]->number, k, list));
+            while (seen < n && views[seen] != v->sources[k])
+                seen++;
+            if (v->sources[k]->kind != REL_VIEW || seen < n)
+                continue;
+            if (n == ARRAY_LEN(views))
+                return ERR_LIMIT;
+            views[n++] = v->sources[k];
+        }
+    }
+    return ERR_OK;
 }
 
-static enum err wait_for(struct query *q, struct boundary_relation *list)
+static enum err wait_for(struct query *q, uint32_t cap, struct boundary_relation *list)
 {
     struct boundary_action *a = &q->boundary;
     for (uint32_t i = 0; i < q->n_sources; i++) {
@@ -191,8 +212,7 @@ static enum err wait_for(struct query *q, struct boundary_relation *list)
                           : epochs_write(src)      ? writer_of(q, src->rel)
                                                    : src->rel->number;
         a->everything |= src->kind == SOURCE_LOG && number == 0;
-        for (uint32_t k = 0; number != 0 && k < n_sources_of(q, number); k++)
-            TRY(wait_for_one(q, number, k, list));
+        TRY(wait_for_all(q, catalog_relation_by_number(q->catalog, number), cap, list));
     }
     a->relations = list;
     return ERR_OK;
@@ -220,14 +240,14 @@ static void look_fire(struct shard_timer *t)
 static enum err ask_epochs(struct query *q)
 {
     bool alone = q->n_sources == 1;
-    struct boundary_relation *list = arena_alloc(
-        &q->arena, (size_t)q->n_sources * VIEW_SOURCES_MAX * sizeof(*list));
+    uint32_t cap = (q->n_sources + VIEW_LEVELS_MAX) * VIEW_SOURCES_MAX;
+    struct boundary_relation *list = arena_alloc(&q->arena, (size_t)cap * sizeof(*list));
     if (list == NULL)
         return ERR_NO_MEMORY;
     q->boundary = (struct boundary_action){
         .act = alone ? alone_act : together_act,
         .committed = alone && q->sources[0].kind == SOURCE_LOG};
-    TRY(wait_for(q, list));
+    TRY(wait_for(q, cap, list));
     for (uint32_t i = 0; i < q->n_sources; i++)
         if (q->sources[i].kind == SOURCE_VIEW)
             TRY(source_view_open(&q->sources[i]));

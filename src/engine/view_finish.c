@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
+#include "engine/view_flow.h"
 #include "engine/view_retention.h"
 #include "run/key.h"
 
@@ -109,10 +110,105 @@ static void change_write(struct view_run *v, struct state_partition *sp, const s
                 n);
 }
 
-static enum err write_changes(struct view_run *v, struct state_partition *sp,
-                              const struct touched *t, uint32_t n, int64_t now_us, struct arena *a,
-                              struct epoch_work *w)
+/* ---- what views that read this one get ---- */
+
+/* Rows of a batch with weights, with their texts, in the epoch's arena. */
+static struct batch *rows_keep(const struct batch *b, const uint32_t *rows, int64_t *weights,
+                               uint32_t n, struct arena *a)
 {
+    struct batch *kept = batch_gather(b, rows, n, a);
+    for (uint32_t c = 0; kept != NULL && c < kept->n_columns; c++) {
+        struct column *column = &kept->columns[c];
+        if (!type_info(column->type)->by_ref)
+            continue;
+        struct str *texts = arena_alloc(a, (n + 1) * sizeof(*texts));
+        if (texts == NULL)
+            return NULL;
+        for (uint32_t i = 0; i < n; i++) {
+            texts[i] = (struct str){0};
+            if (column_is_null(column, i))
+                continue;
+            texts[i] = arena_str(a, column_str(column)[i]);
+            if (texts[i].ptr == NULL)
+                return NULL;
+        }
+        column->data = texts;
+    }
+    if (kept != NULL)
+        kept->weights = weights;
+    return kept;
+}
+
+/* Gives rows to the views that read this one, or to those that begin to. A view that cannot take
+ * them fails alone. */
+static enum err feed(struct view_finish *f, const struct batch *b, const uint32_t *rows,
+                     int64_t *weights, uint32_t n, bool birth)
+{
+    struct view_run *v = f->view;
+    struct epoch_work *w = f->work;
+    if (n == 0)
+        return ERR_OK;
+    bool full = arena_used(w->arena) > EPOCH_FEED_BYTES_MAX;
+    struct batch *kept = full ? NULL : rows_keep(b, rows, weights, n, w->arena);
+    struct source_batch in = {.rel = v->rel,
+                              .batch = kept,
+                              .partition = f->part->number,
+                              .now_us = f->now_us,
+                              .silent = f->silent};
+    LIST_FOR (it, &v->feeds) {
+        const struct view_input *to = LIST_ENTRY(it, struct view_input, link);
+        if (to->view->failed || !(birth ? to->birth : to->born))
+            continue;
+        enum err e = kept == NULL ? ERR_LIMIT : view_flow_source(to->view, &in, w);
+        if (e == ERR_OK)
+            continue;
+        struct err_detail why = {0};
+        err_set(&why, e,
+                "materialized view \"%.*s\" gives it more rows in one epoch than %d MB hold: drop "
+                "it, and write the other's query as a subquery in FROM",
+                STR_ARG(v->rel->name), EPOCH_FEED_BYTES_MAX >> 20);
+        view_run_fail(to->view, w, e, &why);
+    }
+    return ERR_OK;
+}
+
+static int64_t weight_of(const struct batch *b, uint32_t row)
+{
+    return b->weights == NULL ? 1 : b->weights[row];
+}
+
+/* The rows that went, and those that came. */
+static enum err feed_changes(struct view_finish *f, const struct view_rows *before,
+                             const struct view_rows *after, const bool *same, uint32_t n)
+{
+    struct arena *a = f->work->arena;
+    const struct view_rows *sides[2] = {before, after};
+    for (int side = 0; side < 2 && view_run_feeds(f->view); side++) {
+        const struct batch *b = sides[side]->out.batch;
+        uint32_t *rows = arena_alloc(a, (n + 1) * sizeof(*rows)), n_rows = 0;
+        int64_t *weights = arena_alloc(a, (n + 1) * sizeof(*weights));
+        if (rows == NULL || weights == NULL)
+            return ERR_NO_MEMORY;
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t row = sides[side]->place[i];
+            if (same[i] || row == UINT32_MAX)
+                continue;
+            weights[n_rows] = side == 0 ? -weight_of(b, row) : weight_of(b, row);
+            rows[n_rows++] = row;
+        }
+        TRY(feed(f, b, rows, weights, n_rows, false));
+    }
+    return ERR_OK;
+}
+
+/* ---- changes out ---- */
+
+static enum err write_changes(struct view_finish *f, const struct touched *t, uint32_t n)
+{
+    struct view_run *v = f->view;
+    struct state_partition *sp = f->part;
+    struct arena *a = f->work->piece;
+    int64_t now_us = f->now_us;
     struct view_pick *old = arena_alloc(a, n * sizeof(*old)),
                      *new = arena_alloc(a, n * sizeof(*new));
     if (old == NULL || new == NULL)
@@ -122,19 +218,28 @@ static enum err write_changes(struct view_run *v, struct state_partition *sp,
         new[i] = (struct view_pick){t[i].group, group_cells(t[i].group)};
     }
     struct view_rows before, after;
+    bool *same = arena_alloc(a, n);
+    if (same == NULL)
+        return ERR_NO_MEMORY;
     TRY(view_run_rows(v, sp, old, n, now_us, a, NULL, &before));
-    TRY(view_run_rows(v, sp, new, n, now_us, a, w, &after));
+    TRY(view_run_rows(v, sp, new, n, now_us, a, f->silent ? NULL : f->work, &after));
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t x = before.place[i], y = after.place[i];
+        same[i] = x == y && x == UINT32_MAX;
+        if (x != UINT32_MAX && y != UINT32_MAX)
+            same[i] = rows_equal(before.out.batch, x, after.out.batch, y) &&
+                      (!v->whole || before.out.batch->weights[x] == after.out.batch->weights[y]);
+    }
+    TRY(feed_changes(f, &before, &after, same, n));
+    if (f->silent)
+        return ERR_OK;
     struct buf scratch[3];
     for (int b = 0; b < 3; b++)
         buf_init(&scratch[b], RECORDS_BYTES_MAX);
     uint64_t written = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t x = before.place[i], y = after.place[i];
-        bool same = x == y && x == UINT32_MAX;
-        if (x != UINT32_MAX && y != UINT32_MAX)
-            same = rows_equal(before.out.batch, x, after.out.batch, y) &&
-                   (!v->whole || before.out.batch->weights[x] == after.out.batch->weights[y]);
-        if (same)
+        if (same[i])
             continue;
         change_write(v, sp, before.out.batch, x, after.out.batch, y, now_us, scratch);
         written++;
@@ -151,18 +256,17 @@ static enum err write_changes(struct view_run *v, struct state_partition *sp,
 static enum err write_some(struct view_finish *f, const struct touched *t, uint32_t n,
                            uint32_t *rows)
 {
-    struct arena *a = f->work->piece;
     uint32_t some = n < *rows ? n : *rows;
     some = some < f->view->agg.rows_max ? some : f->view->agg.rows_max;
-    arena_reset(a, EPOCH_ARENA_KEEP_BYTES);
+    arena_reset(f->work->piece, EPOCH_ARENA_KEEP_BYTES);
     *rows -= some;
     f->at += some;
-    return some == 0 ? ERR_OK : write_changes(f->view, f->part, t, some, f->now_us, a, f->work);
+    return some == 0 ? ERR_OK : write_changes(f, t, some);
 }
 
 static bool shows_closed(const struct view_finish *f)
 {
-    return f->view->emit_final && !f->silent;
+    return f->view->emit_final && (!f->silent || view_run_feeds(f->view));
 }
 
 /* Which windows have ended, and room for their groups. */
@@ -239,7 +343,8 @@ static enum err remove_empty(struct view_finish *f)
 static enum err step_changes(struct view_finish *f, uint32_t *rows)
 {
     struct state_partition *sp = f->part;
-    if (!f->silent && f->at < sp->n_touched)
+    bool told = !f->silent || view_run_feeds(f->view);
+    if (told && f->at < sp->n_touched)
         return write_some(f, sp->touched + f->at, sp->n_touched - f->at, rows);
     if (f->view->counted)
         TRY(remove_empty(f));
@@ -247,7 +352,7 @@ static enum err step_changes(struct view_finish *f, uint32_t *rows)
     f->at = 0;
     if (f->view->windowed)
         return close_begin(f);
-    f->phase = FINISH_END;
+    f->phase = FINISH_BIRTH;
     return ERR_OK;
 }
 
@@ -305,7 +410,7 @@ static enum err step_close(struct view_finish *f, uint32_t *rows)
         memmove(sp->windows, sp->windows + f->n_closed, sp->n_windows * sizeof(*sp->windows));
     merge_sort_begin(&f->sort, f->groups, f->spare, f->n_groups, sizeof(*f->groups),
                      compare_touched, sp->groups);
-    f->phase = f->n_groups > 0 ? FINISH_SORT : FINISH_EXPIRE;
+    f->phase = f->n_groups > 0 ? FINISH_SORT : FINISH_BIRTH;
     return ERR_OK;
 }
 
@@ -324,8 +429,51 @@ static enum err step_write(struct view_finish *f, uint32_t *rows)
 {
     if (f->at < f->n_groups)
         return write_some(f, f->groups + f->at, f->n_groups - f->at, rows);
-    f->phase = FINISH_EXPIRE;
+    f->phase = FINISH_BIRTH;
     return ERR_OK;
+}
+
+static bool has_birth(const struct view_run *v)
+{
+    LIST_FOR (it, &v->feeds)
+        if (LIST_ENTRY(it, struct view_input, link)->birth)
+            return true;
+    return false;
+}
+
+/* Gives all rows to views that begin to read this one. */
+static enum err step_birth(struct view_finish *f, uint32_t *rows)
+{
+    struct view_run *v = f->view;
+    struct state_partition *sp = f->part;
+    struct arena *a = f->work->piece;
+    uint32_t n = 0, left = *rows < v->agg.rows_max ? *rows : v->agg.rows_max;
+    arena_reset(a, EPOCH_ARENA_KEEP_BYTES);
+    struct view_pick *picks = arena_alloc(a, (left + 1) * sizeof(*picks));
+    if (picks == NULL)
+        return ERR_NO_MEMORY;
+    struct group *g = NULL;
+    *rows -= left;
+    while (has_birth(v) && left > 0 && (g = group_table_next(sp->groups, &f->walk)) != NULL) {
+        left--;
+        if (!v->emit_final || g->window_end <= sp->watermark_us)
+            picks[n++] = (struct view_pick){g, group_cells(g)};
+    }
+    if (g == NULL)
+        f->phase = v->windowed ? FINISH_EXPIRE : FINISH_END;
+    if (n == 0)
+        return ERR_OK;
+    struct view_rows out;
+    TRY(view_run_rows(v, sp, picks, n, f->now_us, a, NULL, &out));
+    uint32_t *all = arena_alloc(a, (n + 1) * sizeof(*all));
+    int64_t *weights = arena_alloc(f->work->arena, (n + 1) * sizeof(*weights));
+    if (all == NULL || weights == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < out.out.batch->n_rows; i++) {
+        all[i] = i;
+        weights[i] = weight_of(out.out.batch, i);
+    }
+    return feed(f, out.out.batch, all, weights, out.out.batch->n_rows, true);
 }
 
 static enum err step_expire(struct view_finish *f, uint32_t *rows)
@@ -356,6 +504,7 @@ enum err view_finish_step(struct view_finish *f, bool *more)
         [FINISH_CLOSE] = step_close,
         [FINISH_SORT] = step_sort,
         [FINISH_WRITE] = step_write,
+        [FINISH_BIRTH] = step_birth,
         [FINISH_EXPIRE] = step_expire,
     };
     *more = false;

@@ -102,10 +102,25 @@ static enum err make_inputs(struct view_run *v)
     return ERR_OK;
 }
 
+bool view_run_feeds(const struct view_run *v)
+{
+    LIST_FOR (it, &v->feeds) {
+        const struct view_input *in = LIST_ENTRY(it, struct view_input, link);
+        if ((in->born || in->birth) && !in->view->failed)
+            return true;
+    }
+    return false;
+}
+
 static void leave_readers(struct view_run *v)
 {
     for (uint32_t i = 0; i < v->n_inputs; i++)
         list_remove(&v->inputs[i].link);
+    LIST_FOR_SAFE (it, next, &v->feeds) {
+        list_remove(it);
+        LIST_ENTRY(it, struct view_input, link)->upstream = NULL;
+    }
+    list_remove(&v->over_link);
 }
 
 enum err view_run_new(struct shard *s, const struct relation *rel, struct view_run **out,
@@ -122,6 +137,9 @@ enum err view_run_new(struct shard *s, const struct relation *rel, struct view_r
     v->watermark_us = INT64_MIN;
     v->stats = engine_relation_stats(s->engine, rel->number);
     list_init(&v->scans);
+    list_init(&v->feeds);
+    list_init(&v->over_link);
+    v->level = rel->view->level;
     arena_init(&v->arena, VIEW_PROGRAM_BYTES_MAX);
     enum err e = make_inputs(v);
     if (e == ERR_OK)
@@ -205,8 +223,11 @@ struct view_run *view_run_remains(struct view_run *v)
                            .rel = v->rel,
                            .stats = v->stats,
                            .windows_per_row = 1,
+                           .level = v->level,
                            .failed = true};
     list_init(&r->scans);
+    list_init(&r->feeds);
+    list_init(&r->over_link);
     arena_init(&r->arena, VIEW_PROGRAM_BYTES_MAX);
     if (make_inputs(r) != ERR_OK) {
         view_run_free(r);
@@ -214,6 +235,8 @@ struct view_run *view_run_remains(struct view_run *v)
     }
     for (uint32_t i = 0; i < r->n_inputs; i++) {
         r->inputs[i].reader = v->inputs[i].reader;
+        r->inputs[i].upstream = v->inputs[i].upstream;
+        r->inputs[i].born = v->inputs[i].born;
         list_add(&v->inputs[i].link, &r->inputs[i].link);
     }
     return r;

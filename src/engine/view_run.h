@@ -68,12 +68,15 @@ struct view_epoch {
     bool busy, ending, ended;
 };
 
-/* One of a view's sources. */
+/* One of a view's sources: a relation with a reader, or another view (upstream). */
 struct view_input {
-    struct list link; /* of the reader that feeds it */
+    struct list link; /* of the reader, or the view, that feeds it */
     struct view_run *view;
     uint32_t source;
-    struct reader *reader;
+    struct reader *reader;     /* NULL: of a view */
+    struct view_run *upstream; /* NULL: of a reader */
+    bool born;                 /* has upstream's rows, and gets its changes from now on */
+    bool birth;                /* gets them in this epoch */
     uint32_t n_floors;
     int64_t *floors;      /* by partition: its rows are held against at least this watermark */
     uint32_t n_late;      /* partitions of its late table: as many as the source has; 0 = none */
@@ -109,9 +112,14 @@ struct view_run {
     uint32_t n_partitions;
     struct state_partition
         *partitions;      /* only those that live here have groups; NULL without an aggregate */
+    uint32_t level;       /* above those of the views that it reads */
+    struct list over_link; /* of the views with a level, by level */
+    struct list feeds;    /* view_input.link of the views that read it */
     struct list scans;    /* view_scan.link: what they may still read is not freed */
-    int64_t watermark_us; /* after the last epoch that it was in */
-    uint64_t planned;     /* the epoch, times two, and the pass that has planned it last */
+    uint64_t planned;     /* the epoch that it was in last */
+    bool silent;          /* in this one: what it gives was given before */
+    int64_t watermark_us; /* ... the least of its sources', after it */
+    bool stands;          /* a source of its, or of a view that it reads, cannot be read */
     bool failed;          /* takes in nothing more: since an epoch before, or in this one here */
     struct view_failure failure; /* told with DONE */
     struct view_letters letters;
@@ -166,10 +174,11 @@ enum err view_run_apply(struct view_run *v, const struct packet *p, const struct
                         bool silent, struct arena *a, struct arena *temporary) MUST_CHECK;
 /* The end of an epoch for one partition, in pieces that work on about BATCH_ROWS_MAX groups:
  *
- *   CHANGES --> CLOSE --> SORT --> WRITE --> EXPIRE --> END     (SORT, WRITE: emit = 'final')
+ *   CHANGES --> CLOSE --> SORT --> WRITE --> BIRTH --> EXPIRE --> END     (SORT, WRITE: emit =
+ * 'final'; BIRTH: a view begins to read this one)
  *
  * writes what changed, closes the windows up to `watermark_us`; changes go to partition->out unless
- * silent. The caller fills in the first part. */
+ * silent, and to the views that read this one. The caller fills in the first part. */
 struct view_finish {
     struct view_run *view;
     struct state_partition *part;
@@ -182,6 +191,7 @@ struct view_finish {
         FINISH_CLOSE,
         FINISH_SORT,
         FINISH_WRITE,
+        FINISH_BIRTH,
         FINISH_EXPIRE,
         FINISH_END
     } phase;
@@ -191,6 +201,7 @@ struct view_finish {
     uint32_t n_kept;                   /* ... its groups that have rows */
     uint32_t n_groups, n_groups_max, n_expired;
     struct touched *groups, *spare; /* of the closed windows */
+    struct group_table_cursor walk; /* BIRTH */
     struct merge_sort sort;
 };
 /* The next piece; true in *more when there is another. An error fails the view and ends it. */
@@ -198,6 +209,8 @@ enum err view_finish_step(struct view_finish *f, bool *more) MUST_CHECK;
 /* Memory of its state. */
 uint64_t view_partition_bytes(const struct state_partition *sp);
 /* Makes the one row of a view without keys. */
+/* Whether views want to know of its changes, also in a replay. */
+bool view_run_feeds(const struct view_run *v);
 enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t epoch) MUST_CHECK;
 /* The view cannot go on: it takes in nothing more here, and the coordinator is told at the end of
  * the epoch, which fails it everywhere and for good (coordinator.h). */

@@ -44,6 +44,7 @@ void view_packet_send(struct view_run *v, struct epoch_work *w, struct packet *p
     uint32_t target = topic_shard(w->shard->engine, v->rel->topic, p->state_partition);
     struct epoch_end *end = &w->ends[target];
     p->next = NULL;
+    p->level = v->level;
     *end->packets_tail = p;
     end->packets_tail = &p->next;
 }
@@ -123,7 +124,10 @@ enum err view_scan_batch(const struct plan_node *scan, const struct batch *in, s
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < scan->n_columns; i++)
         columns[i] = in->columns[scan->scan_columns[i]];
-    *out = (struct batch){.n_rows = in->n_rows, .n_columns = scan->n_columns, .columns = columns};
+    *out = (struct batch){.n_rows = in->n_rows,
+                          .n_columns = scan->n_columns,
+                          .columns = columns,
+                          .weights = in->weights};
     return ERR_OK;
 }
 

@@ -91,6 +91,7 @@ static enum err find_groups(struct view_run *v, struct state_partition *sp, cons
 {
     enum { AHEAD = 8 };
     uint32_t n = p->batch->n_rows;
+    bool feeds = view_run_feeds(v);
     for (uint32_t i = 0; i < n; i++) {
         if (i + 2 * AHEAD < n)
             group_table_prefetch(sp->groups, p->hashes[i + 2 * AHEAD]);
@@ -116,7 +117,7 @@ static enum err find_groups(struct view_run *v, struct state_partition *sp, cons
         if (!created && g->touched_epoch != epoch)
             view_scans_keep(v, sp, g);
         /* Groups that have lost their rows are removed, also in a replay. */
-        if (!v->emit_final && (!silent || v->counted) && g->touched_epoch != epoch)
+        if (!v->emit_final && (!silent || v->counted || feeds) && g->touched_epoch != epoch)
             TRY(touch(v, sp, g, created, a));
         g->touched_epoch = epoch;
     }

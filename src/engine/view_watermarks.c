@@ -114,6 +114,8 @@ static bool view_replayed(const struct coordinator *co, const struct co_view *v)
 {
     for (uint32_t k = 0; k < v->n_inputs; k++) {
         const struct co_reader *r = co_reader_find(co, v->inputs[k].reader);
+        if (v->inputs[k].upstream != 0)
+            continue;
         if (r == NULL || (r->silent && !r->closing))
             return false;
     }

@@ -874,8 +874,9 @@ static enum err drop_allowed(const struct catalog *c, const struct relation *r,
         const struct relation *v = c->relations[i];
         if (v->kind == REL_VIEW && view_source(v->view, r->number) != UINT32_MAX) {
             enum err e = err_set(why, ERR_DEPENDENT_OBJECTS,
-                "cannot drop table %.*s because materialized view %.*s depends on it",
-                STR_ARG(r->name), STR_ARG(v->name));
+                "cannot drop %s %.*s because materialized view %.*s depends on it",
+                r->kind == REL_VIEW ? "materialized view" : "table", STR_ARG(r->name),
+                STR_ARG(v->name));
             err_hint(why, "Use DROP ... CASCADE to drop the dependent objects too.");
             return e;
         }

@@ -94,7 +94,7 @@ struct relation {
     const struct view *view;
 };
 
-enum { VIEW_SOURCES_MAX = 32 };
+enum { VIEW_SOURCES_MAX = 32, VIEW_LEVELS_MAX = 32 };
 
 struct view {
     struct str sql;                  /* the defining CREATE text */
@@ -102,6 +102,7 @@ struct view {
     uint32_t n_sources;              /* 1..VIEW_SOURCES_MAX */
     /* the relations that it reads, each once, in the order of its plan's scans */
     const struct relation *const *sources;
+    uint32_t level;                  /* one above the views that it reads; 0: it reads none */
     /* Sources whose rows can be late: those below windows over event times; a bit for each. */
     uint32_t windowed;
     /* By source: where its late rows go; NULL: they are only counted. */

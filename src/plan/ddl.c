@@ -681,22 +681,25 @@ static const struct relation *drop_relation(struct binder *b, node *object, bool
     return drop_kind_ok(b, r, view) ? r : NULL;
 }
 
-/* Views over the relation go first (CASCADE), or forbid it. */
+/* Views over the relation, and over those, go first (CASCADE), or forbid it. Views read ones that
+ * are older: no walk is longer than the levels of views. */
 static bool drop_dependents(struct binder *b, struct drop_list *out, const struct drop_list *asked,
                             const struct relation *r, bool cascade)
 {
     for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
         const struct relation *v = b->catalog->relations[i];
-        if (v->kind != REL_VIEW || view_source(v->view, r->number) == UINT32_MAX)
+        if (v->kind != REL_VIEW || view_source(v->view, r->number) == UINT32_MAX ||
+            listed(out, v->name))
             continue;
         if (!cascade && !listed(asked, v->name)) {
             bind_fail(b, -1, ERR_DEPENDENT_OBJECTS,
-                      "cannot drop table %.*s because materialized view %.*s depends on it",
-                      STR_ARG(r->name), STR_ARG(v->name));
+                      "cannot drop %s %.*s because materialized view %.*s depends on it",
+                      r->kind == REL_VIEW ? "materialized view" : "table", STR_ARG(r->name),
+                      STR_ARG(v->name));
             bind_hint(b, "Use DROP ... CASCADE to drop the dependent objects too.");
             return false;
         }
-        if (!list_add_name(b, out, v->name))
+        if (!drop_dependents(b, out, asked, v, cascade) || !list_add_name(b, out, v->name))
             return false;
     }
     return true;

@@ -131,6 +131,11 @@ static bool from_relation(struct query_level *q, const PgQuery__RangeVar *r,
     if (query != NULL)
         return from_query(b, query, true, r->alias, cte->name, out);
     const struct relation *rel = plan_relation(b, r);
+    if (rel != NULL && b->continuous && rel->kind == REL_VIEW && rel->view->append_only) {
+        b->from_position = r->location;
+        return view_depends(b, rel) &&
+               from_query(b, rel->view->plan->root, true, r->alias, rel->name, out);
+    }
     out->node = rel != NULL ? scan(b, rel) : NULL;
     if (out->node == NULL)
         return false;

@@ -256,13 +256,15 @@ bool plan_is_view_chain(const struct plan_node *root)
         n = n->input;
     if (n->kind == PLAN_WINDOW)
         n = n->input;
-    return n->kind == PLAN_SCAN;
+    return n->kind == PLAN_SCAN && n->relation->kind != REL_VIEW;
 }
 
 static bool adds_only(const struct plan_node *n)
 {
     switch (n->kind) {
-    case PLAN_SCAN: return n->relation->kind != REL_VIEW || n->relation->view->append_only;
+    case PLAN_SCAN:
+        return n->relation->kind != REL_VIEW || n->relation->view->append_only ||
+               n->relation->view->emit_final;
     case PLAN_VALUES:
     case PLAN_WINDOW:
     case PLAN_EXPAND:

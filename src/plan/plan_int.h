@@ -511,6 +511,9 @@ bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s);
 bool plan_set(struct binder *b, const PgQuery__VariableSetStmt *s);
 bool plan_show(struct binder *b, const PgQuery__VariableShowStmt *s);
 bool plan_transaction(struct binder *b, const PgQuery__TransactionStmt *s);
+/* A view that keeps nothing is read by its query: the view that is planned depends on it. False
+ * with the error kept. */
+bool view_depends(struct binder *b, const struct relation *view);
 /* Restrictions on a view's plan; fills plan->view. False with the error kept. */
 bool view_check_plan(struct binder *b, const struct plan_node *root);
 /* A root with constant rows: cells are row-major text; a cell without ptr is NULL. */

@@ -2,19 +2,42 @@
 #include "plan/plan_int.h"
 #include "plan/window.h"
 
-/* The relation of a scan becomes one of the view's sources, if it is not yet. */
-static bool add_source(struct binder *b, const struct plan_node *scan)
+static bool check_table_source(struct binder *b, const struct relation *r)
 {
-    struct view *v = &b->plan->view;
-    const struct relation *r = scan->relation;
-    if (r->kind == REL_VIEW || r->kind == REL_SYSTEM || r->topic->kind != TOPIC_USER) {
+    if (r->kind != REL_SYSTEM && r->topic->kind == TOPIC_USER)
+        return true;
+    bind_fail(b, b->from_position, ERR_UNSUPPORTED,
+              "a materialized view over the system's table \"%.*s\" is not supported",
+              STR_ARG(r->name));
+    bind_hint(b, "Read a table, a topic or another materialized view.");
+    return false;
+}
+
+static bool check_view_source(struct binder *b, const struct relation *r)
+{
+    if (r->view->retention_us != INT64_MAX) {
         bind_fail(b, b->from_position, ERR_UNSUPPORTED,
-                  "a materialized view over %s \"%.*s\" is not supported yet",
-                  r->kind == REL_VIEW ? "the materialized view" : "the system's table",
-                  STR_ARG(r->name));
-        bind_hint(b, "Read a table or a topic; a subquery in FROM can take a view's query.");
+                  "a materialized view over \"%.*s\", which forgets results by its retention, is "
+                  "not supported yet", STR_ARG(r->name));
+        bind_hint(b, "Write its query as a subquery in FROM, or make it without retention.");
         return false;
     }
+    if (r->view->level + 1 >= VIEW_LEVELS_MAX) {
+        bind_fail(b, b->from_position, ERR_LIMIT, "views read views over more than %d levels",
+                  VIEW_LEVELS_MAX);
+        return false;
+    }
+    if (!r->view->append_only && b->plan->view.level <= r->view->level)
+        b->plan->view.level = r->view->level + 1;
+    return true;
+}
+
+/* The relation of a scan becomes one of the view's sources, if it is not yet. */
+static bool add_source(struct binder *b, const struct relation *r)
+{
+    struct view *v = &b->plan->view;
+    if (r->kind == REL_VIEW ? !check_view_source(b, r) : !check_table_source(b, r))
+        return false;
     for (uint32_t i = 0; i < v->n_sources; i++)
         if (v->sources[i] == r)
             return true;
@@ -41,6 +64,11 @@ static void mark_windowed(struct binder *b, const struct plan_node *n)
         if (n->right != NULL)
             mark_windowed(b, n->right);
     v->windowed |= 1u << view_source(v, n->relation->number);
+}
+
+bool view_depends(struct binder *b, const struct relation *view)
+{
+    return add_source(b, view);
 }
 
 static bool check_window(struct binder *b, const struct plan_node *window)
@@ -153,7 +181,7 @@ static bool check_graph(struct binder *b, const struct plan_node *root)
     if (!plan_order(b, root, &o))
         return false;
     for (uint32_t i = 0; i < o.n; i++)
-        if ((o.nodes[i]->kind == PLAN_SCAN && !add_source(b, o.nodes[i])) ||
+        if ((o.nodes[i]->kind == PLAN_SCAN && !add_source(b, o.nodes[i]->relation)) ||
             (o.nodes[i]->kind == PLAN_WINDOW && !check_window(b, o.nodes[i])) ||
             !check_sketches(b, o.nodes[i]))
             return false;
@@ -184,7 +212,7 @@ bool view_check_plan(struct binder *b, const struct plan_node *root)
     for (; n->kind != PLAN_SCAN; n = n->input)
         if (n->kind == PLAN_WINDOW)
             window = n;
-    if (!add_source(b, n))
+    if (!add_source(b, n->relation))
         return false;
     b->plan->view.append_only = agg == NULL;
     if (agg != NULL && !find_keys(b, root, agg))

@@ -68,6 +68,27 @@ QUERIES = {
               "WHERE category > 1) x WHERE a <> 6",
 }
 
+# Views over views, in the order in which they are made: chains, diamonds, tables among them.
+STACKED = {
+    "sums": "SELECT item, count(*) AS n, sum(price) AS total, max(price) AS best FROM bids "
+            "GROUP BY item",
+    "cheap": "SELECT id, item, price FROM bids WHERE price < 30",
+    "best_sums": "SELECT * FROM sums ORDER BY total DESC NULLS LAST, item LIMIT 5",
+    "named": "SELECT s.item, s.n, i.name FROM sums s JOIN items i ON i.item = s.item",
+    "per_bid": "SELECT b.id, s.n, s.best FROM bids b JOIN sums s ON s.item = b.item "
+               "WHERE b.price = s.best",
+    "sizes": "SELECT n, count(*) AS items, min(total) AS least FROM sums GROUP BY n",
+    "diamond": "SELECT b.item, b.total, n.name, x.id FROM best_sums b "
+               "LEFT JOIN named n ON n.item = b.item LEFT JOIN per_bid x ON x.n = b.n",
+    "over_diamond": "SELECT name, count(*), max(id) FROM diamond GROUP BY name",
+    "cheap_sums": "SELECT c.item, count(*), max(s.n) FROM cheap c JOIN sums s USING (item) "
+                  "GROUP BY c.item",
+    "twice": "SELECT a.item, b.item AS other FROM best_sums a, best_sums b WHERE a.item < b.item",
+    "without": "SELECT item FROM sums EXCEPT SELECT item FROM best_sums",
+    "one": "SELECT count(*), sum(n) FROM named",
+    "cheap_again": "SELECT item FROM cheap WHERE price > 10",
+}
+
 
 def rows(rng):
     """Rows of both tables as COPY text, mixed in pieces."""
@@ -106,11 +127,35 @@ def compare(ours, theirs, views):
         assert answer(ours, f"SELECT * FROM {view}") == answer(theirs, QUERIES[name]), view
 
 
+def create(ours, theirs):
+    for statement in TABLES.split(";"):
+        name = statement.split()[2]
+        ours.execute(statement)
+        theirs.execute(f"DROP TABLE IF EXISTS {name} CASCADE")
+        theirs.execute(statement[:statement.index("WITH")])
+
+
 def make_views(ours, when):
     views = [(f"{name}_{when}", name) for name in QUERIES]
     for view, name in views:
         ours.execute(f"CREATE MATERIALIZED VIEW {view} AS {QUERIES[name]}")
     return views
+
+
+def make_stack(ours, theirs):
+    for name, text in STACKED.items():
+        ours.execute(f"CREATE MATERIALIZED VIEW {name} AS {text}")
+        theirs.execute(f"CREATE VIEW {name} AS {text}")
+
+
+def compare_stack(ours, theirs):
+    for name in STACKED:
+        text = f"SELECT * FROM {name}"
+        assert answer(ours, text) == answer(theirs, text), name
+
+
+def connect(server):
+    return psycopg.connect(host="127.0.0.1", port=server.port("pg"), autocommit=True)
 
 
 @pytest.fixture(name="postgres", scope="module")
@@ -123,11 +168,9 @@ def fixture_postgres():
 def test_views_are_their_queries(make_server, postgres):
     rng = random.Random(SEED)
     server = make_server()
-    ours = psycopg.connect(host="127.0.0.1", port=server.port("pg"), autocommit=True)
+    ours = connect(server)
     with psycopg.connect(postgres.dsn, autocommit=True) as theirs:
-        for statement in TABLES.split(";"):
-            ours.execute(statement)
-            theirs.execute(statement[:statement.index("WITH")])
+        create(ours, theirs)
         views = make_views(ours, "before")
         mixed = rows(rng)
         for moment in range(MOMENTS):
@@ -139,6 +182,31 @@ def test_views_are_their_queries(make_server, postgres):
         ours.close()
         server.kill()
         server.start()
-        ours = psycopg.connect(host="127.0.0.1", port=server.port("pg"), autocommit=True)
+        ours = connect(server)
         compare(ours, theirs, views)
         ours.close()
+
+
+@pytest.mark.parametrize("made_at", [0, 2])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_views_over_views(make_server, postgres, made_at, threads):
+    """The views are made before the first row, or when half of them are there; the server is
+    killed and started again between the moments."""
+    rng = random.Random(SEED + made_at)
+    server = make_server("--threads", str(threads))
+    with psycopg.connect(postgres.dsn, autocommit=True) as theirs:
+        with connect(server) as ours:
+            create(ours, theirs)
+        mixed = rows(rng)
+        piece = len(mixed) // MOMENTS
+        for moment in range(MOMENTS):
+            with connect(server) as ours:
+                if moment == made_at:
+                    make_stack(ours, theirs)
+                send(rng, [ours, theirs], mixed[moment * piece:(moment + 1) * piece])
+                if moment >= made_at and moment % 2 == 1:
+                    compare_stack(ours, theirs)
+            server.kill()
+            server.start()
+        with connect(server) as ours:
+            compare_stack(ours, theirs)
