@@ -340,9 +340,29 @@ static enum err remove_empty(struct view_finish *f)
     return ERR_OK;
 }
 
+/* Whole rows with the same key: the one that went is told before the one that came in its place, so
+ * that the newest record of the key tells of what is there. */
+static enum err gone_first(struct view_finish *f)
+{
+    struct state_partition *sp = f->part;
+    struct touched *came = arena_alloc(f->work->arena, (sp->n_touched + 1) * sizeof(*came));
+    uint32_t n_gone = 0, n_came = 0;
+    if (came == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < sp->n_touched; i++)
+        if (has_rows(f->view, sp->touched[i].group))
+            came[n_came++] = sp->touched[i];
+        else
+            sp->touched[n_gone++] = sp->touched[i];
+    memcpy(sp->touched + n_gone, came, n_came * sizeof(*came));
+    return ERR_OK;
+}
+
 static enum err step_changes(struct view_finish *f, uint32_t *rows)
 {
     struct state_partition *sp = f->part;
+    if (f->at == 0 && f->view->whole && f->view->unique && !f->silent)
+        TRY(gone_first(f));
     bool told = !f->silent || view_run_feeds(f->view);
     if (told && f->at < sp->n_touched)
         return write_some(f, sp->touched + f->at, sp->n_touched - f->at, rows);

@@ -6,8 +6,9 @@
  * The last stage groups by the keys of the plan's topmost aggregate. It is that aggregate itself,
  * or, when the aggregate is an operator because it has to keep values, the row that the operator
  * gives of each group (keyed). Other plans have the whole row as its own key, exactly as it would
- * be written. A group's last cell counts the rows that it has. All of it is in the view's one state
- * partition. */
+ * be written; or, where columns are known to identify a row and an operator says once an epoch what
+ * became of it, those columns (keyed). A group's last cell counts the rows that it has. All of it
+ * is in the view's one state partition. */
 #include "base/check.h"
 #include "engine/view_flow.h"
 #include "plan/window.h"
@@ -112,6 +113,15 @@ static enum err compile_last(struct view_run *v, const struct plan_node *agg,
     return chain_compile(&row, node, &v->arena, &v->result_chain, why);
 }
 
+/* Whether the rows come from an operator that says of each once an epoch what has become of it.
+ * Those of a join may come and go again meanwhile. */
+static bool gives_once(const struct plan_node *root)
+{
+    while (root->kind == PLAN_FILTER || root->kind == PLAN_PROJECT)
+        root = root->input;
+    return root->kind == PLAN_TOP || root->kind == PLAN_OVER || root->kind == PLAN_AGGREGATE;
+}
+
 enum err view_flow_compile(struct view_run *v, struct err_detail *why)
 {
     const struct plan_node *agg = plan_last_aggregate(v->root);
@@ -123,8 +133,9 @@ enum err view_flow_compile(struct view_run *v, struct err_detail *why)
     if (st.keys == NULL || st.aggs == NULL || st.row == NULL)
         return ERR_NO_MEMORY;
     v->counted = true;
-    v->whole = agg == NULL;
-    v->keyed = agg != NULL && !settled;
+    v->unique = v->rel->view->n_key_columns < v->root->n_columns;
+    v->keyed = agg != NULL ? !settled : v->unique && gives_once(v->root);
+    v->whole = agg == NULL && !v->keyed;
     TRY(settled ? stage_of_aggregate(agg, &st) : stage_of_rows(v, &st));
     TRY(compile_last(v, agg, &st, why));
     struct window_bound window = window_of_keys(v->aggregate, v->agg.n_keys, &v->bound_column);

@@ -97,7 +97,8 @@ struct view_run {
     struct view_epoch now;
     bool counted; /* the last aggregate counts a group's rows: without any it has no row */
     bool whole;   /* a group is a distinct row: it comes as often as is counted */
-    bool keyed;   /* a group is the row of a group of the flow's topmost aggregate, if it has one */
+    bool keyed;   /* a group is the only row of its key, if it has one */
+    bool unique;  /* the key of a row's changes is less than the row */
     uint32_t tail_bytes; /* of the keys of such groups: how the row writes them */
     struct chain *result_chain; /* from the aggregate's output to the root */
     bool windowed, emit_final;

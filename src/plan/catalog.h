@@ -116,6 +116,7 @@ struct view {
     uint32_t n_key_columns;
     /* output columns that identify a row, in the order of the group keys */
     const uint32_t *key_columns;
+    bool unique;                     /* ... and at most one row: else the same may come often */
 };
 
 struct catalog {

@@ -514,6 +514,9 @@ bool plan_transaction(struct binder *b, const PgQuery__TransactionStmt *s);
 /* A view that keeps nothing is read by its query: the view that is planned depends on it. False
  * with the error kept. */
 bool view_depends(struct binder *b, const struct relation *view);
+/* The fewest columns of `root` that identify its rows; false when there are none that do, or, with
+ * the error kept, out of memory. */
+bool plan_unique(struct binder *b, const struct plan_node *root, uint64_t *columns);
 /* Restrictions on a view's plan; fills plan->view. False with the error kept. */
 bool view_check_plan(struct binder *b, const struct plan_node *root);
 /* A root with constant rows: cells are row-major text; a cell without ptr is NULL. */

@@ -120,9 +120,33 @@ static bool check_final(struct binder *b, const struct plan_node *agg,
     return false;
 }
 
-/* Output columns that identify a row: the keys of the last stage's groups, or all. */
+/* Columns that are known to identify a row, when those are not all and none of them is needed for
+ * when the row is over. */
+static bool find_unique(struct binder *b, const struct plan_node *root)
+{
+    struct view *v = &b->plan->view;
+    uint64_t set = 0;
+    uint32_t over;
+    uint32_t *keys = bind_alloc(b, (size_t)root->n_columns + 1, sizeof *keys);
+    if (keys == NULL || window_of_view(root, &over).is || !plan_unique(b, root, &set))
+        return false;
+    for (uint32_t i = 0; i < root->n_columns; i++)
+        if ((set >> i & 1) != 0)
+            keys[v->n_key_columns++] = i;
+    v->key_columns = keys;
+    v->unique = true;
+    return true;
+}
+
+/* Output columns that identify a row: the keys of the last stage's groups, others that are known to
+ * do so, or all. */
 static bool find_keys(struct binder *b, const struct plan_node *root, const struct plan_node *agg)
 {
+    if (agg == NULL && find_unique(b, root))
+        return true;
+    if (b->err != ERR_OK)
+        return false;
+    b->plan->view.unique = agg != NULL;
     uint32_t n = agg != NULL ? agg->n_exprs : root->n_columns;
     uint32_t *keys = bind_alloc(b, (size_t)n + 1, sizeof *keys);
     if (keys == NULL)

@@ -1,10 +1,13 @@
 """Views give at any moment what PostgreSQL 15 gives for their query over the rows so far: first
 rows, DISTINCT, groups of groups. The rows come in random pieces, of random size and table; views
 are made before the first row and in the middle."""
+import json
 import pathlib
 import random
 import sys
+from collections import Counter
 
+import kafka
 import psycopg
 import pytest
 
@@ -210,3 +213,71 @@ def test_views_over_views(make_server, postgres, made_at, threads):
             server.start()
         with connect(server) as ours:
             compare_stack(ours, theirs)
+
+
+# What identifies a row, and so is the key of its changes.
+KEYED = {
+    "newest": ("SELECT DISTINCT ON (item) item, id, bidder, price FROM bids ORDER BY item, id DESC",
+               {"item"}),
+    "places": ("SELECT item, place, id FROM (SELECT *, row_number() OVER (PARTITION BY item "
+               "ORDER BY price DESC NULLS LAST, id) AS place FROM bids) b WHERE place <= 2",
+               {"item", "place"}),
+    "first": ("SELECT id, price FROM bids ORDER BY price, id LIMIT 1", set()),
+    "joined": ("SELECT s.n, s.item, f.id FROM sums s LEFT JOIN newest f ON f.item = s.item",
+               {"item"}),
+    "pairs": ("SELECT s.item, s.n, p.id, p.place FROM sums s JOIN places p ON p.item = s.item",
+              {"item", "place"}),
+    "large": ("SELECT item AS product, n FROM (SELECT * FROM sums) s WHERE n > 3", {"product"}),
+    "unknown": ("SELECT s.n, b.bidder FROM sums s JOIN bids b ON b.item = s.item",
+                {"n", "bidder"}),
+    "sums_of": ("SELECT count(*), sum(n) FROM sums", set()),
+}
+
+
+def folded(server, view):
+    """What the newest change of each key says, as text, with how often each row is there; and the
+    columns of the keys."""
+    consumer = kafka.KafkaConsumer(bootstrap_servers=server.kafka, auto_offset_reset="earliest",
+                                   consumer_timeout_ms=1500)
+    consumer.assign([kafka.TopicPartition(view, p) for p in consumer.partitions_for_topic(view)])
+    rows_of = {}
+    columns = set()
+    for record in consumer:
+        columns.add(frozenset(json.loads(record.key)))
+        if record.value is None:
+            rows_of.pop(record.key)
+            continue
+        row = json.loads(record.value, parse_int=str, parse_float=str)
+        rows_of[record.key] = (tuple(row.values()), int(dict(record.headers).get("count", 1)))
+    consumer.close()
+    counts = Counter()
+    for row, n in rows_of.values():
+        counts[row] += n
+    return counts, columns
+
+
+def test_changes_by_key_add_up(make_server):
+    """Also over crashes: each key's newest change is its row, and what is gone has a tombstone."""
+    rng = random.Random(SEED)
+    server = make_server()
+    mixed = rows(rng)
+    piece = len(mixed) // MOMENTS
+    with connect(server) as ours:
+        for statement in TABLES.split(";"):
+            ours.execute(statement)
+        ours.execute(f"CREATE MATERIALIZED VIEW sums AS {STACKED['sums']}")
+        for name, (text, _) in KEYED.items():
+            ours.execute(f"CREATE MATERIALIZED VIEW {name} AS {text}")
+    for moment in range(MOMENTS):
+        with connect(server) as ours:
+            send(rng, [ours], mixed[moment * piece:(moment + 1) * piece])
+        server.kill()
+        server.start()
+    with connect(server) as ours:
+        for name, (_, key) in KEYED.items():
+            lines = answer(ours, f"SELECT * FROM {name}")
+            shown = Counter(tuple(None if cell == "\\N" else cell for cell in line.split("\t"))
+                            for line in lines)
+            counts, columns = folded(server, name)
+            assert counts == shown, name
+            assert columns == {frozenset(key)}, name
