@@ -286,6 +286,10 @@ static bool coerce_comparable(struct query_level *q, struct expr **args, uint32_
 
 static struct expr *bind_distinct(struct query_level *q, const PgQuery__AExpr *x, bool negate)
 {
+    if (has_row(x)) {
+        struct expr *rows = bind_row_distinct(q, x);
+        return negate ? not(q->b, rows) : rows;
+    }
     struct expr *args[2] = {bind_expr(q, x->lexpr), bind_expr(q, x->rexpr)};
     if (!coerce_comparable(q, args, 2, x->location, "IS DISTINCT FROM"))
         return NULL;
@@ -317,8 +321,9 @@ static struct expr *bind_in(struct query_level *q, const PgQuery__AExpr *x)
 {
     if (x->rexpr == NULL || (int)x->rexpr->node_case != PG_QUERY__NODE__NODE_LIST)
         return bind_fail(q->b, x->location, ERR_UNSUPPORTED, "IN needs a list of values");
-    struct expr *e = bind_list_in(q, x->lexpr, (node *const *)x->rexpr->list->items,
-                                  x->rexpr->list->n_items, x->location);
+    struct expr *e = has_row(x) ? bind_row_in(q, x)
+                                : bind_list_in(q, x->lexpr, (node *const *)x->rexpr->list->items,
+                                               x->rexpr->list->n_items, x->location);
     return str_eq(operator_name(x), STR("<>")) ? not(q->b, e) : e;
 }
 
@@ -374,6 +379,8 @@ static struct expr *bind_nullif(struct query_level *q, const PgQuery__AExpr *x)
 static struct expr *bind_simple_operator(struct query_level *q, const PgQuery__AExpr *x)
 {
     struct str name = operator_name(x);
+    if (has_row(x))
+        return bind_row_comparison(q, name, x);
     struct expr *left = x->lexpr != NULL ? bind_expr(q, x->lexpr) : NULL;
     struct expr *right = x->rexpr != NULL ? bind_expr(q, x->rexpr) : NULL;
     if (right == NULL || (x->lexpr != NULL && left == NULL))
@@ -430,6 +437,10 @@ static struct expr *bind_bool(struct query_level *q, const PgQuery__BoolExpr *x)
 
 static struct expr *bind_null_test(struct query_level *q, const PgQuery__NullTest *x)
 {
+    if (x->arg != NULL && (int)x->arg->node_case == PG_QUERY__NODE__NODE_ROW_EXPR)
+        return bind_row_null_test(
+            q, x->arg->row_expr,
+            (int)x->nulltesttype != PG_QUERY__NULL_TEST_TYPE__IS_NOT_NULL, x->location);
     struct expr *value = bind_expr(q, x->arg);
     /* A parameter may still get its type from another place. */
     if (value != NULL && value->kind != EXPR_PARAM)
@@ -621,7 +632,8 @@ static struct expr *bind_unsupported(struct query_level *q, node *n)
     int32_t at = node_location(n);
     switch ((int)n->node_case) {
     case PG_QUERY__NODE__NODE_ROW_EXPR:
-        return bind_fail(b, at, ERR_UNSUPPORTED, "row values are not supported");
+        bind_fail(b, at, ERR_UNSUPPORTED, "row values are not supported");
+        return bind_hint(b, "Rows can be compared: (a, b) < (1, 2), (a, b) IN (SELECT ...).");
     case PG_QUERY__NODE__NODE_SET_TO_DEFAULT:
         bind_fail(b, at, ERR_UNSUPPORTED, "DEFAULT is not supported here");
         return bind_hint(b, "Leave the column out of the column list: it becomes NULL.");

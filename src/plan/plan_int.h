@@ -17,7 +17,7 @@
  *   unnest.c     subqueries become joins (unnest_domain.c: where the domain of outer values is
  * needed)
  *   push.c       conditions go to where they can be keys; the order of inner joins
- *   bind_array.c arrays in expressions
+ *   bind_array.c arrays in expressions; bind_row.c rows
  *   bind_expr.c  expressions; bind_type.c type names; bind_call.c functions; bind_aggregate.c
  *                aggregates
  *   resolve.c    PostgreSQL's overload and cast rules
@@ -279,6 +279,14 @@ struct expr *bind_operator(struct query_level *q, struct str name, struct expr *
 struct expr *bind_array(struct query_level *q, const PgQuery__AArrayExpr *x, enum type target);
 /* x[i], x[i:j], of arrays and jsonb. */
 struct expr *bind_indirection(struct query_level *q, const PgQuery__AIndirection *x);
+/* bind_row.c: an operator, IS DISTINCT FROM, IN, IS [NOT] NULL of rows, which stand on one side
+ * at least. */
+bool has_row(const PgQuery__AExpr *x);
+struct expr *bind_row_comparison(struct query_level *q, struct str op, const PgQuery__AExpr *x);
+struct expr *bind_row_distinct(struct query_level *q, const PgQuery__AExpr *x);
+struct expr *bind_row_in(struct query_level *q, const PgQuery__AExpr *x);
+struct expr *bind_row_null_test(struct query_level *q, const PgQuery__RowExpr *row, bool null,
+                                int32_t position);
 /* left op ANY (right), or ALL. */
 struct expr *bind_quantified_array(struct query_level *q, struct str op, bool all,
                                    struct expr *left, struct expr *right, int32_t position);

@@ -306,7 +306,25 @@ static struct str cell_storage(const struct context *x)
 
 static struct str cell_typname(const struct context *x)
 {
-    return str_of(type_info((enum type)x->column)->short_name);
+    enum type t = (enum type)x->column;
+    if (type_is_array(t)) {
+        return arena_printf(x->arena, "_%s", type_info(type_element(t))->short_name);
+    }
+    return str_of(type_info(t)->short_name);
+}
+
+static struct str cell_typtype(const struct context *x)
+{
+    return type_is_array((enum type)x->column) ? STR("a") : STR("b");
+}
+
+static struct str cell_elemtypoid(const struct context *x)
+{
+    enum type t = (enum type)x->column;
+    if (!type_is_array(t)) {
+        return (struct str){0};
+    }
+    return arena_printf(x->arena, "%" PRIu32, type_info(type_element(t))->oid);
 }
 
 static struct str cell_typoid(const struct context *x)
@@ -478,9 +496,9 @@ static const struct field npgsql_types[] = {
     {"ns.nspname", "nspname", TYPE_TEXT, "pg_catalog", NULL},
     {"t.oid", "oid", TYPE_INT8, NULL, cell_typoid},
     {"t.typname", "typname", TYPE_TEXT, NULL, cell_typname},
-    {"t.typtype", "typtype", TYPE_TEXT, "b", NULL},
+    {"t.typtype", "typtype", TYPE_TEXT, NULL, cell_typtype},
     {"t.typnotnull", "typnotnull", TYPE_BOOL, "f", NULL},
-    {"t.elemtypoid", "elemtypoid", TYPE_INT8, NULL, NULL},
+    {"t.elemtypoid", "elemtypoid", TYPE_INT8, NULL, cell_elemtypoid},
     {0},
 };
 
@@ -630,7 +648,7 @@ static uint32_t answer_rows_max(const struct shape *shape, const struct context 
     case ROWS_COLUMNS:
         return x->relation != NULL ? x->relation->n_columns : 0;
     case ROWS_TYPES:
-        return TYPE_COUNT_;
+        return 2 * TYPE_COUNT_;
     case ROWS_GIVEN:
         return BATCH_COLUMNS_MAX;
     case ROWS_ONE:
@@ -728,7 +746,10 @@ static void answer_rows(struct answer *w, const struct shape *shape, struct cont
         }
         break;
     case ROWS_TYPES:
-        for (x->column = TYPE_UNKNOWN + 1; x->column < TYPE_COUNT_; x->column++) {
+        for (uint32_t t = TYPE_UNKNOWN + 1; t < TYPE_ENUM; t++) {
+            x->column = t;
+            answer_row(w, x);
+            x->column = type_array_of((enum type)t);
             answer_row(w, x);
         }
         break;

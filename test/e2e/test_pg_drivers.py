@@ -45,6 +45,40 @@ def fixture_table(server):
     return name
 
 
+ARRAYS = [
+    ([70001, None, -3], "int4[]"), ([[2**40, 2], [3, 4]], "int8[]"),
+    (["a", 'b "c"', "", None, "x,y"], "text[]"),
+    ([1.5, float("inf")], "float8[]"), ([decimal.Decimal("1.50")], "numeric[]"), ([True], "bool[]"),
+    ([datetime.date(2024, 2, 29)], "date[]"), ([], "int4[]"),
+    ([datetime.datetime(2026, 1, 2, tzinfo=UTC)], "timestamptz[]"),
+]
+
+
+@pytest.mark.parametrize("value, kind", ARRAYS)
+@pytest.mark.parametrize("binary", [False, True])
+def test_arrays(db, value, kind, binary):
+    mark = "%b" if binary else "%t"
+    cursor = db.cursor(binary=binary)
+    assert cursor.execute(f"SELECT {mark}::{kind}", [value]).fetchone() == (value,)
+
+
+def test_any_of_a_parameter(db):
+    query = "SELECT g FROM generate_series(70000, 70005) g WHERE g = ANY(%s) ORDER BY g"
+    found = [(70002,), (70004,)]
+    assert db.execute(query, [[70002, 70004, 90000]]).fetchall() == found
+    assert db.execute(query, [[70002, 70004, 90000]], prepare=True).fetchall() == found
+
+
+def test_array_columns(db):
+    name = "t" + uuid.uuid4().hex[:8]
+    db.execute(f"CREATE TABLE {name} (id int4, tags text[], n numeric[])")
+    with db.cursor().copy(f"COPY {name} FROM STDIN") as copy:
+        copy.write_row((1, ["a", "b c", None], [decimal.Decimal("1.50")]))
+    db.execute(f"INSERT INTO {name} VALUES (2, %s, NULL)", [[]])
+    rows = db.execute(f"SELECT id, tags, n FROM {name} ORDER BY id").fetchall()
+    assert rows == [(1, ["a", "b c", None], [decimal.Decimal("1.50")]), (2, [], None)]
+
+
 VALUES = [
     (True, "bool"), (7, "int4"), (-2**31, "int4"), (2**62, "int8"), (1.25, "float8"),
     (float("inf"), "float8"), (decimal.Decimal("-12345.6789"), "numeric"), ("héllo\n", "text"),
