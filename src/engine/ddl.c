@@ -364,6 +364,8 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     bool exists =
         catalog_relation(s->catalog, r->change.name) != NULL ||
         (r->change.verb == CHANGE_DROP_TOPIC && catalog_topic(s->catalog, r->change.name) != NULL);
+    if (r->change.verb == CHANGE_DROP_TYPE)
+        exists = catalog_type(s->catalog, r->change.name) != TYPE_UNKNOWN;
     r->skipped = is_create(r->change.verb) ? r->if_not_exists && exists : r->if_exists && !exists;
     if (r->skipped)
         return ERR_OK;

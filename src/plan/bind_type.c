@@ -106,6 +106,9 @@ enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmo
     }
     bool builtin = t->n_names == 1 || str_eq(node_string(t->names[0]), STR("pg_catalog"));
     enum type type = builtin ? mapped(type_by_name(name)) : TYPE_UNKNOWN;
+    bool made = t->n_names == 1 || str_eq(node_string(t->names[0]), STR("public"));
+    if (type == TYPE_UNKNOWN && made)
+        type = catalog_type(b->catalog, name);
     if (type == TYPE_UNKNOWN)
         return no_type(b, name, t->location);
     bool array = t->n_array_bounds > 0 || type_is_array(type);

@@ -152,6 +152,8 @@ static struct version *version_copy(const struct catalog *c)
     v->pub.n_relations = c->n_relations;
     v->pub.version = c->version + 1;
     v->pub.security = security_ref(c->security);
+    v->pub.n_types = c->n_types;
+    memcpy(v->pub.types, c->types, c->n_types * sizeof *c->types);
     v->pub.next_topic = c->next_topic;
     v->pub.next_relation = c->next_relation;
     memcpy(v->pub.cluster_id, c->cluster_id, sizeof v->pub.cluster_id);
@@ -965,6 +967,8 @@ static enum err apply(struct version *v, const struct catalog_change *change,
     case CHANGE_CREATE_TABLE: return create_table(v, change, why);
     case CHANGE_CREATE_VIEW: return create_view(v, change, why);
     case CHANGE_DROP_RELATION: return drop_relation(v, change->name, why);
+    case CHANGE_CREATE_TYPE: return catalog_create_type(v, change, why);
+    case CHANGE_DROP_TYPE: return catalog_drop_type(v, change->name, why);
     case CHANGE_NUMBERS: return take_numbers(v, change);
     case CHANGE_SECURITY: return change_security(v, change, why);
     case CHANGE_CLUSTER: return take_cluster(v, change->name, why);

@@ -22,6 +22,7 @@ enum {
     PARTITIONS_MAX = 1024,       /* per topic */
     TOPICS_MAX = 10000,
     TABLE_COLUMNS_MAX = 1000,
+    CATALOG_TYPES_MAX = 256,     /* made by CREATE TYPE */
     CLUSTER_ID_BYTES = 22,       /* letters and digits */
 };
 
@@ -127,6 +128,9 @@ struct catalog {
     uint32_t n_topics, n_relations;
     const struct topic *const *topics;         /* sorted by name */
     const struct relation *const *relations;   /* sorted by name; includes raw topics and sys.* */
+    /* that CREATE TYPE made, in no order */
+    uint32_t n_types;
+    enum type types[CATALOG_TYPES_MAX];
     const struct security *security;           /* users, ACLs, quotas; never NULL */
     /* What Kafka's clients know the data directory by, made once; "" = not yet. */
     char cluster_id[CLUSTER_ID_BYTES + 1];
@@ -147,6 +151,8 @@ const struct topic *catalog_topic(const struct catalog *c, struct str name);
 const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16]);
 const struct topic *catalog_topic_by_number(const struct catalog *c, uint32_t number);
 const struct relation *catalog_relation(const struct catalog *c, struct str name);
+/* The type that CREATE TYPE made; TYPE_UNKNOWN when there is none. */
+enum type catalog_type(const struct catalog *c, struct str name);
 const struct relation *catalog_relation_by_number(const struct catalog *c, uint32_t number);
 /* "table", "view", "late", "raw" or "internal": what users are told about one of its topics. A
  * table may read a topic of another name: the topic is its table's all the same. */
@@ -175,6 +181,8 @@ struct catalog_change {
         CHANGE_DROP_RELATION,
         CHANGE_NUMBERS,         /* numbers below number and next_topic are taken: of a snapshot */
         CHANGE_SECURITY,        /* security: items set and removed, all or none; name is empty */
+        CHANGE_CREATE_TYPE,     /* sql */
+        CHANGE_DROP_TYPE,       /* name; refused when a relation uses it */
         CHANGE_CLUSTER,         /* name: the cluster's id, of which there is none yet */
     } verb;
     struct str name;

@@ -41,6 +41,14 @@ struct version {
     struct catalog_memory memory;
 };
 
+/* CHANGE_CREATE_TYPE and CHANGE_DROP_TYPE applied; the changes that make c's types. */
+enum err catalog_create_type(struct version *v, const struct catalog_change *change,
+                             struct err_detail *why) MUST_CHECK;
+enum err catalog_drop_type(struct version *v, struct str name, struct err_detail *why) MUST_CHECK;
+enum err catalog_types_snapshot(const struct catalog *c,
+                                enum err (*each)(void *arg, const struct catalog_change *change),
+                                void *arg) MUST_CHECK;
+
 /* Whether DROP of the relation takes its topic too, unless another one reads it. */
 bool catalog_owns_topic(const struct relation *r);
 

@@ -5,6 +5,7 @@
  *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog",
  *           "placement":0,"config":{"retention.ms":"86400000"}}
  *   {"verb":"numbers","name":"","number":17,"next_topic":20}
+ *   {"verb":"create_type","name":"mood","number":0,"sql":"CREATE TYPE ..."}
  *   {"verb":"cluster","name":"22 letters and digits","number":0}
  *
  * "config" has the settings that were given. Until format 2 of the data directory a topic had, in
@@ -28,6 +29,7 @@ static const char *const verbs[] = {
     [CHANGE_ALTER_TOPIC] = "alter_topic",
     [CHANGE_CREATE_TABLE] = "create_table", [CHANGE_CREATE_VIEW] = "create_view",
     [CHANGE_DROP_RELATION] = "drop_relation", [CHANGE_NUMBERS] = "numbers",
+    [CHANGE_CREATE_TYPE] = "create_type", [CHANGE_DROP_TYPE] = "drop_type",
     [CHANGE_SECURITY] = "security", [CHANGE_CLUSTER] = "cluster",
 };
 static const char *const kinds[] = {
@@ -521,7 +523,8 @@ enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_
         (void)damage(&r, "more bytes behind the object");
     if ((seen & (CF_VERB | CF_NAME | CF_NUMBER)) != (CF_VERB | CF_NAME | CF_NUMBER))
         (void)damage(&r, "verb, name or number is missing");
-    bool needs_sql = out->verb == CHANGE_CREATE_TABLE || out->verb == CHANGE_CREATE_VIEW;
+    bool needs_sql = out->verb == CHANGE_CREATE_TABLE || out->verb == CHANGE_CREATE_VIEW ||
+                     out->verb == CHANGE_CREATE_TYPE;
     bool needs_topic = out->verb == CHANGE_CREATE_TOPIC || out->verb == CHANGE_CREATE_VIEW ||
                        out->verb == CHANGE_ALTER_TOPIC;
     if (r.err == ERR_OK && ((needs_sql && (seen & CF_SQL) == 0) ||

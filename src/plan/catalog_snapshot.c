@@ -123,6 +123,7 @@ enum err catalog_snapshot(const struct catalog *c, change_fn each, void *arg)
                                                .name = str_of(c->cluster_id)};
         TRY(each(arg, &cluster));
     }
+    TRY(catalog_types_snapshot(c, each, arg));
     TRY(standing_topics(c, each, arg));
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *r = c->memory->relations_by_number[i];

@@ -708,6 +708,8 @@ static bool drop_dependents(struct binder *b, struct drop_list *out, const struc
 bool plan_drop(struct binder *b, const PgQuery__DropStmt *s)
 {
     struct plan *p = b->plan;
+    if ((int)s->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_TYPE)
+        return plan_drop_type(b, s);
     bool view = (int)s->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_MATVIEW;
     bool cascade = (int)s->behavior == PG_QUERY__DROP_BEHAVIOR__DROP_CASCADE;
     struct drop_list *asked = bind_alloc(b, 1, sizeof *asked);
@@ -729,6 +731,7 @@ bool plan_drop(struct binder *b, const PgQuery__DropStmt *s)
             return false;
     }
     p->kind = STMT_DROP;
+    p->change.verb = CHANGE_DROP_RELATION;
     p->tag = view ? "DROP MATERIALIZED VIEW" : "DROP TABLE";
     p->if_exists = s->missing_ok;
     p->drops = out->names;

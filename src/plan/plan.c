@@ -86,6 +86,10 @@ static bool plan_unsupported(struct binder *b, node *n)
         {PG_QUERY__NODE__NODE_ALTER_TABLE_STMT, "ALTER TABLE",
          "Drop the table and create it again over its topic: WITH (topic = '...')."},
         {PG_QUERY__NODE__NODE_RENAME_STMT, "RENAME", NULL},
+        {PG_QUERY__NODE__NODE_ALTER_ENUM_STMT, "ALTER TYPE",
+         "Create a type of another name with all labels."},
+        {PG_QUERY__NODE__NODE_COMPOSITE_TYPE_STMT, "CREATE TYPE ... AS (...)",
+         "Use columns, or jsonb; CREATE TYPE name AS ENUM ('a', 'b') makes an enum."},
         {PG_QUERY__NODE__NODE_CREATE_SCHEMA_STMT, "CREATE SCHEMA",
          "All relations are in schema public."},
         {PG_QUERY__NODE__NODE_CREATEDB_STMT, "CREATE DATABASE",
@@ -127,6 +131,7 @@ static bool dispatch(struct binder *b, node *n)
     case PG_QUERY__NODE__NODE_CREATE_STMT: return plan_create_table(b, n->create_stmt);
     case PG_QUERY__NODE__NODE_CREATE_TABLE_AS_STMT:
         return plan_create_view(b, n->create_table_as_stmt);
+    case PG_QUERY__NODE__NODE_CREATE_ENUM_STMT: return plan_create_enum(b, n->create_enum_stmt);
     case PG_QUERY__NODE__NODE_DROP_STMT: return plan_drop(b, n->drop_stmt);
     case PG_QUERY__NODE__NODE_CREATE_ROLE_STMT: return plan_create_user(b, n->create_role_stmt);
     case PG_QUERY__NODE__NODE_ALTER_ROLE_STMT: return plan_alter_user(b, n->alter_role_stmt);

@@ -180,7 +180,7 @@ enum statement_kind {
     STMT_QUERY,          /* root */
     /* text: the plan as lines; root: the same as constant rows, column "QUERY PLAN" */
     STMT_EXPLAIN,
-    STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_DROP,   /* change(s) */
+    STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_CREATE_TYPE, STMT_DROP,   /* change(s) */
     STMT_INSERT,         /* relation, insert_columns, root = rows */
     STMT_COPY_FROM,      /* relation, insert_columns, copy options */
     STMT_COPY_TO,        /* root, copy options, follow */
@@ -216,7 +216,8 @@ struct plan {
     /* CREATE_*: complete but for numbers and ids, which shard 0 fills */
     struct catalog_change change;
     enum user_change user_change;
-    uint32_t n_drops;
+    enum type made_type;                 /* CREATE_TYPE */
+    uint32_t n_drops;                    /* DROP: change.verb says of what */
     const struct str *drops;
     struct str name, text;
     struct view view;                    /* CREATE_VIEW: filled but for `late` */

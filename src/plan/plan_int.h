@@ -23,6 +23,7 @@
  *   resolve.c    PostgreSQL's overload and cast rules
  *   nodes.c      nodes of a plan in order, and what holds for whole plans
  *   prune.c      unused columns leave the scan
+ *   ddl_type.c   CREATE TYPE, DROP TYPE
  *   ddl.c        CREATE, DROP; options.c WITH (...); view.c what a continuous view may be
  *   dml.c        INSERT, COPY
  *   settings.c   SET, SHOW, transactions, EXPLAIN
@@ -513,6 +514,8 @@ bool plan_create_user(struct binder *b, const PgQuery__CreateRoleStmt *s);
 bool plan_alter_user(struct binder *b, const PgQuery__AlterRoleStmt *s);
 bool plan_drop_user(struct binder *b, const PgQuery__DropRoleStmt *s);
 bool plan_drop(struct binder *b, const PgQuery__DropStmt *s);
+bool plan_create_enum(struct binder *b, const PgQuery__CreateEnumStmt *s);
+bool plan_drop_type(struct binder *b, const PgQuery__DropStmt *s);
 bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s);
 bool plan_copy(struct binder *b, const PgQuery__CopyStmt *s);
 bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s);

@@ -319,7 +319,7 @@ static void exec_statement(struct pg_session *s)
     x->portal->started = true;
     enum statement_kind kind = x->portal->plan->kind;
     s->wrote |= kind == STMT_INSERT || kind == STMT_CREATE_TABLE || kind == STMT_CREATE_VIEW ||
-                kind == STMT_DROP;
+                kind == STMT_CREATE_TYPE || kind == STMT_DROP;
     x->activity = PG_ACTIVITY_STATEMENT;
     x->statement = (struct statement){
         .done = statement_finished,
@@ -494,6 +494,7 @@ static void exec_plan(struct pg_session *s)
         break;
     case STMT_CREATE_TABLE:
     case STMT_CREATE_VIEW:
+    case STMT_CREATE_TYPE:
     case STMT_DROP:
     case STMT_INSERT:
     case STMT_SET:

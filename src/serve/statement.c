@@ -12,6 +12,7 @@ bool statement_runs(enum statement_kind kind)
     switch (kind) {
     case STMT_CREATE_TABLE:
     case STMT_CREATE_VIEW:
+    case STMT_CREATE_TYPE:
     case STMT_DROP:
     case STMT_INSERT:
     case STMT_SET:
@@ -116,7 +117,7 @@ static void drop_next(struct statement *st)
         return;
     }
     st->ddl = (struct ddl_request){
-        .change = {.verb = CHANGE_DROP_RELATION, .name = p->drops[st->next_drop]},
+        .change = {.verb = p->change.verb, .name = p->drops[st->next_drop]},
         .if_exists = p->if_exists,
         .done = drop_done,
         .arg = st,
@@ -128,7 +129,8 @@ static void drop_run(struct statement *st)
 {
     const struct plan *p = st->plan;
     const struct catalog *c = shard_catalog(st->shard);
-    for (uint32_t i = 0; i < p->n_drops && !p->if_exists; i++) {
+    bool relations = p->change.verb == CHANGE_DROP_RELATION;
+    for (uint32_t i = 0; i < p->n_drops && relations && !p->if_exists; i++) {
         if (catalog_relation(c, p->drops[i]) == NULL) {
             statement_finish(st, catalog_no_relation(c, p->drops[i], &st->why));
             return;
@@ -264,6 +266,7 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
     switch (plan->kind) {
     case STMT_CREATE_TABLE:
     case STMT_CREATE_VIEW:
+    case STMT_CREATE_TYPE:
         create_run(st);
         break;
     case STMT_DROP:

@@ -13,7 +13,7 @@
 
 enum {
     ENUMERATIONS_MAX = 16384,        /* different ones in the life of a process */
-    ENUM_LABELS_MAX = 10000,
+    ENUM_LABELS_MAX = 1000,
     ENUM_LABEL_BYTES_MAX = 63,       /* PostgreSQL's */
     ENUM_PLACE_BYTES = 4,
 };
