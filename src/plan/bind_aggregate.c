@@ -1,6 +1,7 @@
 /* Aggregate functions: names, types of arguments and results, DISTINCT, ORDER BY, FILTER and WITHIN
  * GROUP. */
 #include "plan/plan_int.h"
+#include "type/array.h"
 
 enum { AGGREGATE_ARGS_MAX = 2, AGGREGATE_SORTS_MAX = 16 };
 
@@ -43,6 +44,7 @@ static const struct aggregate_info {
     [AGG_REGR_SXY] = {.name = "regr_sxy", .pair = true},
     [AGG_REGR_SYY] = {.name = "regr_syy", .pair = true},
     [AGG_STRING] = {.name = "string_agg", .collects = true, .pair = true},
+    [AGG_ARRAY] = {.name = "array_agg", .collects = true},
     [AGG_JSON] = {.name = "jsonb_agg", .collects = true},
     [AGG_JSON_OBJECT] = {.name = "jsonb_object_agg", .collects = true, .pair = true},
     [AGG_PERCENTILE_CONT] = {.name = "percentile_cont", .collects = true},
@@ -108,6 +110,7 @@ bool aggregate_is_linear(const struct aggregate *a)
     case AGG_VAR_POP:
     case AGG_VAR_SAMP: return is_whole(t);
     case AGG_STRING:
+    case AGG_ARRAY:
     case AGG_JSON:
     case AGG_JSON_OBJECT:
     case AGG_PERCENTILE_CONT:
@@ -140,6 +143,7 @@ enum agg_rule {
     RULE_ANY,           /* of any type, as function and argument say (aggregate_result) */
     RULE_PAIR,          /* two float8 */
     RULE_TEXTS,
+    RULE_LIST,
     RULE_JSON,
     RULE_JSON_PAIR,
     RULE_CONT,          /* WITHIN GROUP: a float8 or an interval, from a fraction */
@@ -184,6 +188,7 @@ static const struct agg_name {
     {"regr_sxy", AGG_REGR_SXY, RULE_PAIR, 2},
     {"regr_syy", AGG_REGR_SYY, RULE_PAIR, 2},
     {"string_agg", AGG_STRING, RULE_TEXTS, 2},
+    {"array_agg", AGG_ARRAY, RULE_LIST, 1},
     {"json_agg", AGG_JSON, RULE_JSON, 1},
     {"jsonb_agg", AGG_JSON, RULE_JSON, 1},
     {"json_object_agg", AGG_JSON_OBJECT, RULE_JSON_PAIR, 2},
@@ -224,7 +229,7 @@ bool aggregate_refused(struct binder *b, const PgQuery__FuncCall *f, struct str 
     if (n == NULL && f->agg_within_group)
         bind_fail(b, f->location, ERR_UNSUPPORTED,
                   "%.*s is not an ordered-set aggregate that is supported", STR_ARG(name));
-    else if (n == NULL && (str_eq(name, STR("array_agg")) || str_eq(name, STR("xmlagg"))))
+    else if (n == NULL && str_eq(name, STR("xmlagg")))
         bind_fail(b, f->location, ERR_UNSUPPORTED, "aggregate function %.*s is not supported",
                   STR_ARG(name));
     else if (n != NULL && f->agg_within_group && !is_within(n))
@@ -277,6 +282,7 @@ static enum type aggregate_result(enum aggregate_function f, enum type arg)
     case AGG_APPROX_COUNT_DISTINCT:
     case AGG_REGR_COUNT: return TYPE_INT8;
     case AGG_STRING: return TYPE_TEXT;
+    case AGG_ARRAY: return arg == TYPE_UNKNOWN ? arg : type_array_of(arg);
     case AGG_JSON:
     case AGG_JSON_OBJECT: return TYPE_JSONB;
     case AGG_PERCENTILE_CONT:
@@ -326,15 +332,22 @@ static bool same_one(const struct expr *x, const struct expr *y)
     return x == y || (x != NULL && y != NULL && expr_equal(x, y));
 }
 
-bool aggregate_same(const struct aggregate *a, const struct aggregate *b)
+bool aggregate_same_input(const struct aggregate *a, const struct aggregate *b)
 {
-    if (a->function != b->function || a->distinct != b->distinct || a->type != b->type ||
-        a->n_more != b->n_more || a->n_sorts != b->n_sorts || !same_one(a->arg, b->arg) ||
-        !same_one(a->filter, b->filter) || !same_one(a->direct, b->direct))
+    if (a->distinct != b->distinct || a->n_more != b->n_more || !same_one(a->arg, b->arg) ||
+        !same_one(a->filter, b->filter))
         return false;
     for (uint32_t i = 0; i < a->n_more; i++)
         if (!expr_equal(a->more[i], b->more[i]))
             return false;
+    return true;
+}
+
+bool aggregate_same(const struct aggregate *a, const struct aggregate *b)
+{
+    if (a->function != b->function || a->type != b->type || a->n_sorts != b->n_sorts ||
+        !aggregate_same_input(a, b) || !same_one(a->direct, b->direct))
+        return false;
     for (uint32_t i = 0; i < a->n_sorts; i++) {
         const struct sort_key *x = &a->sorts[i];
         const struct sort_key *y = &b->sorts[i];
@@ -537,13 +550,38 @@ static bool set_second(struct agg_call *c, const struct expr *e)
     return true;
 }
 
+/* An array of numbers as one of float8; another one as it is. */
+static struct expr *float_array(struct binder *b, struct expr *e)
+{
+    struct value v = {.type = type_array_of(TYPE_FLOAT8)};
+    if (e->kind != EXPR_CONST || e->value.null || e->type == v.type ||
+        type_category(type_element(e->type)) != 'N')
+        return e;
+    struct array a = array_open(e->type, e->value.as.s);
+    struct array_builder to;
+    array_builder_init(&to, TYPE_FLOAT8);
+    for (uint32_t i = 0; i < a.n && b->err == ERR_OK; i++) {
+        struct expr *one = expr_const(b, array_get(&a, i), e->position);
+        one = one != NULL ? coerce_try(b, one, TYPE_FLOAT8, CAST_IMPLICIT) : NULL;
+        if (one != NULL)
+            array_builder_add(&to, &one->value);
+    }
+    enum err failed = array_builder_finish(&to, &a, b->arena, &v.as.s, b->why);
+    array_builder_deinit(&to);
+    if (failed != ERR_OK)
+        return bind_fail(b, e->position, failed, "%s", err_text(failed, NULL));
+    return b->err == ERR_OK ? expr_const(b, v, e->position) : NULL;
+}
+
 /* What is known when the query is compiled: a constant or a parameter. */
 static bool set_direct(struct agg_call *c, uint32_t i)
 {
-    struct expr *e = argument_as(c, i, TYPE_FLOAT8);
+    bool many = type_is_array(c->args[i]->type) && c->f->agg_within_group;
+    struct expr *e = many ? float_array(c->q->b, c->args[i]) : argument_as(c, i, TYPE_FLOAT8);
     if (e == NULL)
         return false;
-    if (e->kind != EXPR_CONST && e->kind != EXPR_PARAM) {
+    if ((e->kind != EXPR_CONST && e->kind != EXPR_PARAM) ||
+        (many && e->type != type_array_of(TYPE_FLOAT8))) {
         bind_fail(c->q->b, e->position, ERR_UNSUPPORTED, "the fraction of %s must be a constant",
                   c->name->name);
         return false;
@@ -600,6 +638,22 @@ static struct expr *as_json(struct agg_call *c, uint32_t i)
     return bind_named(c->q, "to_jsonb", one, 1, c->f->location);
 }
 
+static bool bind_list(struct agg_call *c)
+{
+    c->args[0] = coerce_unknown(c->q->b, c->args[0]);
+    if (c->args[0] == NULL)
+        return false;
+    if (type_is_array(c->args[0]->type)) {
+        bind_fail(c->q->b, c->f->location, ERR_UNSUPPORTED,
+                  "array_agg of an array is not supported");
+        bind_hint(c->q->b, "Use jsonb_agg.");
+        return false;
+    }
+    c->out->arg = c->args[0];
+    c->out->type = aggregate_result(AGG_ARRAY, c->args[0]->type);
+    return true;
+}
+
 static bool bind_json_object(struct agg_call *c)
 {
     struct binder *b = c->q->b;
@@ -646,8 +700,14 @@ static bool bind_within(struct agg_call *c)
                   c->name->name);
         return false;
     }
+    bool many = c->out->direct != NULL && type_is_array(c->out->direct->type);
+    if (many && type_is_array(e->type)) {
+        bind_fail(b, f->location, ERR_UNSUPPORTED, "%s of arrays gives one value at a time",
+                  c->name->name);
+        return false;
+    }
     c->out->arg = e;
-    c->out->type = e->type;
+    c->out->type = many ? type_array_of(e->type) : e->type;
     c->sorts[c->out->n_sorts++] = key;
     return true;
 }
@@ -664,6 +724,7 @@ static bool bind_rule(struct agg_call *c)
     case RULE_TEXTS:
         agg->arg = argument_as(c, 0, TYPE_TEXT);
         return agg->arg != NULL && set_second(c, argument_as(c, 1, TYPE_TEXT));
+    case RULE_LIST: return bind_list(c);
     case RULE_JSON:
         agg->arg = as_json(c, 0);
         return agg->arg != NULL;

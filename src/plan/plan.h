@@ -52,7 +52,8 @@ enum aggregate_function {
     AGG_CORR, AGG_COVAR_POP, AGG_COVAR_SAMP, AGG_REGR_AVGX, AGG_REGR_AVGY, AGG_REGR_COUNT,
     AGG_REGR_INTERCEPT, AGG_REGR_R2, AGG_REGR_SLOPE, AGG_REGR_SXX, AGG_REGR_SXY, AGG_REGR_SYY,
     /* of all values in order */
-    AGG_STRING, AGG_JSON, AGG_JSON_OBJECT, AGG_PERCENTILE_CONT, AGG_PERCENTILE_DISC, AGG_MODE,
+    AGG_STRING, AGG_ARRAY, AGG_JSON, AGG_JSON_OBJECT, AGG_PERCENTILE_CONT, AGG_PERCENTILE_DISC,
+    AGG_MODE,
     AGG_APPROX_COUNT_DISTINCT, AGG_APPROX_PERCENTILE,
 };
 
@@ -66,7 +67,8 @@ struct aggregate {
     /* ORDER BY, then the arguments; `column` 0 is arg, i is more[i - 1]. Of AGG_STRING and on */
     uint32_t n_sorts;
     const struct sort_key *sorts;
-    const struct expr *direct;   /* percentile's fraction: a constant or parameter; or NULL */
+    /* percentile's fraction, or an array of some: a constant or parameter; or NULL */
+    const struct expr *direct;
     const struct expr *filter;   /* FILTER (WHERE ...), or NULL */
     /* result: PostgreSQL's rules (sum(int4)->int8, sum(int8)->numeric, avg(int)->numeric, ...) */
     enum type type;
@@ -265,6 +267,8 @@ bool aggregate_is_sketch(enum aggregate_function f);
 bool aggregate_needs_distinct(const struct aggregate *a);
 /* Its arguments, one behind the other in arg and more: 0 (count(*)), 1 or 2. */
 uint32_t aggregate_n_args(const struct aggregate *a);
+/* Whether two are over the same rows and values: arguments, FILTER and DISTINCT. */
+bool aggregate_same_input(const struct aggregate *a, const struct aggregate *b);
 /* SQL's name for it. */
 const char *aggregate_name(enum aggregate_function f);
 /* Whether an AGGREGATE can be a view's last stage: its cells follow from what comes and goes, each

@@ -323,9 +323,9 @@ static enum err quantile_result(const struct agg_op *op, const void *cell, struc
         return ERR_OK;
     for (uint32_t i = 0; b != NULL && i < b->n; i++)
         n += b->list[i].count > 0 ? b->list[i].count : 0;
-    if (n == 0 || isnan(op->fraction))
+    if (n == 0 || isnan(op->fractions[0]))
         return ERR_OK;
-    int64_t row = (int64_t)ceil(op->fraction * (double)n);
+    int64_t row = (int64_t)ceil(op->fractions[0] * (double)n);
     row = row < 1 ? 1 : row;
     out->null = false;
     for (uint32_t i = 0; i < b->n && before < row; i++) {

@@ -5,6 +5,7 @@
 #include "base/merge_sort.h"
 #include "run/aggregate_int.h"
 #include "run/order_key.h"
+#include "type/array.h"
 #include "type/interval.h"
 #include "type/jsonb.h"
 
@@ -297,10 +298,11 @@ static enum err decode_one(const struct walk *w, const struct entry *e, struct a
 
 /* ---- texts ---- */
 
-/* A text that is put together. */
+/* A text, or an array, that is put together. */
 struct text {
     const struct agg_op *op;
     struct buf buf;
+    struct array_builder array;
     bool any;
     bool null_key;
 };
@@ -317,8 +319,20 @@ static void put_json(struct text *t, const struct column *column, uint32_t row)
     buf_put_str(&t->buf, column_is_null(column, row) ? STR("null") : column_str(column)[row]);
 }
 
+static void put_element(struct text *t, const struct column *column, uint32_t row)
+{
+    struct value v = column_get(column, row);
+    array_builder_add(&t->array, &v);
+    t->buf.failed |= t->array.ends.len + t->array.data.len > AGG_TEXT_BYTES_MAX;
+    t->any = true;
+}
+
 static void put_row(struct text *t, const struct column *columns, uint32_t row)
 {
+    if (t->op->function == AGG_ARRAY) {
+        put_element(t, columns, row);
+        return;
+    }
     if (t->op->function == AGG_STRING) {
         put_string(t, columns, row);
         t->any = true;
@@ -365,6 +379,8 @@ static enum err text_finish(struct text *t, struct arena *a, struct value *out,
     if (t->buf.failed)
         return err_set(why, ERR_TOO_LARGE, "the result of %s has more than %d bytes",
                        aggregate_name(t->op->function), AGG_TEXT_BYTES_MAX);
+    if (t->op->function == AGG_ARRAY)
+        return array_builder_finish_list(&t->array, a, &out->as.s, why);
     if (t->op->function == AGG_JSON_OBJECT)
         return jsonb_parse(buf_str(&t->buf), a, &out->as.s, why);
     out->as.s = arena_str(a, buf_str(&t->buf));
@@ -379,6 +395,7 @@ static enum err result_text(const struct agg_op *op, struct walk *w, struct aren
     bool object = op->function == AGG_JSON_OBJECT, json = object || op->function == AGG_JSON;
     arena_init(&work, UPDATE_BYTES_MAX);
     buf_init(&t.buf, AGG_TEXT_BYTES_MAX);
+    array_builder_init(&t.array, op->arg_type);
     if (json)
         buf_put_str(&t.buf, object ? STR("{") : STR("["));
     enum err e = put_all(&t, w, &work);
@@ -388,6 +405,7 @@ static enum err result_text(const struct agg_op *op, struct walk *w, struct aren
     if (e == ERR_OK && t.any)
         e = text_finish(&t, a, out, why);
     buf_deinit(&t.buf);
+    array_builder_deinit(&t.array);
     arena_deinit(&work);
     return e;
 }
@@ -427,25 +445,52 @@ static enum err between(const struct value *low, const struct value *high, doubl
     return interval_add(&d, &low->as.iv, &out->as.iv, why);
 }
 
+/* Of `n` values, n > 0; NULL of a fraction that is none. */
+static enum err percentile(const struct agg_op *op, struct walk w, int64_t n, double fraction,
+                           struct arena *a, struct value *out, struct err_detail *why)
+{
+    struct value low, high;
+    *out = (struct value){.type = op->arg_type, .null = isnan(fraction)};
+    if (out->null)
+        return ERR_OK;
+    if (op->function == AGG_PERCENTILE_DISC) {
+        int64_t row = (int64_t)ceil(fraction * (double)n);
+        TRY(value_at(w, row < 1 ? 0 : row - 1, a, &low));
+        out->as = low.as;
+        return ERR_OK;
+    }
+    double place = fraction * (double)(n - 1), first = floor(place);
+    TRY(value_at(w, (int64_t)first, a, &low));
+    TRY(value_at(w, (int64_t)ceil(place), a, &high));
+    out->as = low.as;
+    return first == ceil(place) ? ERR_OK : between(&low, &high, place - first, out, why);
+}
+
 static enum err result_percentile(const struct agg_op *op, struct walk *w, struct arena *a,
                                   struct value *out, struct err_detail *why)
 {
     int64_t n = count_all(*w);
-    struct value low, high;
-    out->null = n == 0 || isnan(op->fraction);
+    struct array_builder list;
+    enum err e = ERR_OK;
+    out->null = n == 0;
     if (out->null)
         return ERR_OK;
-    if (op->function == AGG_PERCENTILE_DISC) {
-        int64_t row = (int64_t)ceil(op->fraction * (double)n);
-        TRY(value_at(*w, row < 1 ? 0 : row - 1, a, &low));
-        out->as = low.as;
+    if (!op->many) {
+        TRY(percentile(op, *w, n, op->fractions[0], a, out, why));
+        out->type = op->result;
         return ERR_OK;
     }
-    double place = op->fraction * (double)(n - 1), first = floor(place);
-    TRY(value_at(*w, (int64_t)first, a, &low));
-    TRY(value_at(*w, (int64_t)ceil(place), a, &high));
-    out->as = low.as;
-    return first == ceil(place) ? ERR_OK : between(&low, &high, place - first, out, why);
+    array_builder_init(&list, op->arg_type);
+    for (uint32_t i = 0; i < op->n_fractions && e == ERR_OK; i++) {
+        struct value v;
+        e = percentile(op, *w, n, op->fractions[i], a, &v, why);
+        if (e == ERR_OK)
+            array_builder_add(&list, &v);
+    }
+    if (e == ERR_OK)
+        e = array_builder_finish_list(&list, a, &out->as.s, why);
+    array_builder_deinit(&list);
+    return e;
 }
 
 /* The most frequent value; of several the first. */

@@ -6,6 +6,7 @@
 #include "run/aggregate_int.h"
 #include "run/numeric_sum.h"
 #include "state/group_table.h"
+#include "type/array.h"
 #include "type/interval.h"
 
 #include <math.h>
@@ -17,10 +18,10 @@ struct float_cell {
     int64_t count;
 };
 
+/* In two halves, which take no more room than they need. */
 struct int_cell {
-    i128 sum;
+    uint64_t low, high;
     int64_t count;
-    int64_t reserved;
 };
 
 struct numeric_cell {
@@ -42,6 +43,12 @@ struct extreme_cell {
     int64_t reserved;
 };
 
+/* Of values of up to 8 bytes. */
+struct narrow_cell {
+    char value[sizeof(int64_t)];
+    int64_t count;
+};
+
 struct bool_cell {
     int64_t n_true, n_false;
 };
@@ -54,7 +61,6 @@ struct text_cell {
     char *ptr; /* heap block of `cap` bytes, owned */
     uint32_t len, cap;
     int64_t count;
-    int64_t reserved;
 };
 
 /* ---- taking rows in ---- */
@@ -110,7 +116,9 @@ static enum err update_ints(const struct agg_op *op, const struct agg_rows *r)
             continue;
         struct int_cell *c = agg_row_cell(op, r, i);
         int64_t w = agg_row_weight(r, i);
-        c->sum += (i128)agg_row_int(op, r, i) * w;
+        u128 sum = ((u128)c->high << 64 | c->low) + (u128)((i128)agg_row_int(op, r, i) * w);
+        c->low = (uint64_t)sum;
+        c->high = (uint64_t)(sum >> 64);
         c->count += w;
     }
     return ERR_OK;
@@ -162,6 +170,32 @@ static int tie(enum type t, const union value_data *x, const union value_data *y
     return (x->iv.days > y->iv.days) - (x->iv.days < y->iv.days);
 }
 
+static bool is_better(const struct agg_op *op, const union value_data *x,
+                      const union value_data *y)
+{
+    struct value v = {.type = op->arg_type, .as = *x}, w = {.type = op->arg_type, .as = *y};
+    int order = value_compare(&v, &w) * (op->max ? 1 : -1);
+    return order > 0 || (order == 0 && tie(op->arg_type, x, y) > 0);
+}
+
+static enum err update_narrow(const struct agg_op *op, const struct agg_rows *r)
+{
+    bool only = op->kind == AGGK_ONLY_NARROW;
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (agg_row_skipped(op, r, i))
+            continue;
+        struct narrow_cell *c = agg_row_cell(op, r, i);
+        int64_t w = agg_row_weight(r, i);
+        union value_data v = column_get(r->arg, i).as, old = {0};
+        CHECK(only || w > 0);
+        memcpy(&old, c->value, sizeof(c->value));
+        if (only ? w > 0 : c->count == 0 || is_better(op, &v, &old))
+            memcpy(c->value, &v, sizeof(c->value));
+        c->count += only ? w : 1;
+    }
+    return ERR_OK;
+}
+
 static enum err update_extremes(const struct agg_op *op, const struct agg_rows *r)
 {
     for (uint32_t i = 0; i < r->n; i++) {
@@ -169,10 +203,9 @@ static enum err update_extremes(const struct agg_op *op, const struct agg_rows *
             continue;
         CHECK(agg_row_weight(r, i) > 0);
         struct extreme_cell *c = agg_row_cell(op, r, i);
-        struct value v = column_get(r->arg, i), old = {.type = op->arg_type, .as = c->value};
-        int order = c->count == 0 ? 1 : value_compare(&v, &old) * (op->max ? 1 : -1);
-        if (order > 0 || (order == 0 && tie(op->arg_type, &v.as, &c->value) > 0))
-            c->value = v.as;
+        union value_data v = column_get(r->arg, i).as;
+        if (c->count == 0 || is_better(op, &v, &c->value))
+            c->value = v;
         c->count++;
     }
     return ERR_OK;
@@ -204,10 +237,13 @@ static enum err update_texts(const struct agg_op *op, const struct agg_rows *r)
             continue;
         CHECK(agg_row_weight(r, i) > 0);
         struct text_cell *c = agg_row_cell(op, r, i);
-        struct str v = column_str(r->arg)[i];
-        int order = c->count == 0 ? (op->max ? 1 : -1) : str_cmp(v, (struct str){c->ptr, c->len});
-        if (op->max ? order > 0 : order < 0)
-            TRY(text_store(c, v, r->heap_bytes));
+        struct value v = column_get(r->arg, i),
+                     old = {.type = op->arg_type, .as.s = {c->ptr, c->len}};
+        int order = c->count == 0 ? 0 : value_compare(&v, &old) * (op->max ? 1 : -1);
+        if (order == 0 && c->count > 0) /* {1.0} and {1.00} */
+            order = str_cmp(v.as.s, old.as.s);
+        if (order > 0 || c->count == 0)
+            TRY(text_store(c, v.as.s, r->heap_bytes));
         c->count++;
     }
     return ERR_OK;
@@ -316,6 +352,16 @@ static enum err result_extreme(const struct agg_op *op, const void *cell, struct
     return ERR_OK;
 }
 
+static enum err result_narrow(const struct agg_op *op, const void *cell, struct arena *a,
+                              struct value *out, struct err_detail *why)
+{
+    const struct narrow_cell *c = cell;
+    (void)op, (void)a, (void)why;
+    out->null = c->count == 0;
+    memcpy(&out->as, c->value, sizeof(c->value));
+    return ERR_OK;
+}
+
 static enum err result_text(const struct agg_op *op, const void *cell, struct arena *a,
                             struct value *out, struct err_detail *why)
 {
@@ -334,13 +380,14 @@ static enum err result_int(const struct agg_op *op, const void *cell, struct are
     out->null = c->count == 0;
     if (out->null)
         return ERR_OK;
+    i128 total = (i128)((u128)c->high << 64 | c->low);
     if (op->result == TYPE_INT8) {
-        if (c->sum > INT64_MAX || c->sum < INT64_MIN)
+        if (total > INT64_MAX || total < INT64_MIN)
             return err_set(why, ERR_OUT_OF_RANGE, "bigint out of range");
-        out->as.i8 = (int64_t)c->sum;
+        out->as.i8 = (int64_t)total;
         return ERR_OK;
     }
-    struct numeric sum = {.unscaled = c->sum};
+    struct numeric sum = {.unscaled = total};
     if (op->kind == AGGK_SUM_INT) {
         out->as.num = sum;
         return ERR_OK;
@@ -450,6 +497,8 @@ static const struct agg_functions own[] = {
     [AGGK_AVG_INTERVAL] = PLAIN_CELL(struct interval_cell, update_intervals, result_interval),
     [AGGK_EXTREME] = PLAIN_CELL(struct extreme_cell, update_extremes, result_extreme),
     [AGGK_ONLY] = PLAIN_CELL(struct extreme_cell, update_only, result_extreme),
+    [AGGK_EXTREME_NARROW] = PLAIN_CELL(struct narrow_cell, update_narrow, result_narrow),
+    [AGGK_ONLY_NARROW] = PLAIN_CELL(struct narrow_cell, update_narrow, result_narrow),
     [AGGK_EXTREME_TEXT] = TEXT_CELL(update_texts),
     [AGGK_ONLY_TEXT] = TEXT_CELL(update_only_texts),
     [AGGK_BOOL] = PLAIN_CELL(struct bool_cell, update_bools, result_bools),
@@ -487,6 +536,8 @@ static const struct agg_functions *functions_of(enum agg_kind kind)
     case AGGK_EXTREME_TEXT:
     case AGGK_ONLY:
     case AGGK_ONLY_TEXT:
+    case AGGK_EXTREME_NARROW:
+    case AGGK_ONLY_NARROW:
     case AGGK_BOOL:
     case AGGK_BITS:
     case AGGK_XOR:
@@ -502,6 +553,11 @@ static const struct agg_functions *functions_of(enum agg_kind kind)
 static bool is_whole(enum type t)
 {
     return t == TYPE_INT2 || t == TYPE_INT4 || t == TYPE_INT8;
+}
+
+static bool is_narrow(enum type t)
+{
+    return t != TYPE_UNKNOWN && !type_info(t)->by_ref && type_info(t)->width <= sizeof(int64_t);
 }
 
 static bool kind_for_sum(enum type t, bool average, enum agg_kind *kind)
@@ -541,11 +597,13 @@ static bool kind_for(enum aggregate_function f, enum type t, enum agg_kind *kind
         return kind_for_sum(t, f == AGG_AVG, kind);
     case AGG_MIN:
     case AGG_MAX:
-        *kind = t == TYPE_TEXT ? AGGK_EXTREME_TEXT : AGGK_EXTREME;
+        *kind = is_narrow(t)               ? AGGK_EXTREME_NARROW
+                : type_info(t)->by_ref ? AGGK_EXTREME_TEXT
+                                       : AGGK_EXTREME;
         return t != TYPE_BOOL && t != TYPE_JSONB && t != TYPE_UUID && t != TYPE_BYTEA &&
                t != TYPE_UNKNOWN;
     case AGG_ONLY:
-        *kind = type_info(t)->by_ref ? AGGK_ONLY_TEXT : AGGK_ONLY;
+        *kind = is_narrow(t) ? AGGK_ONLY_NARROW : type_info(t)->by_ref ? AGGK_ONLY_TEXT : AGGK_ONLY;
         return true;
     case AGG_BOOL_AND:
     case AGG_BOOL_OR:
@@ -575,6 +633,7 @@ static bool kind_for(enum aggregate_function f, enum type t, enum agg_kind *kind
         *kind = AGGK_MOMENTS_PAIR;
         return t == TYPE_FLOAT8;
     case AGG_STRING:
+    case AGG_ARRAY:
     case AGG_JSON:
     case AGG_JSON_OBJECT:
     case AGG_PERCENTILE_CONT:
@@ -592,24 +651,38 @@ static bool kind_for(enum aggregate_function f, enum type t, enum agg_kind *kind
     UNREACHABLE();
 }
 
-static enum err resolve_fraction(const struct aggregate *agg, struct agg_op *out,
-                                 struct err_detail *why)
+static enum err resolve_fractions(const struct aggregate *agg, struct arena *a,
+                                  struct agg_op *out, struct err_detail *why)
 {
-    out->fraction = NAN;
-    if (agg->direct == NULL || agg->direct->kind != EXPR_CONST || agg->direct->value.null)
-        return ERR_OK;
-    out->fraction = agg->direct->value.as.f8;
-    if (out->fraction >= 0 && out->fraction <= 1)
-        return ERR_OK;
-    return err_set(why, ERR_OUT_OF_RANGE, "percentile value %g is not between 0 and 1",
-                   out->fraction);
+    const struct expr *e = agg->direct;
+    struct array list = {.n = 1};
+    bool known = e->kind == EXPR_CONST && !e->value.null;
+    out->many = type_is_array(e->type);
+    if (out->many && known)
+        list = array_open(e->type, e->value.as.s);
+    double *fractions = arena_alloc(a, (list.n + 1) * sizeof(*fractions));
+    if (fractions == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < list.n; i++) {
+        struct value v = !known ? (struct value){.null = true} : out->many ? array_get(&list, i)
+                                                                          : e->value;
+        fractions[i] = v.null ? NAN : v.as.f8;
+        if (!v.null && !(v.as.f8 >= 0 && v.as.f8 <= 1))
+            return err_set(why, ERR_OUT_OF_RANGE, "percentile value %g is not between 0 and 1",
+                           v.as.f8);
+    }
+    out->many &= known; /* NULL instead of an array: the result is NULL */
+    out->fractions = fractions;
+    out->n_fractions = list.n;
+    return ERR_OK;
 }
 
 enum err agg_resolve(const struct aggregate *agg, struct arena *a, uint32_t *cells_bytes,
                      struct agg_op *out, struct err_detail *why)
 {
     enum type t = agg->arg == NULL ? TYPE_UNKNOWN : agg->arg->type;
-    bool json = agg->function == AGG_JSON || agg->function == AGG_JSON_OBJECT;
+    bool nulls = agg->function == AGG_JSON || agg->function == AGG_JSON_OBJECT ||
+                 agg->function == AGG_ARRAY;
     *out = (struct agg_op){.function = agg->function,
                            .arg_type = t,
                            .result = agg->type,
@@ -618,23 +691,44 @@ enum err agg_resolve(const struct aggregate *agg, struct arena *a, uint32_t *cel
                            .sketch = aggregate_is_sketch(agg->function),
                            .distinct = aggregate_needs_distinct(agg),
                            .n_args = agg->arg == NULL ? 0 : 1 + agg->n_more,
-                           .n_strict = json ? 0 : aggregate_n_args(agg)};
+                           .n_strict = nulls ? 0 : aggregate_n_args(agg)};
     if (agg->function == AGG_STRING)
         out->n_strict = 1;
     if (!kind_for(agg->function, t, &out->kind))
         return err_set(why, ERR_UNSUPPORTED, "this aggregate does not exist for type %s",
                        type_info(t)->name);
-    TRY(resolve_fraction(agg, out, why));
+    if (agg->direct != NULL)
+        TRY(resolve_fractions(agg, a, out, why));
     if (out->kind == AGGK_VALUES)
         TRY(agg_values_resolve(agg, a, &out->values));
-    uint32_t size = (functions_of(out->kind)->cell_bytes + 15) / 16 * 16;
-    if (*cells_bytes + size > GROUP_CELLS_BYTES_MAX)
+    uint32_t bytes = functions_of(out->kind)->cell_bytes,
+             align = bytes % 16 == 0 ? 16 : sizeof(int64_t),
+             at = (*cells_bytes + align - 1) / align * align;
+    if (at + bytes > GROUP_CELLS_BYTES_MAX)
         return err_set(why, ERR_LIMIT,
                        "the aggregates of one group need more than %d bytes: use fewer of them",
                        GROUP_CELLS_BYTES_MAX);
-    out->cell_at = *cells_bytes;
-    *cells_bytes += size;
+    out->cell_at = at;
+    *cells_bytes = at + bytes;
     return ERR_OK;
+}
+
+/* What a kind keeps: those of one kind keep the same. */
+static enum agg_kind state_of(enum agg_kind kind)
+{
+    static const enum agg_kind sums[] = {[AGGK_AVG_INT] = AGGK_SUM_INT,
+                                         [AGGK_AVG_FLOAT] = AGGK_SUM_FLOAT,
+                                         [AGGK_AVG_NUMERIC] = AGGK_SUM_NUMERIC,
+                                         [AGGK_AVG_INTERVAL] = AGGK_SUM_INTERVAL};
+    return kind < ARRAY_LEN(sums) && sums[kind] != AGGK_COUNT ? sums[kind] : kind;
+}
+
+bool agg_shares(const struct agg_op *op, const struct agg_op *with)
+{
+    enum agg_kind k = state_of(op->kind);
+    return !with->shared && k == state_of(with->kind) &&
+           ((k >= AGGK_SUM_INT && k <= AGGK_AVG_INTERVAL) ||
+            (k >= AGGK_MOMENTS_INT && k <= AGGK_MOMENTS_PAIR));
 }
 
 /* ---- running it ---- */
@@ -644,6 +738,8 @@ enum err agg_update(const struct agg_op *op, char *const *cells, const struct co
                     uint64_t *heap_bytes)
 {
     struct agg_rows r = {cells, arg, filter, weights, n, heap_bytes};
+    if (op->shared)
+        return ERR_OK;
     return functions_of(op->kind)->update(op, &r);
 }
 
@@ -656,7 +752,7 @@ enum err agg_result(const struct agg_op *op, const char *cells, struct arena *a,
 
 bool agg_owns_heap(const struct agg_op *op)
 {
-    return functions_of(op->kind)->free != NULL;
+    return !op->shared && functions_of(op->kind)->free != NULL;
 }
 
 uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells)
@@ -667,6 +763,8 @@ uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells)
 void agg_clear(const struct agg_op *op, char *cells)
 {
     const struct agg_functions *f = functions_of(op->kind);
+    if (op->shared)
+        return;
     if (f->free != NULL)
         f->free(cells + op->cell_at);
     memset(cells + op->cell_at, 0, f->cell_bytes);
@@ -675,6 +773,8 @@ void agg_clear(const struct agg_op *op, char *cells)
 enum err agg_copy(const struct agg_op *op, const char *cells, char *out, struct arena *a)
 {
     const struct agg_functions *f = functions_of(op->kind);
+    if (op->shared)
+        return ERR_OK;
     memcpy(out + op->cell_at, cells + op->cell_at, f->cell_bytes);
     return f->copy == NULL ? ERR_OK : f->copy(op, cells + op->cell_at, out + op->cell_at, a);
 }

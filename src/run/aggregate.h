@@ -25,6 +25,8 @@ enum agg_kind {
     AGGK_EXTREME_TEXT, /* min, max of text: the cell owns a heap block */
     AGGK_ONLY,         /* the value of the last row that came, while there is one */
     AGGK_ONLY_TEXT,
+    AGGK_EXTREME_NARROW, /* of types of up to 8 bytes */
+    AGGK_ONLY_NARROW,
     AGGK_BOOL,
     AGGK_BITS, /* bit_and, bit_or */
     AGGK_XOR,
@@ -50,21 +52,29 @@ struct agg_op {
     bool linear;        /* its cell takes back any row: agg_update with a negative weight */
     bool sketch;        /* it never takes one back */
     bool distinct;      /* the caller keeps equal arguments from it */
+    bool shared;        /* its cell is that of another one, which sees to it: only for results */
     uint32_t n_args;    /* columns of its arguments, and what it is sorted by */
     uint32_t n_strict;  /* a row with NULL in one of the first so many does not count */
     enum type arg_type; /* of the first; TYPE_UNKNOWN for count(*) */
     enum type result;
     uint32_t cell_at; /* byte offset in the cells */
-    double fraction;  /* of percentiles; not a number: NULL */
+    /* Of percentiles: not a number is NULL. With `many` the result is an array. */
+    bool many;
+    uint32_t n_fractions;
+    const double *fractions;
     const struct agg_values_plan *values;
 };
 
-/* Chooses the op for a planned aggregate and its place at *cells_bytes, which it advances (multiple
- * of 16). What it needs lives in `a`. ERR_UNSUPPORTED for types without that aggregate, ERR_LIMIT
- * when the cells would pass GROUP_CELLS_BYTES_MAX, ERR_OUT_OF_RANGE for a fraction that is none,
- * ERR_NO_MEMORY. */
+/* Chooses the op for a planned aggregate and its place at *cells_bytes, which it advances (a
+ * multiple of 8). What it needs lives in `a`. ERR_UNSUPPORTED for types without that aggregate,
+ * ERR_LIMIT when the cells would pass GROUP_CELLS_BYTES_MAX, ERR_OUT_OF_RANGE for a fraction that
+ * is none, ERR_NO_MEMORY. */
 enum err agg_resolve(const struct aggregate *agg, struct arena *a, uint32_t *cells_bytes,
                      struct agg_op *out, struct err_detail *why) MUST_CHECK;
+
+/* Whether two ops over the same rows and arguments keep the same: then the one may be `shared`,
+ * with the cell of the other. */
+bool agg_shares(const struct agg_op *op, const struct agg_op *with);
 
 /* Adds rows 0..n to their groups: cells[i] is the base of row i's cells (NULL: skip the row). `arg`
  * is its n_args columns, one behind the other; `filter` is a bool column or NULL; `weights` as in a

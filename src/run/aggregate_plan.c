@@ -34,6 +34,24 @@ static enum err packet_exprs(const struct plan_node *agg, struct arena *a, struc
     return ERR_OK;
 }
 
+/* The op of aggregate `i`; it takes no cell where an earlier one keeps the same. */
+static enum err resolve_one(const struct plan_node *node, uint32_t i, struct arena *a,
+                            struct agg_plan *p, struct err_detail *why)
+{
+    uint32_t before = p->cells_bytes;
+    struct agg_op *op = &p->ops[i];
+    TRY(agg_resolve(&node->aggs[i], a, &p->cells_bytes, op, why));
+    for (uint32_t k = 0; k < i && !op->shared; k++) {
+        if (!agg_shares(op, &p->ops[k]) ||
+            !aggregate_same_input(&node->aggs[i], &node->aggs[k]))
+            continue;
+        op->shared = true;
+        op->cell_at = p->ops[k].cell_at;
+        p->cells_bytes = before;
+    }
+    return ERR_OK;
+}
+
 enum err agg_plan_init(const struct plan_node *node, struct arena *a, struct agg_plan *out,
                        const struct expr *const **exprs, uint32_t *n_exprs, struct err_detail *why)
 {
@@ -47,7 +65,7 @@ enum err agg_plan_init(const struct plan_node *node, struct arena *a, struct agg
     for (uint32_t i = 0; i < p.n_keys; i++)
         p.types[i] = node->exprs[i]->type;
     for (uint32_t i = 0; i < p.n_aggs; i++) {
-        TRY(agg_resolve(&node->aggs[i], a, &p.cells_bytes, &p.ops[i], why));
+        TRY(resolve_one(node, i, a, &p, why));
         p.types[p.n_keys + i] = p.ops[i].result;
         p.owns_heap |= agg_owns_heap(&p.ops[i]);
         if (p.ops[i].kind == AGGK_VALUES)

@@ -64,7 +64,7 @@ static char *cells_of(const struct row_entry *e)
 
 static bool is_extreme(enum agg_kind k)
 {
-    return k == AGGK_EXTREME || k == AGGK_EXTREME_TEXT;
+    return k == AGGK_EXTREME || k == AGGK_EXTREME_TEXT || k == AGGK_EXTREME_NARROW;
 }
 
 static enum err aggregate_compile(struct flow_op *op, struct arena *a, struct err_detail *why)
@@ -80,7 +80,8 @@ static enum err aggregate_compile(struct flow_op *op, struct arena *a, struct er
     for (uint32_t i = 0; i < node->n_aggs; i++) {
         const struct agg_op *x = &p->agg.ops[i];
         p->distinct[i] = x->distinct;
-        p->keeps[i] = x->distinct || (!append_only && !x->linear && !x->sketch);
+        p->keeps[i] =
+            !x->shared && (x->distinct || (!append_only && !x->linear && !x->sketch));
         p->any_kept |= p->keeps[i];
     }
     p->tail_bytes = key_tail_bytes(p->agg.types, p->agg.n_keys);

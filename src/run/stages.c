@@ -72,7 +72,7 @@ static enum err build_aggregate(struct stages *s, struct stage *st, const struct
     if (g->seen == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < g->plan.n_aggs; i++)
-        if (g->plan.ops[i].distinct)
+        if (g->plan.ops[i].distinct && !g->plan.ops[i].shared)
             TRY(group_table_new(0, s->bytes_max, &g->seen[i]));
     return agg_plan_groups(&g->plan, s->bytes_max, &g->groups);
 }

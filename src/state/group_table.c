@@ -56,7 +56,7 @@ struct group_table {
 
 enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max, struct group_table **out)
 {
-    CHECK(cells_bytes % UNIT_BYTES == 0 && cells_bytes <= GROUP_CELLS_BYTES_MAX);
+    CHECK(cells_bytes % sizeof(int64_t) == 0 && cells_bytes <= GROUP_CELLS_BYTES_MAX);
     struct group_table *g = mem_zalloc(1, sizeof(*g));
     if (g == NULL)
         return ERR_NO_MEMORY;

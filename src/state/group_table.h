@@ -48,7 +48,8 @@ struct group {
 
 struct group_table;
 
-/* Rows with `cells_bytes` of cells; all memory together stays within `bytes_max`. */
+/* Rows with `cells_bytes` of cells (a multiple of 8; they begin at a multiple of 16); all memory
+ * together stays within `bytes_max`. */
 enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max,
                          struct group_table **out) MUST_CHECK;
 /* Keys have `bytes` more bytes behind their end, which are kept with a new group but not compared:

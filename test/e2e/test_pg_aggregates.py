@@ -34,6 +34,12 @@ ORDERED = [
     "string_agg(DISTINCT k, '-')", "string_agg(DISTINCT k, '-' ORDER BY k DESC)",
     "string_agg(k, NULL ORDER BY d NULLS FIRST, id)", "string_agg(id::text, ' ' ORDER BY n, id)",
     "string_agg(k, '; ' ORDER BY i DESC NULLS LAST, id) FILTER (WHERE t)",
+    "array_agg(i ORDER BY id)", "array_agg(k ORDER BY n DESC, id)", "array_agg(DISTINCT k)",
+    "array_agg(v ORDER BY id) FILTER (WHERE t)", "array_agg(DISTINCT d ORDER BY d DESC)",
+    "percentile_cont('{0.5,0,NULL,0.99}'::float8[]) WITHIN GROUP (ORDER BY f)",
+    "percentile_disc('{0.25,1}'::float8[]) WITHIN GROUP (ORDER BY k)",
+    "percentile_cont('{0.2}'::float8[]) WITHIN GROUP (ORDER BY v)",
+    "percentile_disc('{0,1}'::float8[]) WITHIN GROUP (ORDER BY d)",
     "jsonb_agg(i ORDER BY id)", "jsonb_agg(k ORDER BY k, id)", "jsonb_agg(DISTINCT i % 3)",
     "jsonb_agg(n ORDER BY id)", "jsonb_agg(t ORDER BY id) FILTER (WHERE i > 0)",
     "jsonb_object_agg(id, m)", "jsonb_object_agg(id::text, k)",
@@ -50,7 +56,8 @@ ORDERED = [
 ]
 OVER = [
     "bool_or(t)", "bit_or(i)", "stddev(i)", "variance(m)", "var_pop(f)", "corr(f, i)",
-    "string_agg(k, ',')", "jsonb_agg(i)", "stddev_pop(n) FILTER (WHERE t)", "regr_slope(i, m)",
+    "string_agg(k, ',')", "jsonb_agg(i)", "array_agg(k)", "stddev_pop(n) FILTER (WHERE t)",
+    "regr_slope(i, m)",
     "string_agg(id::text, ' ') FILTER (WHERE t)",
 ]
 FRAMES = ["", "ROWS BETWEEN 3 PRECEDING AND 1 FOLLOWING", "ROWS UNBOUNDED PRECEDING",

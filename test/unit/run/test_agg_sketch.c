@@ -29,6 +29,7 @@ struct cell {
     struct agg_op op;
     char bytes[CELLS_BYTES_MAX];
     uint64_t heap;
+    struct arena arena; /* of the op */
 };
 
 static void cell_open(struct cell *c, enum aggregate_function f, enum type t, double fraction)
@@ -41,7 +42,8 @@ static void cell_open(struct cell *c, enum aggregate_function f, enum type t, do
                                 .type = f == AGG_APPROX_PERCENTILE ? TYPE_FLOAT8 : TYPE_INT8};
     uint32_t bytes = 0;
     memset(c, 0, sizeof(*c));
-    assert_int_equal(agg_resolve(&a, NULL, &bytes, &c->op, NULL), ERR_OK);
+    arena_init(&c->arena, ARENA_MAX);
+    assert_int_equal(agg_resolve(&a, &c->arena, &bytes, &c->op, NULL), ERR_OK);
     assert_true(bytes <= CELLS_BYTES_MAX);
 }
 
@@ -50,6 +52,7 @@ static void cell_close(struct cell *c)
     c->heap -= agg_heap_bytes(&c->op, c->bytes);
     agg_clear(&c->op, c->bytes);
     assert_int_equal(c->heap, 0);
+    arena_deinit(&c->arena);
 }
 
 /* Adds values `data`, in pieces of some size. */
@@ -209,6 +212,7 @@ static void memory_fails(void **state)
             mem_fail_at(0, 0);
             assert_true(e == ERR_OK || e == ERR_NO_MEMORY);
             agg_clear(&c.op, c.bytes);
+            arena_deinit(&c.arena);
         }
     }
 }
