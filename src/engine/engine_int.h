@@ -11,8 +11,8 @@
 enum {
     NUMBERS_MAX = 1 << 20,   /* topics and relations ever made in one data directory */
     /* 1: sys.catalog without snapshots, whole epoch records; 2: those without failed views; 3: no
-     * topic has grown */
-    DATA_FORMAT_VERSION = 4,
+     * topic has grown; 4: relations without a dialect */
+    DATA_FORMAT_VERSION = 5,
 };
 
 /* Names of the internal topics; their numbers are fixed. */

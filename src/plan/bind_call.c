@@ -41,11 +41,14 @@ static struct expr *bind_at_time_zone(struct query_level *q, const PgQuery__Func
         bind_fail(b, zone->position, ERR_UNSUPPORTED, "the only time zone is 'UTC'");
         return bind_hint(b, "Add the difference as an interval: ts + INTERVAL '2 hours'.");
     }
+    /* With a zone it loses it, without one it gets it. */
+    enum type t = e->type == TYPE_TIMESTAMP || b->dialect == DIALECT_WIDE ? TYPE_TIMESTAMPTZ
+                                                                          : TYPE_TIMESTAMP;
     struct expr *r = coerce_try(b, e, TYPE_TIMESTAMPTZ, CAST_IMPLICIT);
     if (r == NULL)
         return bind_fail(b, e->position, ERR_UNDEFINED_FUNCTION,
                          "function timezone(unknown, %s) does not exist", type_name(e->type));
-    return r;
+    return coerce_try(b, r, t, CAST_ASSIGNMENT);
 }
 
 static bool plain_call_ok(struct binder *b, const PgQuery__FuncCall *f, struct str name)

@@ -268,6 +268,18 @@ static struct expr *not(struct binder *b, struct expr *e)
     return e == NULL ? NULL : expr_new(b, EXPR_NOT, TYPE_BOOL, e->position, &arg, 1);
 }
 
+/* float4 beside another number: "=" is float8's. */
+static bool compare_mixed(struct binder *b, struct expr **args)
+{
+    enum type x = args[0]->type, y = args[1]->type;
+    if ((x == TYPE_FLOAT4) == (y == TYPE_FLOAT4) || type_category(x) != type_category(y))
+        return true;
+    for (int i = 0; i < 2; i++)
+        if ((args[i] = coerce_try(b, args[i], TYPE_FLOAT8, CAST_IMPLICIT)) == NULL)
+            return false;
+    return true;
+}
+
 /* IN, NULLIF and IS DISTINCT FROM stand for "=": without one, PostgreSQL's error is about the
  * operator. */
 static bool coerce_comparable(struct query_level *q, struct expr **args, uint32_t n,
@@ -281,6 +293,8 @@ static bool coerce_comparable(struct query_level *q, struct expr **args, uint32_
             bind_operator(q, STR("="), args[0], args[i], position) == NULL)
             return false;
     }
+    if (n == 2 && !compare_mixed(q->b, args))
+        return false;
     return coerce_common(q->b, args, n, what);
 }
 
@@ -367,12 +381,16 @@ static struct expr *bind_nullif(struct query_level *q, const PgQuery__AExpr *x)
 {
     struct expr *args[2] = {bind_expr(q, x->lexpr), bind_expr(q, x->rexpr)};
     enum type left = args[0] != NULL ? args[0]->type : TYPE_UNKNOWN;
+    enum type right = args[1] != NULL ? args[1]->type : TYPE_UNKNOWN;
     if (!coerce_comparable(q, args, 2, x->location, "NULLIF"))
         return NULL;
     enum type common = args[0]->type;
     struct expr *e = bind_named(q, "nullif", args, 2, x->location);
-    bool direct = (left == TYPE_INT4 && common == TYPE_INT8) ||
-                  (left == TYPE_DATE && common == TYPE_TIMESTAMPTZ);
+    bool whole = (left == TYPE_INT2 || left == TYPE_INT4) &&
+                 (common == TYPE_INT4 || common == TYPE_INT8);
+    bool direct = whole || (left == TYPE_FLOAT4 && common == TYPE_FLOAT8) ||
+                  ((left == TYPE_DATE || left == TYPE_TIMESTAMP) && left != right &&
+                   (common == TYPE_TIMESTAMP || common == TYPE_TIMESTAMPTZ));
     return direct ? coerce_try(q->b, e, left, CAST_ASSIGNMENT) : e;
 }
 
@@ -543,8 +561,14 @@ static struct expr *bind_value_function(struct query_level *q, const PgQuery__SQ
     struct binder *b = q->b;
     switch ((int)x->op) {
     case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_CURRENT_TIMESTAMP:
-    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_LOCALTIMESTAMP:
         return bind_named(q, "now", NULL, 0, x->location);
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_LOCALTIMESTAMP:
+        return coerce_try(b, bind_named(q, "now", NULL, 0, x->location),
+                          b->dialect == DIALECT_WIDE ? TYPE_TIMESTAMPTZ : TYPE_TIMESTAMP,
+                          CAST_EXPLICIT);
+    case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_LOCALTIME:
+        return coerce_try(b, bind_named(q, "now", NULL, 0, x->location), TYPE_TIME,
+                          CAST_EXPLICIT);
     case PG_QUERY__SQLVALUE_FUNCTION_OP__SVFOP_CURRENT_DATE:
         return coerce_try(b, bind_named(q, "now", NULL, 0, x->location), TYPE_DATE,
                           CAST_EXPLICIT);
@@ -560,8 +584,8 @@ static struct expr *bind_value_function(struct query_level *q, const PgQuery__SQ
                           x->location);
     default:
         bind_fail(b, x->location, ERR_UNSUPPORTED,
-                  "CURRENT_TIME, LOCALTIME and precisions are not supported");
-        return bind_hint(b, "Use current_timestamp.");
+                  "CURRENT_TIME and precisions are not supported");
+        return bind_hint(b, "Use localtime, or current_timestamp.");
     }
 }
 

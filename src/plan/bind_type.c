@@ -8,11 +8,13 @@ static enum type no_type(struct binder *b, struct str name, int32_t position)
     static const struct str names[] = {
         {"boolean", 7}, {"integer", 7}, {"bigint", 6}, {"double precision", 16}, {"numeric", 7},
         {"text", 4}, {"timestamptz", 11}, {"date", 4}, {"interval", 8}, {"jsonb", 5},
+        {"smallint", 8}, {"int2", 4}, {"real", 4}, {"float4", 6}, {"timestamp", 9},
+        {"time", 4}, {"uuid", 4}, {"bytea", 5},
         {"bool", 4}, {"int4", 4}, {"int8", 4}, {"float8", 6}, {"varchar", 7}};
     bind_fail(b, position, ERR_UNDEFINED_OBJECT, "type \"%.*s\" does not exist", STR_ARG(name));
     bind_nearest(b, name, names, ARRAY_LEN(names));
-    bind_hint(b, "Types are boolean, integer, bigint, double precision, numeric, text, "
-                 "timestamptz, date, interval and jsonb.");
+    bind_hint(b, "Types are boolean, smallint, integer, bigint, real, double precision, numeric, "
+                 "text, bytea, timestamptz, timestamp, date, time, interval, uuid and jsonb.");
     return TYPE_UNKNOWN;
 }
 
@@ -77,18 +79,31 @@ static enum type apply_typmods(struct binder *b, const PgQuery__TypeName *t, enu
     return TYPE_UNKNOWN;
 }
 
-/* What a name stands for in SQL: types that are narrowed are mapped up. */
-static enum type mapped(enum type t)
+/* What a name stood for before DIALECT_NOW. */
+static enum type widened(enum type t)
 {
     switch ((int)t) {
     case TYPE_INT2: return TYPE_INT4;
     case TYPE_FLOAT4: return TYPE_FLOAT8;
     case TYPE_TIMESTAMP: return TYPE_TIMESTAMPTZ;
-    case TYPE_TIME:
-    case TYPE_UUID:
-    case TYPE_BYTEA: return TYPE_UNKNOWN;
     default: return t;
     }
+}
+
+/* Types of PostgreSQL that have a close one here. */
+static bool refused(struct binder *b, struct str name, const PgQuery__TypeName *t)
+{
+    if (str_eq(name, STR("timetz"))) {
+        bind_fail(b, t->location, ERR_UNSUPPORTED,
+                  "type time with time zone is not supported");
+        bind_hint(b, "Use time, or timestamptz where the day matters.");
+    } else if ((str_eq(name, STR("bpchar")) || str_eq(name, STR("_bpchar"))) &&
+               b->dialect != DIALECT_WIDE) {
+        bind_fail(b, t->location, ERR_UNSUPPORTED,
+                  "type character(n), padded with blanks, is not supported");
+        bind_hint(b, "Use varchar(n), or text.");
+    }
+    return b->err != ERR_OK;
 }
 
 enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmod, int32_t *fields)
@@ -105,7 +120,11 @@ enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmo
         return TYPE_UNKNOWN;
     }
     bool builtin = t->n_names == 1 || str_eq(node_string(t->names[0]), STR("pg_catalog"));
-    enum type type = builtin ? mapped(type_by_name(name)) : TYPE_UNKNOWN;
+    if (builtin && refused(b, name, t))
+        return TYPE_UNKNOWN;
+    enum type type = builtin ? type_by_name(name) : TYPE_UNKNOWN;
+    if (b->dialect == DIALECT_WIDE)
+        type = widened(type);
     bool made = t->n_names == 1 || str_eq(node_string(t->names[0]), STR("public"));
     if (type == TYPE_UNKNOWN && made)
         type = catalog_type(b->catalog, name);

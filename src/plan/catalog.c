@@ -766,7 +766,7 @@ static enum err plan_change(struct version *v, const struct catalog_change *chan
         return err_set(why, ERR_INVALID_ARGUMENT, "relation number %u is too great",
                        change->number);
     struct plan *p = NULL;
-    TRY(plan_accepted(change->sql, &v->pub, &p, why));
+    TRY(plan_accepted(change->sql, change->dialect, &v->pub, &p, why));
     struct object *o = p->kind == kind && str_eq(p->name, change->name) ? object_new(false) : NULL;
     if (o == NULL) {
         bool match = p->kind == kind && str_eq(p->name, change->name);
@@ -781,6 +781,7 @@ static enum err plan_change(struct version *v, const struct catalog_change *chan
     o->relation = *p->relation;
     o->relation.number = change->number;
     o->relation.sql = p->change.sql;
+    o->relation.dialect = change->dialect;
     *out = o;
     return ERR_OK;
 }

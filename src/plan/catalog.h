@@ -26,6 +26,14 @@ enum {
     CLUSTER_ID_BYTES = 22,       /* letters and digits */
 };
 
+/* By which rules a relation's text is understood. One that was made under older rules keeps them,
+ * and with them its columns' types. */
+enum dialect {
+    DIALECT_NOW = 0,   /* PostgreSQL's types, each its own */
+    DIALECT_WIDE = 1,  /* smallint is integer, real float8, timestamp timestamptz; date + interval
+                        * is timestamptz */
+};
+
 enum topic_kind {
     TOPIC_USER,        /* produced to by clients */
     TOPIC_CHANGELOG,   /* a view's output: written by epochs only */
@@ -79,6 +87,7 @@ struct relation {
     enum relation_kind { REL_TABLE, REL_VIEW, REL_RAW_TOPIC, REL_SYSTEM } kind;
     const struct topic *topic;       /* where its rows (or changes) are; NULL for REL_SYSTEM */
     struct str sql;                  /* the CREATE text; empty when there was none */
+    enum dialect dialect;            /* of the text */
     uint32_t n_columns;
     const struct column_def *columns;
     /* REL_TABLE */
@@ -187,6 +196,7 @@ struct catalog_change {
     } verb;
     struct str name;
     struct str sql;
+    enum dialect dialect;       /* of sql */
     uint32_t number;            /* relation number */
     uint32_t next_topic;        /* CHANGE_NUMBERS */
     struct topic topic;         /* CREATE_*, ALTER_*: the (changelog) topic, if name.len > 0 */

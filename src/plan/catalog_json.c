@@ -2,6 +2,7 @@
  *
  *   {"verb":"create_view","name":"avg_temp","number":2,"sql":"CREATE ...",
  *    "topic":{...},"late":{...}}           (several late tables: "late":[{...},...])
+ *   "dialect":2 says by which rules the text is understood; without it, by the oldest.
  *   topic: {"name":"avg_temp","id":"32 hex digits","number":3,"partitions":2,"kind":"changelog",
  *           "placement":0,"config":{"retention.ms":"86400000"}}
  *   {"verb":"numbers","name":"","number":17,"next_topic":20}
@@ -23,6 +24,8 @@
 
 /* Texts of one change's rows; one record of the catalog topic has at most 4 MiB. */
 enum { SECURITY_ROWS_ARENA_BYTES_MAX = 16 << 20 };
+/* DIALECT_NOW as it is written; DIALECT_WIDE, the first one, never was. */
+enum { DIALECT_NOW_NUMBER = 2 };
 
 static const char *const verbs[] = {
     [CHANGE_CREATE_TOPIC] = "create_topic", [CHANGE_DROP_TOPIC] = "drop_topic",
@@ -129,6 +132,8 @@ enum err catalog_change_encode(const struct catalog_change *change, struct buf *
     if (change->sql.len > 0) {
         buf_printf(out, ",\"sql\":");
         put_string(out, change->sql);
+        if (change->dialect == DIALECT_NOW)
+            buf_printf(out, ",\"dialect\":%d", DIALECT_NOW_NUMBER);
     }
     if (change->topic.name.len > 0)
         put_topic(out, "topic", &change->topic);
@@ -482,7 +487,14 @@ static bool read_security(struct reader *r, struct catalog_change *c)
 }
 
 enum { CF_VERB = 1, CF_NAME = 2, CF_NUMBER = 4, CF_SQL = 8, CF_TOPIC = 16, CF_LATE = 32,
-       CF_NEXT_TOPIC = 64, CF_SECURITY = 128 };
+       CF_NEXT_TOPIC = 64, CF_SECURITY = 128, CF_DIALECT = 256 };
+
+static bool read_dialect(struct reader *r, enum dialect *out)
+{
+    int64_t n;
+    *out = DIALECT_NOW;
+    return read_number(r, DIALECT_NOW_NUMBER, DIALECT_NOW_NUMBER, &n);
+}
 
 static uint32_t change_field(struct reader *r, void *arg, struct str name)
 {
@@ -501,6 +513,8 @@ static uint32_t change_field(struct reader *r, void *arg, struct str name)
         return read_u32(r, &c->next_topic) ? CF_NEXT_TOPIC : 0;
     if (str_eq(name, STR("sql")))
         return read_string(r, &c->sql) ? CF_SQL : 0;
+    if (str_eq(name, STR("dialect")))
+        return read_dialect(r, &c->dialect) ? CF_DIALECT : 0;
     if (str_eq(name, STR("topic")))
         return read_topic(r, &c->topic) ? CF_TOPIC : 0;
     if (str_eq(name, STR("late")))
@@ -515,7 +529,7 @@ enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_
 {
     struct reader r = {.in = json, .a = a, .why = why};
     uint32_t seen = 0;
-    *out = (struct catalog_change){0};
+    *out = (struct catalog_change){.dialect = DIALECT_WIDE};
     if (!read_object(&r, change_field, out, &seen))
         return r.err;
     skip_space(&r);

@@ -46,7 +46,8 @@ static enum err standing_topics(const struct catalog *c, change_fn each, void *a
 
 static enum err made_relation(const struct relation *r, change_fn each, void *arg)
 {
-    struct catalog_change change = {.name = r->name, .sql = r->sql, .number = r->number};
+    struct catalog_change change = {
+        .name = r->name, .sql = r->sql, .dialect = r->dialect, .number = r->number};
     struct topic late[VIEW_SOURCES_MAX];
     if (r->kind == REL_VIEW) {
         change.verb = CHANGE_CREATE_VIEW;

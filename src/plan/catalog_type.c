@@ -27,7 +27,7 @@ enum err catalog_create_type(struct version *v, const struct catalog_change *cha
                        STR_ARG(change->name));
     if (v->pub.n_types == CATALOG_TYPES_MAX)
         return err_set(why, ERR_LIMIT, "there are %d types: drop one first", CATALOG_TYPES_MAX);
-    TRY(plan_accepted(change->sql, &v->pub, &p, why));
+    TRY(plan_accepted(change->sql, change->dialect, &v->pub, &p, why));
     bool match = p->kind == STMT_CREATE_TYPE && str_eq(p->name, change->name);
     enum type made = p->made_type;
     plan_free(p);

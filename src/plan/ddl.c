@@ -200,9 +200,9 @@ static bool event_time_options(struct binder *b, struct relation *r, const struc
         if (r->event_time < 0)
             return false;
         const struct column_def *c = &r->columns[r->event_time];
-        if (c->type != TYPE_TIMESTAMPTZ) {
+        if (c->type != TYPE_TIMESTAMPTZ && c->type != TYPE_TIMESTAMP) {
             bind_fail(b, v[T_EVENT_TIME].position, ERR_TYPE_MISMATCH,
-                      "event_time column \"%.*s\" is of type %s, not timestamptz",
+                      "event_time column \"%.*s\" is of type %s, not timestamptz or timestamp",
                       STR_ARG(c->name), type_name(c->type));
             return false;
         }
@@ -395,6 +395,7 @@ bool plan_create_table(struct binder *b, const PgQuery__CreateStmt *s)
     p->change.verb = CHANGE_CREATE_TABLE;
     p->change.name = r->name;
     p->change.sql = b->sql;
+    p->change.dialect = b->dialect;
     return true;
 }
 
@@ -603,6 +604,7 @@ bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
     p->change.verb = CHANGE_CREATE_VIEW;
     p->change.name = r->name;
     p->change.sql = b->sql;
+    p->change.dialect = b->dialect;
     return true;
 }
 

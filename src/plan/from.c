@@ -335,9 +335,10 @@ static bool window_time(struct query_level *q, const struct window_call *w, uint
     struct expr *e = bind_expr(q, w->args[WINDOW_TIME]);
     if (e == NULL)
         return false;
-    if (e->kind != EXPR_COLUMN || e->type != TYPE_TIMESTAMPTZ) {
+    if (e->kind != EXPR_COLUMN || (e->type != TYPE_TIMESTAMPTZ && e->type != TYPE_TIMESTAMP)) {
         bind_fail(b, e->position, ERR_TYPE_MISMATCH,
-                  "the second argument of %.*s must be a timestamptz column of the table",
+                  "the second argument of %.*s must be a timestamptz or timestamp column of the "
+                  "table",
                   STR_ARG(w->form->name));
         window_usage(b, w);
         return false;
@@ -346,7 +347,8 @@ static bool window_time(struct query_level *q, const struct window_call *w, uint
     return true;
 }
 
-static struct plan_node *window_node(struct query_level *q, struct plan_node *input)
+static struct plan_node *window_node(struct query_level *q, struct plan_node *input,
+                                     enum type t)
 {
     uint32_t n = input->n_columns;
     struct plan_node *w = plan_node_new(q->b, PLAN_WINDOW, input, n + 2);
@@ -354,8 +356,8 @@ static struct plan_node *window_node(struct query_level *q, struct plan_node *in
     if (w == NULL || columns == NULL)
         return NULL;
     memcpy(columns, input->columns, n * sizeof *columns);
-    columns[n] = (struct column_def){STR("window_start"), TYPE_TIMESTAMPTZ, -1, true};
-    columns[n + 1] = (struct column_def){STR("window_end"), TYPE_TIMESTAMPTZ, -1, true};
+    columns[n] = (struct column_def){STR("window_start"), t, -1, true};
+    columns[n + 1] = (struct column_def){STR("window_end"), t, -1, true};
     w->columns = columns;
     return w;
 }
@@ -457,7 +459,7 @@ static bool from_window(struct query_level *q, const PgQuery__FuncCall *f,
     struct window_spec spec = {.kind = form->kind};
     if (!window_time(&args, &w, &spec.time_column) || !window_sizes(&args, &w, &spec))
         return false;
-    struct plan_node *n = window_node(q, input);
+    struct plan_node *n = window_node(q, input, input->columns[spec.time_column].type);
     if (n == NULL)
         return false;
     n->window = spec;

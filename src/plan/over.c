@@ -51,9 +51,14 @@ static enum type offset_type(struct binder *b, const struct over_window *w, enum
                   type_name(sort));
         return TYPE_UNKNOWN;
     }
-    enum type t = category != 'N' ? TYPE_INTERVAL : sort == TYPE_INT4 ? TYPE_INT8 : sort;
+    bool whole_sort = sort == TYPE_INT2 || sort == TYPE_INT4;
+    enum type t = category != 'N'       ? TYPE_INTERVAL
+                  : whole_sort          ? TYPE_INT8
+                  : sort == TYPE_FLOAT4 ? TYPE_FLOAT8
+                                        : sort;
     char given = offset->type == TYPE_UNKNOWN ? 0 : type_category(offset->type);
-    bool whole = offset->type == TYPE_INT4 || offset->type == TYPE_INT8;
+    bool whole = offset->type == TYPE_INT2 || offset->type == TYPE_INT4 ||
+                 offset->type == TYPE_INT8;
     bool ok = given == 0 ||
               (category == 'N' ? given == 'N' && (t != TYPE_INT8 || whole) : given == 'T');
     if (ok)

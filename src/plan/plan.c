@@ -191,7 +191,8 @@ static void plan_tree(struct binder *b, const PgQuery__ParseResult *tree)
     CHECK(ok == (b->err == ERR_OK));
 }
 
-static enum err plan_text(struct str sql, const struct catalog *catalog, bool accepted,
+static enum err plan_text(struct str sql, enum dialect dialect, const struct catalog *catalog,
+                          bool accepted,
                           const enum type *param_types, uint32_t n_param_types, struct plan **out,
                           struct err_detail *why)
 {
@@ -210,7 +211,7 @@ static enum err plan_text(struct str sql, const struct catalog *catalog, bool ac
     if (p != NULL) {
         *why = (struct err_detail){0};
         struct binder b = {.plan = p, .arena = p->arena, .catalog = catalog, .why = why,
-                           .from_position = -1, .accepted = accepted};
+                           .from_position = -1, .accepted = accepted, .dialect = dialect};
         b.sql = bind_str(&b, sql);
         take_hints(&b, param_types, n_param_types);
         if (b.err == ERR_OK)
@@ -232,13 +233,13 @@ enum err plan_statement(struct str sql, const struct catalog *catalog,
                         const enum type *param_types, uint32_t n_param_types, struct plan **out,
                         struct err_detail *why)
 {
-    return plan_text(sql, catalog, false, param_types, n_param_types, out, why);
+    return plan_text(sql, DIALECT_NOW, catalog, false, param_types, n_param_types, out, why);
 }
 
-enum err plan_accepted(struct str sql, const struct catalog *catalog, struct plan **out,
-                       struct err_detail *why)
+enum err plan_accepted(struct str sql, enum dialect dialect, const struct catalog *catalog,
+                       struct plan **out, struct err_detail *why)
 {
-    return plan_text(sql, catalog, true, NULL, 0, out, why);
+    return plan_text(sql, dialect, catalog, true, NULL, 0, out, why);
 }
 
 /* ---- parameters ---- */

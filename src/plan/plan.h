@@ -89,7 +89,9 @@ enum window_kind {
 
 struct window_spec {
     enum window_kind kind;
-    uint32_t time_column;        /* of the input, timestamptz, the table's event time in a view */
+    /* of the input, the table's event time in a view; timestamptz or timestamp, as the bounds are
+     * then */
+    uint32_t time_column;
     /* tumble: slide == size. Windows start at multiples of slide since 1970 (UTC) + offset_us */
     int64_t size_us, slide_us;
     int64_t offset_us;
@@ -238,10 +240,10 @@ enum err sql_split(struct str sql, struct arena *a, struct str **statements, uin
 enum err plan_statement(struct str sql, const struct catalog *catalog, const enum type *param_types,
                         uint32_t n_param_types, struct plan **out, struct err_detail *why)
     MUST_CHECK;
-/* The same for a text that was accepted before, as the catalog's log keeps it: the topic of a table
- * may have more partitions by now than the text says. */
-enum err plan_accepted(struct str sql, const struct catalog *catalog, struct plan **out,
-                       struct err_detail *why) MUST_CHECK;
+/* The same for a text that was accepted before, under the rules of then, as the catalog's log keeps
+ * it: the topic of a table may have more partitions by now than the text says. */
+enum err plan_accepted(struct str sql, enum dialect dialect, const struct catalog *catalog,
+                       struct plan **out, struct err_detail *why) MUST_CHECK;
 void plan_free(struct plan *p);
 /* Replaces parameters by values; the result borrows from both and lives in `a`. */
 enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_params,

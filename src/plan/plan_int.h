@@ -63,6 +63,7 @@ struct binder {
     struct plan *plan;
     struct arena *arena;             /* the plan's */
     const struct catalog *catalog;
+    enum dialect dialect;
     struct str sql;
     struct err_detail *why;          /* never NULL */
     enum err err;                    /* the first error; sticks */

@@ -182,6 +182,44 @@ bool coerce_common(struct binder *b, struct expr **e, uint32_t n, const char *wh
 
 /* ---- overloads ---- */
 
+/* Types that DIALECT_WIDE does not have. */
+static bool is_new(enum type t)
+{
+    return t == TYPE_INT2 || t == TYPE_FLOAT4 || t == TYPE_TIMESTAMP || t == TYPE_TIME ||
+           t == TYPE_UUID || t == TYPE_BYTEA;
+}
+
+/* Keeps the candidates that the dialect has. */
+static uint32_t keep_dialect(const struct function **f, uint32_t n, enum dialect d)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool ok = d == DIALECT_WIDE || !f[i]->old;
+        for (uint32_t a = 0; ok && d == DIALECT_WIDE && a < f[i]->n_args; a++)
+            ok = !is_new(f[i]->args[a]);
+        if (ok && (d != DIALECT_WIDE || !is_new(f[i]->result)))
+            f[kept++] = f[i];
+    }
+    return kept;
+}
+
+/* The overload that is meant: see struct function. */
+static const struct function *meant(const struct function *f)
+{
+    const struct function *found[FUNCTION_OVERLOADS_MAX];
+    if (f == NULL || f->means == TYPE_UNKNOWN)
+        return f;
+    uint32_t n = function_candidates(f->kind, str_of(f->name), found);
+    for (uint32_t i = 0; i < n; i++) {
+        bool same = found[i]->n_args == f->n_args && found[i]->kernel != NULL;
+        for (uint32_t a = 0; same && a < f->n_args; a++)
+            same = found[i]->args[a] == f->means;
+        if (same)
+            return found[i];
+    }
+    UNREACHABLE();
+}
+
 static enum type wanted(const struct function *f, uint32_t i)
 {
     return f->args[i < f->n_args ? i : f->n_args - 1u];
@@ -494,9 +532,10 @@ const struct function *resolve_function(struct binder *b, enum function_kind kin
         types[i] = args[i]->type;
     }
     uint32_t n = function_candidates(kind, name, found);
+    n = keep_dialect(found, n, b->dialect);
     bool ambiguous = false;
-    const struct function *f = n > 0 ? choose(found, n, types, n_args, types + n_args, &ambiguous)
-                                     : NULL;
+    const struct function *f =
+        n > 0 ? meant(choose(found, n, types, n_args, types + n_args, &ambiguous)) : NULL;
     if (f == NULL)
         return no_match(b, kind, name, types, n_args, n > 0, ambiguous, position);
     enum type element = polymorphic(f, types, n_args);

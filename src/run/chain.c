@@ -276,6 +276,7 @@ static enum err run_window(const struct chain_step *step, struct climb *f,
                            const int64_t *watermarks)
 {
     struct spread s = {0};
+    enum type t = f->batch->columns[step->window.time_column].type;
     TRY(spread_rows(step, f, watermarks, &s));
     TRY(climb_gather(f, s.row, s.n));
     struct batch *narrow = f->batch;
@@ -285,8 +286,8 @@ static enum err run_window(const struct chain_step *step, struct climb *f,
         return ERR_NO_MEMORY;
     memcpy(columns, narrow->columns, n * sizeof(*columns));
     f->window_end = s.end;
-    columns[n] = (struct column){.type = TYPE_TIMESTAMPTZ, .data = s.start};
-    columns[n + 1] = (struct column){.type = TYPE_TIMESTAMPTZ, .data = f->window_end};
+    columns[n] = (struct column){.type = t, .data = s.start};
+    columns[n + 1] = (struct column){.type = t, .data = f->window_end};
     narrow->columns = columns;
     narrow->n_columns = n + 2;
     f->late = s.late;

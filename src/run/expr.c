@@ -134,6 +134,8 @@ static enum err column_fill(struct evaluation *e, const struct column *from, str
     }
     if (width == 1)
         memset(out->data, *column_bool(from), n);
+    else if (width == sizeof(uint16_t))
+        FILL(uint16_t);
     else if (width == sizeof(uint32_t))
         FILL(uint32_t);
     else if (width == sizeof(uint64_t))
@@ -142,6 +144,8 @@ static enum err column_fill(struct evaluation *e, const struct column *from, str
         FILL(struct str);
     else if (width == sizeof(struct numeric))
         FILL(struct numeric);
+    else
+        UNREACHABLE();
     return ERR_OK;
 }
 
@@ -188,6 +192,8 @@ static enum err column_merge(struct evaluation *e, const struct slot *s, const u
     }
     if (width == 1)
         MERGE(uint8_t);
+    else if (width == sizeof(uint16_t))
+        MERGE(uint16_t);
     else if (width == sizeof(uint32_t))
         MERGE(uint32_t);
     else if (width == sizeof(uint64_t))
@@ -196,6 +202,8 @@ static enum err column_merge(struct evaluation *e, const struct slot *s, const u
         MERGE(struct str);
     else if (width == sizeof(struct numeric))
         MERGE(struct numeric);
+    else
+        UNREACHABLE();
     return ERR_OK;
 }
 

@@ -9,19 +9,13 @@
 
 /* Parameter types that drivers declare and we have no type of our own for. */
 enum {
-    OID_BYTEA = 17,
     OID_CHAR = 18,
     OID_NAME = 19,
-    OID_INT2 = 21,
     OID_OID = 26,
     OID_JSON = 114,
-    OID_FLOAT4 = 700,
     OID_UNKNOWN = 705,
     OID_BPCHAR = 1042,
     OID_VARCHAR = 1043,
-    OID_TIME = 1083,
-    OID_TIMESTAMP = 1114,
-    OID_UUID = 2950,
 };
 
 /* The type to plan a declared parameter with; false when there is none. */
@@ -32,14 +26,8 @@ static bool declared_type(uint32_t oid, enum type *out)
     case OID_UNKNOWN:
         *out = TYPE_UNKNOWN;
         return true;
-    case OID_INT2:
-        *out = TYPE_INT4;
-        return true;
     case OID_OID:
         *out = TYPE_INT8;
-        return true;
-    case OID_FLOAT4:
-        *out = TYPE_FLOAT8;
         return true;
     case OID_CHAR:
     case OID_NAME:
@@ -50,13 +38,6 @@ static bool declared_type(uint32_t oid, enum type *out)
     case OID_JSON:
         *out = TYPE_JSONB;
         return true;
-    case OID_TIMESTAMP:
-        *out = TYPE_TIMESTAMPTZ;
-        return true;
-    case OID_BYTEA:
-    case OID_TIME:
-    case OID_UUID:
-        return false;
     default:
         *out = type_by_oid(oid);
         return *out != TYPE_UNKNOWN;
@@ -330,19 +311,8 @@ static enum err param_binary(uint32_t oid, enum type t, struct str bytes, struct
                              struct value *out, struct err_detail *why)
 {
     *out = (struct value){.type = t};
-    if (oid == OID_INT2 && t == TYPE_INT4 && bytes.len == 2) {
-        out->as.i4 = (int16_t)be16_get(bytes.ptr);
-        return ERR_OK;
-    }
     if (oid == OID_OID && t == TYPE_INT8 && bytes.len == 4) {
         out->as.i8 = be32_get(bytes.ptr);
-        return ERR_OK;
-    }
-    if (oid == OID_FLOAT4 && t == TYPE_FLOAT8 && bytes.len == 4) {
-        uint32_t bits = be32_get(bytes.ptr);
-        float f;
-        memcpy(&f, &bits, sizeof f);
-        out->as.f8 = (double)f;
         return ERR_OK;
     }
     if (oid == OID_JSON && t == TYPE_JSONB) {

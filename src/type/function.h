@@ -49,6 +49,10 @@ struct function {
     bool nulls_seen;           /* not strict: gets NULL rows itself */
     bool stable;               /* depends on now(): constant within an epoch or statement */
     bool same;                 /* TYPE_ARRAY, TYPE_ELEMENT: of equal types, not of a common one */
+    bool old;                  /* only of relations that were made before DIALECT_NOW */
+    /* Not TYPE_UNKNOWN: resolution finds this overload, and means the one of the same name whose
+     * arguments all have this type (float4 = float8 is float8 = float8). It has no kernel. */
+    enum type means;
     /* TYPE_UNKNOWN: an argument of any type, of an operator any but arrays. TYPE_ARRAY, TYPE_ENUM:
      * any array or enum; TYPE_ELEMENT: what the arrays hold, or anything. The result of such a
      * function follows from them (function_result), and kernels see the types in their columns. */

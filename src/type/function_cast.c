@@ -1,10 +1,12 @@
 /* Casts between types, with PostgreSQL's levels. */
 #include "type/datetime.h"
+#include "type/float.h"
 #include "type/function_int.h"
 #include "type/jsonb.h"
 #include "type/numeric.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("O3")
@@ -36,6 +38,14 @@ WIDEN(i4_to_i8, int32_t, int64_t)
 WIDEN(i4_to_f8, int32_t, double)
 WIDEN(i8_to_f8, int64_t, double)
 WIDEN(bool_to_i4, uint8_t, int32_t)
+WIDEN(i2_to_i4, int16_t, int32_t)
+WIDEN(i2_to_i8, int16_t, int64_t)
+WIDEN(i2_to_f4, int16_t, float)
+WIDEN(i2_to_f8, int16_t, double)
+WIDEN(i4_to_f4, int32_t, float)
+WIDEN(i8_to_f4, int64_t, float)
+WIDEN(f4_to_f8, float, double)
+WIDEN(same_i8, int64_t, int64_t) /* timestamp, timestamptz: all is UTC */
 
 KERNEL(i4_to_bool)
 {
@@ -55,29 +65,90 @@ KERNEL(i8_to_i4)
     }
 }
 
-/* Rounds half to even, as rint does. */
-KERNEL(f8_to_i4)
+KERNEL(i4_to_i2)
 {
     KERNEL_ROWS(k, row)
     {
-        double v = rint(ARG_F8(0, row));
-        if (!(v >= -2147483648.0 && v < 2147483648.0))
-            kernel_fail(k, row, ERR_OUT_OF_RANGE, "integer out of range");
+        int32_t v = ARG_I4(0, row);
+        if (v != (int16_t)v)
+            kernel_fail(k, row, ERR_OUT_OF_RANGE, "smallint out of range");
         else
-            column_i4(out)[row] = (int32_t)v;
+            column_i2(out)[row] = (int16_t)v;
     }
 }
 
-KERNEL(f8_to_i8)
+KERNEL(i8_to_i2)
 {
     KERNEL_ROWS(k, row)
     {
-        double v = rint(ARG_F8(0, row));
-        if (!(v >= -0x1p63 && v < 0x1p63))
-            kernel_fail(k, row, ERR_OUT_OF_RANGE, "bigint out of range");
+        int64_t v = ARG_I8(0, row);
+        if (v != (int16_t)v)
+            kernel_fail(k, row, ERR_OUT_OF_RANGE, "smallint out of range");
         else
-            column_i8(out)[row] = (int64_t)v;
+            column_i2(out)[row] = (int16_t)v;
     }
+}
+
+/* Rounds half to even, as rint does. */
+static void to_i2(struct kernel_context *k, struct column *out, uint32_t row, double d)
+{
+    double v = rint(d);
+    if (!(v >= INT16_MIN && v <= INT16_MAX))
+        kernel_fail(k, row, ERR_OUT_OF_RANGE, "smallint out of range");
+    else
+        column_i2(out)[row] = (int16_t)v;
+}
+
+static void to_i4(struct kernel_context *k, struct column *out, uint32_t row, double d)
+{
+    double v = rint(d);
+    if (!(v >= INT32_MIN && v <= INT32_MAX))
+        kernel_fail(k, row, ERR_OUT_OF_RANGE, "integer out of range");
+    else
+        column_i4(out)[row] = (int32_t)v;
+}
+
+static void to_i8(struct kernel_context *k, struct column *out, uint32_t row, double d)
+{
+    double v = rint(d);
+    if (!(v >= -0x1p63 && v < 0x1p63))
+        kernel_fail(k, row, ERR_OUT_OF_RANGE, "bigint out of range");
+    else
+        column_i8(out)[row] = (int64_t)v;
+}
+
+#define FLOAT_TO_INT(name, arg, to) \
+    KERNEL(name)                    \
+    {                               \
+        KERNEL_ROWS(k, row)         \
+            to(k, out, row, (double)arg(0, row)); \
+    }
+FLOAT_TO_INT(f4_to_i2, ARG_F4, to_i2)
+FLOAT_TO_INT(f4_to_i4, ARG_F4, to_i4)
+FLOAT_TO_INT(f4_to_i8, ARG_F4, to_i8)
+FLOAT_TO_INT(f8_to_i2, ARG_F8, to_i2)
+FLOAT_TO_INT(f8_to_i4, ARG_F8, to_i4)
+FLOAT_TO_INT(f8_to_i8, ARG_F8, to_i8)
+
+KERNEL(f8_to_f4)
+{
+    KERNEL_ROWS(k, row)
+    {
+        double d = ARG_F8(0, row);
+        float f = (float)d;
+        if (isinf(f) && !isinf(d))
+            kernel_fail(k, row, ERR_OUT_OF_RANGE, "value out of range: overflow");
+        else if (f == 0 && d != 0)
+            kernel_fail(k, row, ERR_OUT_OF_RANGE, "value out of range: underflow");
+        else
+            column_f4(out)[row] = f;
+    }
+}
+
+KERNEL(i2_to_num)
+{
+    KERNEL_ROWS(k, row)
+        column_num(out)[row] = numeric_from_i64(ARG_I2(0, row));
 }
 
 KERNEL(i4_to_num)
@@ -103,10 +174,51 @@ KERNEL(f8_to_num)
     }
 }
 
+/* To six digits, as PostgreSQL does it. */
+KERNEL(f4_to_num)
+{
+    struct err_detail why = {0};
+    KERNEL_ROWS(k, row)
+    {
+        char text[FLOAT_TEXT_MAX];
+        int n = snprintf(text, sizeof text, "%.6g", (double)ARG_F4(0, row));
+        enum err e = numeric_parse((struct str){text, (size_t)n}, &column_num(out)[row], &why);
+        if (e != ERR_OK)
+            kernel_fail_row(k, row, e, &why);
+    }
+}
+
+/* By its digits: not by way of the nearest double. */
+KERNEL(num_to_f4)
+{
+    struct err_detail why = {0};
+    KERNEL_ROWS(k, row)
+    {
+        char text[NUMERIC_TEXT_MAX];
+        size_t n = numeric_print(ARG_NUM(0, row), text);
+        enum err e = float4_parse((struct str){text, n}, &column_f4(out)[row], &why);
+        if (e != ERR_OK)
+            kernel_fail_row(k, row, e, &why);
+    }
+}
+
 KERNEL(num_to_f8)
 {
     KERNEL_ROWS(k, row)
         column_f8(out)[row] = numeric_to_f8(ARG_NUM(0, row));
+}
+
+KERNEL(num_to_i2)
+{
+    struct err_detail why = {0};
+    KERNEL_ROWS(k, row)
+    {
+        int64_t v = 0;
+        enum err e = numeric_to_i64(ARG_NUM(0, row), INT16_MIN, INT16_MAX, "smallint", &v, &why);
+        if (e != ERR_OK)
+            kernel_fail_row(k, row, e, &why);
+        column_i2(out)[row] = (int16_t)v;
+    }
 }
 
 KERNEL(num_to_i4)
@@ -160,6 +272,35 @@ KERNEL(date_to_timestamptz)
         else if (__builtin_mul_overflow((int64_t)days, US_PER_DAY, &us) || !timestamp_in_range(us))
             kernel_fail(k, row, ERR_DATETIME_RANGE, "date out of range for timestamp");
         column_i8(out)[row] = us;
+    }
+}
+
+/* The time of day; NULL of an infinity. */
+KERNEL(timestamp_to_time)
+{
+    KERNEL_ROWS(k, row)
+    {
+        int64_t us = ARG_I8(0, row);
+        if (timestamp_is_finite(us))
+            column_i8(out)[row] = us - floor_div(us, US_PER_DAY) * US_PER_DAY;
+        else
+            kernel_null_row(k, out, row);
+    }
+}
+
+KERNEL(time_to_interval)
+{
+    KERNEL_ROWS(k, row)
+        column_iv(out)[row] = (struct interval){.us = ARG_I8(0, row)};
+}
+
+/* What is left of whole days. */
+KERNEL(interval_to_time)
+{
+    KERNEL_ROWS(k, row)
+    {
+        int64_t us = ARG_IV(0, row)->us;
+        column_i8(out)[row] = us - floor_div(us, US_PER_DAY) * US_PER_DAY;
     }
 }
 
@@ -311,18 +452,20 @@ KERNEL(json_to_number)
                         kind_name(kind), type_info(out->type)->name);
             continue;
         }
-        if (out->type == TYPE_FLOAT8 || out->type == TYPE_NUMERIC) {
+        if (out->type == TYPE_FLOAT4 || out->type == TYPE_FLOAT8 || out->type == TYPE_NUMERIC) {
             parse_into(k, out, row, j);
             continue;
         }
-        bool small = out->type == TYPE_INT4;
+        int bits = 8 * type_info(out->type)->width;
+        int64_t max = INT64_MAX >> (64 - bits);
         e = numeric_parse(j, &n, &why);
         if (e == ERR_OK)
-            e = numeric_to_i64(&n, small ? INT32_MIN : INT64_MIN, small ? INT32_MAX : INT64_MAX,
-                               type_info(out->type)->name, &v, &why);
+            e = numeric_to_i64(&n, -max - 1, max, type_info(out->type)->name, &v, &why);
         if (e != ERR_OK)
             kernel_fail_row(k, row, e, &why);
-        else if (small)
+        else if (out->type == TYPE_INT2)
+            column_i2(out)[row] = (int16_t)v;
+        else if (out->type == TYPE_INT4)
             column_i4(out)[row] = (int32_t)v;
         else
             column_i8(out)[row] = v;
@@ -375,6 +518,12 @@ KERNEL(num_typmod)
 #define SHORT_DATE "date"
 #define SHORT_INTERVAL "interval"
 #define SHORT_JSONB "jsonb"
+#define SHORT_INT2 "int2"
+#define SHORT_FLOAT4 "float4"
+#define SHORT_TIMESTAMP "timestamp"
+#define SHORT_TIME "time"
+#define SHORT_UUID "uuid"
+#define SHORT_BYTEA "bytea"
 #define CAST(from_, to_, level_, kernel_)                                                       \
     {                                                                                           \
         .name = SHORT_##to_, .kind = FUNCTION_CAST, .cast = CAST_##level_,                      \
@@ -421,6 +570,46 @@ static const struct function rows[] = {
     CAST(TEXT, DATE, EXPLICIT, text_to_any),
     CAST(TEXT, INTERVAL, EXPLICIT, text_to_any),
     CAST(TEXT, JSONB, EXPLICIT, text_to_any),
+    CAST(INT2, INT4, IMPLICIT, i2_to_i4),
+    CAST(INT2, INT8, IMPLICIT, i2_to_i8),
+    CAST(INT2, FLOAT4, IMPLICIT, i2_to_f4),
+    CAST(INT2, FLOAT8, IMPLICIT, i2_to_f8),
+    CAST(INT2, NUMERIC, IMPLICIT, i2_to_num),
+    CAST(INT4, INT2, ASSIGNMENT, i4_to_i2),
+    CAST(INT8, INT2, ASSIGNMENT, i8_to_i2),
+    CAST(FLOAT4, INT2, ASSIGNMENT, f4_to_i2),
+    CAST(FLOAT8, INT2, ASSIGNMENT, f8_to_i2),
+    CAST(NUMERIC, INT2, ASSIGNMENT, num_to_i2),
+    CAST(INT4, FLOAT4, IMPLICIT, i4_to_f4),
+    CAST(INT8, FLOAT4, IMPLICIT, i8_to_f4),
+    CAST(NUMERIC, FLOAT4, IMPLICIT, num_to_f4),
+    CAST(FLOAT8, FLOAT4, ASSIGNMENT, f8_to_f4),
+    CAST(FLOAT4, FLOAT8, IMPLICIT, f4_to_f8),
+    CAST(FLOAT4, INT4, ASSIGNMENT, f4_to_i4),
+    CAST(FLOAT4, INT8, ASSIGNMENT, f4_to_i8),
+    CAST(FLOAT4, NUMERIC, ASSIGNMENT, f4_to_num),
+    CAST(DATE, TIMESTAMP, IMPLICIT, date_to_timestamptz),
+    CAST(TIMESTAMP, TIMESTAMPTZ, IMPLICIT, same_i8),
+    CAST(TIMESTAMPTZ, TIMESTAMP, ASSIGNMENT, same_i8),
+    CAST(TIMESTAMP, DATE, ASSIGNMENT, timestamptz_to_date),
+    CAST(TIMESTAMP, TIME, ASSIGNMENT, timestamp_to_time),
+    CAST(TIMESTAMPTZ, TIME, ASSIGNMENT, timestamp_to_time),
+    CAST(TIME, INTERVAL, IMPLICIT, time_to_interval),
+    CAST(INTERVAL, TIME, ASSIGNMENT, interval_to_time),
+    CAST(JSONB, INT2, EXPLICIT, json_to_number),
+    CAST(JSONB, FLOAT4, EXPLICIT, json_to_number),
+    CAST(INT2, TEXT, ASSIGNMENT, any_to_text),
+    CAST(TEXT, INT2, EXPLICIT, text_to_any),
+    CAST(FLOAT4, TEXT, ASSIGNMENT, any_to_text),
+    CAST(TEXT, FLOAT4, EXPLICIT, text_to_any),
+    CAST(TIMESTAMP, TEXT, ASSIGNMENT, any_to_text),
+    CAST(TEXT, TIMESTAMP, EXPLICIT, text_to_any),
+    CAST(TIME, TEXT, ASSIGNMENT, any_to_text),
+    CAST(TEXT, TIME, EXPLICIT, text_to_any),
+    CAST(UUID, TEXT, ASSIGNMENT, any_to_text),
+    CAST(TEXT, UUID, EXPLICIT, text_to_any),
+    CAST(BYTEA, TEXT, ASSIGNMENT, any_to_text),
+    CAST(TEXT, BYTEA, EXPLICIT, text_to_any),
     FUNCTION2("numeric", NUMERIC, NUMERIC, INT4, num_typmod),
 };
 

@@ -64,6 +64,7 @@
     COMPARE_SLOW(t##_ge, (compare) >= 0)
 
 COMPARE_FAST_ALL(bool, uint8_t)
+COMPARE_FAST_ALL(i2, int16_t)
 COMPARE_FAST_ALL(i4, int32_t)
 COMPARE_FAST_ALL(i8, int64_t)
 
@@ -75,6 +76,16 @@ COMPARE_FAST(f8_le, double, (x <= y) | (y != y))
 COMPARE_FAST(f8_gt, double, (x > y) | ((x != x) & (y == y)))
 COMPARE_FAST(f8_ge, double, (x >= y) | (x != x))
 
+COMPARE_FAST(f4_eq, float, (x == y) | ((x != x) & (y != y)))
+COMPARE_FAST(f4_ne, float, (x != y) & ((x == x) | (y == y)))
+COMPARE_FAST(f4_lt, float, (x < y) | ((x == x) & (y != y)))
+COMPARE_FAST(f4_le, float, (x <= y) | (y != y))
+COMPARE_FAST(f4_gt, float, (x > y) | ((x != x) & (y == y)))
+COMPARE_FAST(f4_ge, float, (x >= y) | (x != x))
+
+COMPARE_SLOW(uuid_eq, memcmp(ARG_UUID(0, row), ARG_UUID(1, row), UUID_BYTES) == 0)
+COMPARE_SLOW(uuid_ne, memcmp(ARG_UUID(0, row), ARG_UUID(1, row), UUID_BYTES) != 0)
+COMPARE_SLOW_ALL(uuid, memcmp(ARG_UUID(0, row), ARG_UUID(1, row), UUID_BYTES))
 COMPARE_SLOW(text_eq, str_eq(ARG_STR(0, row), ARG_STR(1, row)))
 COMPARE_SLOW(text_ne, !str_eq(ARG_STR(0, row), ARG_STR(1, row)))
 COMPARE_SLOW_ALL(text, str_cmp(ARG_STR(0, row), ARG_STR(1, row)))
@@ -162,6 +173,11 @@ static void any_nullif(struct kernel_context *k, const struct column *const *arg
         MADE_OPERATOR("<", T, made_lt), MADE_OPERATOR("<=", T, made_le),                        \
         MADE_OPERATOR(">", T, made_gt), MADE_OPERATOR(">=", T, made_ge)
 
+#define COMPARE_MIXED(A, B)                                                                     \
+    OPERATOR_MIXED("=", BOOL, A, B), OPERATOR_MIXED("<>", BOOL, A, B),                          \
+        OPERATOR_MIXED("<", BOOL, A, B), OPERATOR_MIXED("<=", BOOL, A, B),                      \
+        OPERATOR_MIXED(">", BOOL, A, B), OPERATOR_MIXED(">=", BOOL, A, B)
+
 #define EXTREME_FUNCTION(name_, T, kernel_)                                                     \
     {                                                                                           \
         .name = name_, .kind = FUNCTION_PLAIN, .result = TYPE_##T, .n_args = 1,                 \
@@ -174,7 +190,8 @@ static void any_nullif(struct kernel_context *k, const struct column *const *arg
     }
 #define FOR_ALL_TYPES(what)                                                                     \
     what(BOOL), what(INT4), what(INT8), what(FLOAT8), what(NUMERIC), what(TEXT),                \
-        what(TIMESTAMPTZ), what(DATE), what(INTERVAL), what(JSONB), what(ARRAY), what(ENUM)
+        what(TIMESTAMPTZ), what(DATE), what(INTERVAL), what(JSONB), what(INT2), what(FLOAT4),   \
+        what(TIMESTAMP), what(TIME), what(UUID), what(BYTEA), what(ARRAY), what(ENUM)
 #define GREATEST(T) EXTREME_FUNCTION("greatest", T, any_greatest)
 #define LEAST(T) EXTREME_FUNCTION("least", T, any_least)
 
@@ -189,6 +206,14 @@ static const struct function rows[] = {
     COMPARE_OPERATORS(DATE, i4),
     COMPARE_OPERATORS(INTERVAL, iv),
     COMPARE_OPERATORS(JSONB, json),
+    COMPARE_OPERATORS(INT2, i2),
+    COMPARE_OPERATORS(FLOAT4, f4),
+    COMPARE_OPERATORS(TIMESTAMP, i8),
+    COMPARE_OPERATORS(TIME, i8),
+    COMPARE_OPERATORS(UUID, uuid),
+    COMPARE_OPERATORS(BYTEA, text),
+    COMPARE_MIXED(FLOAT4, FLOAT8),
+    COMPARE_MIXED(FLOAT8, FLOAT4),
     MADE_OPERATORS(ARRAY),
     MADE_OPERATORS(ENUM),
     FOR_ALL_TYPES(GREATEST),

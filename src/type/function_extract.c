@@ -264,11 +264,22 @@ static struct part part_of_interval(const struct interval *v, enum field f)
     }
 }
 
+static struct part part_of_time(int64_t us, enum field f)
+{
+    bool known = f == FIELD_EPOCH || (f >= FIELD_MICROSECONDS && f <= FIELD_HOUR);
+    return known ? part_of_timestamp(us, f) : (struct part){.kind = PART_UNSUPPORTED};
+}
+
 static struct part part_of(const struct column *const *args, uint32_t constant, uint32_t row,
                            enum field f, bool date_as_timestamp)
 {
     if (args[1]->type == TYPE_TIMESTAMPTZ)
         return part_of_timestamp(ARG_I8(1, row), f);
+    if (args[1]->type == TYPE_TIMESTAMP)
+        return f >= FIELD_TIMEZONE ? (struct part){.kind = PART_UNSUPPORTED}
+                                   : part_of_timestamp(ARG_I8(1, row), f);
+    if (args[1]->type == TYPE_TIME)
+        return part_of_time(ARG_I8(1, row), f);
     if (args[1]->type == TYPE_INTERVAL)
         return part_of_interval(ARG_IV(1, row), f);
     int32_t days = ARG_I4(1, row);
@@ -333,7 +344,7 @@ KERNEL(date_part)
                                         : part_of(args, constant, row, f, true);
         if (p.kind == PART_UNSUPPORTED) {
             fail_unit(k, row, ARG_STR(0, row), f,
-                      args[1]->type == TYPE_DATE ? TYPE_TIMESTAMPTZ : args[1]->type);
+                      args[1]->type == TYPE_DATE ? TYPE_TIMESTAMP : args[1]->type);
         } else if (p.kind == PART_NULL) {
             kernel_null_row(k, out, row);
         } else if (p.kind == PART_INFINITE) {
@@ -413,7 +424,7 @@ KERNEL(timestamptz_trunc)
         } else {
             int64_t days = ok ? trunc_days(floor_div(us, US_PER_DAY), f, &ok) : 0;
             if (!ok)
-                fail_unit(k, row, ARG_STR(0, row), truncated(f), TYPE_TIMESTAMPTZ);
+                fail_unit(k, row, ARG_STR(0, row), truncated(f), out->type);
             else if (days < TIMESTAMP_US_MIN / US_PER_DAY)
                 kernel_fail(k, row, ERR_DATETIME_RANGE, "timestamp out of range");
             else
@@ -473,6 +484,11 @@ static const struct function rows[] = {
     FUNCTION2("date_part", FLOAT8, TEXT, TIMESTAMPTZ, date_part),
     FUNCTION2("date_part", FLOAT8, TEXT, DATE, date_part),
     FUNCTION2("date_part", FLOAT8, TEXT, INTERVAL, date_part),
+    FUNCTION2("extract", NUMERIC, TEXT, TIMESTAMP, extract),
+    FUNCTION2("extract", NUMERIC, TEXT, TIME, extract),
+    FUNCTION2("date_part", FLOAT8, TEXT, TIMESTAMP, date_part),
+    FUNCTION2("date_part", FLOAT8, TEXT, TIME, date_part),
+    FUNCTION2("date_trunc", TIMESTAMP, TEXT, TIMESTAMP, timestamptz_trunc),
     FUNCTION2("date_trunc", TIMESTAMPTZ, TEXT, TIMESTAMPTZ, timestamptz_trunc),
     FUNCTION2("date_trunc", INTERVAL, TEXT, INTERVAL, interval_trunc),
 };

@@ -14,7 +14,8 @@ struct function_table {
 };
 extern const struct function_table functions_arithmetic, functions_array, functions_cast,
     functions_compare, functions_extract, functions_json, functions_math, functions_misc,
-    functions_pattern, functions_set, functions_text, functions_time;
+    functions_pattern, functions_set, functions_text, functions_time,
+    functions_bytea, functions_float4, functions_int2, functions_timestamp;
 
 /* Casts from or to array and enum types. */
 const struct function *function_cast_made(enum type from, enum type to, enum cast_level level);
@@ -30,6 +31,18 @@ const struct function *function_cast_made(enum type from, enum type to, enum cas
     {                                                                                           \
         .name = name_, .kind = FUNCTION_OPERATOR, .result = TYPE_##result_, .n_args = 2,        \
         .args = {TYPE_##a_, TYPE_##b_}, .kernel = kernel_                                       \
+    }
+/* A row that only relations of an older dialect see. */
+#define OPERATOR2_OLD(name_, result_, a_, b_, kernel_)                                          \
+    {                                                                                           \
+        .name = name_, .kind = FUNCTION_OPERATOR, .result = TYPE_##result_, .n_args = 2,        \
+        .args = {TYPE_##a_, TYPE_##b_}, .kernel = kernel_, .old = true                          \
+    }
+/* float4 and float8, in either order, mean float8 twice. */
+#define OPERATOR_MIXED(name_, result_, a_, b_)                                                  \
+    {                                                                                           \
+        .name = name_, .kind = FUNCTION_OPERATOR, .result = TYPE_##result_, .n_args = 2,        \
+        .args = {TYPE_##a_, TYPE_##b_}, .means = TYPE_FLOAT8                                    \
     }
 #define FUNCTION0(name_, result_, kernel_)                                                      \
     {                                                                                           \
@@ -73,12 +86,16 @@ static inline uint32_t arg_at(uint32_t constant, uint32_t i, uint32_t row)
 
 /* Argument i in `row`; needs `args` and `constant` in scope. */
 #define ARG_BOOL(i, row) (column_bool(args[i])[arg_at(constant, i, row)])
+#define ARG_I2(i, row) (column_i2(args[i])[arg_at(constant, i, row)])
 #define ARG_I4(i, row) (column_i4(args[i])[arg_at(constant, i, row)])
 #define ARG_I8(i, row) (column_i8(args[i])[arg_at(constant, i, row)])
+#define ARG_F4(i, row) (column_f4(args[i])[arg_at(constant, i, row)])
 #define ARG_F8(i, row) (column_f8(args[i])[arg_at(constant, i, row)])
 #define ARG_STR(i, row) (column_str(args[i])[arg_at(constant, i, row)])
 #define ARG_NUM(i, row) (&column_num(args[i])[arg_at(constant, i, row)])
 #define ARG_IV(i, row) (&column_iv(args[i])[arg_at(constant, i, row)])
+#define ARG_UUID(i, row)                                                                        \
+    ((const uint8_t *)args[i]->data + (size_t)arg_at(constant, i, row) * UUID_BYTES)
 #define ARG_NULL(i, row) column_is_null(args[i], arg_at(constant, i, row))
 
 /* Bytes for a result, or NULL (and out_of_memory). */

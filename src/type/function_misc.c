@@ -37,6 +37,7 @@ struct parts {
     struct civil date;
     int64_t days, iso_year;
     int32_t hour, minute, second, us, iso_week, weekday, year_day;
+    bool zone;    /* has one, UTC */
 };
 
 struct format {
@@ -253,7 +254,7 @@ static void put_pattern(struct format *o, size_t index, const struct parts *t, b
         put_name(o, roman[t->date.month - 1], ITEM_MAX, letters, fill ? 4 : 0);
         break;
     case P_ZONE:
-        put_name(o, "UTC", 3, letters, 0);
+        put_name(o, "UTC", t->zone ? 3 : 0, letters, 0);
         break;
     default:
         put(o, "+00", 3);
@@ -334,6 +335,7 @@ KERNEL(timestamptz_to_char)
             continue;
         }
         struct parts t = parts_of(us);
+        t.zone = args[0]->type == TYPE_TIMESTAMPTZ;
         /* No pattern prints more than 12 bytes for each of its own. */
         size_t room = f.len * 12 + ITEM_MAX;
         if (room > FORMATTED_MAX) {
@@ -360,6 +362,7 @@ static const struct function rows[] = {
     {.name = "pg_typeof", .kind = FUNCTION_PLAIN, .result = TYPE_TEXT, .n_args = 1,
      .nulls_seen = true, .args = {TYPE_UNKNOWN}, .kernel = tell_type},
     FUNCTION2("to_char", TEXT, TIMESTAMPTZ, TEXT, timestamptz_to_char),
+    FUNCTION2("to_char", TEXT, TIMESTAMP, TEXT, timestamptz_to_char),
 };
 
 const struct function_table functions_misc = {rows, ARRAY_LEN(rows)};

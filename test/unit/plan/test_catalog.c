@@ -532,6 +532,93 @@ static void test_out_of_memory(void **state)
     }
 }
 
+static enum type type_of(const struct catalog *c, const char *relation, uint32_t column)
+{
+    const struct relation *r = catalog_relation(c, str_of(relation));
+    assert_non_null(r);
+    assert_true(column < r->n_columns);
+    return r->columns[column].type;
+}
+
+static enum err keep_change(void *arg, const struct catalog_change *change)
+{
+    return catalog_change_encode(change, arg) == ERR_OK ? (buf_put_u8(arg, '\n'), ERR_OK)
+                                                        : ERR_NO_MEMORY;
+}
+
+/* Applies changes, one a line. */
+static void apply_lines(const struct catalog **c, struct str lines, struct arena *a)
+{
+    struct err_detail why = {0};
+    for (size_t at = 0; at < lines.len;) {
+        const char *end = memchr(lines.ptr + at, '\n', lines.len - at);
+        struct str line = {lines.ptr + at, (size_t)(end - lines.ptr) - at};
+        struct catalog_change change;
+        if (catalog_change_decode(line, a, &change, &why) != ERR_OK ||
+            fixture_apply(c, &change, &why) != ERR_OK)
+            fail_msg("%.*s: %s", STR_ARG(line), why.text);
+        at += line.len + 1;
+    }
+}
+
+/* What earlier releases made keeps its types, also through a snapshot. */
+static void test_dialects(void **state)
+{
+    (void)state;
+    static const char topic[] =
+        "\"topic\":{\"name\":\"%s\",\"id\":\"0000000000000000000000000000%04d\",\"number\":%d,"
+        "\"partitions\":1,\"kind\":\"%s\",\"placement\":0,\"config\":{}}";
+    static const char table[] = "CREATE TABLE %s (a smallint, b real, c timestamp NOT NULL, d date)"
+                                " WITH (event_time = 'c')";
+    static const char view[] = "CREATE MATERIALIZED VIEW %sv AS SELECT a, b, c, c AT TIME ZONE "
+                               "'UTC' AS z, d + INTERVAL '1 day' AS n, a + 1::smallint AS s"
+                               " FROM %s";
+    struct arena a;
+    struct buf lines;
+    arena_init(&a, 16 << 20);
+    buf_init(&lines, 1 << 20);
+    const char *names[] = {"old", "new"};
+    for (int i = 0; i < 2; i++) {
+        const char *dialect = i == 1 ? ",\"dialect\":2" : "";
+        char made[8];
+        snprintf(made, sizeof made, "%sv", names[i]);
+        buf_printf(&lines, "{\"verb\":\"create_table\",\"name\":\"%s\",\"number\":%d,\"sql\":\"",
+                   names[i], 10 + 2 * i);
+        buf_printf(&lines, table, names[i]);
+        buf_printf(&lines, "\"%s,", dialect);
+        buf_printf(&lines, topic, names[i], 10 + 2 * i, 10 + 2 * i, "user");
+        buf_printf(&lines, "}\n{\"verb\":\"create_view\",\"name\":\"%s\",\"number\":%d,\"sql\":\"",
+                   made, 11 + 2 * i);
+        buf_printf(&lines, view, names[i], names[i]);
+        buf_printf(&lines, "\"%s,", dialect);
+        buf_printf(&lines, topic, made, 11 + 2 * i, 11 + 2 * i, "changelog");
+        buf_printf(&lines, "}\n");
+    }
+    const struct catalog *c = catalog_new();
+    assert_non_null(c);
+    apply_lines(&c, buf_str(&lines), &a);
+    for (int round = 0; round < 2; round++) {
+        static const enum type wide[] = {TYPE_INT4,        TYPE_FLOAT8,      TYPE_TIMESTAMPTZ,
+                                         TYPE_TIMESTAMPTZ, TYPE_TIMESTAMPTZ, TYPE_INT4};
+        static const enum type now[] = {TYPE_INT2,        TYPE_FLOAT4,    TYPE_TIMESTAMP,
+                                        TYPE_TIMESTAMPTZ, TYPE_TIMESTAMP, TYPE_INT2};
+        for (uint32_t i = 0; i < 6; i++) {
+            assert_int_equal(type_of(c, "oldv", i), wide[i]);
+            assert_int_equal(type_of(c, "newv", i), now[i]);
+            assert_true(i > 2 || type_of(c, "old", i) == wide[i]);
+            assert_true(i > 2 || type_of(c, "new", i) == now[i]);
+        }
+        buf_clear(&lines);
+        assert_int_equal(catalog_snapshot(c, keep_change, &lines), ERR_OK);
+        catalog_unref(c);
+        c = catalog_new();
+        apply_lines(&c, buf_str(&lines), &a);
+    }
+    catalog_unref(c);
+    buf_deinit(&lines);
+    arena_deinit(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,6 +633,7 @@ int main(void)
         cmocka_unit_test(test_a_table_stays_when_its_topic_grows),
         cmocka_unit_test(test_alterations_that_are_refused),
         cmocka_unit_test(test_altering_without_memory),
+        cmocka_unit_test(test_dialects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
