@@ -106,6 +106,8 @@ static const struct err_info err_table[ERR_COUNT_] = {
         "42846", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_INVALID_TEXT] = {"invalid_text", "invalid input syntax for the type",
         "22P02", KAFKA_INVALID_RECORD, 400, USER},
+    [ERR_STRING_TRUNCATION] = {"string_truncation", "the text is too long for its type",
+        "22001", KAFKA_INVALID_RECORD, 400, USER},
     [ERR_OUT_OF_RANGE] = {"out_of_range", "the value is out of range",
         "22003", KAFKA_INVALID_RECORD, 400, USER},
     [ERR_DATETIME_RANGE] = {"datetime_range", "the date or time is out of range",

@@ -55,6 +55,7 @@ enum err {
     ERR_INDETERMINATE_TYPE, /* nothing says what type it is */
     ERR_CANNOT_COERCE,      /* no cast between two types */
     ERR_INVALID_TEXT,       /* invalid input syntax for a type */
+    ERR_STRING_TRUNCATION,  /* a text is too long for its column */
     ERR_OUT_OF_RANGE,       /* numeric value out of range */
     ERR_DATETIME_RANGE,     /* datetime field overflow */
     ERR_DIVISION_BY_ZERO,

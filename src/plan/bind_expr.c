@@ -635,7 +635,7 @@ static struct expr *bind_cast(struct query_level *q, const PgQuery__TypeCast *x)
     if (r == NULL)
         return bind_fail(b, x->location, ERR_CANNOT_COERCE, "cannot cast type %s to %s",
                          type_name(from), type_name(t));
-    return coerce_typmod(b, r, t, typmod);
+    return coerce_typmod(b, r, t, typmod, true);
 }
 
 static struct expr *bind_collate(struct query_level *q, const PgQuery__CollateClause *x)

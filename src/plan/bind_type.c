@@ -55,6 +55,30 @@ static bool numeric_typmod(struct binder *b, const PgQuery__TypeName *t, const i
     return true;
 }
 
+static bool varchar_typmod(struct binder *b, const PgQuery__TypeName *t, int32_t length,
+                           int32_t *typmod)
+{
+    if (length < 1)
+        bind_fail(b, t->location, ERR_INVALID_PARAMETER,
+                  "length for type varchar must be at least 1");
+    else if (length > VARCHAR_LENGTH_MAX)
+        bind_fail(b, t->location, ERR_INVALID_PARAMETER,
+                  "length for type varchar cannot exceed %d", VARCHAR_LENGTH_MAX);
+    *typmod = length + 4;
+    return b->err == ERR_OK;
+}
+
+/* More digits than there are mean all of them, as in PostgreSQL, which warns. */
+static bool time_typmod(struct binder *b, const PgQuery__TypeName *t, enum type type,
+                        int32_t digits, int32_t *typmod)
+{
+    if (digits < 0)
+        bind_fail(b, t->location, ERR_INVALID_PARAMETER,
+                  "%s(%d) precision must not be negative", type_name(type), digits);
+    *typmod = digits >= TIME_DIGITS_MAX ? -1 : digits;
+    return b->err == ERR_OK;
+}
+
 static enum type apply_typmods(struct binder *b, const PgQuery__TypeName *t, enum type type,
                                int32_t *typmod, int32_t *fields)
 {
@@ -63,19 +87,21 @@ static enum type apply_typmods(struct binder *b, const PgQuery__TypeName *t, enu
         return type;
     if (!read_typmods(b, t, mods))
         return TYPE_UNKNOWN;
-    enum { INTERVAL_FULL_RANGE = 0x7fff, TIMESTAMP_DIGITS = 6 };
+    enum { INTERVAL_FULL_RANGE = 0x7fff };
     if (type == TYPE_NUMERIC)
         return numeric_typmod(b, t, mods, typmod) ? type : TYPE_UNKNOWN;
     if (type == TYPE_INTERVAL && t->n_typmods == 1) {
         *fields = mods[0] == INTERVAL_FULL_RANGE ? 0 : mods[0];
         return type;
     }
-    if (type == TYPE_TIMESTAMPTZ && mods[0] == TIMESTAMP_DIGITS)
-        return type;
+    if (type == TYPE_TIMESTAMPTZ || type == TYPE_TIMESTAMP || type == TYPE_TIME)
+        return time_typmod(b, t, type, mods[0], typmod) ? type : TYPE_UNKNOWN;
+    if (type == TYPE_TEXT && str_eq(node_string(t->names[t->n_names - 1]), STR("varchar")))
+        return varchar_typmod(b, t, mods[0], typmod) ? type : TYPE_UNKNOWN;
     bind_fail(b, t->location, ERR_UNSUPPORTED, "%s takes no length or precision here",
               type_name(type));
     if (type == TYPE_TEXT)
-        bind_hint(b, "Use text; where a limit matters, filter with length(column) <= n.");
+        bind_hint(b, "Use varchar(n).");
     return TYPE_UNKNOWN;
 }
 

@@ -71,7 +71,7 @@ enum on_error { ON_ERROR_DEAD_LETTER, ON_ERROR_IGNORE };
 struct column_def {
     struct str name;
     enum type type;
-    int32_t typmod;       /* numeric(p,s) as PostgreSQL encodes it, else -1 */
+    int32_t typmod;       /* a length or precision: type/typmod.h; else -1 */
     bool not_null;
 };
 

@@ -421,12 +421,13 @@ static struct plan_node *session_node(struct query_level *q, const struct window
     memcpy(columns, window->columns, n * sizeof *columns);
     memcpy(columns + n, window->columns + n_in, 2 * sizeof *columns);
     struct value gap = {.type = TYPE_INT8, .as.i8 = window->window.size_us};
-    args[0] = expr_column(b, window->window.time_column, TYPE_TIMESTAMPTZ, -1);
+    enum type t = window->columns[window->window.time_column].type;
+    args[0] = expr_column(b, window->window.time_column, t, -1);
     args[1] = expr_const(b, gap, -1);
     *by = (struct sort_key){.column = window->window.time_column};
     for (uint32_t i = 0; i < 2; i++)
         overs[i] = (struct over_function){.kind = i == 0 ? OVER_SESSION_START : OVER_SESSION_END,
-                                          .n_args = 2, .args = args, .type = TYPE_TIMESTAMPTZ};
+                                          .n_args = 2, .args = args, .type = t};
     over->columns = columns;
     over->partition_columns = partition;
     over->n_partition_columns = n_partition;

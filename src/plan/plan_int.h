@@ -36,6 +36,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "plan/plan.h"
+#include "type/typmod.h"
 #include "type/array.h"
 
 #include <pg_query/pg_query.pb-c.h>
@@ -255,8 +256,10 @@ void expr_use_columns(const struct expr *e, bool *used);
 struct expr *coerce_try(struct binder *b, struct expr *e, enum type target, enum cast_level level);
 /* Untyped literals and parameters become text. */
 struct expr *coerce_unknown(struct binder *b, struct expr *e);
-/* Applies numeric(p,s). */
-struct expr *coerce_typmod(struct binder *b, struct expr *e, enum type t, int32_t typmod);
+/* Fits the value into a length or precision; `cut` as a cast does. */
+struct expr *coerce_typmod(struct binder *b, struct expr *e, enum type t, int32_t typmod, bool cut);
+/* The modifier that a call of it has, or -1. */
+int32_t call_typmod(const struct expr *e);
 /* For storing in a column: assignment cast, typmod, PostgreSQL's error. */
 struct expr *coerce_assign(struct binder *b, struct expr *e, const struct column_def *column);
 /* A condition: `what` names the place ("WHERE"). */

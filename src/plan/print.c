@@ -120,11 +120,11 @@ static void print_call(const struct expr *e, const struct plan_node *input, stru
     } else if (f->kind == FUNCTION_OPERATOR) {
         buf_printf(out, "%s", f->name);
         print_operand(e->args[0], input, out);
-    } else if (strcmp(f->name, "numeric") == 0 && e->n_args == 2 &&
-               e->args[1]->kind == EXPR_CONST && !e->args[1]->value.null) {
-        int32_t typmod = e->args[1]->value.as.i4 - 4; /* bind_type.c, numeric_typmod */
+    } else if (call_typmod(e) >= 0) {
+        char type[TYPMOD_TEXT_MAX];
+        size_t n = typmod_print(e->type, call_typmod(e), type);
         print_operand(e->args[0], input, out);
-        buf_printf(out, "::numeric(%d,%d)", typmod >> 16, typmod & 0x7ff);
+        buf_printf(out, "::%.*s", (int)n, type);
     } else {
         buf_printf(out, "%s(", f->name);
         print_list(e->args, e->n_args, ", ", input, out);

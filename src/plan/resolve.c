@@ -91,20 +91,37 @@ struct expr *coerce_unknown(struct binder *b, struct expr *e)
     return e == NULL || e->type != TYPE_UNKNOWN ? e : coerce_try(b, e, TYPE_TEXT, CAST_IMPLICIT);
 }
 
-struct expr *coerce_typmod(struct binder *b, struct expr *e, enum type t, int32_t typmod)
+/* The function that fits values of the type, or NULL. */
+static const struct function *typmod_function(enum type t)
 {
-    if (e == NULL || t != TYPE_NUMERIC || typmod < 0)
-        return e;
     const struct function *found[FUNCTION_OVERLOADS_MAX];
-    uint32_t n = function_candidates(FUNCTION_PLAIN, STR("numeric"), found);
-    for (uint32_t i = 0; i < n; i++) {
-        if (found[i]->n_args != 2)
-            continue;
-        struct value v = {.type = TYPE_INT4, .as.i4 = typmod};
-        const struct expr *args[2] = {e, expr_const(b, v, e->position)};
-        return args[1] == NULL ? NULL : expr_call(b, found[i], args, 2, e->position);
-    }
-    return bind_fail(b, e->position, ERR_INTERNAL, "no function numeric(numeric, integer)");
+    const char *name = t == TYPE_TEXT ? "varchar" : type_info(t)->short_name;
+    uint32_t n = function_candidates(FUNCTION_PLAIN, str_of(name), found);
+    for (uint32_t i = 0; i < n; i++)
+        if (found[i]->n_args > 1 && found[i]->result == t && found[i]->args[0] == t &&
+            found[i]->args[1] == TYPE_INT4)
+            return found[i];
+    return NULL;
+}
+
+struct expr *coerce_typmod(struct binder *b, struct expr *e, enum type t, int32_t typmod, bool cut)
+{
+    if (e == NULL || !typmod_limits(t, typmod))
+        return e;
+    const struct function *f = typmod_function(t);
+    CHECK(f != NULL && f->n_args <= 3);
+    struct value v = {.type = TYPE_INT4, .as.i4 = typmod};
+    struct value c = {.type = TYPE_BOOL, .as.b = cut};
+    const struct expr *args[3] = {e, expr_const(b, v, e->position), expr_const(b, c, e->position)};
+    return args[1] == NULL || args[2] == NULL ? NULL : expr_call(b, f, args, f->n_args,
+                                                                 e->position);
+}
+
+int32_t call_typmod(const struct expr *e)
+{
+    bool fits = e->kind == EXPR_CALL && e->n_args > 1 && e->args[1]->kind == EXPR_CONST &&
+                !e->args[1]->value.null && e->function == typmod_function(e->type);
+    return fits ? e->args[1]->value.as.i4 : -1;
 }
 
 struct expr *coerce_assign(struct binder *b, struct expr *e, const struct column_def *column)
@@ -116,7 +133,7 @@ struct expr *coerce_assign(struct binder *b, struct expr *e, const struct column
                   STR_ARG(column->name), type_name(column->type), type_name(e->type));
         return bind_hint(b, "You will need to rewrite or cast the expression.");
     }
-    return coerce_typmod(b, r, column->type, column->typmod);
+    return coerce_typmod(b, r, column->type, column->typmod, false);
 }
 
 struct expr *coerce_bool(struct binder *b, struct expr *e, const char *what)

@@ -43,10 +43,7 @@ static int32_t expr_typmod(const struct query_level *q, const struct expr *e)
         for (uint32_t i = 0; i < q->scope.n; i++)
             if (expr_equal(q->scope.columns[i].expr, e))
                 return q->scope.columns[i].typmod;
-    bool typed = e->kind == EXPR_CALL && e->type == TYPE_NUMERIC && e->n_args == 2 &&
-                 strcmp(e->function->name, "numeric") == 0 && e->args[1]->kind == EXPR_CONST &&
-                 !e->args[1]->value.null;
-    return typed ? e->args[1]->value.as.i4 : -1;
+    return call_typmod(e);
 }
 
 static bool add_target(struct selection *sel, const struct expr *e, struct str name,

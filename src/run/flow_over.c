@@ -377,11 +377,12 @@ static enum err frame_value(const struct over_op *op, const struct over_side *si
 static struct value session_bound(const struct over_state *s, const struct over_op *op,
                                   const struct over_side *side, uint32_t row)
 {
-    const int64_t *ts = column_i8(&side->batch->columns[op->args[0].column]);
+    const struct column *time = &side->batch->columns[op->args[0].column];
+    const int64_t *ts = column_i8(time);
     int64_t gap = op->args[1].constant.as.i8, apart;
     if (row > 0 && !__builtin_sub_overflow(ts[row], ts[row - 1], &apart) && apart <= gap)
         return column_get(&side->columns[s->sorted.plan->n_columns + s->op], row - 1);
-    struct value v = {.type = TYPE_TIMESTAMPTZ, .as.i8 = ts[row]};
+    struct value v = {.type = time->type, .as.i8 = ts[row]};
     if (op->kind == OVER_SESSION_START)
         return v;
     while (++row < side->rows.n && !__builtin_sub_overflow(ts[row], v.as.i8, &apart) &&

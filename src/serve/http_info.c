@@ -2,6 +2,7 @@
 #include "serve/http_int.h"
 
 #include "base/check.h"
+#include "type/typmod.h"
 #include "base/hash.h"
 #include "serve/assets.h"
 #include "wire/json.h"
@@ -66,10 +67,9 @@ static void table_sql_write(struct buf *out, const struct relation *r)
         const struct column_def *c = &r->columns[i];
         buf_put_str(out, i == 0 ? STR(" (") : STR(", "));
         http_identifier_write(out, c->name);
-        buf_printf(out, " %s", type_info(c->type)->name);
-        if (c->type == TYPE_NUMERIC && c->typmod >= 4)
-            buf_printf(out, "(%d,%d)", (c->typmod - 4) >> 16 & 0xffff,
-                       (((c->typmod - 4) & 0x7ff) ^ 1024) - 1024);
+        char type[TYPMOD_TEXT_MAX];
+        buf_put_u8(out, ' ');
+        buf_put(out, type, typmod_print(c->type, c->typmod, type));
         buf_put_str(out, c->not_null ? STR(" NOT NULL") : STR(""));
     }
     buf_printf(out, ") WITH (format = '%s'", table_format_name(r->format));

@@ -6,6 +6,8 @@
  * So one shape serves \d, \dt, \dt+, \dm and psql's versions, whose column lists differ. */
 #include "serve/pg_catalog.h"
 
+#include "type/typmod.h"
+
 #include "base/check.h"
 #include "type/column.h"
 
@@ -268,14 +270,13 @@ static struct str cell_attname(const struct context *x)
     return x->relation->columns[x->column].name;
 }
 
-/* numeric(10,2): PostgreSQL's typmod has precision and scale in one number, plus 4. */
 static struct str format_type(struct arena *a, enum type t, int32_t typmod)
 {
-    if (t != TYPE_NUMERIC || typmod < 4) {
-        return t == TYPE_UNKNOWN ? STR("unknown") : str_of(type_info(t)->name);
+    char text[TYPMOD_TEXT_MAX];
+    if (t == TYPE_UNKNOWN) {
+        return STR("unknown");
     }
-    int32_t m = typmod - 4;
-    return arena_printf(a, "numeric(%d,%d)", m >> 16 & 0xffff, m & 0x7ff);
+    return arena_str(a, (struct str){text, typmod_print(t, typmod, text)});
 }
 
 static struct str cell_format_type(const struct context *x)

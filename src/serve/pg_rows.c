@@ -3,7 +3,7 @@
 #include "base/bytes.h"
 #include "type/float.h"
 
-enum { INT_TEXT_MAX = 20 };
+enum { INT_TEXT_MAX = 20, OID_VARCHAR = 1043 };
 
 void pg_put_row_description(struct buf *b, const struct column_def *columns, uint32_t n,
                             const uint16_t *formats, uint32_t n_formats)
@@ -14,7 +14,7 @@ void pg_put_row_description(struct buf *b, const struct column_def *columns, uin
         const struct type_info *t = type_info(columns[i].type);
         struct pg_field f = {
             .name = columns[i].name,
-            .oid = t->oid,
+            .oid = columns[i].type == TYPE_TEXT && columns[i].typmod >= 0 ? OID_VARCHAR : t->oid,
             .typlen = t->typlen,
             .typmod = columns[i].typmod,
             .format = i < n_formats ? formats[i] : 0,

@@ -4,6 +4,7 @@
 #include "type/function_int.h"
 #include "type/jsonb.h"
 #include "type/numeric.h"
+#include "type/typmod.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -486,25 +487,21 @@ KERNEL(json_to_bool)
     }
 }
 
-/* numeric(p, s); the second argument is PostgreSQL's typmod, ((p << 16) | s) + 4. */
-KERNEL(num_typmod)
+/* A value in its type's length or precision; the second argument is PostgreSQL's typmod, a third
+ * says whether a text is cut. */
+KERNEL(fit)
 {
     struct err_detail why = {0};
+    size_t width = type_info(out->type)->width;
     KERNEL_ROWS(k, row)
     {
-        int32_t typmod = ARG_I4(1, row);
-        const struct numeric *n = ARG_NUM(0, row);
-        enum err e = ERR_OK;
-        if (typmod < 4) {
-            column_num(out)[row] = *n;
-            continue;
-        }
-        int32_t precision = ((typmod - 4) >> 16) & 0xffff;
-        /* 11 bits, two's complement: the scale may be negative. */
-        int32_t scale = (((typmod - 4) & 0x7ff) ^ 1024) - 1024;
-        e = numeric_typmod(n, precision, scale, &column_num(out)[row], &why);
+        struct value v = column_get(args[0], arg_at(constant, 0, row));
+        bool cut = k->n_args > 2 && ARG_BOOL(2, row) != 0;
+        enum err e = typmod_fit(out->type, ARG_I4(1, row), cut, &v.as, &why);
         if (e != ERR_OK)
             kernel_fail_row(k, row, e, &why);
+        else
+            memcpy((char *)out->data + row * width, &v.as, width);
     }
 }
 
@@ -610,7 +607,11 @@ static const struct function rows[] = {
     CAST(TEXT, UUID, EXPLICIT, text_to_any),
     CAST(BYTEA, TEXT, ASSIGNMENT, any_to_text),
     CAST(TEXT, BYTEA, EXPLICIT, text_to_any),
-    FUNCTION2("numeric", NUMERIC, NUMERIC, INT4, num_typmod),
+    FUNCTION2("numeric", NUMERIC, NUMERIC, INT4, fit),
+    FUNCTION3("varchar", TEXT, TEXT, INT4, BOOL, fit),
+    FUNCTION2("timestamp", TIMESTAMP, TIMESTAMP, INT4, fit),
+    FUNCTION2("timestamptz", TIMESTAMPTZ, TIMESTAMPTZ, INT4, fit),
+    FUNCTION2("time", TIME, TIME, INT4, fit),
 };
 
 const struct function_table functions_cast = {rows, ARRAY_LEN(rows)};

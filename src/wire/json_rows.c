@@ -13,6 +13,7 @@
 #include "type/datetime.h"
 #include "type/float.h"
 #include "type/numeric.h"
+#include "type/typmod.h"
 #include "wire/json_int.h"
 #include "wire/json_time.h"
 
@@ -335,14 +336,16 @@ static inline const char *read_float(struct row *r, const struct json_field *f, 
     return end;
 }
 
-/* The column's numeric(p,s): how PostgreSQL packs it into a typmod. */
-static enum err numeric_fit(struct numeric *v, int32_t typmod, struct err_detail *why)
+/* Fits what was read into the column's length or precision; `end`, or NULL with the error. */
+static const char *fit(struct row *r, const struct json_field *f, struct column *c, const char *at,
+                       const char *end)
 {
-    int32_t packed = typmod - 4;
-    int32_t scale = packed & 0x7ff;
-    if (typmod < 4)
-        return ERR_OK;
-    return numeric_typmod(v, packed >> 16 & 0xffff, (scale ^ 1024) - 1024, v, why);
+    struct value v = column_get(c, r->number);
+    enum err e = typmod_fit(f->type, f->typmod, false, &v.as, r->why);
+    if (e != ERR_OK)
+        return fail_at(r, f, at, e);
+    column_set(c, r->number, &v);
+    return end;
 }
 
 static const char *read_numeric(struct row *r, const struct json_field *f, struct column *c,
@@ -368,8 +371,7 @@ static const char *read_numeric(struct row *r, const struct json_field *f, struc
     } else if (parse_slow(r, f, c, text, p, end) == NULL) {
         return NULL;
     }
-    enum err e = numeric_fit(v, f->typmod, r->why);
-    return LIKELY(e == ERR_OK) ? end : fail_at(r, f, p, e);
+    return f->typmod < 0 ? end : fit(r, f, c, p, end);
 }
 
 /* Between two floats a double may be rounded a second time; it tells when it lies on the middle. */
@@ -478,10 +480,12 @@ static inline const char *read_value(struct row *r, const struct json_field *f, 
     case TYPE_FLOAT8:
         return read_float(r, f, c, p);
     case TYPE_TEXT:
-        return read_text(r, f, c, p);
+        end = read_text(r, f, c, p);
+        return LIKELY(f->typmod < 0) || end == NULL ? end : fit(r, f, c, p, end);
     case TYPE_TIMESTAMPTZ:
     case TYPE_TIMESTAMP:
-        return read_timestamp(r, f, c, p);
+        end = read_timestamp(r, f, c, p);
+        return LIKELY(f->typmod < 0) || end == NULL ? end : fit(r, f, c, p, end);
     case TYPE_INT8:
         end = read_integer(r, f, p, INT64_MIN, INT64_MAX, &whole);
         column_i8(c)[r->number] = whole;
@@ -505,7 +509,8 @@ static inline const char *read_value(struct row *r, const struct json_field *f, 
     case TYPE_TIME:
     case TYPE_UUID:
     case TYPE_BYTEA:
-        return read_string(r, f, c, p);
+        end = read_string(r, f, c, p);
+        return f->typmod < 0 || end == NULL ? end : fit(r, f, c, p, end);
     case TYPE_JSONB:
         end = json_skip_value(&r->in, p, 1);
         if (end == NULL)

@@ -37,7 +37,7 @@ enum { JSON_FIELDS_MAX = BATCH_COLUMNS_MAX };
 struct json_field {
     struct str name; /* compared bytewise with the key after its escapes are resolved */
     enum type type;
-    int32_t typmod; /* numeric(p,s) as PostgreSQL encodes it, else -1 */
+    int32_t typmod; /* a length or precision: type/typmod.h; else -1 */
     bool not_null;  /* NULL or missing is ERR_NULL_VIOLATION, also for unwanted fields */
     bool wanted;    /* false: no column is written and the value's type is not checked */
 };

@@ -154,3 +154,47 @@ def test_goes_on(server, db):
     with open(os.path.join(server.data_dir, "VERSION"), encoding="ascii") as file:
         assert file.read() != "tidemill data, format 1\n"
     db.close()
+
+
+# ---- types that became narrower ----
+
+READINGS = [[-1, 1e300, "2026-01-01T00:00:12Z", "2026-01-02", "x"],
+            [70000, 0.1234567890123, "2026-01-01T00:00:01Z", "2026-01-01", "long"]]
+TEN = [["2026-01-01T00:00:00Z", 70000, 0.1234567890123, "2026-01-01T00:00:01Z"],
+       ["2026-01-01T00:00:10Z", -1, 1e300, "2026-01-01T00:00:12Z"]]
+MOVED = [[0, 1e300, "2026-01-01T00:00:12Z", "2026-01-03T00:00:00Z", "x"],
+         [70001, 0.1234567890123, "2026-01-01T00:00:01Z", "2026-01-02T00:00:00Z", "long"]]
+
+
+def test_wide_types():
+    """In format 4 smallint was integer, real double precision, timestamp timestamptz and char text.
+    The directory holds
+
+      CREATE TABLE readings (n smallint, r real, at timestamp NOT NULL, day date, c char)
+        WITH (event_time = 'at', lateness = '1 s')
+      CREATE MATERIALIZED VIEW ten AS SELECT window_start, sum(n) AS n, max(r) AS r,
+        max(at) AS last FROM tumble(readings, at, INTERVAL '10 s') GROUP BY window_start
+      CREATE MATERIALIZED VIEW moved AS SELECT n::smallint + 1::smallint AS n, r::real AS r,
+        at AT TIME ZONE 'UTC' AS at, day + INTERVAL '1 day' AS day, c FROM readings
+
+    with values that only the wider types have."""
+    with tempfile.TemporaryDirectory(prefix="tidemill-e2e-") as folder:
+        with tarfile.open(FORMAT_1.with_name("format4.tar.gz")) as tar:
+            tar.extractall(folder)
+        server = Server(os.path.join(folder, "format4"))
+        more = 0
+        for _ in range(3):
+            server.start()
+            db = Http(server)
+            wait_for(lambda: len(db.sql("SELECT * FROM moved")) == 2 + more, "the rows")
+            assert db.sql("SELECT * FROM readings WHERE c <> 'new' ORDER BY n") == READINGS
+            assert db.sql("SELECT * FROM moved WHERE c <> 'new' ORDER BY n") == MOVED
+            assert db.sql("SELECT * FROM ten WHERE window_start < '2026-02-01' ORDER BY 1") == TEN
+            types = dict(db.sql("SELECT name, type FROM sys.columns WHERE table_name = 'moved'"))
+            assert types == {"n": "integer", "r": "double precision", "c": "text",
+                             "at": "timestamp with time zone", "day": "timestamp with time zone"}
+            db.sql("INSERT INTO readings VALUES (2000000000, 1e30, '2026-02-01', NULL, 'new')")
+            more += 1
+            wait_for(lambda: len(db.sql("SELECT * FROM moved")) == 2 + more, "the new row")
+            db.close()
+            server.stop()

@@ -84,6 +84,9 @@ VALUES = [
     (float("inf"), "float8"), (decimal.Decimal("-12345.6789"), "numeric"), ("héllo\n", "text"),
     ("", "text"), (datetime.date(2024, 2, 29), "date"),
     (datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC), "timestamptz"),
+    (-32768, "int2"), (0.5, "float4"), (datetime.datetime(2026, 1, 2, 3, 4, 5, 6), "timestamp"),
+    (datetime.time(23, 59, 59, 999999), "time"), (b"\x00hi\xff", "bytea"),
+    (uuid.UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"), "uuid"),
     (datetime.timedelta(days=3, seconds=5), "interval"), (None, "int4"), (None, "text"),
 ]
 
@@ -97,6 +100,13 @@ def test_round_trip(db, value, kind, binary):
     assert got == value
     if value is not None:
         assert type(got) is type(value)
+
+
+def test_type_codes(db):
+    db.execute("CREATE TABLE coded "
+               "(a varchar(3), b int2, c real, d timestamp, e time, f bytea, g uuid)")
+    cursor = db.execute("SELECT * FROM coded")
+    assert [c.type_code for c in cursor.description] == [1043, 21, 700, 1114, 1083, 17, 2950]
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -588,6 +588,154 @@ def ask_json(w, r):
             w.function("jsonb_build_object", ("text", "k"), (kind, SOME[kind](r)))
 
 
+# ---- the narrower types, and those that are another one without its zone: files of their own ----
+
+def some_float4(r):
+    pick = r.random()
+    if pick < 0.3:
+        return r.choice(["0", "-0", "1", "-1", "NaN", "Infinity", "-Infinity", "0.1", "3.4e38",
+                         "1e-45", "2.5", "3.5", "-2.5", "1e6", "999999", "16777216", "16777217"])
+    if pick < 0.6:
+        return repr(round(r.uniform(-1000, 1000), r.randint(0, 6)))
+    return repr(r.uniform(-1, 1) * 10.0 ** r.randint(-40, 37))
+
+
+def some_time(r):
+    if r.random() < 0.15:
+        return r.choice(["00:00:00", "24:00:00", "23:59:59.999999", "12:00:00"])
+    text = "%02d:%02d:%02d" % (r.randint(0, 23), r.randint(0, 59), r.randint(0, 59))
+    return text + (".%d" % r.randint(0, 999999) if r.random() < 0.5 else "")
+
+
+def some_uuid(r):
+    text = "%032x" % r.choice([0, 1, 2 ** 128 - 1, 2 ** 127, r.getrandbits(128)])
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def some_bytea(r):
+    return "\\x" + "".join(r.choice(["00", "01", "7f", "80", "ff", "61", "62", "5c"])
+                           for _ in range(r.choice([0, 1, 2, 3, 5, 60])))
+
+
+NARROW = {
+    "int2": lambda r: some_int(r, 16),
+    "float4": some_float4,
+    "timestamp": lambda r: some_timestamp(r).replace("+00", ""),
+    "time": some_time,
+    "uuid": some_uuid,
+    "bytea": some_bytea,
+}
+
+NARROW_INPUTS = {
+    "int2": ["0", " 42 ", "-0", "+7", "32767", "32768", "-32768", "-32769", "", "1.0", "abc",
+             "99999999999999999999"],
+    "float4": ["1", "1e10", ".5", "5.", ".", "nan", "-Infinity", "1e39", "1e-46", "7e-46",
+               "7.006492321624086e-46", "3.4028235677973366e38", "3.4028235677973365e38",
+               "1.000000059604644775390625", "1.0000000596046447753906251", "0x1p3", "1e", "",
+               " 2.5 ", "16777217", "123456", "1234567", "0.0001", "0.00001", "1_000", "8388608.5",
+               "33554430", "33554431", "1.17549435e-38", "1.4e-45", "9.9999999e30"],
+    "timestamp": INPUTS["timestamptz"],
+    "time": ["04:05", "04:05:06.789", "040506", "0405", "04", "4:5", "4:5:6", "04:05 PM",
+             "12:00 AM", "12:00 PM", "13:00 PM", "24:00", "24:00:00.1", "24:00:01", "23:59:60",
+             "23:59:60.5", "23:59:59.9999999", "23:59:59.9999995", "25:00", "10:60", "10:10:61",
+             "allballs", "04:05:06-08:00", "04:05:06 UTC", "04:05:06 z", "T040506",
+             "2003-04-12 04:05:06", "2003-04-12 04:05:06+03", "2020-01-01", "2020-02-30 04:05",
+             "infinity", "", "x", "1 2", "-04:05", " 04:05 ", "04:05:06.5.5", "10.5",
+             "04:05:06+25", "04:05:06.1234567", "Jan 5 2020 10:00"],
+    "uuid": ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+             "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}", "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+             "a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11", "{a0eebc99-9c0b4ef8-bb6d6bb9-bd380a11}",
+             "", "{}", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1",
+             "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a111",
+             "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380g11", " a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+             "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
+             "a0eebc99--9c0b-4ef8-bb6d-6bb9bd380a11", "a0e-ebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+             "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11-", "-a0eebc999c0b4ef8bb6d6bb9bd380a11"],
+    "bytea": ["", "hi", "\\x", "\\x6869", "\\X6869", "\\x68 69", "\\x6 869", "\\x686", "\\x6g",
+              "\\xé0", "a\\\\b", "a\\001b", "a\\400", "a\\01", "a\\", "\\\\", "é", "\\377",
+              "a\\9", "\\x\n68"],
+}
+
+NARROW_CASTS = [("int2", t) for t in ("int4", "int8", "float4", "float8", "numeric")] + \
+    [(t, "int2") for t in ("int4", "int8", "float4", "float8", "numeric", "jsonb")] + \
+    [(t, "float4") for t in ("int4", "int8", "float8", "numeric", "jsonb")] + \
+    [("float4", t) for t in ("int4", "int8", "float8", "numeric")] + \
+    [("date", "timestamp"), ("timestamp", "timestamptz"), ("timestamptz", "timestamp"),
+     ("timestamp", "date"), ("timestamp", "time"), ("timestamptz", "time"), ("time", "interval"),
+     ("interval", "time")] + [(t, "text") for t in NARROW]
+
+
+def ask_narrow(w, r):
+    some = {**SOME, **NARROW}
+    for kind, texts in NARROW_INPUTS.items():
+        for text in texts:
+            w.read(kind, text)
+        for _ in times(60):
+            w.read(kind, some[kind](r))
+    for _ in times(200):
+        w.read("float4", repr(math.ldexp(r.random(), r.randint(-150, 128))))
+        w.read("float4", repr(2.0 ** r.randint(-149, 127)))
+    for source, target in NARROW_CASTS:
+        for _ in times(25):
+            w.cast(source, target, some[source](r))
+    for value in ["0.5", "1.5", "2.5", "-0.5", "32767.4", "32767.5", "-32768.5", "1e20"]:
+        for source in ("float4", "float8", "numeric"):
+            w.cast(source, "int2", value)
+    ask_narrow_calls(w, r, some)
+
+
+def ask_narrow_calls(w, r, some):
+    for kind in ("int2", "float4"):
+        for name in ["+", "-", "*", "/"] + (["%"] if kind == "int2" else []):
+            for _ in times(60):
+                w.operator(name, (kind, some[kind](r)), (kind, some[kind](r)))
+        for _ in times(10):
+            w.unary("-", (kind, some[kind](r)))
+            w.function("abs", (kind, some[kind](r)))
+    for kind in NARROW:
+        for name in ("=", "<>", "<", "<=", ">", ">="):
+            for _ in times(20):
+                value = some[kind](r)
+                w.operator(name, (kind, value),
+                           (kind, value if r.random() < 0.3 else some[kind](r)))
+    for _ in times(60):
+        for name, left, right in (("+", "timestamp", "interval"), ("-", "timestamp", "interval"),
+                                  ("-", "timestamp", "timestamp"), ("+", "interval", "timestamp"),
+                                  ("+", "date", "interval"), ("-", "date", "interval"),
+                                  ("+", "interval", "date"), ("+", "date", "time"),
+                                  ("+", "time", "date"), ("+", "time", "interval"),
+                                  ("-", "time", "interval"), ("+", "interval", "time"),
+                                  ("-", "time", "time"), ("||", "bytea", "bytea")):
+            w.operator(name, (left, some[left](r)), (right, some[right](r)))
+    for field in ("microseconds", "millisecond", "second", "minute", "hour", "day", "week", "epoch",
+                  "year", "julian", "timezone", "foo", "century"):
+        for kind in ("timestamp", "time"):
+            for _ in times(4):
+                w.function("date_part", ("text", field), (kind, some[kind](r)))
+        for _ in times(4) if field != "timezone" else ():
+            w.function("date_trunc", ("text", field), ("timestamp", some["timestamp"](r)))
+    for _ in times(40):
+        moments = [("timestamp", some["timestamp"](r)) for _ in range(2)]
+        if not any("infinity" in text for _, text in moments):
+            w.function("age", *moments)
+        w.function("to_char", ("timestamp", some["timestamp"](r)),
+                   ("text", r.choice(["YYYY-MM-DD HH24:MI:SS.US", "TZ|", "Day Mon"])))
+        w.function("make_time", ("int4", str(r.randint(-1, 25))), ("int4", str(r.randint(0, 60))),
+                   ("float8", repr(round(r.uniform(0, 61), 3))))
+        for name in ("length", "octet_length", "bit_length", "md5"):
+            w.function(name, ("bytea", some_bytea(r)))
+        for name in ("sha224", "sha256", "sha384", "sha512"):
+            w.function(name, ("bytea", some_bytea(r)))
+        w.function("substr", ("bytea", some_bytea(r)), ("int4", str(r.randint(-3, 6))))
+        w.function("substr", ("bytea", some_bytea(r)), ("int4", str(r.randint(-3, 6))),
+                   ("int4", str(r.randint(-1, 6))))
+        encoding = r.choice(["hex", "base64", "escape", "HEX", "x"])
+        w.function("encode", ("bytea", some_bytea(r)), ("text", encoding))
+        w.function("decode", ("text", r.choice(["6869", "QUJD", "QQ==", "QQ=", "QU=D", "6", "a b",
+                                                "=", "Q===", "QQ==QUJD", "\\001", "é"])),
+                   ("text", encoding))
+
+
 def main():
     root = pathlib.Path(__file__).resolve().parents[2]
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "test/unit/type/cases"
@@ -597,7 +745,8 @@ def main():
     with Server() as server:
         for name, ask in (("inputs", ask_inputs), ("casts", ask_casts),
                           ("arithmetic", ask_arithmetic), ("math", ask_math), ("text", ask_text),
-                          ("times", ask_times), ("json", ask_json)):
+                          ("times", ask_times), ("json", ask_json),
+                          ("narrow", ask_narrow)):
             w = Writer(server, folder, name)
             ask(w, random.Random(OPTIONS["seed"]))
             w.close()

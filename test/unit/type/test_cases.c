@@ -83,6 +83,7 @@ CASES(math)
 CASES(text)
 CASES(times)
 CASES(json)
+CASES(narrow)
 
 int main(void)
 {
@@ -90,6 +91,7 @@ int main(void)
         cmocka_unit_test(test_inputs), cmocka_unit_test(test_casts),
         cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_math),
         cmocka_unit_test(test_text), cmocka_unit_test(test_times), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_narrow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
