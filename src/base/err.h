@@ -60,6 +60,9 @@ enum err {
     ERR_DATETIME_RANGE,     /* datetime field overflow */
     ERR_DIVISION_BY_ZERO,
     ERR_NULL_VIOLATION,     /* NULL in a NOT NULL column, or no event time */
+    ERR_UNIQUE_VIOLATION,   /* a second row with the same PRIMARY KEY */
+    ERR_SERIALIZATION,      /* rows were changed again and again while a statement looked at them */
+    ERR_INVALID_TABLE,      /* a table cannot be defined so */
     ERR_INVALID_PARAMETER,  /* a function argument outside of its domain */
     ERR_FRAME_SIZE,         /* PRECEDING or FOLLOWING by NULL or less than nothing */
     ERR_NTILE,              /* ntile into no buckets */

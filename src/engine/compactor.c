@@ -73,6 +73,7 @@ void compaction_turn(struct shard *s)
     struct part *p = ring_pop(&s->engine->compactor->done[s->index]);
     if (p == NULL)
         return;
+    stat_add(&p->stats->compactions, 1);
     if (log_compact_step(p->log, p->compaction))
         run_again(p);
     else

@@ -18,6 +18,7 @@
 
 struct engine;
 struct shard;
+struct part;
 
 struct engine_options {
     const char *data_dir;
@@ -132,6 +133,7 @@ struct append_request {
     int64_t append_time_ms; /* what the records' timestamps became; -1 = they are the producer's */
     struct shard *origin;   /* set by shard_append */
     bool (*admit)(struct shard *via, struct append_request *r); /* private, as all below */
+    int (*admit_when)(struct part *p, struct append_request *r);
     struct list link;
 };
 void shard_append(struct shard *s, struct append_request *r);
@@ -276,6 +278,14 @@ enum err ingest_json(struct ingest *in, struct str json, struct err_detail *why)
  * NULL. `bad_row` receives the row of an error. */
 enum err ingest_batch(struct ingest *in, const struct batch *rows, const uint32_t *map,
                       uint32_t *bad_row, struct err_detail *why) MUST_CHECK;
+/* The same for a statement: INSERT with its ON CONFLICT, UPDATE, DELETE. The batches are those of
+ * the plan's root, the maps its insert_columns; the plan must live until ingest_close. What the
+ * rows were is checked when they are committed: ERR_SERIALIZATION says that they were changed
+ * meanwhile, and that nothing was done: the statement is to be run again. */
+enum err ingest_open_statement(struct shard *s, const struct plan *plan, struct ingest **out,
+                               struct err_detail *why) MUST_CHECK;
+/* Rows that the last commit has inserted, changed or deleted. */
+uint64_t ingest_changed(const struct ingest *in);
 uint64_t ingest_rows(const struct ingest *in);
 size_t ingest_bytes(const struct ingest *in);
 /* Appends all; `done` after everything is durable. The ingest is free for more rows (or

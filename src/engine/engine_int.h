@@ -29,6 +29,7 @@ struct part_stats {
     _Atomic int64_t keep_from;    /* retention stays below: views still need it; INT64_MAX = none
                                      does. Written by the coordinator */
     _Atomic int64_t position;     /* next offset the table's reader processes; -1 = not read */
+    _Atomic uint64_t compactions; /* steps, each of which may have changed the log */
     _Atomic bool idle;
     _Atomic bool advance_awaited; /* readers have taken in all that is durable: tell of more */
 };

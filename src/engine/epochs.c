@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "engine/coordinator.h"
 #include "engine/epoch_record.h"
+#include "engine/keyed_rows.h"
 #include "engine/output_wait.h"
 #include "engine/source.h"
 #include "engine/view_flow.h"
@@ -23,6 +24,13 @@ struct reader {
     struct list views; /* view_input.link */
     uint32_t n_parts;
     int64_t *watermarks; /* of local partitions, at the reader's position; INT64_MIN = none */
+    /* With a PRIMARY KEY, of local partitions: */
+    struct keyed_part {
+        struct keyed_rows *rows; /* NULL: none yet */
+        int64_t position;        /* of the log, up to where they go */
+        int64_t bytes_told, rows_told;
+    } *keyed;
+    bool keyed_full; /* rows did not fit: none are kept, and no view goes on with them */
 };
 
 /* One state partition's share of an epoch, or what it gives to a partition of the late table. */
@@ -100,9 +108,18 @@ static bool input_local(const struct epochs *ep, const struct reader *r, uint32_
 
 /* ---- BEGIN ---- */
 
+static void keyed_free(struct reader *r)
+{
+    for (uint32_t i = 0; r->keyed != NULL && i < r->n_parts; i++)
+        keyed_rows_free(r->keyed[i].rows);
+    mem_free(r->keyed);
+    r->keyed = NULL;
+}
+
 static void reader_free(struct reader *r)
 {
     CHECK(list_empty(&r->views));
+    keyed_free(r);
     row_decoder_deinit(&r->decoder);
     mem_free(r->watermarks);
     mem_free(r);
@@ -117,6 +134,12 @@ static void merge(struct epochs *ep, const struct epoch_reader *er)
         list_remove(it);
         list_add(&into->views, it);
         LIST_ENTRY(it, struct view_input, link)->reader = into;
+    }
+    if (into->keyed_full && !from->keyed_full) { /* it had more rows in between */
+        struct keyed_part *none = into->keyed;
+        into->keyed = from->keyed;
+        from->keyed = none;
+        into->keyed_full = false;
     }
     reader_free(from);
 }
@@ -263,6 +286,8 @@ static void input_end(struct epochs *ep, struct reader *r)
     uint32_t partition = ep->plan->readers[ep->reader_at].inputs[ep->input_at].partition;
     result->reached = ep->offset;
     result->watermark_us = r->watermarks[partition];
+    if (r->keyed != NULL)
+        r->keyed[partition].position = ep->offset;
     if (r->main) {
         struct part *p = part_find(ep->shard, r->decoder.rel->topic->number, partition);
         stat_set(&p->stats->watermark_us, result->watermark_us);
@@ -404,9 +429,6 @@ static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
                               .now_us = ep->plan->wall_us,
                               .silent = ep->plan->readers[ep->reader_at].silent,
                               .watermarks = row_watermarks(ep, r, partition, b)};
-    if (r->main)
-        stat_add(&engine_relation_stats(ep->shard->engine, r->decoder.rel->number)->rows_in,
-                 b->n_rows);
     LIST_FOR_SAFE (it, next, &r->views) {
         struct view_run *v = LIST_ENTRY(it, struct view_input, link)->view;
         enum err e = v->failed ? ERR_OK : view_run_source(v, &in, &ep->work);
@@ -415,24 +437,139 @@ static void feed_views(struct epochs *ep, struct reader *r, uint32_t partition,
     }
 }
 
+/* Decodes a record into the next row of `b`; false when it is none. */
+static bool decode_one(struct epochs *ep, struct reader *r, uint32_t partition,
+                       const struct kafka_record *rec, struct batch *b)
+{
+    struct err_detail why;
+    why.text[0] = '\0';
+    enum err e = row_decode(&r->decoder, rec, partition, b, &ep->arena, &why);
+    if (e == ERR_NO_MEMORY)
+        fail_epoch(ep, e, "decoding", NULL);
+    if (e != ERR_OK)
+        decode_refused(ep, r, partition, rec, &why, e);
+    return e == ERR_OK;
+}
+
+static struct batch *decode_batch(struct epochs *ep, struct reader *r, size_t n)
+{
+    struct batch *b = row_decoder_batch(&r->decoder, (uint32_t)n, &ep->arena);
+    if (b == NULL)
+        fail_epoch(ep, ERR_NO_MEMORY, "decoding", NULL);
+    return b;
+}
+
+static void count_rows(struct epochs *ep, const struct reader *r, uint32_t n)
+{
+    if (r->main)
+        stat_add(&engine_relation_stats(ep->shard->engine, r->decoder.rel->number)->rows_in, n);
+}
+
+/* ---- tables with a PRIMARY KEY ---- */
+
+/* The rows do not fit the bound (or memory): nothing over them can go on. */
+static void keyed_failed(struct epochs *ep, struct reader *r, enum err e)
+{
+    struct err_detail why = {0};
+    err_set(&why, e, "the rows of table \"%.*s\" do not fit their memory bound: %s",
+            STR_ARG(r->decoder.rel->name), err_info(e)->text);
+    engine_note(ep->shard->engine, "error", "%s", why.text);
+    LIST_FOR (it, &r->views)
+        view_run_fail(LIST_ENTRY(it, struct view_input, link)->view, &ep->work, e, &why);
+    for (uint32_t i = 0; i < r->n_parts; i++) {
+        keyed_rows_free(r->keyed[i].rows);
+        r->keyed[i].rows = NULL;
+    }
+    r->keyed_full = true;
+}
+
+static void keyed_tell(struct epochs *ep, const struct reader *r, struct keyed_part *k)
+{
+    struct relation_stats *st = engine_relation_stats(ep->shard->engine, r->decoder.rel->number);
+    int64_t rows = (int64_t)keyed_rows_count(k->rows), bytes = (int64_t)keyed_rows_bytes(k->rows);
+    if (!r->main)
+        return;
+    atomic_fetch_add_explicit(&st->groups, rows - k->rows_told, memory_order_relaxed);
+    atomic_fetch_add_explicit(&st->state_bytes, bytes - k->bytes_told, memory_order_relaxed);
+    k->rows_told = rows;
+    k->bytes_told = bytes;
+}
+
+/* Takes changes in, and gives what follows from them to the views. */
+static void keyed_take(struct epochs *ep, struct reader *r, uint32_t partition,
+                       const struct batch *b, const enum row_op *ops)
+{
+    struct keyed_part *k = &r->keyed[partition];
+    struct engine *engine = ep->shard->engine;
+    struct batch *out = NULL;
+    enum err e = ERR_OK;
+    if (r->keyed_full || b->n_rows == 0)
+        return;
+    if (k->rows == NULL)
+        e = keyed_rows_new(r->decoder.rel, engine->options.memory_bytes_max / r->n_parts,
+                           engine->hash_seed, &k->rows);
+    if (e == ERR_OK)
+        e = keyed_rows_take(k->rows, b, ops, &ep->arena, list_empty(&r->views) ? NULL : &out);
+    if (e != ERR_OK) {
+        keyed_failed(ep, r, e);
+        return;
+    }
+    keyed_tell(ep, r, k);
+    if (out != NULL && out->n_rows > 0)
+        feed_views(ep, r, partition, out);
+}
+
+static void keyed_clear(struct epochs *ep, struct reader *r, uint32_t partition)
+{
+    struct keyed_part *k = &r->keyed[partition];
+    while (k->rows != NULL && keyed_rows_count(k->rows) > 0) {
+        struct batch *out;
+        enum err e = keyed_rows_clear(k->rows, &ep->arena, &out);
+        if (e != ERR_OK) {
+            keyed_failed(ep, r, e);
+            return;
+        }
+        keyed_tell(ep, r, k);
+        if (!list_empty(&r->views))
+            feed_views(ep, r, partition, out);
+    }
+}
+
+static void decode_keyed(struct epochs *ep, struct reader *r, uint32_t partition, size_t n)
+{
+    enum row_op *ops = arena_alloc(&ep->arena, (n + 1) * sizeof(*ops));
+    if (ops == NULL)
+        fail_epoch(ep, ERR_NO_MEMORY, "decoding", NULL);
+    for (size_t i = 0; i < n;) {
+        struct batch *b = decode_batch(ep, r, n - i);
+        bool clear = false;
+        for (; i < n && !clear; i++) {
+            if (!decode_one(ep, r, partition, &ep->records[i], b))
+                continue;
+            clear = r->decoder.op == ROW_CLEAR;
+            if (r->decoder.op == ROW_PUT || r->decoder.op == ROW_DELETE)
+                ops[b->n_rows - 1] = r->decoder.op;
+        }
+        count_rows(ep, r, b->n_rows);
+        keyed_take(ep, r, partition, b, ops);
+        if (clear)
+            keyed_clear(ep, r, partition);
+    }
+}
+
 static void decode_records(struct epochs *ep, struct reader *r, uint32_t partition, size_t n)
 {
     ep->n_batches++;
     shard_worked(ep->shard, n);
-    struct batch *b = row_decoder_batch(&r->decoder, (uint32_t)n, &ep->arena);
-    if (b == NULL)
-        fail_epoch(ep, ERR_NO_MEMORY, "decoding", NULL);
-    for (size_t i = 0; i < n; i++) {
-        struct err_detail why;
-        why.text[0] = '\0';
-        enum err e = row_decode(&r->decoder, &ep->records[i], partition, b, &ep->arena, &why);
-        if (e == ERR_OK)
-            ep->records[b->n_rows - 1] = ep->records[i];
-        else if (e == ERR_NO_MEMORY)
-            fail_epoch(ep, e, "decoding", NULL);
-        else
-            decode_refused(ep, r, partition, &ep->records[i], &why, e);
+    if (r->keyed != NULL) {
+        decode_keyed(ep, r, partition, n);
+        return;
     }
+    struct batch *b = decode_batch(ep, r, n);
+    for (size_t i = 0; i < n; i++)
+        if (decode_one(ep, r, partition, &ep->records[i], b))
+            ep->records[b->n_rows - 1] = ep->records[i];
+    count_rows(ep, r, b->n_rows);
     if (b->n_rows > 0)
         feed_views(ep, r, partition, b);
 }
@@ -448,7 +585,8 @@ static uint32_t batch_rows(const struct reader *r)
         windows = v->windows_per_row > windows ? v->windows_per_row : windows;
     }
     uint32_t rows = EPOCH_SPREAD_ROWS_MAX / windows;
-    return rows > BATCH_ROWS_MAX ? BATCH_ROWS_MAX : rows < 1 ? 1 : rows;
+    uint32_t max = r->keyed != NULL ? KEYED_ROWS_AT_ONCE : BATCH_ROWS_MAX;
+    return rows > max ? max : rows < 1 ? 1 : rows;
 }
 
 /* Whether the epoch has enough to do: what is left of its inputs waits for the next. The first
@@ -496,6 +634,8 @@ static void source_step(struct epochs *ep)
                        &(struct kafka_record){.offset = ep->reading.batch_offset}, &why, e);
     if (n > 0 || e == ERR_OK)
         ep->offset = next;
+    if (r->keyed != NULL)
+        r->keyed[in->partition].position = ep->offset;
     if (n == 0 && e == ERR_OK && !range_load(ep, in, r))
         input_end(ep, r);
 }
@@ -1133,6 +1273,13 @@ static enum err reader_grow(struct reader *r, uint32_t n_parts)
     if (grown == NULL)
         return ERR_NO_MEMORY;
     r->watermarks = grown;
+    if (r->decoder.rel->n_primary_key > 0) {
+        struct keyed_part *keyed = mem_realloc(r->keyed, n_parts * sizeof(*keyed));
+        if (keyed == NULL)
+            return ERR_NO_MEMORY;
+        r->keyed = keyed;
+        memset(keyed + r->n_parts, 0, (n_parts - r->n_parts) * sizeof(*keyed));
+    }
     while (r->n_parts < n_parts)
         r->watermarks[r->n_parts++] = INT64_MIN;
     return ERR_OK;
@@ -1336,6 +1483,17 @@ void epochs_set_catalog(struct epochs *ep, const struct catalog *c)
         engine_fatal(ep->shard->engine, e,
                      "taking over a catalog change failed: %s; a restart takes it up again",
                      err_text(e, &why));
+}
+
+enum err epochs_keyed(struct epochs *ep, uint32_t relation, uint32_t partition,
+                      const struct keyed_rows **rows, int64_t *position)
+{
+    const struct reader *r = map_get(&ep->readers, relation);
+    if (r == NULL || r->keyed == NULL || partition >= r->n_parts)
+        return ERR_UNDEFINED_TABLE;
+    *rows = r->keyed[partition].rows;
+    *position = r->keyed[partition].position;
+    return r->keyed_full ? ERR_LIMIT : ERR_OK;
 }
 
 struct view_run *epochs_view(struct epochs *ep, uint32_t number)

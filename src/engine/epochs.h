@@ -58,6 +58,12 @@ bool epochs_write_dead_letters(struct epochs *ep, int64_t *end);
  * more, and what it wrote in this epoch will never be visible. Its state, which nobody may read any
  * more, is given up; scans of it that are under way end. */
 void epochs_view_failed(struct epochs *ep, uint32_t number);
+/* What the reader of a table with a PRIMARY KEY keeps of a partition that lives here: rows (NULL:
+ * none) as of an offset. ERR_LIMIT when they did not fit, ERR_UNDEFINED_TABLE when there is no such
+ * reader. */
+struct keyed_rows;
+enum err epochs_keyed(struct epochs *ep, uint32_t relation, uint32_t partition,
+                      const struct keyed_rows **rows, int64_t *position) MUST_CHECK;
 /* NULL when this shard does not run the view. */
 struct view_run *epochs_view(struct epochs *ep, uint32_t number);
 

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "engine/keyed_write.h"
 #include "engine/raw.h"
 #include "engine/records.h"
 #include "engine/source.h"
@@ -21,6 +22,9 @@ struct ingest {
     struct append_request *appends; /* per partition */
     uint32_t n_pending;
     uint32_t round_robin;
+    struct keyed_write *keyed; /* rows of a table with a PRIMARY KEY that were given as columns */
+    struct keyed_options options; /* ... and what is done with them */
+    uint64_t n_changed;
     uint64_t n_rows;
     enum err err;
     struct err_detail why;
@@ -33,6 +37,10 @@ enum err ingest_open(struct shard *s, const struct relation *table, struct inges
 {
     bool writable = (table->kind == REL_TABLE || table->kind == REL_RAW_TOPIC) &&
                     table->topic != NULL && table->topic->kind == TOPIC_USER;
+    if (writable && table->format == FORMAT_DEBEZIUM_JSON)
+        return err_set(why, ERR_WRONG_OBJECT_TYPE,
+                       "\"%.*s\" takes no rows: it is a copy of another database's table",
+                       STR_ARG(table->name));
     if (!writable)
         return err_set(why, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" takes no rows: it is a %s",
                        STR_ARG(table->name), table->kind == REL_VIEW ? "view" : "system table");
@@ -59,19 +67,39 @@ enum err ingest_open(struct shard *s, const struct relation *table, struct inges
         in->parts[i].bytes.max = INGEST_BYTES_MAX;
     }
     in->catalog = catalog_ref(s->catalog);
+    in->options.table = table;
     host_random(s->engine->host, &in->round_robin, sizeof(in->round_robin));
     *out = in;
     return ERR_OK;
 }
 
+enum err ingest_open_statement(struct shard *s, const struct plan *plan, struct ingest **out,
+                               struct err_detail *why)
+{
+    TRY(ingest_open(s, plan->relation, out, why));
+    (*out)->options = (struct keyed_options){
+        .table = plan->relation,
+        .kind = plan->kind == STMT_UPDATE   ? KEYED_UPDATE
+                : plan->kind == STMT_DELETE ? KEYED_DELETE
+                                            : KEYED_INSERT,
+        .conflict = plan->conflict,
+        .conflict_update = plan->conflict_update};
+    return ERR_OK;
+}
+
+uint64_t ingest_changed(const struct ingest *in)
+{
+    return in->n_changed;
+}
+
 uint64_t ingest_rows(const struct ingest *in)
 {
-    return in->n_rows;
+    return in->n_rows + (in->keyed == NULL ? 0 : keyed_write_rows(in->keyed));
 }
 
 size_t ingest_bytes(const struct ingest *in)
 {
-    size_t n = 0;
+    size_t n = in->keyed == NULL ? 0 : keyed_write_bytes(in->keyed);
     for (uint32_t i = 0; i < in->table->topic->n_partitions; i++)
         n += in->parts[i].bytes.len;
     return n;
@@ -80,6 +108,11 @@ size_t ingest_bytes(const struct ingest *in)
 /* The record key of a checked row: the key column as text, or none. */
 static struct str row_key(const struct ingest *in, const struct batch *row, struct buf *text)
 {
+    if (in->decoder.keyed != NULL) {
+        buf_clear(text);
+        keyed_key_write(in->table, row->columns, 0, text);
+        return (struct str){text->len == 0 ? "" : text->ptr, text->len};
+    }
     if (in->table->key < 0 || in->decoder.raw)
         return (struct str){0};
     struct value v = column_get(&row->columns[in->table->key], 0);
@@ -156,7 +189,7 @@ static enum err ingest_converted(struct ingest *in, struct str json, struct err_
 enum err ingest_json(struct ingest *in, struct str json, struct err_detail *why)
 {
     arena_reset(&in->arena, INGEST_ARENA_KEEP_BYTES);
-    if (!in->decoder.raw && in->decoder.json == NULL)
+    if (!in->decoder.raw && in->decoder.json == NULL && in->decoder.keyed == NULL)
         return ingest_converted(in, json, why);
     struct kafka_record rec = {.timestamp = in->shard->wall_us / 1000, .value = json};
     struct batch *row = row_decoder_batch(&in->decoder, 1, &in->arena);
@@ -232,9 +265,48 @@ static enum err ingest_raw(struct ingest *in, const struct batch *rows, const ui
     return add_row(in, field[1], field[0], why);
 }
 
+/* All columns of the table; those that are not given are NULL. */
+static enum err full_rows(struct ingest *in, const struct batch *rows, const uint32_t *map,
+                          struct batch *out)
+{
+    const struct relation *t = in->table;
+    struct column *columns = arena_alloc(&in->arena, (t->n_columns + 1) * sizeof(*columns));
+    if (columns == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < t->n_columns; i++) {
+        uint32_t from;
+        if (mapped(t, rows, map, i, &from)) {
+            columns[i] = rows->columns[from];
+            continue;
+        }
+        if (!column_init(&columns[i], t->columns[i].type, rows->n_rows, true, &in->arena))
+            return ERR_NO_MEMORY;
+        for (uint32_t r = 0; r < rows->n_rows; r++)
+            column_set(&columns[i], r,
+                       &(struct value){.type = t->columns[i].type, .null = true});
+    }
+    *out = (struct batch){.n_rows = rows->n_rows, .n_columns = t->n_columns, .columns = columns};
+    return ERR_OK;
+}
+
+static enum err ingest_keyed(struct ingest *in, const struct batch *rows, const uint32_t *map,
+                             uint32_t *bad_row, struct err_detail *why)
+{
+    struct batch all = *rows;
+    arena_reset(&in->arena, INGEST_ARENA_KEEP_BYTES);
+    *bad_row = 0;
+    if (in->keyed == NULL)
+        TRY(keyed_write_new(in->shard, &in->options, &in->keyed, why));
+    if (in->options.kind == KEYED_INSERT)
+        TRY(full_rows(in, rows, map, &all));
+    return keyed_write_add(in->keyed, &all, bad_row, why);
+}
+
 enum err ingest_batch(struct ingest *in, const struct batch *rows, const uint32_t *map,
                       uint32_t *bad_row, struct err_detail *why)
 {
+    if (in->decoder.keyed != NULL)
+        return ingest_keyed(in, rows, map, bad_row, why);
     for (uint32_t i = 0; i < rows->n_rows; i++) {
         *bad_row = i;
         TRY(in->decoder.raw ? ingest_raw(in, rows, map, i, why)
@@ -247,6 +319,7 @@ static void commit_finish(struct ingest *in)
 {
     for (uint32_t i = 0; i < in->table->topic->n_partitions; i++)
         records_clear(&in->parts[i], 1 << 20);
+    in->n_changed = in->err == ERR_OK ? in->n_rows : 0;
     in->n_rows = 0;
     in->round_robin++;
     in->done(in->arg, in->err, &in->why);
@@ -263,6 +336,13 @@ static void append_done(struct append_request *r)
         commit_finish(in);
 }
 
+static void keyed_committed(void *arg, enum err e, const struct err_detail *why)
+{
+    struct ingest *in = arg;
+    in->n_changed = keyed_write_changed(in->keyed);
+    in->done(in->arg, e, why);
+}
+
 void ingest_commit(struct ingest *in,
                    void (*done)(void *arg, enum err e, const struct err_detail *why), void *arg)
 {
@@ -271,6 +351,10 @@ void ingest_commit(struct ingest *in,
     in->arg = arg;
     in->err = ERR_OK;
     in->why = (struct err_detail){0};
+    if (in->keyed != NULL) {
+        keyed_write_commit(in->keyed, keyed_committed, in);
+        return;
+    }
     in->n_pending = 1; /* held until all are sent */
     for (uint32_t i = 0; i < in->table->topic->n_partitions; i++) {
         struct records *p = &in->parts[i];
@@ -299,6 +383,7 @@ void ingest_close(struct ingest *in)
     if (in == NULL)
         return;
     CHECK(in->n_pending == 0);
+    keyed_write_free(in->keyed);
     for (uint32_t i = 0; i < in->table->topic->n_partitions; i++)
         records_deinit(&in->parts[i]);
     mem_free(in->parts);

@@ -441,6 +441,44 @@ void shard_append(struct shard *s, struct append_request *r)
     shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
 }
 
+static void when_run(struct shard *s, struct shard_call *c)
+{
+    struct append_request *r = CONTAINER_OF(c, struct append_request, call);
+    struct part *p = part_find(s, r->topic->number, r->partition);
+    if (p == NULL || s->phase != SHARD_RUNNING) {
+        append_run(s, c);
+        return;
+    }
+    switch ((enum append_admit)r->admit_when(p, r)) {
+    case APPEND_NOW:
+        append_run(s, c);
+        break;
+    case APPEND_NOT:
+        append_reply(p, r, r->err);
+        break;
+    case APPEND_LATER:
+        break;
+    }
+}
+
+void append_again(struct shard *owner, struct append_request *r)
+{
+    when_run(owner, &r->call);
+}
+
+void shard_append_when(struct shard *s, struct append_request *r,
+                       int (*admit)(struct part *p, struct append_request *r))
+{
+    CHECK(r->partition < r->topic->n_partitions);
+    r->origin = s;
+    r->err = ERR_OK;
+    r->base_offset = r->append_time_ms = -1;
+    r->admit_when = admit;
+    r->call = (struct shard_call){.run = when_run, .done = append_done};
+    list_init(&r->link);
+    shard_call(s, topic_shard(s->engine, r->topic, r->partition), &r->call);
+}
+
 static void admit_run(struct shard *s, struct shard_call *c)
 {
     struct append_request *r = CONTAINER_OF(c, struct append_request, call);

@@ -63,6 +63,16 @@ void part_drop(struct part *p);
 /* Appends an epoch's output or a record of the engine's own; flushed like everything else. */
 enum err part_append(struct part *p, char *batches, size_t n, uint32_t n_records, int64_t *base,
                      struct err_detail *why) MUST_CHECK;
+/* As shard_append, but first admit() is asked, on the partition's shard and in the turn of the
+ * append: nothing comes in between. It may make the batches. Returns an append_admit. */
+enum append_admit {
+    APPEND_NOW,
+    APPEND_NOT,   /* done, with what r->err says */
+    APPEND_LATER, /* admit() has seen to it that append_again is called, on that shard */
+};
+void shard_append_when(struct shard *s, struct append_request *r,
+                       int (*admit)(struct part *p, struct append_request *r));
+void append_again(struct shard *owner, struct append_request *r);
 /* Drops whole segments below `offset`; their files go with the next flush. */
 void part_drop_before(struct part *p, int64_t offset);
 /* A dropped partition that nothing is under way for any more goes to the remover. */

@@ -260,7 +260,8 @@ static enum err open_single(struct query *q, const struct plan *plan, const stru
     if (columns == NULL)
         return ERR_NO_MEMORY;
     memcpy(columns, node->scan_columns, node->n_columns * sizeof(*columns));
-    return query_source_open(src, node->relation, columns, node->n_columns);
+    TRY(query_source_open(src, node->relation, columns, node->n_columns));
+    return source_lookup_open(src, plan->root, node);
 }
 
 static enum err query_build(struct query *q, const struct plan *plan)

@@ -129,7 +129,8 @@ static void follow_epochs(struct query_source *src)
 /* Whatever partition has something: a table's rows are of no epoch. */
 static void follow_log(struct query_source *src)
 {
-    if (src->range_open && source_range_step(src, src->parts[src->part_at]))
+    struct part_read *at_work = src->parts[src->part_at];
+    if ((src->range_open || at_work->clearing) && source_range_step(src, at_work))
         return;
     for (uint32_t i = 0; i < src->n_parts; i++)
         if (src->parts[i]->reading)

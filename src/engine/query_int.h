@@ -2,6 +2,7 @@
  *
  *   query_moment.c   as of when: one moment for all that the query reads
  *   query_log.c      LOG sources: tables, and what epochs write
+ *   query_keyed.c    ... with a PRIMARY KEY; query_lookup.c: of one key
  *   query_view.c     VIEW sources: state of views
  *   query_rows.c     ONCE sources: constant rows, sys.* relations, EXPLAIN
  *   query_follow.c   after the snapshot: changes
@@ -11,6 +12,7 @@
 #define TIDEMILL_ENGINE_QUERY_INT_H
 
 #include "engine/coordinator.h"
+#include "engine/keyed_rows.h"
 #include "engine/source.h"
 #include "engine/view_scan.h"
 #include "run/flow_local.h"
@@ -62,6 +64,12 @@ struct part_read {
     int64_t read_to;          /* where it ends */
     struct kafka_record head; /* the next change */
     uint64_t head_epoch;      /* 0: none is at hand */
+    /* of a table with a PRIMARY KEY */
+    struct keyed_rows *keyed;         /* as of `offset`; NULL: none yet */
+    struct row_table_cursor keyed_at; /* rows of the snapshot that were given */
+    bool clearing;                    /* live: all rows go */
+    bool looked; /* for `lookup` */
+    uint64_t compactions;             /* of the partition, when the query was made */
 };
 
 /* A scan of a plan that is no chain. */
@@ -87,6 +95,7 @@ struct query_source {
     struct batch *once;
     /* LOG, and following a view's changelog */
     struct row_decoder decoder;
+    const struct batch *lookup; /* the row's key that is wanted, all columns; NULL: all rows */
     struct topic topic; /* the relation's; of a follower with partitions that it has got since */
     struct part_read **parts; /* room for PARTITIONS_MAX of a follower's */
     uint32_t n_parts, part_at;
@@ -209,6 +218,26 @@ enum err source_decode_rows(struct query_source *src, const struct part_read *p,
                             struct batch **out) MUST_CHECK;
 enum err source_decode_changes(struct query_source *src, const struct part_read *p, size_t n,
                                struct batch **out) MUST_CHECK;
+
+/* ---- query_keyed.c ---- */
+
+/* Takes in the first n records at hand, or fewer; *out: the changes (live), or NULL. */
+enum err source_keyed_records(struct query_source *src, struct part_read *p, size_t n,
+                              struct batch **out) MUST_CHECK;
+/* Makes p->keyed if there is none. */
+enum err source_keyed_start(const struct query_source *src, struct part_read *p) MUST_CHECK;
+/* Live: gives rows of a partition that all go; false when there are none (left). */
+bool source_keyed_clear(struct query_source *src, struct part_read *p) MUST_CHECK;
+/* The snapshot's next rows of a partition that has been read; false when there are none left. */
+bool source_keyed_rows(struct query_source *src, struct part_read *p) MUST_CHECK;
+
+/* ---- query_lookup.c ---- */
+
+/* Looks whether the conditions right above the scan of a chain name one row by its whole key. */
+enum err source_lookup_open(struct query_source *src, const struct plan_node *root,
+                            const struct plan_node *scan) MUST_CHECK;
+/* True while that row is looked for in a partition: its log is to be read from p->offset after. */
+bool source_lookup(struct query_source *src, struct part_read *p) MUST_CHECK;
 
 /* ---- query_view.c ---- */
 

@@ -134,10 +134,30 @@ enum err source_decode_changes(struct query_source *src, const struct part_read 
     return ERR_OK;
 }
 
+/* The next n records, of a table with a PRIMARY KEY. */
+static void keyed_step(struct query_source *src, struct part_read *p, size_t n)
+{
+    struct query *q = src->query;
+    struct batch *changes = NULL, scanned;
+    enum err e = source_keyed_records(src, p, n, &changes);
+    if (e == ERR_OK && changes != NULL && changes->n_rows > 0)
+        e = source_narrow(src, changes, &scanned, &q->batch_arena);
+    if (e != ERR_OK)
+        query_fail(q, e);
+    else if (changes != NULL && changes->n_rows > 0)
+        query_feed(src, &scanned, false);
+    else
+        query_step_later(q);
+}
+
 bool source_range_step(struct query_source *src, struct part_read *p)
 {
     struct query *q = src->query;
     size_t n = 0;
+    if (source_keyed_clear(src, p))
+        return true;
+    if (!src->range_open)
+        return false;
     int64_t to = q->live ? INT64_MAX : p->end;
     enum err e = record_reader_next(&src->reading, p->offset, to, q->compress, &q->scratch,
                                     q->records, FOLLOW_ROWS_MAX, &n, &q->why);
@@ -149,6 +169,10 @@ bool source_range_step(struct query_source *src, struct part_read *p)
         p->offset = src->read_to < to ? src->read_to : to; /* the range may go past the snapshot */
         src->range_open = false;
         return false;
+    }
+    if (e == ERR_OK && src->decoder.keyed != NULL) {
+        keyed_step(src, p, n);
+        return true;
     }
     struct batch *rows = NULL, scanned;
     if (e == ERR_OK) {
@@ -264,13 +288,15 @@ void source_log_step(struct query_source *src)
         q->row_epoch = src->as_of;
     while (src->part_at < src->n_parts) {
         struct part_read *p = src->parts[src->part_at];
-        if (src->range_open && source_range_step(src, p))
+        if (source_lookup(src, p) || (src->range_open && source_range_step(src, p)))
             return;
         if (p->end < 0 || p->offset < p->end) {
             if (!p->reading)
                 source_read(src, p);
             return;
         }
+        if (src->decoder.keyed != NULL && source_keyed_rows(src, p))
+            return;
         src->part_at++;
     }
     query_source_done(src);
@@ -284,6 +310,9 @@ enum err source_parts_add(struct query_source *src, int64_t offset)
             return ERR_NO_MEMORY;
         *p = (struct part_read){
             .source = src, .partition = src->n_parts, .end = -1, .offset = offset};
+        const struct part_stats *st = engine_part_stats(
+            src->query->shard->engine, src->topic.number, src->n_parts);
+        p->compactions = stat_getu(&st->compactions);
         arena_init(&p->arena, QUERY_BYTES_MAX);
         src->parts[src->n_parts++] = p;
     }
@@ -314,6 +343,7 @@ void source_log_close(struct query_source *src)
     for (uint32_t i = 0; i < src->n_parts; i++) {
         log_range_release(&src->parts[i]->read.range);
         arena_deinit(&src->parts[i]->arena);
+        keyed_rows_free(src->parts[i]->keyed);
     }
     row_decoder_deinit(&src->decoder);
 }

@@ -45,6 +45,8 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
     d->raw = rel->kind == REL_RAW_TOPIC || (rel->kind == REL_TABLE && rel->format == FORMAT_RAW);
     if (d->raw)
         return ERR_OK;
+    if (rel->n_primary_key > 0)
+        return keyed_decoder_new(rel, &d->keyed);
     bool text = rel->kind == REL_TABLE &&
                 (rel->format == FORMAT_CSV || rel->format == FORMAT_REGEX);
     return text ? text_decoder_open(d, rel) : relation_json_decoder(rel, &d->json);
@@ -54,13 +56,15 @@ void row_decoder_deinit(struct row_decoder *d)
 {
     json_decoder_free(d->json);
     text_decoder_free(d->text);
+    keyed_decoder_free(d->keyed);
 }
 
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a)
 {
-    return d->raw            ? raw_batch(rows, a)
-           : d->text != NULL ? text_decoder_batch(d->text, rows, a)
-                             : json_decoder_batch(d->json, rows, a);
+    return d->raw             ? raw_batch(rows, a)
+           : d->keyed != NULL ? keyed_decoder_batch(d->keyed, rows, a)
+           : d->text != NULL  ? text_decoder_batch(d->text, rows, a)
+                              : json_decoder_batch(d->json, rows, a);
 }
 
 /* The far future is measured from the record's own timestamp, so that a replay years later decides
@@ -95,7 +99,10 @@ static enum err check_event_time(const struct relation *rel, const struct kafka_
 enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
                     struct batch *b, struct arena *a, struct err_detail *why)
 {
-    if (d->raw)
+    d->op = ROW_PUT;
+    if (d->keyed != NULL)
+        TRY(keyed_decode(d->keyed, d->rel, rec, b, a, &d->op, why));
+    else if (d->raw)
         TRY(raw_decode(rec, partition, b, a));
     else if (rec->value.ptr == NULL)
         return err_set(why, ERR_MALFORMED, "the record has no value: %s was expected",
@@ -106,7 +113,7 @@ enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint3
         TRY(json_decode_row(d->json, rec->value, b, a, why));
     if (d->rel->event_time >= 0)
         TRY(check_event_time(d->rel, rec, b, why));
-    b->n_rows++;
+    b->n_rows += d->op == ROW_PUT || d->op == ROW_DELETE;
     return ERR_OK;
 }
 
@@ -121,6 +128,7 @@ enum err row_encode(const struct relation *rel, const struct column *columns, ui
     case FORMAT_CSV:
         csv_row_write(&rel->text.csv, columns, rel->n_columns, row, out);
         return ERR_OK;
+    case FORMAT_DEBEZIUM_JSON:
     case FORMAT_REGEX: break;
     }
     err_set(why, ERR_UNSUPPORTED, "rows of table \"%.*s\" can only be read: its format is '%s'",

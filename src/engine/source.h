@@ -3,9 +3,8 @@
 #ifndef TIDEMILL_ENGINE_SOURCE_H
 #define TIDEMILL_ENGINE_SOURCE_H
 
+#include "engine/keyed_record.h"
 #include "engine/partition.h"
-#include "wire/json_rows.h"
-#include "wire/kafka_batch.h"
 #include "wire/text_rows.h"
 
 enum {
@@ -18,9 +17,11 @@ enum {
 /* Turns records of one relation into rows. One thread at a time. */
 struct row_decoder {
     const struct relation *rel; /* refreshed by the owner */
-    struct json_decoder *json;  /* by the relation's format one of these, */
+    struct json_decoder *json;  /* by the relation's format and key one of these, */
     struct text_decoder *text;
+    struct keyed_decoder *keyed;
     bool raw;                   /* ... or a record is its row as it is */
+    enum row_op op; /* of the last record; ROW_PUT without a PRIMARY KEY */
 };
 /* A decoder of rows as JSON for the relation, whatever its format. */
 enum err relation_json_decoder(const struct relation *rel, struct json_decoder **out) MUST_CHECK;
@@ -28,8 +29,8 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel) MUS
 void row_decoder_deinit(struct row_decoder *d);
 /* A batch for up to `rows` rows. NULL when the arena is full. */
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a);
-/* Decodes a record into row b->n_rows and counts it. Errors say why the row is refused, event time
- * rules included; then nothing is added. */
+/* Decodes a record into row b->n_rows and counts it, or tells by d->op that it is of no row. Errors
+ * say why the row is refused, event time rules included; then nothing is added. */
 enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
                     struct batch *b, struct arena *a, struct err_detail *why) MUST_CHECK;
 

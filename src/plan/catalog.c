@@ -727,6 +727,19 @@ static enum err late_topics_follow(struct version *v, struct err_detail *why)
     return ERR_OK;
 }
 
+/* Where a row with a PRIMARY KEY is follows from the number of partitions. */
+static enum err keys_stay(const struct catalog *c, const struct topic *old, const struct topic *t,
+                          struct err_detail *why)
+{
+    for (uint32_t i = 0; i < c->n_relations && t->n_partitions > old->n_partitions; i++)
+        if (c->relations[i]->topic == old && c->relations[i]->n_primary_key > 0)
+            return err_set(why, ERR_INVALID_ARGUMENT,
+                           "topic \"%.*s\" holds the rows of \"%.*s\" by their PRIMARY KEY, which "
+                           "would be looked for in other partitions than they are in",
+                           STR_ARG(t->name), STR_ARG(c->relations[i]->name));
+    return ERR_OK;
+}
+
 static enum err alter_topic(struct version *v, const struct topic *t, struct err_detail *why)
 {
     struct catalog *c = &v->pub;
@@ -743,6 +756,7 @@ static enum err alter_topic(struct version *v, const struct topic *t, struct err
                        "topic \"%.*s\" has %u partitions: it can have more, up to %d, not %u",
                        STR_ARG(t->name), old->n_partitions, PARTITIONS_MAX, t->n_partitions);
     TRY(topic_config_check(&t->config, why));
+    TRY(keys_stay(c, old, t, why));
     struct topic next = *t;
     next.grown_from = old->grown_from;
     if (next.grown_from == 0 && next.n_partitions > old->n_partitions)

@@ -64,6 +64,7 @@ enum table_format {
     FORMAT_JSON,   /* value is a JSON object, columns by name */
     FORMAT_CSV,    /* value is a line of CSV, columns by position */
     FORMAT_REGEX,  /* value is a line of text, columns are an expression's named groups */
+    FORMAT_DEBEZIUM_JSON, /* value is an envelope: op, before, after */
 };
 
 enum on_error { ON_ERROR_DEAD_LETTER, ON_ERROR_IGNORE };
@@ -96,6 +97,10 @@ struct relation {
     enum on_error on_error;
     int32_t event_time;              /* column, or -1 */
     int32_t key;                     /* column whose text is the record key, or -1 */
+    /* PRIMARY KEY: of each key the newest row is there, and a delete takes it away. 0 = none: rows
+     * are only ever added. In the order of the key, which is that of the record's */
+    uint32_t n_primary_key;
+    const uint32_t *primary_key;
     int64_t lateness_us;
     int64_t idle_timeout_us;         /* 0 = never idle */
     /* event time further than this after the clock is refused; 0 = any */

@@ -76,11 +76,9 @@ static bool name_free(struct binder *b, struct str name, int32_t position)
 static bool refuse_constraint(struct binder *b, const PgQuery__Constraint *c)
 {
     switch ((int)c->contype) {
-    case PG_QUERY__CONSTR_TYPE__CONSTR_PRIMARY:
     case PG_QUERY__CONSTR_TYPE__CONSTR_UNIQUE:
-        bind_fail(b, c->location, ERR_UNSUPPORTED, "PRIMARY KEY and UNIQUE are not supported");
-        bind_hint(b, "A table is a stream of events. WITH (key = 'column') partitions it; a view "
-                     "with GROUP BY keeps one row per key.");
+        bind_fail(b, c->location, ERR_UNSUPPORTED, "UNIQUE is not supported");
+        bind_hint(b, "PRIMARY KEY is: of each key there is one row.");
         break;
     case PG_QUERY__CONSTR_TYPE__CONSTR_DEFAULT:
         bind_fail(b, c->location, ERR_UNSUPPORTED, "DEFAULT is not supported");
@@ -101,7 +99,9 @@ static bool refuse_constraint(struct binder *b, const PgQuery__Constraint *c)
     return false;
 }
 
-static bool read_column(struct binder *b, const PgQuery__ColumnDef *d, struct column_def *out)
+/* `primary`: its PRIMARY KEY, or NULL. */
+static bool read_column(struct binder *b, const PgQuery__ColumnDef *d, struct column_def *out,
+                        const PgQuery__Constraint **primary)
 {
     int32_t fields;
     out->name = bind_str(b, str_of(d->colname));
@@ -121,6 +121,8 @@ static bool read_column(struct binder *b, const PgQuery__ColumnDef *d, struct co
         const PgQuery__Constraint *c = d->constraints[i]->constraint;
         if ((int)c->contype == PG_QUERY__CONSTR_TYPE__CONSTR_NOTNULL)
             out->not_null = true;
+        else if ((int)c->contype == PG_QUERY__CONSTR_TYPE__CONSTR_PRIMARY)
+            *primary = c;
         else if ((int)c->contype != PG_QUERY__CONSTR_TYPE__CONSTR_NULL)
             return refuse_constraint(b, c);
     }
@@ -146,6 +148,12 @@ static bool column_is_new(struct binder *b, const struct column_def *columns, ui
     return true;
 }
 
+static bool is_primary_key(node *n)
+{
+    return (int)n->node_case == PG_QUERY__NODE__NODE_CONSTRAINT &&
+           (int)n->constraint->contype == PG_QUERY__CONSTR_TYPE__CONSTR_PRIMARY;
+}
+
 static bool read_columns(struct binder *b, const PgQuery__CreateStmt *s, struct relation *r)
 {
     if (s->n_table_elts > TABLE_COLUMNS_MAX) {
@@ -157,6 +165,9 @@ static bool read_columns(struct binder *b, const PgQuery__CreateStmt *s, struct 
         return false;
     for (size_t i = 0; i < s->n_table_elts; i++) {
         node *n = s->table_elts[i];
+        const PgQuery__Constraint *primary = NULL;
+        if (is_primary_key(n))
+            continue;
         if ((int)n->node_case == PG_QUERY__NODE__NODE_CONSTRAINT)
             return refuse_constraint(b, n->constraint);
         if ((int)n->node_case != PG_QUERY__NODE__NODE_COLUMN_DEF) {
@@ -164,12 +175,19 @@ static bool read_columns(struct binder *b, const PgQuery__CreateStmt *s, struct 
             return false;
         }
         struct column_def *c = &columns[r->n_columns];
-        if (!read_column(b, n->column_def, c) ||
-            !column_is_new(b, columns, r->n_columns, c->name, n->column_def->location))
+        if (!read_column(b, n->column_def, c, &primary) ||
+            !column_is_new(b, columns, r->n_columns, c->name, n->column_def->location) ||
+            (primary != NULL &&
+             (!primary_key_is_first(b, r, primary->location) ||
+              !primary_key_add(b, r, columns, r->n_columns, primary->location))))
             return false;
         r->n_columns++;
     }
     r->columns = columns;
+    for (size_t i = 0; i < s->n_table_elts; i++)
+        if (is_primary_key(s->table_elts[i]) &&
+            !primary_key_table(b, r, columns, s->table_elts[i]->constraint))
+            return false;
     return true;
 }
 
@@ -319,17 +337,70 @@ static bool table_topic(struct binder *b, struct relation *r, const struct optio
     if (t == NULL) {
         b->plan->change.topic =
             topic_defaults(TOPIC_USER, name, (uint32_t)v[T_PARTITIONS].number);
+        /* Not of envelopes: a truncation has no key. */
+        if (r->n_primary_key > 0 && r->format == FORMAT_JSON)
+            topic_config_set(&b->plan->change.topic.config, TOPIC_CLEANUP_POLICY, CLEANUP_COMPACT);
         return retention_options(b, &b->plan->change.topic, v);
     }
     r->topic = t;
     return topic_open(b, t, at) && settings_stay(b, t, v);
 }
 
+/* What goes with a PRIMARY KEY, and what only with one. */
+static bool key_options_ok(struct binder *b, const struct relation *r, const struct option_value *v,
+                           bool needs_key)
+{
+    static const char no_age[] = "A row is there until it is changed or deleted, whatever its age.";
+    static const struct {
+        int option;
+        const char *name, *hint;
+    } refused[] = {
+        {T_EVENT_TIME, "event_time",
+         "Windows are over events: make a table without a PRIMARY KEY for those."},
+        {T_KEY, "key", "The PRIMARY KEY is the record's key."},
+        {T_RETENTION, "retention", no_age},
+        {T_RETENTION_MS, "retention_ms", no_age},
+        {T_RETENTION_BYTES, "retention_bytes", no_age},
+    };
+    if (needs_key && r->n_primary_key == 0) {
+        bind_fail(b, v[T_FORMAT].position, ERR_INVALID_ARGUMENT,
+                  "format \"%.*s\" needs a PRIMARY KEY", STR_ARG(v[T_FORMAT].text));
+        bind_hint(b, "CREATE TABLE name (id int8 PRIMARY KEY, ...) says which row a change is of.");
+        return false;
+    }
+    if (r->n_primary_key > 0 && r->format != FORMAT_JSON && r->format != FORMAT_DEBEZIUM_JSON) {
+        bind_fail(b, v[T_FORMAT].position, ERR_UNSUPPORTED,
+                  "a table with a PRIMARY KEY cannot be of format \"%.*s\"",
+                  STR_ARG(v[T_FORMAT].text));
+        bind_hint(b, "Use json, upsert_json or debezium_json.");
+        return false;
+    }
+    for (size_t i = 0; r->n_primary_key > 0 && i < ARRAY_LEN(refused); i++) {
+        if (!v[refused[i].option].given)
+            continue;
+        bind_fail(b, v[refused[i].option].position, ERR_INVALID_ARGUMENT,
+                  "option \"%s\" does not go with a PRIMARY KEY", refused[i].name);
+        bind_hint(b, "%s", refused[i].hint);
+        return false;
+    }
+    return true;
+}
+
 static bool table_options_apply(struct binder *b, struct relation *r, const struct option_value *v)
 {
-    static const enum table_format formats[] = {FORMAT_JSON, FORMAT_RAW, FORMAT_CSV, FORMAT_REGEX};
+    static const struct {
+        enum table_format format;
+        bool needs_key;
+    } formats[] = {{FORMAT_JSON, false},
+                   {FORMAT_RAW, false},
+                   {FORMAT_CSV, false},
+                   {FORMAT_REGEX, false},
+                   {FORMAT_JSON, true},
+                   {FORMAT_DEBEZIUM_JSON, true}};
     CHECK(v[T_FORMAT].number >= 0 && (size_t)v[T_FORMAT].number < ARRAY_LEN(formats));
-    r->format = formats[v[T_FORMAT].number];
+    r->format = formats[v[T_FORMAT].number].format;
+    if (!key_options_ok(b, r, v, formats[v[T_FORMAT].number].needs_key))
+        return false;
     r->on_error = v[T_ON_ERROR].number == 1 ? ON_ERROR_IGNORE : ON_ERROR_DEAD_LETTER;
     if (r->format == FORMAT_RAW && r->n_columns > 0) {
         bind_fail(b, v[T_FORMAT].position, ERR_INVALID_ARGUMENT,
@@ -504,7 +575,8 @@ static bool view_changelog(struct binder *b, struct str name, const struct relat
         if (v->given && n != 1) {
             bind_fail(b, v->position, ERR_UNSUPPORTED,
                       "a view with joins, set operations, subqueries, LIMIT, DISTINCT ON or "
-                      "aggregates that keep values has one partition");
+                      "aggregates that keep values, or over a table with a PRIMARY KEY, has one "
+                      "partition");
             return false;
         }
         n = 1;

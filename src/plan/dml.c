@@ -3,7 +3,7 @@
 
 /* ---- which relation, which columns ---- */
 
-static bool writable(struct binder *b, const struct relation *r, int32_t position)
+bool dml_writable(struct binder *b, const struct relation *r, int32_t position)
 {
     if (r->kind == REL_VIEW) {
         bind_fail(b, position, ERR_WRONG_OBJECT_TYPE, "cannot change materialized view \"%.*s\"",
@@ -12,6 +12,10 @@ static bool writable(struct binder *b, const struct relation *r, int32_t positio
     } else if (r->kind == REL_SYSTEM || r->topic->kind != TOPIC_USER) {
         bind_fail(b, position, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is written by the system",
                   STR_ARG(r->name));
+    } else if (r->format == FORMAT_DEBEZIUM_JSON) {
+        bind_fail(b, position, ERR_WRONG_OBJECT_TYPE,
+                  "\"%.*s\" is a copy of another database's table", STR_ARG(r->name));
+        bind_hint(b, "Change the row there: its change comes by Kafka.");
     }
     return b->err == ERR_OK;
 }
@@ -28,8 +32,8 @@ static bool column_writable(struct binder *b, const struct relation *r, uint32_t
     return false;
 }
 
-static bool find_column(struct binder *b, const struct relation *r, struct str name,
-                        int32_t position, uint32_t *out)
+bool dml_column(struct binder *b, const struct relation *r, struct str name, int32_t position,
+                uint32_t *out)
 {
     struct str *names = bind_alloc(b, (size_t)r->n_columns + 1, sizeof *names);
     for (uint32_t i = 0; names != NULL && i < r->n_columns; i++) {
@@ -70,7 +74,7 @@ static bool insert_columns(struct binder *b, const struct relation *r, node *con
     for (uint32_t i = 0; i < count; i++) {
         int32_t at = n > 0 ? node_location(items[i]) : -1;
         columns[i] = i;
-        if (n > 0 && !find_column(b, r, column_item(items[i]), at, &columns[i]))
+        if (n > 0 && !dml_column(b, r, column_item(items[i]), at, &columns[i]))
             return false;
         if (seen[columns[i]]) {
             bind_fail(b, at, ERR_DUPLICATE_COLUMN, "column \"%.*s\" specified more than once",
@@ -122,11 +126,7 @@ static const struct plan_node *insert_project(struct binder *b, const struct pla
 
 static bool insert_supported(struct binder *b, const PgQuery__InsertStmt *s)
 {
-    if (s->on_conflict_clause != NULL) {
-        bind_fail(b, s->on_conflict_clause->location, ERR_UNSUPPORTED,
-                  "ON CONFLICT is not supported");
-        bind_hint(b, "A table is a stream of events; a view with GROUP BY keeps one row per key.");
-    } else if (s->n_returning_list > 0) {
+    if (s->n_returning_list > 0) {
         bind_fail(b, node_location(s->returning_list[0]), ERR_UNSUPPORTED,
                   "RETURNING is not supported");
     } else if (s->with_clause != NULL) {
@@ -141,7 +141,7 @@ bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s)
 {
     struct plan *p = b->plan;
     const struct relation *r = insert_supported(b, s) ? plan_relation(b, s->relation) : NULL;
-    if (r == NULL || !writable(b, r, s->relation->location) ||
+    if (r == NULL || !dml_writable(b, r, s->relation->location) ||
         !insert_columns(b, r, (node *const *)s->cols, s->n_cols, false))
         return false;
     const struct column_def *targets = insert_targets(b, r);
@@ -167,7 +167,7 @@ bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s)
     p->kind = STMT_INSERT;
     p->tag = "INSERT";
     p->relation = r;
-    return b->err == ERR_OK;
+    return b->err == ERR_OK && (s->on_conflict_clause == NULL || plan_on_conflict(b, r, s));
 }
 
 /* ---- COPY ---- */
@@ -335,7 +335,7 @@ static bool copy_from(struct binder *b, const PgQuery__CopyStmt *s)
         return false;
     }
     const struct relation *r = plan_relation(b, s->relation);
-    if (r == NULL || !writable(b, r, s->relation->location) ||
+    if (r == NULL || !dml_writable(b, r, s->relation->location) ||
         !insert_columns(b, r, (node *const *)s->attlist, s->n_attlist, false))
         return false;
     p->kind = STMT_COPY_FROM;

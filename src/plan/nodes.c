@@ -256,13 +256,16 @@ bool plan_is_view_chain(const struct plan_node *root)
         n = n->input;
     if (n->kind == PLAN_WINDOW)
         n = n->input;
-    return n->kind == PLAN_SCAN && n->relation->kind != REL_VIEW;
+    return n->kind == PLAN_SCAN && n->relation->kind != REL_VIEW &&
+           n->relation->n_primary_key == 0;
 }
 
 static bool adds_only(const struct plan_node *n)
 {
     switch (n->kind) {
     case PLAN_SCAN:
+        if (n->relation->n_primary_key > 0)
+            return false;
         return n->relation->kind != REL_VIEW || n->relation->view->append_only ||
                n->relation->view->emit_final;
     case PLAN_VALUES:

@@ -71,10 +71,6 @@ static bool plan_unsupported(struct binder *b, node *n)
         int node;
         const char *what, *hint;
     } table[] = {
-        {PG_QUERY__NODE__NODE_UPDATE_STMT, "UPDATE",
-         "Tables are streams of events: insert a new event, and let a view keep the last state."},
-        {PG_QUERY__NODE__NODE_DELETE_STMT, "DELETE",
-         "Tables are streams of events: old ones go by WITH (retention = '7 days')."},
         {PG_QUERY__NODE__NODE_MERGE_STMT, "MERGE", NULL},
         {PG_QUERY__NODE__NODE_TRUNCATE_STMT, "TRUNCATE", "Drop the table and create it again."},
         {PG_QUERY__NODE__NODE_VIEW_STMT, "CREATE VIEW",
@@ -127,6 +123,8 @@ static bool dispatch(struct binder *b, node *n)
     switch ((int)n->node_case) {
     case PG_QUERY__NODE__NODE_SELECT_STMT: return plan_query(b, n->select_stmt);
     case PG_QUERY__NODE__NODE_INSERT_STMT: return plan_insert(b, n->insert_stmt);
+    case PG_QUERY__NODE__NODE_UPDATE_STMT: return plan_update(b, n->update_stmt);
+    case PG_QUERY__NODE__NODE_DELETE_STMT: return plan_delete(b, n->delete_stmt);
     case PG_QUERY__NODE__NODE_COPY_STMT: return plan_copy(b, n->copy_stmt);
     case PG_QUERY__NODE__NODE_CREATE_STMT: return plan_create_table(b, n->create_stmt);
     case PG_QUERY__NODE__NODE_CREATE_TABLE_AS_STMT:
@@ -396,6 +394,8 @@ enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_
     x.b = (struct binder){.arena = a, .from_position = -1, .why = why != NULL ? why : &scratch};
     *copy = *p;
     copy->root = bind_nodes(&x, p->root);
+    if (p->conflict_update != NULL)
+        copy->conflict_update = bind_nodes(&x, p->conflict_update);
     copy->n_params = 0;
     copy->params = NULL;
     *out = copy;

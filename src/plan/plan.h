@@ -185,7 +185,10 @@ enum statement_kind {
     /* text: the plan as lines; root: the same as constant rows, column "QUERY PLAN" */
     STMT_EXPLAIN,
     STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_CREATE_TYPE, STMT_DROP,   /* change(s) */
-    STMT_INSERT,         /* relation, insert_columns, root = rows */
+    STMT_INSERT,         /* relation, insert_columns, root = rows; conflict, conflict_update */
+    /* relation, root = the rows to change as they are, all columns; UPDATE: then as they shall be
+     */
+    STMT_UPDATE, STMT_DELETE,
     STMT_COPY_FROM,      /* relation, insert_columns, copy options */
     STMT_COPY_TO,        /* root, copy options, follow */
     STMT_SET,            /* accepted for drivers: name, text */
@@ -197,6 +200,8 @@ enum statement_kind {
 };
 
 enum copy_format { COPY_TEXT, COPY_CSV };
+/* INSERT of a row whose PRIMARY KEY is there */
+enum conflict { CONFLICT_ERROR, CONFLICT_NOTHING, CONFLICT_UPDATE };
 enum user_change { USER_CREATE, USER_ALTER, USER_DROP };
 
 /* Everything a statement needs, in one arena, immutable after planning; holds a reference to its
@@ -211,6 +216,10 @@ struct plan {
     const struct relation *relation;
     uint32_t n_insert_columns;
     const uint32_t *insert_columns;      /* relation column of each value */
+    enum conflict conflict;
+    /* CONFLICT_UPDATE: a PROJECT over the columns of the row that is there, then of the one that
+     * was to be inserted: all columns as they shall be, then whether (bool) */
+    const struct plan_node *conflict_update;
     enum copy_format copy_format;
     char copy_delimiter, copy_quote, copy_escape;
     bool copy_header;
@@ -276,8 +285,9 @@ const char *aggregate_name(enum aggregate_function f);
 /* Whether an AGGREGATE can be a view's last stage: its cells follow from what comes and goes, each
  * row by itself. Else it is an operator (run/flow.h), which keeps values. Any thread. */
 bool plan_is_last_stage(const struct plan_node *agg);
-/* Whether a view of this plan needs no operators: a scan, perhaps a window over it, filters
- * and projections, and an aggregate as its last stage or none. Any thread. */
+/* Whether a view of this plan needs no operators: a scan of what only ever gets rows, perhaps a
+ * window over it, filters and projections, and an aggregate as its last stage or none. Any
+ * thread. */
 bool plan_is_view_chain(const struct plan_node *root);
 /* The column of `below` that a column of `root` is, with a chain between them; UINT32_MAX when it
  * is computed. Any thread. */

@@ -24,8 +24,10 @@
  *   nodes.c      nodes of a plan in order, and what holds for whole plans
  *   prune.c      unused columns leave the scan
  *   ddl_type.c   CREATE TYPE, DROP TYPE
+ *   primary_key.c PRIMARY KEY
  *   ddl.c        CREATE, DROP; options.c WITH (...); view.c what a continuous view may be
  *   dml.c        INSERT, COPY
+ *   change.c     UPDATE, DELETE, ON CONFLICT
  *   settings.c   SET, SHOW, transactions, EXPLAIN
  *
  * Errors stick: the first one is kept in `struct binder` with its position, and every function
@@ -508,6 +510,27 @@ bool plan_check_executable(struct binder *b, const struct plan_node *root);
 /* The same tree with scans that read only what is used. */
 const struct plan_node *plan_prune(struct binder *b, const struct plan_node *root);
 
+/* ---- PRIMARY KEY (primary_key.c): false with the error kept ---- */
+
+/* One more column of the table's key, of its `columns`. */
+bool primary_key_add(struct binder *b, struct relation *r, struct column_def *columns,
+                     uint32_t column, int32_t position);
+/* Refuses a second key. */
+bool primary_key_is_first(struct binder *b, const struct relation *r, int32_t position);
+/* The table's constraint, behind all of its columns. */
+bool primary_key_table(struct binder *b, struct relation *r, struct column_def *columns,
+                       const PgQuery__Constraint *c);
+
+/* ---- rows that change (change.c, dml.c) ---- */
+
+/* ON CONFLICT of an INSERT into `r`: fills plan->conflict and conflict_update. */
+bool plan_on_conflict(struct binder *b, const struct relation *r, const PgQuery__InsertStmt *s);
+/* dml.c: whether rows of the relation can be written; a column by its name; false with the error
+ * kept. */
+bool dml_writable(struct binder *b, const struct relation *r, int32_t position);
+bool dml_column(struct binder *b, const struct relation *r, struct str name, int32_t position,
+                uint32_t *out);
+
 /* ---- statements ---- */
 
 /* One function per kind of statement: each fills b->plan, or returns false with the error kept. */
@@ -521,6 +544,8 @@ bool plan_drop(struct binder *b, const PgQuery__DropStmt *s);
 bool plan_create_enum(struct binder *b, const PgQuery__CreateEnumStmt *s);
 bool plan_drop_type(struct binder *b, const PgQuery__DropStmt *s);
 bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s);
+bool plan_update(struct binder *b, const PgQuery__UpdateStmt *s);
+bool plan_delete(struct binder *b, const PgQuery__DeleteStmt *s);
 bool plan_copy(struct binder *b, const PgQuery__CopyStmt *s);
 bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s);
 bool plan_set(struct binder *b, const PgQuery__VariableSetStmt *s);

@@ -6,7 +6,8 @@ const char *table_format_name(enum table_format f)
     static const char *const names[] = {[FORMAT_RAW] = "raw",
                                         [FORMAT_JSON] = "json",
                                         [FORMAT_CSV] = "csv",
-                                        [FORMAT_REGEX] = "regex"};
+                                        [FORMAT_REGEX] = "regex",
+                                        [FORMAT_DEBEZIUM_JSON] = "debezium_json"};
     return names[f];
 }
 
@@ -118,7 +119,8 @@ bool table_format_options(struct binder *b, struct relation *r, const struct opt
     case FORMAT_CSV: return csv_format_options(b, r, v);
     case FORMAT_REGEX: return regex_format_options(b, r, v);
     case FORMAT_RAW:
-    case FORMAT_JSON: break;
+    case FORMAT_JSON:
+    case FORMAT_DEBEZIUM_JSON: break;
     }
     return true;
 }

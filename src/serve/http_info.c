@@ -72,7 +72,12 @@ static void table_sql_write(struct buf *out, const struct relation *r)
         buf_put(out, type, typmod_print(c->type, c->typmod, type));
         buf_put_str(out, c->not_null ? STR(" NOT NULL") : STR(""));
     }
-    buf_printf(out, ") WITH (format = '%s'", table_format_name(r->format));
+    for (uint32_t i = 0; i < r->n_primary_key; i++) {
+        buf_put_str(out, i == 0 ? STR(", PRIMARY KEY (") : STR(", "));
+        http_identifier_write(out, r->columns[r->primary_key[i]].name);
+    }
+    buf_printf(out, "%s) WITH (format = '%s'", r->n_primary_key > 0 ? ")" : "",
+               table_format_name(r->format));
     format_options_write(out, r);
     if (r->topic != NULL && !str_eq(r->topic->name, r->name))
         literal_write(out, "topic", r->topic->name);
@@ -93,12 +98,17 @@ static void table_sql_write(struct buf *out, const struct relation *r)
 static void key_write(struct buf *out, const struct relation *r)
 {
     buf_put_str(out, STR(",\"key\":["));
+    uint32_t of_record = (uint32_t)r->key;
     uint32_t n = r->kind == REL_VIEW ? r->view->n_key_columns : r->key >= 0;
+    const uint32_t *columns = r->kind == REL_VIEW ? r->view->key_columns : &of_record;
+    if (r->n_primary_key > 0) {
+        n = r->n_primary_key;
+        columns = r->primary_key;
+    }
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t column = r->kind == REL_VIEW ? r->view->key_columns[i] : (uint32_t)r->key;
         if (i > 0)
             buf_put_u8(out, ',');
-        json_write_string(out, r->columns[column].name);
+        json_write_string(out, r->columns[columns[i]].name);
     }
     buf_put_u8(out, ']');
 }

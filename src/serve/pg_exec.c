@@ -318,7 +318,8 @@ static void exec_statement(struct pg_session *s)
     }
     x->portal->started = true;
     enum statement_kind kind = x->portal->plan->kind;
-    s->wrote |= kind == STMT_INSERT || kind == STMT_CREATE_TABLE || kind == STMT_CREATE_VIEW ||
+    s->wrote |= kind == STMT_INSERT || kind == STMT_UPDATE || kind == STMT_DELETE ||
+                kind == STMT_CREATE_TABLE || kind == STMT_CREATE_VIEW ||
                 kind == STMT_CREATE_TYPE || kind == STMT_DROP;
     x->activity = PG_ACTIVITY_STATEMENT;
     x->statement = (struct statement){
@@ -497,6 +498,8 @@ static void exec_plan(struct pg_session *s)
     case STMT_CREATE_TYPE:
     case STMT_DROP:
     case STMT_INSERT:
+    case STMT_UPDATE:
+    case STMT_DELETE:
     case STMT_SET:
     case STMT_USER:
     case STMT_NOTHING:

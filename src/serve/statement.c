@@ -15,6 +15,8 @@ bool statement_runs(enum statement_kind kind)
     case STMT_CREATE_TYPE:
     case STMT_DROP:
     case STMT_INSERT:
+    case STMT_UPDATE:
+    case STMT_DELETE:
     case STMT_SET:
     case STMT_SHOW:
     case STMT_TRANSACTION:
@@ -164,17 +166,46 @@ static void user_run(struct statement *st)
     shard_ddl(st->shard, &st->ddl);
 }
 
-/* ---- INSERT ---- */
+/* ---- INSERT, UPDATE, DELETE ---- */
+
+static void insert_run(struct statement *st);
+
+static void again_fire(struct shard_timer *t)
+{
+    insert_run(CONTAINER_OF(t, struct statement, again));
+}
+
+/* Rows that were changed while the statement looked at them: it looks again, soon, for what has
+ * changed them is only seen when it is durable. */
+static bool insert_again(struct statement *st, enum err e)
+{
+    enum { ATTEMPTS_MAX = 10000, WAIT_NS = 2 * 1000 * 1000 };
+    if (e != ERR_SERIALIZATION || ++st->attempts >= ATTEMPTS_MAX) {
+        return false;
+    }
+    st->again = (struct shard_timer){.fire = again_fire};
+    if (shard_timer_set(st->shard, &st->again, shard_mono_ns(st->shard) + WAIT_NS) != ERR_OK) {
+        return false;
+    }
+    ingest_close(st->ingest);
+    st->ingest = NULL;
+    return true;
+}
 
 static void insert_committed(void *arg, enum err e, const struct err_detail *why)
 {
     struct statement *st = arg;
+    if (insert_again(st, e)) {
+        return;
+    }
     if (e != ERR_OK && why != NULL) {
         st->why = *why;
     }
     if (e == ERR_OK) {
         char tag[STATEMENT_TAG_MAX];
-        snprintf(tag, sizeof tag, "INSERT 0 %" PRIu64, st->rows);
+        st->rows = ingest_changed(st->ingest);
+        snprintf(tag, sizeof tag, "%s%s %" PRIu64, st->plan->tag,
+                 st->plan->kind == STMT_INSERT ? " 0" : "", st->rows);
         statement_set_tag(st, tag);
     }
     statement_finish(st, e);
@@ -227,14 +258,13 @@ static void insert_continue(struct statement *st)
     } else if (st->step == STATEMENT_STEP_END) {
         query_close(st->query);
         st->query = NULL;
-        st->rows = ingest_rows(st->ingest);
         ingest_commit(st->ingest, insert_committed, st);
     }
 }
 
 static void insert_run(struct statement *st)
 {
-    enum err e = ingest_open(st->shard, st->plan->relation, &st->ingest, &st->why);
+    enum err e = ingest_open_statement(st->shard, st->plan, &st->ingest, &st->why);
     if (e == ERR_OK) {
         st->rows_plan = *st->plan;
         st->rows_plan.kind = STMT_QUERY;
@@ -256,6 +286,7 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
     st->err = ERR_OK;
     st->why = (struct err_detail){0};
     st->rows = 0;
+    st->attempts = 0;
     st->query = NULL;
     st->ingest = NULL;
     st->items = NULL;
@@ -273,6 +304,8 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
         drop_run(st);
         break;
     case STMT_INSERT:
+    case STMT_UPDATE:
+    case STMT_DELETE:
         insert_run(st);
         break;
     case STMT_USER:

@@ -28,6 +28,8 @@ struct statement {
     struct err_detail why;
     char tag[STATEMENT_TAG_MAX]; /* PostgreSQL's command tag: "INSERT 0 3", "CREATE TABLE" */
     uint64_t rows;               /* INSERT: rows stored */
+    uint32_t attempts; /* private, as is the next */
+    struct shard_timer again;
 
     /* private */
     struct shard *shard;
