@@ -134,6 +134,9 @@ struct packet {
     uint32_t op, port;         /* of a view with operators: which one it is for (run/flow.h) */
 };
 
+/* Order by view, state partition and source partition. */
+int packet_compare(const struct packet *x, const struct packet *y);
+
 /* A view that cannot go on, on its way to the coordinator, which fails it on all shards. */
 struct view_failure {
     struct view_failure *next;

@@ -670,18 +670,6 @@ static void post_end(struct epochs *ep)
 
 /* ---- APPLY ---- */
 
-static int compare_packets(const void *a, const void *b)
-{
-    const struct packet *x = *(const struct packet *const *)a,
-                        *y = *(const struct packet *const *)b;
-    if (x->view != y->view)
-        return x->view < y->view ? -1 : 1;
-    if (x->state_partition != y->state_partition)
-        return x->state_partition < y->state_partition ? -1 : 1;
-    return (x->source_partition > y->source_partition) -
-           (x->source_partition < y->source_partition);
-}
-
 /* The packets of the level's views: of `all` when it is there. */
 static uint32_t level_packets(const struct epochs *ep, struct packet **all)
 {
@@ -714,7 +702,7 @@ static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
             uint32_t mid = from + width < *n ? from + width : *n,
                      end = from + 2 * width < *n ? from + 2 * width : *n;
             for (uint32_t i = from, j = mid, k = from; k < end; k++)
-                spare[k] = j == end || (i < mid && compare_packets(&all[i], &all[j]) <= 0)
+                spare[k] = j == end || (i < mid && packet_compare(all[i], all[j]) <= 0)
                                ? all[i++]
                                : all[j++];
         }
@@ -858,12 +846,11 @@ static enum err level_begin(struct epochs *ep)
         struct apply_unit *u = &ep->units[i];
         if (u->late)
             continue;
-        struct packet key = {.view = u->view->number, .state_partition = u->partition},
-                      *k = &key;
+        struct packet key = {.view = u->view->number, .state_partition = u->partition};
         uint32_t low = 0, high = n_packets;
         while (low < high) {
             uint32_t mid = (low + high) / 2;
-            if (compare_packets(&packets[mid], &k) < 0)
+            if (packet_compare(packets[mid], &key) < 0)
                 low = mid + 1;
             else
                 high = mid;
@@ -874,14 +861,6 @@ static enum err level_begin(struct epochs *ep)
             u->n++;
     }
     return ERR_OK;
-}
-
-int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results)
-{
-    struct watermark_sum sum = WATERMARK_SUM_NONE;
-    for (uint32_t i = 0; i < r->n_inputs; i++)
-        watermark_add(&sum, results[i].watermark_us, r->inputs[i].idle);
-    return watermark_of(&sum, r->watermark_us);
 }
 
 /* Brings the results of all shards together, each input's from the shard that read it. */
@@ -1349,24 +1328,6 @@ static enum err view_new(struct epochs *ep, const struct relation *rel,
     return ERR_OK;
 }
 
-/* Drops the topics that `from` has and `to` has not, with all partitions that were opened for them.
- * Those that are new to a topic which stays, when the change does not come, stay open: they are
- * empty, nobody can name them, and the next change takes them. Removing their files would be in
- * the way of it. */
-static void drop_parts(struct epochs *ep, const struct catalog *from, const struct catalog *to)
-{
-    for (uint32_t i = 0; from != NULL && i < from->n_topics; i++) {
-        const struct topic *t = from->topics[i];
-        if (catalog_topic_by_number(to, t->number) != NULL)
-            continue;
-        for (uint32_t p = 0; p < PARTITIONS_MAX; p++) {
-            struct part *part = part_find(ep->shard, t->number, p);
-            if (part != NULL)
-                part_drop(part);
-        }
-    }
-}
-
 static void drop_gone(struct epochs *ep, const struct catalog *c)
 {
     struct view_run *v;
@@ -1388,40 +1349,7 @@ static void drop_gone(struct epochs *ep, const struct catalog *c)
         reader_free(r);
         at = 0;
     }
-    drop_parts(ep, ep->shard->catalog, c);
-}
-
-static enum err open_new_parts(struct epochs *ep, const struct catalog *c, struct err_detail *why)
-{
-    const struct catalog *old = ep->shard->catalog;
-    for (uint32_t t = 0; t < c->n_topics; t++) {
-        const struct topic *topic = c->topics[t];
-        if (old != NULL && catalog_topic_by_number(old, topic->number) == topic)
-            continue; /* versions share what did not change */
-        for (uint32_t p = 0; p < topic->n_partitions; p++) {
-            struct part *part;
-            if (topic_shard(ep->shard->engine, topic, p) == ep->shard->index &&
-                part_find(ep->shard, topic->number, p) == NULL)
-                TRY(part_open(ep->shard, topic, p, &part, why));
-        }
-    }
-    return ERR_OK;
-}
-
-/* Partitions take over the settings of topics that another version of the catalog has altered. */
-static void configure_parts(struct epochs *ep, const struct catalog *c)
-{
-    const struct catalog *old = ep->shard->catalog; /* NULL at the start: all were just opened */
-    for (uint32_t t = 0; old != NULL && t < c->n_topics; t++) {
-        const struct topic *topic = c->topics[t];
-        if (catalog_topic_by_id(old, topic->id) == topic)
-            continue;
-        for (uint32_t p = 0; p < topic->n_partitions; p++) {
-            struct part *part = part_find(ep->shard, topic->number, p);
-            if (part != NULL)
-                part_configure(part, topic);
-        }
-    }
+    parts_drop_gone(ep->shard, ep->shard->catalog, c);
 }
 
 /* Readers and late tables follow the partitions of their topics. */
@@ -1439,7 +1367,7 @@ static enum err grow(struct epochs *ep)
 enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct epoch_record *record,
                       struct err_detail *why)
 {
-    TRY(open_new_parts(ep, c, why));
+    TRY(parts_open_new(ep->shard, c, why));
     drop_gone(ep, c);
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *rel = c->relations[i];
@@ -1457,7 +1385,7 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
     }
     views_link(ep);
     TRY(grow(ep));
-    configure_parts(ep, c);
+    parts_configure(ep->shard, c);
     const struct catalog *old = ep->shard->catalog;
     ep->shard->catalog = catalog_ref(c);
     queries_follow(ep->shard);
@@ -1467,12 +1395,12 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
 
 enum err epochs_prepare(struct epochs *ep, const struct catalog *c, struct err_detail *why)
 {
-    return open_new_parts(ep, c, why);
+    return parts_open_new(ep->shard, c, why);
 }
 
 void epochs_unprepare(struct epochs *ep, const struct catalog *c)
 {
-    drop_parts(ep, c, ep->shard->catalog);
+    parts_drop_gone(ep->shard, c, ep->shard->catalog);
 }
 
 void epochs_set_catalog(struct epochs *ep, const struct catalog *c)

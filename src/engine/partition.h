@@ -89,6 +89,19 @@ void part_epoch_cut(struct part *p, uint64_t epoch);
 /* Raises high watermarks to what is committed. */
 void parts_commit(struct shard *s);
 
+/* ---- parts_catalog.c ---- */
+
+/* Drops the topics that `from` has and `to` has not, with all partitions that were opened for them.
+ * Those that are new to a topic which stays, when the change does not come, stay open: they are
+ * empty, nobody can name them, and the next change takes them. Removing their files would be in
+ * the way of it. */
+void parts_drop_gone(struct shard *s, const struct catalog *from, const struct catalog *to);
+/* Opens those that live here and are new in `c`: blocks on the disk. */
+enum err parts_open_new(struct shard *s, const struct catalog *c,
+                        struct err_detail *why) MUST_CHECK;
+/* Partitions take over the settings of topics that another version of the catalog has altered. */
+void parts_configure(struct shard *s, const struct catalog *c);
+
 /* Once a turn: takes in finished flushes (first, so that all else knows of them); starts new ones.
  */
 void parts_finish_flushes(struct shard *s);
