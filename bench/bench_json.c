@@ -53,10 +53,10 @@ static size_t reading(size_t shape, int i, char *out)
 static void run(size_t shape, double seconds)
 {
     const struct json_field fields[] = {
-        {STR("sensor"), TYPE_TEXT, -1, false, true},
-        {STR("temp"), TYPE_FLOAT8, -1, false, true},
-        {STR("ts"), TYPE_TIMESTAMPTZ, -1, true, true},
-        {STR("note"), TYPE_TEXT, -1, false, false},
+        {STR("sensor"), TYPE_TEXT, -1, false, true, false},
+        {STR("temp"), TYPE_FLOAT8, -1, false, true, false},
+        {STR("ts"), TYPE_TIMESTAMPTZ, -1, true, true, false},
+        {STR("note"), TYPE_TEXT, -1, false, false, false},
     };
     struct arena a;
     struct json_decoder *d;

@@ -1276,7 +1276,7 @@ static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation
                          .silent = record_reader_find(record, id) != NULL,
                          .watermark_us = INT64_MIN};
     list_init(&r->views);
-    enum err e = row_decoder_init(&r->decoder, rel);
+    enum err e = row_decoder_init(&r->decoder, rel, false);
     if (e == ERR_OK)
         e = reader_grow(r, rel->topic->n_partitions);
     if (e == ERR_OK)
@@ -1328,7 +1328,22 @@ static enum err view_new(struct epochs *ep, const struct relation *rel,
     return ERR_OK;
 }
 
-static void drop_gone(struct epochs *ep, const struct catalog *c)
+/* The reader's relation in another version, between epochs. A view that is behind reads old records
+ * by the new columns as well: which of them are rows, and what views find in them, is the same. */
+static enum err reader_follow(struct reader *r, const struct relation *rel)
+{
+    if (rel->n_alterations == r->decoder.rel->n_alterations) {
+        r->decoder.rel = rel;
+        return ERR_OK;
+    }
+    struct row_decoder next;
+    TRY(row_decoder_init(&next, rel, false));
+    row_decoder_deinit(&r->decoder);
+    r->decoder = next;
+    return ERR_OK;
+}
+
+static enum err drop_gone(struct epochs *ep, const struct catalog *c)
 {
     struct view_run *v;
     for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;) {
@@ -1342,7 +1357,7 @@ static void drop_gone(struct epochs *ep, const struct catalog *c)
     for (size_t at = 0; (r = map_next(&ep->readers, &at)) != NULL;) {
         const struct relation *rel = catalog_relation_by_number(c, r->rel_number);
         if (rel != NULL && catalog_relation_by_number(c, reader_relation(r->id)) != NULL) {
-            r->decoder.rel = rel;
+            TRY(reader_follow(r, rel));
             continue;
         }
         map_remove(&ep->readers, r->id);
@@ -1350,6 +1365,7 @@ static void drop_gone(struct epochs *ep, const struct catalog *c)
         at = 0;
     }
     parts_drop_gone(ep->shard, ep->shard->catalog, c);
+    return ERR_OK;
 }
 
 /* Readers and late tables follow the partitions of their topics. */
@@ -1368,7 +1384,7 @@ enum err epochs_adopt(struct epochs *ep, const struct catalog *c, const struct e
                       struct err_detail *why)
 {
     TRY(parts_open_new(ep->shard, c, why));
-    drop_gone(ep, c);
+    TRY(drop_gone(ep, c));
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *rel = c->relations[i];
         struct reader *r;

@@ -54,8 +54,8 @@ enum err ingest_open(struct shard *s, const struct relation *table, struct inges
     buf_init(&in->json, INGEST_BYTES_MAX);
     in->parts = mem_zalloc(n, sizeof(*in->parts));
     in->appends = mem_zalloc(n, sizeof(*in->appends));
-    enum err e = in->parts == NULL || in->appends == NULL ? ERR_NO_MEMORY
-                                                          : row_decoder_init(&in->decoder, table);
+    bool full = in->parts == NULL || in->appends == NULL;
+    enum err e = full ? ERR_NO_MEMORY : row_decoder_init(&in->decoder, table, true);
     if (e != ERR_OK) {
         mem_free(in->parts);
         mem_free(in->appends);
@@ -177,7 +177,7 @@ static enum err add_encoded(struct ingest *in, const struct batch *b, struct err
 static enum err ingest_converted(struct ingest *in, struct str json, struct err_detail *why)
 {
     if (in->json_rows == NULL)
-        TRY(relation_json_decoder(in->table, &in->json_rows));
+        TRY(relation_json_decoder(in->table, true, &in->json_rows));
     struct batch *row = json_decoder_batch(in->json_rows, 1, &in->arena);
     if (row == NULL)
         return ERR_NO_MEMORY;

@@ -335,7 +335,7 @@ enum err source_log_open(struct query_source *src)
     TRY(source_parts_add(src, src->kind == SOURCE_LOG ? 0 : -1));
     if (q->follow)
         list_add(&q->shard->follows, &q->follow_link);
-    return row_decoder_init(&src->decoder, src->rel);
+    return row_decoder_init(&src->decoder, src->rel, false);
 }
 
 void source_log_close(struct query_source *src)

@@ -5,7 +5,7 @@
 #include "engine/raw.h"
 #include "engine/records.h"
 
-enum err relation_json_decoder(const struct relation *rel, struct json_decoder **out)
+enum err relation_json_decoder(const struct relation *rel, bool strict, struct json_decoder **out)
 {
     *out = NULL;
     struct json_field *fields = mem_zalloc(rel->n_columns + 1, sizeof(*fields));
@@ -17,7 +17,8 @@ enum err relation_json_decoder(const struct relation *rel, struct json_decoder *
                                         .type = c->type,
                                         .typmod = c->typmod,
                                         .not_null = c->not_null,
-                                        .wanted = true};
+                                        .wanted = true,
+                                        .lenient = relation_column_added(rel, i) && !strict};
     }
     enum err e = json_decoder_new(fields, rel->n_columns, out);
     mem_free(fields);
@@ -32,14 +33,15 @@ static enum err text_decoder_open(struct row_decoder *d, const struct relation *
     for (uint32_t i = 0; i < rel->n_columns; i++) {
         const struct column_def *c = &rel->columns[i];
         fields[i] = (struct row_field){
-            .name = c->name, .type = c->type, .typmod = c->typmod, .not_null = c->not_null};
+            .name = c->name, .type = c->type, .typmod = c->typmod, .not_null = c->not_null,
+            .added = relation_column_added(rel, i)};
     }
     enum err e = text_decoder_new(&rel->text, fields, rel->n_columns, &d->text, NULL);
     mem_free(fields);
     return e;
 }
 
-enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
+enum err row_decoder_init(struct row_decoder *d, const struct relation *rel, bool strict)
 {
     *d = (struct row_decoder){.rel = rel};
     d->raw = rel->kind == REL_RAW_TOPIC || (rel->kind == REL_TABLE && rel->format == FORMAT_RAW);
@@ -49,7 +51,7 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel)
         return keyed_decoder_new(rel, &d->keyed);
     bool text = rel->kind == REL_TABLE &&
                 (rel->format == FORMAT_CSV || rel->format == FORMAT_REGEX);
-    return text ? text_decoder_open(d, rel) : relation_json_decoder(rel, &d->json);
+    return text ? text_decoder_open(d, rel) : relation_json_decoder(rel, strict, &d->json);
 }
 
 void row_decoder_deinit(struct row_decoder *d)
@@ -117,14 +119,25 @@ enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint3
     return ERR_OK;
 }
 
+/* Members for the columns that are not dropped. */
+static enum err encode_json(const struct relation *rel, const struct column *columns, uint32_t row,
+                            struct buf *out)
+{
+    uint32_t which[TABLE_COLUMNS_MAX], n = 0;
+    CHECK(rel->n_columns <= TABLE_COLUMNS_MAX);
+    for (uint32_t i = 0; i < rel->n_columns; i++)
+        if (!relation_column_dropped(rel, i))
+            which[n++] = i;
+    row_json_some(rel->columns, columns, which, n, row, out);
+    return ERR_OK;
+}
+
 enum err row_encode(const struct relation *rel, const struct column *columns, uint32_t row,
                     struct buf *out, struct err_detail *why)
 {
     switch (rel->format) {
     case FORMAT_RAW:
-    case FORMAT_JSON:
-        row_json(rel->columns, columns, rel->n_columns, row, out);
-        return ERR_OK;
+    case FORMAT_JSON: return encode_json(rel, columns, row, out);
     case FORMAT_CSV:
         csv_row_write(&rel->text.csv, columns, rel->n_columns, row, out);
         return ERR_OK;

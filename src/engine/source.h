@@ -24,8 +24,12 @@ struct row_decoder {
     enum row_op op; /* of the last record; ROW_PUT without a PRIMARY KEY */
 };
 /* A decoder of rows as JSON for the relation, whatever its format. */
-enum err relation_json_decoder(const struct relation *rel, struct json_decoder **out) MUST_CHECK;
-enum err row_decoder_init(struct row_decoder *d, const struct relation *rel) MUST_CHECK;
+enum err relation_json_decoder(const struct relation *rel, bool strict,
+                               struct json_decoder **out) MUST_CHECK;
+/* `strict`: of rows that come in: a value that does not fit a column which ALTER TABLE added is an
+ * error, and not NULL as in records. */
+enum err row_decoder_init(struct row_decoder *d, const struct relation *rel,
+                          bool strict) MUST_CHECK;
 void row_decoder_deinit(struct row_decoder *d);
 /* A batch for up to `rows` rows. NULL when the arena is full. */
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a);

@@ -76,7 +76,7 @@ static void tables_rows(struct shard *s, struct rows *r)
         put_text(r, str_of(relation_kind_name(rel)));
         put_text(r, rel->topic == NULL ? (struct str){0} : rel->topic->name);
         put_i4(r, rel->topic == NULL ? 0 : rel->topic->n_partitions);
-        put_i4(r, rel->n_columns);
+        put_i4(r, relation_n_columns(rel));
         put_text(r, rel->sql.len == 0 ? (struct str){0} : rel->sql);
     }
 }
@@ -86,6 +86,8 @@ static void columns_rows(struct shard *s, struct rows *r)
     for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
         const struct relation *rel = s->catalog->relations[i];
         for (uint32_t c = 0; c < rel->n_columns; c++) {
+            if (relation_column_dropped(rel, c))
+                continue;
             put_text(r, rel->name);
             put_text(r, rel->columns[c].name);
             put_text(r, str_of(type_info(rel->columns[c].type)->name));

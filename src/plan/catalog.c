@@ -522,6 +522,14 @@ static enum err create_topic(struct version *v, const struct topic *t, struct er
     return ERR_OK;
 }
 
+uint32_t relation_n_columns(const struct relation *r)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < r->n_columns; i++)
+        n += !relation_column_dropped(r, i);
+    return n;
+}
+
 uint32_t view_source(const struct view *v, uint32_t relation_number)
 {
     for (uint32_t i = 0; i < v->n_sources; i++)
@@ -617,6 +625,15 @@ static bool sources_old(const struct catalog *c, const struct view *w)
     return false;
 }
 
+/* Puts another version of relation number `i` in its place. */
+static void relation_replace(struct version *v, uint32_t i, struct object *o)
+{
+    const struct relation *old = v->memory.relations[i];
+    v->memory.relations_by_number[relation_number_place(&v->pub, old->number)] = &o->relation;
+    v->memory.relations[i] = &o->relation;
+    object_unref(relation_object(old));
+}
+
 /* A relation over other versions of its topics and sources, in the place of number `i`. It lives on
  * the plan and the texts of the first one of its kind. */
 static enum err relation_renew(struct version *v, uint32_t i, struct err_detail *why)
@@ -643,9 +660,7 @@ static enum err relation_renew(struct version *v, uint32_t i, struct err_detail 
             object_hold(o, topic_object(o->view.late[k]));
         }
     }
-    v->memory.relations_by_number[relation_number_place(&v->pub, old->number)] = &o->relation;
-    v->memory.relations[i] = &o->relation;
-    object_unref(from);
+    relation_replace(v, i, o);
     return ERR_OK;
 }
 
@@ -831,6 +846,53 @@ static enum err create_table(struct version *v, const struct catalog_change *cha
     return ERR_OK;
 }
 
+/* The table in another version; what was made over it before stays as it was planned. */
+static enum err alter_table(struct version *v, const struct catalog_change *change,
+                            struct err_detail *why)
+{
+    const struct relation *old = catalog_relation(&v->pub, change->name);
+    struct plan *p = NULL;
+    if (old == NULL)
+        return catalog_no_relation(&v->pub, change->name, why);
+    TRY(plan_accepted(change->sql, change->dialect, &v->pub, &p, why));
+    bool match = p->kind == STMT_ALTER_TABLE && str_eq(p->name, change->name);
+    struct object *o = match && p->n_drops == 0 ? object_new(false) : NULL;
+    if (o == NULL) {
+        bool drops = match && p->n_drops > 0;
+        plan_free(p);
+        return drops ? err_set(why, ERR_DEPENDENT_OBJECTS,
+                               "a view that reads the column was made meanwhile: try again")
+               : match ? no_memory(why)
+                       : err_set(why, ERR_CORRUPT,
+                                 "catalog change \"%.*s\" does not match its SQL",
+                                 STR_ARG(change->name));
+    }
+    catalog_unref(p->catalog);
+    p->catalog = NULL;
+    o->plan = p;
+    o->relation = *p->relation;
+    o->owns_topic = relation_object(old)->owns_topic;
+    object_hold(o, topic_object(old->topic));
+    uint32_t n = old->n_alterations;
+    struct table_alteration *all = arena_alloc(&o->arena, (n + 1) * sizeof *all);
+    for (uint32_t i = 0; all != NULL && i <= n; i++) {
+        const struct table_alteration added = {change->sql, change->dialect, change->number};
+        all[i] = i < n ? old->alterations[i] : added;
+        all[i].sql = arena_str(&o->arena, all[i].sql);
+        all = all[i].sql.ptr == NULL ? NULL : all;
+    }
+    if (all == NULL) {
+        object_unref(o);
+        return no_memory(why);
+    }
+    o->relation.n_alterations = n + 1;
+    o->relation.alterations = all;
+    relation_replace(v, relation_place(&v->pub, change->name), o);
+    if (change->number >= v->pub.next_relation)
+        v->pub.next_relation = change->number + 1;
+    return relations_follow(v, why);
+}
+
 /* The late table has the source's columns, which live as long as the view's object. */
 static enum err create_late(struct version *v, struct object *view, const struct topic *late,
                             uint32_t of, struct err_detail *why)
@@ -849,7 +911,11 @@ static enum err create_late(struct version *v, struct object *view, const struct
     TRY(create_topic_relation(v, topic, source->columns, source->n_columns, source->event_time,
                               why));
     const struct relation *r = catalog_relation(&v->pub, late->name);
-    object_hold(relation_object(r), relation_object(source));
+    struct object *o = relation_object(r);
+    object_hold(o, relation_object(source));
+    o->relation.column_flags = source->column_flags;
+    o->relation.format = source->format; /* its rows are the source's records */
+    o->relation.text = source->text;
     return ERR_OK;
 }
 
@@ -979,6 +1045,7 @@ static enum err apply(struct version *v, const struct catalog_change *change,
     case CHANGE_CREATE_TOPIC: return create_topic(v, &change->topic, why);
     case CHANGE_DROP_TOPIC: return drop_topic(v, change->name, why);
     case CHANGE_ALTER_TOPIC: return alter_topic(v, &change->topic, why);
+    case CHANGE_ALTER_TABLE: return alter_table(v, change, why);
     case CHANGE_CREATE_TABLE: return create_table(v, change, why);
     case CHANGE_CREATE_VIEW: return create_view(v, change, why);
     case CHANGE_DROP_RELATION: return drop_relation(v, change->name, why);

@@ -76,6 +76,23 @@ struct column_def {
     bool not_null;
 };
 
+/* What ALTER TABLE has done to a column. */
+enum {
+    COLUMN_ADDED = 1, /* a record whose value does not fit has NULL */
+    /* A place that nobody sees. A record whose value does not fit is still no row, so that what is
+     * a row stays one, and the other way round. */
+    COLUMN_DROPPED = 2,
+};
+
+enum { ALTERATIONS_MAX = 100 };
+/* ALTER TABLE as it was written. Its number is of those of relations: what it was done before and
+ * after. */
+struct table_alteration {
+    struct str sql;
+    enum dialect dialect;            /* of the text */
+    uint32_t number;
+};
+
 enum { RELATION_SYSTEM = 0x40000000, RELATION_OF_TOPIC = 0x20000000 };
 
 /* A table, a view's output, or a raw topic seen as a table. */
@@ -91,6 +108,9 @@ struct relation {
     enum dialect dialect;            /* of the text */
     uint32_t n_columns;
     const struct column_def *columns;
+    const uint8_t *column_flags;     /* by column: COLUMN_*; NULL: none has any */
+    uint32_t n_alterations;
+    const struct table_alteration *alterations;
     /* REL_TABLE */
     enum table_format format;
     struct text_format text;         /* FORMAT_CSV, FORMAT_REGEX */
@@ -158,6 +178,16 @@ uint32_t view_source(const struct view *v, uint32_t relation_number);
 uint32_t view_late_source(const struct view *v, uint32_t i);
 /* Whether the topic has late rows of the view. */
 bool view_has_late(const struct view *v, const struct topic *t);
+/* Columns that are not dropped. */
+uint32_t relation_n_columns(const struct relation *r);
+static inline bool relation_column_dropped(const struct relation *r, uint32_t i)
+{
+    return r->column_flags != NULL && (r->column_flags[i] & COLUMN_DROPPED) != 0;
+}
+static inline bool relation_column_added(const struct relation *r, uint32_t i)
+{
+    return r->column_flags != NULL && (r->column_flags[i] & COLUMN_ADDED) != 0;
+}
 /* "json", "csv" and so on, as the option `format` has it. */
 const char *table_format_name(enum table_format f);
 /* NULL when there is none. SQL names are matched exactly (the parser has folded case). */
@@ -189,6 +219,7 @@ struct catalog_change {
         /* topic: the one of this name and id, with other settings or more partitions. Late tables
          * of views over it get as many. */
         CHANGE_ALTER_TOPIC,
+        CHANGE_ALTER_TABLE,     /* name, sql */
         CHANGE_CREATE_TABLE,    /* sql, and topic when it does not exist yet */
         CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topics */
         /* name (+ its derived topics; the table's own topic too when the table made it) */

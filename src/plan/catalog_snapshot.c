@@ -1,6 +1,7 @@
 /* A catalog as the changes that make it: topics that belong to no relation first, then tables and
  * views in the order of their numbers, which is the order in which they were made. A relation reads
- * only what was there before it, so every change finds what it needs. Users, ACLs and quotas come
+ * only what was there before it, so every change finds what it needs; alterations of tables have
+ * numbers among theirs. Users, ACLs and quotas come
  * last, so many to a change that its record stays small. */
 #include "base/check.h"
 #include "base/mem.h"
@@ -114,6 +115,65 @@ static enum err security_items(const struct security *s, change_fn each, void *a
     return e;
 }
 
+/* ---- alterations, between the relations that were made before and after ---- */
+
+struct altered {
+    const struct relation *table;
+    const struct table_alteration *alteration;
+};
+
+static int compare_altered(const void *a, const void *b)
+{
+    const struct altered *x = a;
+    const struct altered *y = b;
+    return x->alteration->number < y->alteration->number
+               ? -1
+               : x->alteration->number > y->alteration->number;
+}
+
+/* In the order in which they were done; the caller frees the list. */
+static enum err alterations(const struct catalog *c, struct altered **out, uint32_t *n)
+{
+    size_t room = 1;
+    *n = 0;
+    for (uint32_t i = 0; i < c->n_relations; i++)
+        room += c->relations[i]->n_alterations;
+    *out = mem_zalloc(room, sizeof **out);
+    if (*out == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < c->n_relations; i++)
+        for (uint32_t k = 0; k < c->relations[i]->n_alterations; k++)
+            (*out)[(*n)++] =
+                (struct altered){c->relations[i], &c->relations[i]->alterations[k]};
+    qsort(*out, *n, sizeof **out, compare_altered);
+    return ERR_OK;
+}
+
+static enum err relations_and_alterations(const struct catalog *c, change_fn each, void *arg)
+{
+    struct altered *list;
+    uint32_t n, at = 0;
+    TRY(alterations(c, &list, &n));
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i <= c->n_relations && e == ERR_OK; i++) {
+        const struct relation *r =
+            i < c->n_relations ? c->memory->relations_by_number[i] : NULL;
+        for (; e == ERR_OK && at < n && (r == NULL || list[at].alteration->number < r->number);
+             at++) {
+            struct catalog_change change = {.verb = CHANGE_ALTER_TABLE,
+                                            .name = list[at].table->name,
+                                            .sql = list[at].alteration->sql,
+                                            .dialect = list[at].alteration->dialect,
+                                            .number = list[at].alteration->number};
+            e = each(arg, &change);
+        }
+        if (e == ERR_OK && r != NULL && r->number < RELATION_OF_TOPIC)
+            e = made_relation(r, each, arg); /* the others follow from their topics */
+    }
+    mem_free(list);
+    return e;
+}
+
 enum err catalog_snapshot(const struct catalog *c, change_fn each, void *arg)
 {
     const struct catalog_change numbers = {
@@ -126,10 +186,6 @@ enum err catalog_snapshot(const struct catalog *c, change_fn each, void *arg)
     }
     TRY(catalog_types_snapshot(c, each, arg));
     TRY(standing_topics(c, each, arg));
-    for (uint32_t i = 0; i < c->n_relations; i++) {
-        const struct relation *r = c->memory->relations_by_number[i];
-        if (r->number < RELATION_OF_TOPIC) /* the others follow from their topics */
-            TRY(made_relation(r, each, arg));
-    }
+    TRY(relations_and_alterations(c, each, arg));
     return security_items(c->security, each, arg);
 }

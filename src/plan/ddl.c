@@ -99,9 +99,8 @@ static bool refuse_constraint(struct binder *b, const PgQuery__Constraint *c)
     return false;
 }
 
-/* `primary`: its PRIMARY KEY, or NULL. */
-static bool read_column(struct binder *b, const PgQuery__ColumnDef *d, struct column_def *out,
-                        const PgQuery__Constraint **primary)
+bool plan_column(struct binder *b, const PgQuery__ColumnDef *d, struct column_def *out,
+                 const PgQuery__Constraint **primary)
 {
     int32_t fields;
     out->name = bind_str(b, str_of(d->colname));
@@ -129,8 +128,8 @@ static bool read_column(struct binder *b, const PgQuery__ColumnDef *d, struct co
     return b->err == ERR_OK;
 }
 
-static bool column_is_new(struct binder *b, const struct column_def *columns, uint32_t n,
-                          struct str name, int32_t position)
+bool plan_column_is_new(struct binder *b, const struct column_def *columns, uint32_t n,
+                        struct str name, int32_t position)
 {
     if (str_eq(name, JSONB_NULLS_MEMBER)) {
         bind_fail(b, position, ERR_INVALID_ARGUMENT, "column name \"%.*s\" is reserved",
@@ -175,8 +174,8 @@ static bool read_columns(struct binder *b, const PgQuery__CreateStmt *s, struct 
             return false;
         }
         struct column_def *c = &columns[r->n_columns];
-        if (!read_column(b, n->column_def, c, &primary) ||
-            !column_is_new(b, columns, r->n_columns, c->name, n->column_def->location) ||
+        if (!plan_column(b, n->column_def, c, &primary) ||
+            !plan_column_is_new(b, columns, r->n_columns, c->name, n->column_def->location) ||
             (primary != NULL &&
              (!primary_key_is_first(b, r, primary->location) ||
               !primary_key_add(b, r, columns, r->n_columns, primary->location))))
@@ -503,7 +502,7 @@ static struct plan_node *view_names(struct binder *b, const struct plan_node *ro
     for (size_t i = 0; i < into->n_col_names; i++)
         columns[i].name = bind_str(b, node_string(into->col_names[i]));
     for (uint32_t i = 0; i < root->n_columns; i++) {
-        if (!column_is_new(b, columns, i, columns[i].name, -1))
+        if (!plan_column_is_new(b, columns, i, columns[i].name, -1))
             return bind_hint(b, "Give the columns different names: expression AS name.");
     }
     *copy = *root;

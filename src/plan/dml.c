@@ -38,7 +38,7 @@ bool dml_column(struct binder *b, const struct relation *r, struct str name, int
     struct str *names = bind_alloc(b, (size_t)r->n_columns + 1, sizeof *names);
     for (uint32_t i = 0; names != NULL && i < r->n_columns; i++) {
         names[i] = r->columns[i].name;
-        if (str_eq(names[i], name)) {
+        if (str_eq(names[i], name) && !relation_column_dropped(r, i)) {
             *out = i;
             return true;
         }
@@ -61,7 +61,7 @@ static struct str column_item(node *n)
 static bool insert_columns(struct binder *b, const struct relation *r, node *const *items,
                            size_t n, bool all)
 {
-    uint32_t count = n > 0 ? (uint32_t)n : r->n_columns;
+    uint32_t count = n > 0 ? (uint32_t)n : relation_n_columns(r), place = 0;
     if (count > r->n_columns) {
         bind_fail(b, node_location(items[r->n_columns]), ERR_DUPLICATE_COLUMN,
                   "more columns are listed than \"%.*s\" has", STR_ARG(r->name));
@@ -73,7 +73,9 @@ static bool insert_columns(struct binder *b, const struct relation *r, node *con
         return false;
     for (uint32_t i = 0; i < count; i++) {
         int32_t at = n > 0 ? node_location(items[i]) : -1;
-        columns[i] = i;
+        while (n == 0 && relation_column_dropped(r, place))
+            place++;
+        columns[i] = place++;
         if (n > 0 && !dml_column(b, r, column_item(items[i]), at, &columns[i]))
             return false;
         if (seen[columns[i]]) {

@@ -41,14 +41,20 @@ static struct str unqualified(struct str name)
 
 static struct plan_node *scan(struct binder *b, const struct relation *r)
 {
-    struct plan_node *n = plan_node_new(b, PLAN_SCAN, NULL, r->n_columns);
+    uint32_t seen = 0;
+    struct plan_node *n = plan_node_new(b, PLAN_SCAN, NULL, relation_n_columns(r));
     uint32_t *columns = bind_alloc(b, r->n_columns + 1, sizeof *columns);
-    if (n == NULL || columns == NULL)
+    struct column_def *defs = bind_alloc(b, r->n_columns + 1, sizeof *defs);
+    if (n == NULL || columns == NULL || defs == NULL)
         return NULL;
-    for (uint32_t i = 0; i < r->n_columns; i++)
-        columns[i] = i;
+    for (uint32_t i = 0; i < r->n_columns; i++) {
+        if (relation_column_dropped(r, i))
+            continue;
+        defs[seen] = r->columns[i];
+        columns[seen++] = i;
+    }
     n->relation = r;
-    n->columns = r->columns;
+    n->columns = defs;
     n->scan_columns = columns;
     return n;
 }

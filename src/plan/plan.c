@@ -79,8 +79,6 @@ static bool plan_unsupported(struct binder *b, node *n)
          "Views are kept up to date all the time."},
         {PG_QUERY__NODE__NODE_INDEX_STMT, "CREATE INDEX",
          "Views are found by their GROUP BY keys."},
-        {PG_QUERY__NODE__NODE_ALTER_TABLE_STMT, "ALTER TABLE",
-         "Drop the table and create it again over its topic: WITH (topic = '...')."},
         {PG_QUERY__NODE__NODE_RENAME_STMT, "RENAME", NULL},
         {PG_QUERY__NODE__NODE_ALTER_ENUM_STMT, "ALTER TYPE",
          "Create a type of another name with all labels."},
@@ -130,6 +128,7 @@ static bool dispatch(struct binder *b, node *n)
     case PG_QUERY__NODE__NODE_CREATE_TABLE_AS_STMT:
         return plan_create_view(b, n->create_table_as_stmt);
     case PG_QUERY__NODE__NODE_CREATE_ENUM_STMT: return plan_create_enum(b, n->create_enum_stmt);
+    case PG_QUERY__NODE__NODE_ALTER_TABLE_STMT: return plan_alter_table(b, n->alter_table_stmt);
     case PG_QUERY__NODE__NODE_DROP_STMT: return plan_drop(b, n->drop_stmt);
     case PG_QUERY__NODE__NODE_CREATE_ROLE_STMT: return plan_create_user(b, n->create_role_stmt);
     case PG_QUERY__NODE__NODE_ALTER_ROLE_STMT: return plan_alter_user(b, n->alter_role_stmt);

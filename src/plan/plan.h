@@ -185,6 +185,7 @@ enum statement_kind {
     /* text: the plan as lines; root: the same as constant rows, column "QUERY PLAN" */
     STMT_EXPLAIN,
     STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_CREATE_TYPE, STMT_DROP,   /* change(s) */
+    STMT_ALTER_TABLE,    /* drops: views that go first; then the change */
     STMT_INSERT,         /* relation, insert_columns, root = rows; conflict, conflict_update */
     /* relation, root = the rows to change as they are, all columns; UPDATE: then as they shall be
      */

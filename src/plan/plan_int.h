@@ -26,6 +26,7 @@
  *   ddl_type.c   CREATE TYPE, DROP TYPE
  *   primary_key.c PRIMARY KEY
  *   ddl.c        CREATE, DROP; options.c WITH (...); view.c what a continuous view may be
+ *   alter.c      ALTER TABLE; table_format.c: formats of records
  *   dml.c        INSERT, COPY
  *   change.c     UPDATE, DELETE, ON CONFLICT
  *   settings.c   SET, SHOW, transactions, EXPLAIN
@@ -557,6 +558,13 @@ bool view_depends(struct binder *b, const struct relation *view);
 /* The fewest columns of `root` that identify its rows; false when there are none that do, or, with
  * the error kept, out of memory. */
 bool plan_unique(struct binder *b, const struct plan_node *root, uint64_t *columns);
+bool plan_alter_table(struct binder *b, const PgQuery__AlterTableStmt *s);
+/* A column as CREATE TABLE has it, and its PRIMARY KEY (or *primary stays); and whether it may have
+ * its name beside the others. */
+bool plan_column(struct binder *b, const PgQuery__ColumnDef *d, struct column_def *out,
+                 const PgQuery__Constraint **primary);
+bool plan_column_is_new(struct binder *b, const struct column_def *columns, uint32_t n,
+                        struct str name, int32_t position);
 /* Restrictions on a view's plan; fills plan->view. False with the error kept. */
 bool view_check_plan(struct binder *b, const struct plan_node *root);
 /* A root with constant rows: cells are row-major text; a cell without ptr is NULL. */

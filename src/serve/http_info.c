@@ -23,10 +23,14 @@ static void string_member(struct buf *out, const char *name, struct str value)
 
 static void columns_write(struct buf *out, const struct relation *r)
 {
+    bool first = true;
     buf_put_str(out, STR(",\"columns\":["));
     for (uint32_t i = 0; i < r->n_columns; i++) {
         const struct column_def *c = &r->columns[i];
-        buf_put_str(out, i == 0 ? STR("{\"name\":") : STR(",{\"name\":"));
+        if (relation_column_dropped(r, i))
+            continue;
+        buf_put_str(out, first ? STR("{\"name\":") : STR(",{\"name\":"));
+        first = false;
         json_write_string(out, c->name);
         string_member(out, "type", str_of(type_info(c->type)->name));
         buf_printf(out, ",\"not_null\":%s}", c->not_null ? "true" : "false");
@@ -61,11 +65,15 @@ static void format_options_write(struct buf *out, const struct relation *r)
 /* A table's definition as the statement that would make it again. */
 static void table_sql_write(struct buf *out, const struct relation *r)
 {
+    bool first = true;
     buf_put_str(out, STR("CREATE TABLE "));
     http_identifier_write(out, r->name);
     for (uint32_t i = 0; i < r->n_columns; i++) {
         const struct column_def *c = &r->columns[i];
-        buf_put_str(out, i == 0 ? STR(" (") : STR(", "));
+        if (relation_column_dropped(r, i))
+            continue;
+        buf_put_str(out, first ? STR(" (") : STR(", "));
+        first = false;
         http_identifier_write(out, c->name);
         char type[TYPMOD_TEXT_MAX];
         buf_put_u8(out, ' ');

@@ -743,7 +743,9 @@ static void answer_rows(struct answer *w, const struct shape *shape, struct cont
     case ROWS_COLUMNS:
         for (x->column = 0; x->relation != NULL && x->column < x->relation->n_columns;
              x->column++) {
-            answer_row(w, x);
+            if (!relation_column_dropped(x->relation, x->column)) {
+                answer_row(w, x);
+            }
         }
         break;
     case ROWS_TYPES:

@@ -14,6 +14,7 @@ bool statement_runs(enum statement_kind kind)
     case STMT_CREATE_VIEW:
     case STMT_CREATE_TYPE:
     case STMT_DROP:
+    case STMT_ALTER_TABLE:
     case STMT_INSERT:
     case STMT_UPDATE:
     case STMT_DELETE:
@@ -65,7 +66,7 @@ static void statement_notice(struct statement *st, const char *sqlstate, struct 
     st->notice(st, sqlstate, text);
 }
 
-/* ---- CREATE ---- */
+/* ---- CREATE, and the change of ALTER TABLE ---- */
 
 static void create_done(struct ddl_request *r)
 {
@@ -114,12 +115,18 @@ static void drop_done(struct ddl_request *r)
 static void drop_next(struct statement *st)
 {
     const struct plan *p = st->plan;
+    if (st->next_drop == p->n_drops && p->kind == STMT_ALTER_TABLE) {
+        create_run(st); /* nothing is in its way any more */
+        return;
+    }
     if (st->next_drop == p->n_drops) {
         statement_finish(st, ERR_OK);
         return;
     }
+    enum catalog_verb verb =
+        p->kind == STMT_ALTER_TABLE ? CHANGE_DROP_RELATION : p->change.verb;
     st->ddl = (struct ddl_request){
-        .change = {.verb = p->change.verb, .name = p->drops[st->next_drop]},
+        .change = {.verb = verb, .name = p->drops[st->next_drop]},
         .if_exists = p->if_exists,
         .done = drop_done,
         .arg = st,
@@ -301,6 +308,7 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
         create_run(st);
         break;
     case STMT_DROP:
+    case STMT_ALTER_TABLE:
         drop_run(st);
         break;
     case STMT_INSERT:

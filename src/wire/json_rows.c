@@ -665,6 +665,20 @@ static const char *read_jsonb_nulls(struct row *r, const char *p)
     }
 }
 
+/* A value that a lenient field does not take is as if it were not there; what is not JSON, and lack
+ * of memory, stay errors. */
+__attribute__((cold)) static const char *lenient_skip(struct row *r, int32_t field, const char *p)
+{
+    if (r->err == ERR_OK || r->err == ERR_NO_MEMORY)
+        return NULL;
+    p = json_skip_value(&r->in, p, 1);
+    if (p == NULL)
+        return NULL;
+    r->err = ERR_OK;
+    r->d->seen[field / 64] &= ~((uint64_t)1 << (field % 64));
+    return p;
+}
+
 /* Reads the members up to the closing brace, whose position it returns. */
 static const char *members_read(struct row *r)
 {
@@ -710,7 +724,10 @@ static const char *members_read(struct row *r)
             p = json_literal(&r->in, p, "null", 4);
         } else {
             d->seen[field / 64] |= bit;
+            const char *value = p;
             p = read_value(r, &d->fields[field], &r->out->columns[field], p);
+            if (UNLIKELY(p == NULL) && d->fields[field].lenient)
+                p = lenient_skip(r, field, value);
         }
         if (UNLIKELY(p == NULL))
             return NULL;

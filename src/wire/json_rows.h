@@ -40,6 +40,7 @@ struct json_field {
     int32_t typmod; /* a length or precision: type/typmod.h; else -1 */
     bool not_null;  /* NULL or missing is ERR_NULL_VIOLATION, also for unwanted fields */
     bool wanted;    /* false: no column is written and the value's type is not checked */
+    bool lenient;   /* a value that the column does not take is NULL, and no error */
 };
 
 struct json_decoder;

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define FIELD(name, type_)                \
     {                                     \
-        {name, 1}, type_, -1, false, true \
+        {name, 1}, type_, -1, false, true, false \
     }
 
 static const struct json_field fields[] = {
@@ -21,10 +21,10 @@ static const struct json_field fields[] = {
     FIELD("b", TYPE_BOOL),
     FIELD("t", TYPE_TIMESTAMPTZ),
     FIELD("d", TYPE_DATE),
-    {{"n", 1}, TYPE_NUMERIC, (12 << 16 | 3) + 4, false, true},
+    {{"n", 1}, TYPE_NUMERIC, (12 << 16 | 3) + 4, false, true, false},
     FIELD("v", TYPE_INTERVAL),
     FIELD("j", TYPE_JSONB),
-    {{"u", 1}, TYPE_TEXT, -1, true, false},
+    {{"u", 1}, TYPE_TEXT, -1, true, false, false},
 };
 
 static bool same_value(const struct column *a, const struct column *b)

@@ -45,7 +45,8 @@ static inline enum err fixture_sql(const struct catalog **c, const char *sql,
         struct catalog_change drop = {.verb = CHANGE_DROP_RELATION, .name = p->drops[i]};
         e = fixture_apply(c, &drop, why);
     }
-    if (p->kind == STMT_CREATE_TABLE || p->kind == STMT_CREATE_VIEW) {
+    if (p->kind == STMT_CREATE_TABLE || p->kind == STMT_CREATE_VIEW ||
+        p->kind == STMT_ALTER_TABLE) {
         struct catalog_change change = p->change;
         change.number = (*c)->next_relation;
         uint32_t n = (*c)->next_topic;

@@ -52,6 +52,12 @@ static void same_relation(const struct relation *a, const struct relation *b)
     assert_int_equal(a->kind, b->kind);
     assert_int_equal(a->format, b->format);
     assert_int_equal(a->n_columns, b->n_columns);
+    assert_int_equal(a->n_alterations, b->n_alterations);
+    for (uint32_t i = 0; i < a->n_columns; i++) {
+        assert_true(str_eq(a->columns[i].name, b->columns[i].name));
+        assert_int_equal(relation_column_dropped(a, i), relation_column_dropped(b, i));
+        assert_int_equal(relation_column_added(a, i), relation_column_added(b, i));
+    }
     assert_int_equal(a->topic == NULL, b->topic == NULL);
     if (a->topic != NULL)
         assert_int_equal(a->topic->number, b->topic->number);
@@ -139,7 +145,7 @@ static void step(const struct catalog **c)
     const char *z = names[rng(NAMES)];
     char sql[400];
     struct err_detail why = {0};
-    switch (rng(13)) {
+    switch (rng(16)) {
     case 0: create_topic(c, x); return;
     case 1: drop_topic(c, x); return;
     case 2:
@@ -167,6 +173,16 @@ static void step(const struct catalog **c)
                  "INTERVAL '10 s') GROUP BY k, window_start", x, z, y);
         break;
     case 11: alter_topic(c, x); return;
+    case 12:
+        snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s float8", x, y);
+        break;
+    case 13:
+        snprintf(sql, sizeof sql, "ALTER TABLE %s DROP COLUMN %s%s", x, y,
+                 rng(4) == 0 ? " CASCADE" : "");
+        break;
+    case 14:
+        snprintf(sql, sizeof sql, "CREATE MATERIALIZED VIEW %s AS SELECT * FROM %s", x, y);
+        break;
     case 6: snprintf(sql, sizeof sql, "DROP TABLE %s", x); break;
     default: snprintf(sql, sizeof sql, "DROP MATERIALIZED VIEW %s", x); break;
     }

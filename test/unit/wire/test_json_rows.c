@@ -54,15 +54,15 @@ static enum err decode(struct fixture *f, struct str text)
 
 #define FIELD(name_, type_)                \
     {                                      \
-        STR(name_), type_, -1, false, true \
+        STR(name_), type_, -1, false, true, false \
     }
 #define REQUIRED(name_, type_)            \
     {                                     \
-        STR(name_), type_, -1, true, true \
+        STR(name_), type_, -1, true, true, false \
     }
 #define UNWANTED(name_, type_)              \
     {                                       \
-        STR(name_), type_, -1, false, false \
+        STR(name_), type_, -1, false, false, false \
     }
 
 static void reading(void **state)
@@ -102,7 +102,8 @@ static void nulls_and_duplicates(void **state)
 {
     (void)state;
     const struct json_field fields[] = {
-        FIELD("a", TYPE_INT8), REQUIRED("b", TYPE_INT4), {STR("c"), TYPE_TEXT, -1, true, false}};
+        FIELD("a", TYPE_INT8), REQUIRED("b", TYPE_INT4),
+        {STR("c"), TYPE_TEXT, -1, true, false, false}};
     struct fixture f;
     fixture_open(&f, fields, 3);
     assert_null(f.b->columns[2].data);
@@ -128,7 +129,7 @@ static void jsonb_nulls(void **state)
     (void)state;
     const struct json_field fields[] = {
         FIELD("j", TYPE_JSONB), REQUIRED("k", TYPE_JSONB), FIELD("a", TYPE_INT8),
-        {STR("u"), TYPE_JSONB, -1, true, false}};
+        {STR("u"), TYPE_JSONB, -1, true, false, false}};
     struct fixture f;
     fixture_open(&f, fields, 4);
     /* In front and behind, with and without the members; a second list replaces the first. */
@@ -184,7 +185,7 @@ static void other_types(void **state)
 {
     (void)state;
     const struct json_field fields[] = {
-        {STR("n"), TYPE_NUMERIC, (10 << 16 | 2) + 4, false, true},
+        {STR("n"), TYPE_NUMERIC, (10 << 16 | 2) + 4, false, true, false},
         FIELD("m", TYPE_NUMERIC),
         FIELD("v", TYPE_INTERVAL),
         FIELD("j", TYPE_JSONB),
@@ -352,7 +353,8 @@ static void wide_table(void **state)
     static char names[WIDE][8];
     for (uint32_t i = 0; i < WIDE; i++) {
         int n = snprintf(names[i], sizeof names[i], "c%u", i);
-        fields[i] = (struct json_field){{names[i], (size_t)n}, TYPE_INT4, -1, false, i % 3 != 0};
+        fields[i] = (struct json_field){
+            .name = {names[i], (size_t)n}, .type = TYPE_INT4, .typmod = -1, .wanted = i % 3 != 0};
     }
     struct fixture f;
     fixture_open(&f, fields, WIDE);
@@ -478,6 +480,29 @@ static void decided_by_python(void **state)
     fixture_close(&f);
 }
 
+/* A lenient field has NULL for what it does not take; what is not JSON stays an error. */
+static void test_lenient(void **state)
+{
+    (void)state;
+    const struct json_field fields[] = {FIELD("s", TYPE_TEXT),
+                                        {STR("n"), TYPE_INT4, -1, false, true, true}};
+    static const struct {
+        const char *text;
+        bool null;
+    } taken[] = {{"{\"n\":\"x\",\"s\":\"a\"}", true}, {"{\"n\":[1,{}]}", true},
+                 {"{\"n\":5000000000,\"s\":\"a\"}", true}, {"{\"n\":7}", false},
+                 {"{\"n\":7,\"n\":1.5}", true}};
+    struct fixture f;
+    fixture_open(&f, fields, ARRAY_LEN(fields));
+    for (size_t i = 0; i < ARRAY_LEN(taken); i++) {
+        assert_int_equal(decode(&f, str_of(taken[i].text)), ERR_OK);
+        assert_int_equal(column_is_null(&f.b->columns[1], 0), taken[i].null);
+    }
+    assert_int_equal(decode(&f, STR("{\"n\":[1,}")), ERR_MALFORMED);
+    assert_int_equal(decode(&f, STR("{\"n\":1,\"s\":2}")), ERR_TYPE_MISMATCH);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +512,7 @@ int main(void)
         cmocka_unit_test(narrow_types),   cmocka_unit_test(errors),
         cmocka_unit_test(prefixes),      cmocka_unit_test(wide_table),
         cmocka_unit_test(out_of_memory), cmocka_unit_test(decided_by_python),
+        cmocka_unit_test(test_lenient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
