@@ -25,7 +25,7 @@ enum err relation_json_decoder(const struct relation *rel, bool strict, struct j
     return e;
 }
 
-static enum err text_decoder_open(struct row_decoder *d, const struct relation *rel)
+static enum err fields_decoder_open(struct row_decoder *d, const struct relation *rel)
 {
     struct row_field *fields = mem_zalloc(rel->n_columns + 1, sizeof(*fields));
     if (fields == NULL)
@@ -36,7 +36,10 @@ static enum err text_decoder_open(struct row_decoder *d, const struct relation *
             .name = c->name, .type = c->type, .typmod = c->typmod, .not_null = c->not_null,
             .added = relation_column_added(rel, i)};
     }
-    enum err e = text_decoder_new(&rel->text, fields, rel->n_columns, &d->text, NULL);
+    enum err e = rel->format == FORMAT_AVRO
+                     ? avro_decoder_new(rel->avro_schema, rel->avro_framed, fields,
+                                        rel->n_columns, &d->avro, NULL)
+                     : text_decoder_new(&rel->text, fields, rel->n_columns, &d->text, NULL);
     mem_free(fields);
     return e;
 }
@@ -49,9 +52,8 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel, boo
         return ERR_OK;
     if (rel->n_primary_key > 0)
         return keyed_decoder_new(rel, &d->keyed);
-    bool text = rel->kind == REL_TABLE &&
-                (rel->format == FORMAT_CSV || rel->format == FORMAT_REGEX);
-    return text ? text_decoder_open(d, rel) : relation_json_decoder(rel, strict, &d->json);
+    bool other = rel->kind == REL_TABLE && rel->format != FORMAT_JSON;
+    return other ? fields_decoder_open(d, rel) : relation_json_decoder(rel, strict, &d->json);
 }
 
 void row_decoder_deinit(struct row_decoder *d)
@@ -59,12 +61,14 @@ void row_decoder_deinit(struct row_decoder *d)
     json_decoder_free(d->json);
     text_decoder_free(d->text);
     keyed_decoder_free(d->keyed);
+    avro_decoder_free(d->avro);
 }
 
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a)
 {
     return d->raw             ? raw_batch(rows, a)
            : d->keyed != NULL ? keyed_decoder_batch(d->keyed, rows, a)
+           : d->avro != NULL  ? avro_decoder_batch(d->avro, rows, a)
            : d->text != NULL  ? text_decoder_batch(d->text, rows, a)
                               : json_decoder_batch(d->json, rows, a);
 }
@@ -108,7 +112,11 @@ enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint3
         TRY(raw_decode(rec, partition, b, a));
     else if (rec->value.ptr == NULL)
         return err_set(why, ERR_MALFORMED, "the record has no value: %s was expected",
-                       d->text != NULL ? "a line of text" : "a JSON object");
+                       d->text != NULL   ? "a line of text"
+                       : d->avro != NULL ? "an Avro record"
+                                         : "a JSON object");
+    else if (d->avro != NULL)
+        TRY(avro_decode_row(d->avro, rec->value, b, a, why));
     else if (d->text != NULL)
         TRY(text_decode_row(d->text, rec->value, b, a, why));
     else
@@ -142,6 +150,7 @@ enum err row_encode(const struct relation *rel, const struct column *columns, ui
         csv_row_write(&rel->text.csv, columns, rel->n_columns, row, out);
         return ERR_OK;
     case FORMAT_DEBEZIUM_JSON:
+    case FORMAT_AVRO:
     case FORMAT_REGEX: break;
     }
     err_set(why, ERR_UNSUPPORTED, "rows of table \"%.*s\" can only be read: its format is '%s'",

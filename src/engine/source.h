@@ -5,6 +5,7 @@
 
 #include "engine/keyed_record.h"
 #include "engine/partition.h"
+#include "wire/avro.h"
 #include "wire/text_rows.h"
 
 enum {
@@ -20,6 +21,7 @@ struct row_decoder {
     struct json_decoder *json;  /* by the relation's format and key one of these, */
     struct text_decoder *text;
     struct keyed_decoder *keyed;
+    struct avro_decoder *avro;
     bool raw;                   /* ... or a record is its row as it is */
     enum row_op op; /* of the last record; ROW_PUT without a PRIMARY KEY */
 };

@@ -42,6 +42,10 @@ static bool table_alterable(struct binder *b, const struct relation *r, int32_t 
                   "tables with a PRIMARY KEY, such as \"%.*s\", cannot be altered",
                   STR_ARG(r->name));
         bind_hint(b, "Make another table over its topic.");
+    } else if (r->format == FORMAT_AVRO) {
+        bind_fail(b, position, ERR_UNSUPPORTED,
+                  "the columns of \"%.*s\" are fields of its schema", STR_ARG(r->name));
+        bind_hint(b, "Make another table over its topic, with another schema.");
     } else if (r->n_alterations == ALTERATIONS_MAX) {
         bind_fail(b, position, ERR_LIMIT, "\"%.*s\" has been altered %d times",
                   STR_ARG(r->name), ALTERATIONS_MAX);

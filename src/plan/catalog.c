@@ -916,6 +916,8 @@ static enum err create_late(struct version *v, struct object *view, const struct
     o->relation.column_flags = source->column_flags;
     o->relation.format = source->format; /* its rows are the source's records */
     o->relation.text = source->text;
+    o->relation.avro_schema = source->avro_schema;
+    o->relation.avro_framed = source->avro_framed;
     return ERR_OK;
 }
 

@@ -63,6 +63,7 @@ enum table_format {
     FORMAT_RAW,
     FORMAT_JSON,   /* value is a JSON object, columns by name */
     FORMAT_CSV,    /* value is a line of CSV, columns by position */
+    FORMAT_AVRO,   /* value is an Avro record, columns by name */
     FORMAT_REGEX,  /* value is a line of text, columns are an expression's named groups */
     FORMAT_DEBEZIUM_JSON, /* value is an envelope: op, before, after */
 };
@@ -114,6 +115,8 @@ struct relation {
     /* REL_TABLE */
     enum table_format format;
     struct text_format text;         /* FORMAT_CSV, FORMAT_REGEX */
+    struct str avro_schema;          /* FORMAT_AVRO */
+    bool avro_framed;                /* ... with Confluent's header before each value */
     enum on_error on_error;
     int32_t event_time;              /* column, or -1 */
     int32_t key;                     /* column whose text is the record key, or -1 */

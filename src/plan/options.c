@@ -13,7 +13,7 @@ static const struct option table_option_list[] = {
      "and SQL) are refused; '0' = any"},
     {"key", OPTION_TEXT, NULL, NULL, "column whose text is the record key and picks the partition"},
     {"partitions", OPTION_INT, "1", NULL, "partitions of the topic"},
-    {"format", OPTION_WORD, "json", "json|raw|csv|regex|upsert_json|debezium_json",
+    {"format", OPTION_WORD, "json", "json|raw|csv|regex|upsert_json|debezium_json|avro",
      "how record values are read"},
     {"on_error", OPTION_WORD, "dead_letter", "dead_letter|ignore",
      "what happens to records that do not fit the table"},
@@ -28,6 +28,9 @@ static const struct option table_option_list[] = {
      "csv: the unquoted text that stands for NULL, default ''; regex: the text that does, none"},
     {"pattern", OPTION_STRING, NULL, NULL,
      "regex: an expression with a named group (?<column>...) for each column"},
+    {"schema", OPTION_STRING, NULL, NULL, "avro: the schema that records are written by, as JSON"},
+    {"framing", OPTION_WORD, NULL, "none|confluent",
+     "avro: whether values begin with a zero and a schema's number of four bytes; default: none"},
 };
 
 static const struct option view_option_list[] = {

@@ -1,11 +1,13 @@
 /* How a table's records are written: the options of each format. */
 #include "plan/plan_int.h"
+#include "wire/avro.h"
 
 const char *table_format_name(enum table_format f)
 {
     static const char *const names[] = {[FORMAT_RAW] = "raw",
                                         [FORMAT_JSON] = "json",
                                         [FORMAT_CSV] = "csv",
+                                        [FORMAT_AVRO] = "avro",
                                         [FORMAT_REGEX] = "regex",
                                         [FORMAT_DEBEZIUM_JSON] = "debezium_json"};
     return names[f];
@@ -23,6 +25,8 @@ static bool options_fit(struct binder *b, const struct relation *r, const struct
         {T_QUOTE, "quote", FORMAT_CSV, FORMAT_CSV},
         {T_NULL, "null", FORMAT_CSV, FORMAT_REGEX},
         {T_PATTERN, "pattern", FORMAT_REGEX, FORMAT_REGEX},
+        {T_SCHEMA, "schema", FORMAT_AVRO, FORMAT_AVRO},
+        {T_FRAMING, "framing", FORMAT_AVRO, FORMAT_AVRO},
     };
     for (size_t i = 0; i < ARRAY_LEN(of); i++) {
         if (!v[of[i].option].given || r->format == of[i].format || r->format == of[i].or_format)
@@ -75,17 +79,23 @@ static bool csv_format_options(struct binder *b, struct relation *r, const struc
     return clash == NULL;
 }
 
+static struct row_field *fields_of(struct binder *b, const struct relation *r)
+{
+    struct row_field *fields = bind_alloc(b, (size_t)r->n_columns + 1, sizeof *fields);
+    for (uint32_t i = 0; fields != NULL && i < r->n_columns; i++)
+        fields[i] = (struct row_field){
+            .name = r->columns[i].name, .type = r->columns[i].type, .typmod = -1};
+    return fields;
+}
+
 /* A decoder of the table tells whether pattern and columns go together. */
 static bool pattern_fits(struct binder *b, const struct relation *r, int32_t position)
 {
-    struct row_field *fields = bind_alloc(b, (size_t)r->n_columns + 1, sizeof *fields);
+    const struct row_field *fields = fields_of(b, r);
     struct text_decoder *d = NULL;
     struct err_detail why = {0};
     if (fields == NULL)
         return false;
-    for (uint32_t i = 0; i < r->n_columns; i++)
-        fields[i] = (struct row_field){
-            .name = r->columns[i].name, .type = r->columns[i].type, .typmod = -1};
     enum err e = text_decoder_new(&r->text, fields, r->n_columns, &d, &why);
     text_decoder_free(d);
     if (e == ERR_OK)
@@ -111,12 +121,37 @@ static bool regex_format_options(struct binder *b, struct relation *r,
     return false;
 }
 
+static bool avro_format_options(struct binder *b, struct relation *r,
+                                const struct option_value *v)
+{
+    const struct row_field *fields = fields_of(b, r);
+    struct avro_decoder *d = NULL;
+    struct err_detail why = {0};
+    r->avro_schema = v[T_SCHEMA].text;
+    r->avro_framed = v[T_FRAMING].given && v[T_FRAMING].number == 1;
+    if (!v[T_SCHEMA].given) {
+        bind_fail(b, v[T_FORMAT].position, ERR_INVALID_ARGUMENT, "format 'avro' needs a schema");
+        bind_hint(b, "WITH (format = 'avro', schema = '{\"type\": \"record\", ...}').");
+    }
+    if (fields == NULL || b->err != ERR_OK)
+        return false;
+    enum err e =
+        avro_decoder_new(r->avro_schema, r->avro_framed, fields, r->n_columns, &d, &why);
+    avro_decoder_free(d);
+    if (e == ERR_OK)
+        return true;
+    bind_fail(b, v[T_SCHEMA].position, e, "%s", err_text(e, &why));
+    bind_hint(b, "Each column is a field of the schema's record, of a type that it takes.");
+    return false;
+}
+
 bool table_format_options(struct binder *b, struct relation *r, const struct option_value *v)
 {
     if (!options_fit(b, r, v))
         return false;
     switch (r->format) {
     case FORMAT_CSV: return csv_format_options(b, r, v);
+    case FORMAT_AVRO: return avro_format_options(b, r, v);
     case FORMAT_REGEX: return regex_format_options(b, r, v);
     case FORMAT_RAW:
     case FORMAT_JSON:

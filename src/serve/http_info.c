@@ -54,6 +54,10 @@ static void format_options_write(struct buf *out, const struct relation *r)
     const struct csv_options *csv = &r->text.csv;
     if (r->format == FORMAT_REGEX)
         literal_write(out, "pattern", r->text.pattern);
+    if (r->format == FORMAT_AVRO) {
+        literal_write(out, "schema", r->avro_schema);
+        literal_write(out, "framing", r->avro_framed ? STR("confluent") : STR("none"));
+    }
     if (r->format == FORMAT_CSV) {
         literal_write(out, "delimiter", (struct str){&csv->delimiter, 1});
         literal_write(out, "quote", (struct str){&csv->quote, 1});
