@@ -695,7 +695,7 @@ static bool bind_within(struct agg_call *c)
     }
     if (e == NULL)
         return false;
-    if (e->type == TYPE_JSONB) {
+    if (type_element(e->type) == TYPE_JSONB) {
         bind_fail(b, f->location, ERR_UNSUPPORTED, "%s of a jsonb is not supported",
                   c->name->name);
         return false;
@@ -755,7 +755,7 @@ static bool add_sort(struct agg_call *c, const struct expr *e, struct sort_key k
                   AGGREGATE_SORTS_MAX);
         return false;
     }
-    if (e->type == TYPE_JSONB) {
+    if (type_element(e->type) == TYPE_JSONB) {
         bind_fail(b, e->position, ERR_UNSUPPORTED,
                   "ORDER BY of a jsonb is not supported inside an aggregate");
         bind_hint(b, "Sort by the jsonb's text: ORDER BY (x)::text.");

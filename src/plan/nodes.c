@@ -309,7 +309,7 @@ bool plan_append_only(const struct plan_node *root)
 static bool sorts_by_jsonb(const struct plan_node *n)
 {
     for (uint32_t i = 0; i < n->n_sorts; i++)
-        if (n->input->columns[n->sorts[i].column].type == TYPE_JSONB)
+        if (type_element(n->input->columns[n->sorts[i].column].type) == TYPE_JSONB)
             return true;
     return false;
 }

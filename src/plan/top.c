@@ -65,7 +65,7 @@ static void find_bounds(struct bound *x, const struct expr *e)
 static bool sorts_by(const struct plan_node *n, enum type type)
 {
     for (uint32_t i = 0; i < n->n_sorts; i++)
-        if (n->input->columns[n->sorts[i].column].type == type)
+        if (type_element(n->input->columns[n->sorts[i].column].type) == type)
             return true;
     return false;
 }
