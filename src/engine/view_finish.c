@@ -64,7 +64,7 @@ static bool rows_equal(const struct batch *a, uint32_t i, const struct batch *b,
 {
     for (uint32_t c = 0; c < a->n_columns; c++) {
         struct value x = column_get(&a->columns[c], i), y = column_get(&b->columns[c], j);
-        if (x.null != y.null || (!x.null && value_compare(&x, &y) != 0))
+        if (!flow_same_value(&x, &y))
             return false;
     }
     return true;

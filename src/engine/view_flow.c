@@ -122,6 +122,18 @@ static bool gives_once(const struct plan_node *root)
     return root->kind == PLAN_TOP || root->kind == PLAN_OVER || root->kind == PLAN_AGGREGATE;
 }
 
+/* Whether equal keys look alike: of a numeric (1.0 and 1.00) or a float (0 and -0) a row that goes
+ * is not the one that comes. */
+static bool keys_are_plain(const struct relation *rel)
+{
+    for (uint32_t i = 0; i < rel->view->n_key_columns; i++) {
+        enum type t = rel->columns[rel->view->key_columns[i]].type, of = type_element(t);
+        if (key_tail_bytes(&t, 1) > 0 || of == TYPE_FLOAT4 || of == TYPE_FLOAT8)
+            return false;
+    }
+    return true;
+}
+
 enum err view_flow_compile(struct view_run *v, struct err_detail *why)
 {
     const struct plan_node *agg = plan_last_aggregate(v->root);
@@ -134,7 +146,7 @@ enum err view_flow_compile(struct view_run *v, struct err_detail *why)
         return ERR_NO_MEMORY;
     v->counted = true;
     v->unique = v->rel->view->n_key_columns < v->root->n_columns;
-    v->keyed = agg != NULL ? !settled : v->unique && gives_once(v->root);
+    v->keyed = agg != NULL ? !settled : v->unique && gives_once(v->root) && keys_are_plain(v->rel);
     v->whole = agg == NULL && !v->keyed;
     TRY(settled ? stage_of_aggregate(agg, &st) : stage_of_rows(v, &st));
     TRY(compile_last(v, agg, &st, why));

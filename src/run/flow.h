@@ -130,4 +130,7 @@ bool flow_expire(const struct flow *f, struct flow_state *s, int64_t watermark_u
 /* Rows that were left out. */
 uint64_t flow_state_late(const struct flow_state *s);
 
+/* Whether two values of one type are the same to the last digit: 1.0 and 1.00 are not. */
+bool flow_same_value(const struct value *v, const struct value *w);
+
 #endif

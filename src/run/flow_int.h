@@ -126,9 +126,6 @@ void flow_op_bound(struct flow_op *op, const struct plan_node *of, uint32_t colu
 /* The end of the window that a key of a windowed operator is of; INT64_MAX: of none. */
 int64_t flow_key_end(const struct flow_op *op, struct str key);
 
-/* Whether two values of one type are the same to the last digit: 1.0 and 1.00 are not. */
-bool flow_same_value(const struct value *v, const struct value *w);
-
 /* Expressions that are the columns of `node`, with room for `more` behind them. NULL when out of
  * memory. */
 const struct expr **flow_columns(const struct plan_node *node, uint32_t more, struct arena *a);
