@@ -255,7 +255,7 @@ static double bucket_value(int32_t number)
         return 0;
     double v = size == BUCKET_NAN        ? NAN
                : size == BUCKET_INFINITY ? INFINITY
-                                         : exp((size - BUCKET_ONE) * log(GAMMA)) * MIDDLE;
+                                         : exp((size - BUCKET_ONE) * log(GAMMA) + log(MIDDLE));
     return number < 0 ? -v : v;
 }
 

@@ -353,6 +353,23 @@ static void put_row(struct text *t, const struct column *columns, uint32_t row)
     put_json(t, &columns[1], row);
 }
 
+/* How often a row that comes `count` times is to be put: no more than a result can hold, and once
+ * where more would add nothing. */
+static int64_t puts_of(struct text *t, const struct column *columns, uint32_t row, int64_t count)
+{
+    size_t len = 1; /* at least */
+    if (t->op->function == AGG_STRING) {
+        len = column_str(&columns[0])[row].len;
+        len += column_is_null(&columns[1], row) ? 0 : column_str(&columns[1])[row].len;
+    }
+    if (len == 0)
+        return 1;
+    if (count - 1 <= (int64_t)(AGG_TEXT_BYTES_MAX / len))
+        return count;
+    t->any = t->buf.failed = true;
+    return 0;
+}
+
 static enum err put_all(struct text *t, struct walk *w, struct arena *work)
 {
     const struct entry *entries[DECODED_MAX];
@@ -364,9 +381,11 @@ static enum err put_all(struct text *t, struct walk *w, struct arena *work)
             ;
         arena_reset(work, 1 << 20);
         TRY(decode(w, entries, n, columns, work));
-        for (uint32_t i = 0; i < n; i++)
-            for (int64_t k = 0; k < counts[i] && !t->buf.failed && !t->null_key; k++)
+        for (uint32_t i = 0; i < n && !t->buf.failed && !t->null_key; i++) {
+            int64_t count = puts_of(t, columns, i, counts[i]);
+            for (int64_t k = 0; k < count && !t->buf.failed && !t->null_key; k++)
                 put_row(t, columns, i);
+        }
     } while (n == DECODED_MAX && !t->buf.failed && !t->null_key);
     return ERR_OK;
 }
@@ -445,6 +464,14 @@ static enum err between(const struct value *low, const struct value *high, doubl
     return interval_add(&d, &low->as.iv, &out->as.iv, why);
 }
 
+/* One of `n` rows: beyond 2^53 of them a double may be rounded past the last. */
+static int64_t place_of(double place, int64_t n)
+{
+    if (place < 0)
+        return 0;
+    return place >= (double)(n - 1) ? n - 1 : (int64_t)place;
+}
+
 /* Of `n` values, n > 0; NULL of a fraction that is none. */
 static enum err percentile(const struct agg_op *op, struct walk w, int64_t n, double fraction,
                            struct arena *a, struct value *out, struct err_detail *why)
@@ -454,14 +481,13 @@ static enum err percentile(const struct agg_op *op, struct walk w, int64_t n, do
     if (out->null)
         return ERR_OK;
     if (op->function == AGG_PERCENTILE_DISC) {
-        int64_t row = (int64_t)ceil(fraction * (double)n);
-        TRY(value_at(w, row < 1 ? 0 : row - 1, a, &low));
+        TRY(value_at(w, place_of(ceil(fraction * (double)n) - 1, n), a, &low));
         out->as = low.as;
         return ERR_OK;
     }
     double place = fraction * (double)(n - 1), first = floor(place);
-    TRY(value_at(w, (int64_t)first, a, &low));
-    TRY(value_at(w, (int64_t)ceil(place), a, &high));
+    TRY(value_at(w, place_of(first, n), a, &low));
+    TRY(value_at(w, place_of(ceil(place), n), a, &high));
     out->as = low.as;
     return first == ceil(place) ? ERR_OK : between(&low, &high, place - first, out, why);
 }

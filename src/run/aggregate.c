@@ -31,8 +31,7 @@ struct numeric_cell {
 };
 
 struct interval_cell {
-    i128 us;
-    int64_t days, months;
+    i128 us, days, months;
     int64_t count;
     int64_t reserved;
 };
@@ -146,8 +145,8 @@ static enum err update_intervals(const struct agg_op *op, const struct agg_rows 
         const struct interval *v = &column_iv(r->arg)[i];
         int64_t w = agg_row_weight(r, i);
         c->us += (i128)v->us * w;
-        c->days += v->days * w; /* 2^32 rows of 2^31 days fit */
-        c->months += v->months * w;
+        c->days += (i128)v->days * w;
+        c->months += (i128)v->months * w;
         c->count += w;
     }
     return ERR_OK;
