@@ -131,6 +131,10 @@ enum err array_builder_finish(struct array_builder *b, const struct array *shape
     size_t bytes = HEAD_BYTES + (size_t)n_dims * DIM_BYTES + b->ends.len + b->data.len;
     if (b->ends.failed || b->data.failed || bytes > ARRAY_BYTES_MAX)
         return err_set(why, ERR_LIMIT, "an array takes more than %d MB", ARRAY_BYTES_MAX >> 20);
+    for (uint32_t i = 0; i < n_dims; i++)
+        if ((int64_t)shape->lowers[i] + shape->lengths[i] > INT32_MAX)
+            return err_set(why, ERR_TOO_LARGE, "array lower bound is too large: %d",
+                           shape->lowers[i]);
     char *to = arena_alloc(a, bytes);
     if (to == NULL)
         return ERR_NO_MEMORY;

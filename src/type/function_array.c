@@ -366,7 +366,10 @@ static void extend(struct kernel_context *k, const struct column *const *args, u
         if (a.n_dims == 1)
             shape.lowers[0] = a.lowers[0];
         shape.lengths[0] = (int32_t)b.n;
-        kernel_put_array(k, out, row, &b, &shape);
+        if ((int64_t)shape.lowers[0] + b.n > INT32_MAX)
+            kernel_fail(k, row, ERR_OUT_OF_RANGE, "integer out of range");
+        else
+            kernel_put_array(k, out, row, &b, &shape);
     }
     array_builder_deinit(&b);
 }

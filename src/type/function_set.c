@@ -62,6 +62,15 @@ KERNEL(integers)
     array_builder_deinit(&b);
 }
 
+/* Whether a step from `at` leads beyond `to`; what lies there may be no numeric of 38 digits. */
+static bool is_last(const struct numeric *at, const struct numeric *to, const struct numeric *step)
+{
+    struct numeric left;
+    struct err_detail why;
+    int sign = step->unscaled > 0 ? 1 : -1;
+    return numeric_sub(to, at, &left, &why) == ERR_OK && numeric_compare(&left, step) * sign < 0;
+}
+
 KERNEL(numerics)
 {
     static const struct numeric one = {.unscaled = 1};
@@ -86,6 +95,8 @@ KERNEL(numerics)
         array_builder_clear(&b);
         while (e == ERR_OK && numeric_compare(&v.as.num, &to) * sign <= 0 && !b.data.failed) {
             array_builder_add(&b, &v);
+            if (is_last(&v.as.num, &to, &step))
+                break;
             e = numeric_add(&v.as.num, &step, &next, &why);
             v.as.num = next;
         }
