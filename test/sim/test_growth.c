@@ -701,9 +701,9 @@ static void an_older_directory_is_taken_over(void **state)
     h = host_sim_crash(h);
     assert_int_equal(host_file_open(h, "/data/VERSION", HOST_OPEN_READ, &f, &why), ERR_OK);
     assert_int_equal(host_file_read(f, 0, text, 24), ERR_OK);
-    assert_string_equal(text, "tidemill data, format 4\n");
+    assert_string_equal(text, "tidemill data, format 5\n");
     host_file_close(f);
-    write_file(h, "/data/VERSION", "tidemill data, format 5\n");
+    write_file(h, "/data/VERSION", "tidemill data, format 6\n");
     const struct engine_options options = {.data_dir = "/data", .n_shards = 1};
     struct engine *e;
     assert_int_equal(engine_open(h, &options, &e, &why), ERR_UNSUPPORTED);

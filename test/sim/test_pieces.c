@@ -17,7 +17,7 @@ enum {
     KEYS = 20000,
     BATCH_KEYS = 500,
     ROUNDS = 4,
-    READERS = 3,
+    READERS = 4,
     RUN_BYTES = 64 << 20,
     TEXT_MAX = 4 << 20,
     READ_ROWS = 10000, /* of a changelog, its last ones */
