@@ -299,6 +299,7 @@ void parts_commit(struct shard *s)
 
 static void mark_dirty(struct part *p)
 {
+    p->shard->dirtied = true;
     if (list_empty(&p->dirty_link))
         list_add(&p->shard->dirty, &p->dirty_link);
 }
@@ -627,6 +628,7 @@ void parts_turn(struct shard *s)
     struct flush_worker *f = s->flush;
     bool started = false;
     int64_t soonest_ns = INT64_MAX;
+    s->dirtied = false;
     LIST_FOR_SAFE (it, next, &s->dirty) {
         struct part *p = LIST_ENTRY(it, struct part, dirty_link);
         if (left_to_os(p) && log_durable_assume(p->log))

@@ -405,7 +405,8 @@ bool shard_turn(void *arg)
     removals_turn(s);
     turn_tell(s);
     services_turn(s); /* last, so that what the steps before have answered is sent in this turn */
-    if (s->local.head != NULL || !list_empty(&s->tasks)) /* the steps before may have added some */
+    /* The steps before may have added some. */
+    if (s->local.head != NULL || !list_empty(&s->tasks) || s->dirtied)
         s->busy = true;
     for (uint32_t i = 0; i < engine_shards(s->engine); i++)
         if (s->outbox[i].head != NULL)

@@ -65,6 +65,7 @@ struct shard {
 
     struct map parts;        /* part_key(topic number, partition) -> struct part */
     struct list dirty;       /* parts with bytes to flush */
+    bool dirtied;            /* a part was marked since parts_turn last looked */
     struct list uncommitted; /* parts with outputs of epochs that are not committed */
     struct flush_worker *flush;
     struct part *compacting; /* see compactor.h; NULL = none */
