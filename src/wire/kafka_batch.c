@@ -671,6 +671,7 @@ static enum err check_decode(struct kafka_run_check *k, int64_t *budget, struct 
     size_t before = k->scratch->len;
     enum err e = compress_decode_step(k->c, k->scratch, (size_t)*budget, &done, &inner);
     if (e != ERR_OK) {
+        *budget = 0; /* how much was decoded before the damage is not known */
         return decode_failed(&k->batch, e, &inner, why);
     }
     *budget -= (int64_t)(k->scratch->len - before);
