@@ -76,18 +76,16 @@ static void handed_out(void *arg)
 
 /* The disk is full, or broken, and the epoch cannot end: nobody waits for that without an answer.
  * The change at the head is in the catalog's log and comes all the same; those behind it do not. */
-static void answer_stuck(struct ddl *d)
+static void answer_stuck(struct ddl *d, enum err e, const struct err_detail *stuck)
 {
     while (d->n > 0) {
         struct ddl_request *r = d->queue[d->head];
-        struct err_detail stuck = {0};
-        enum err e = engine_outputs_stuck(d->shard->engine, &stuck);
         if (d->answered) {
-            r->why = stuck;
+            r->why = *stuck;
         } else {
             err_set(&r->why, e, "%s; the change is written, and comes when they go on",
-                    stuck.text);
-            err_hint(&r->why, "%s", stuck.hint);
+                    stuck->text);
+            err_hint(&r->why, "%s", stuck->hint);
         }
         d->answered = true;
         answer(d, e);
@@ -104,10 +102,13 @@ static void watch_again(struct ddl *d)
 static void watch_fire(struct shard_timer *t)
 {
     struct ddl *d = CONTAINER_OF(t, struct ddl, watch);
-    if (engine_outputs_stuck(d->shard->engine, NULL) == ERR_OK)
+    struct err_detail stuck = {0};
+    /* Read once: another shard may end it at any time, and what it says then is no answer. */
+    enum err e = engine_outputs_stuck(d->shard->engine, &stuck);
+    if (e == ERR_OK)
         d->well_ns = d->shard->mono_ns;
-    if (d->shard->mono_ns - d->well_ns >= (int64_t)DDL_STUCK_MS_MAX * 1000000)
-        answer_stuck(d);
+    else if (d->shard->mono_ns - d->well_ns >= (int64_t)DDL_STUCK_MS_MAX * 1000000)
+        answer_stuck(d, e, &stuck);
     watch_again(d);
 }
 
