@@ -117,7 +117,9 @@ enum err kafka_check_run(struct kafka_check *k, char *bytes, size_t n,
     struct kafka_shard *ks = kafka_request_shard(k->request);
     int64_t *left = turn_left(ks, k->request->shard);
     k->decoded_bytes_max = decoded_bytes_max;
-    if (*left <= 0)
+    /* New ones leave a part of the turn to those that wait, which would starve behind them. */
+    int64_t kept = !k->queued && !list_empty(&ks->checks) ? KAFKA_CHECK_BYTES_PER_TURN / 2 : 0;
+    if (*left <= kept)
         return wait_in(k, &ks->checks);
     return ks->check_large == k ? run_step(k, bytes, n, rules, left)
                                 : run_whole(k, bytes, n, rules, left);
