@@ -117,8 +117,13 @@ bool kafka_expiry_turn(struct kafka_coordinator *co)
             x->offset = 0;
         }
         if (x->write.n_items > 0) {
+            uint32_t n_offsets = x->write.n_items;
+            if (x->write.items[n_offsets - 1].is_epoch)
+                n_offsets--;
             x->writing = true;
             offsets_log_write(co->log, &x->write);
+            if (!x->writing && !whole)
+                x->offset += n_offsets; /* they stay: the pass goes on behind them */
             return !x->writing; /* refused at once: the others are looked at */
         }
         arena_reset(&x->arena, EXPIRY_ARENA_BYTES_MAX);
