@@ -8,7 +8,7 @@ TIDEMILL_WERROR ?= OFF
 CONFIGURE = cmake -DTIDEMILL_WERROR=$(TIDEMILL_WERROR) --log-level=WARNING --preset
 BUILD = cmake --build --preset
 
-.PHONY: all setup setup-test setup-clients web demo test test-quick test-clients bench bench-kafka fuzz asan tsan tidy format clean help
+.PHONY: all setup setup-test setup-clients web demo test test-quick test-clients bench bench-kafka fuzz fuzz-sql asan tsan tidy format clean help
 
 all: setup web ## build build/tidemill (installs missing Debian packages first)
 	@$(CONFIGURE) release >/dev/null
@@ -50,6 +50,9 @@ fuzz: setup-test ## fuzz each target for FUZZ_SECONDS (60)
 	@$(CONFIGURE) fuzz >/dev/null
 	@$(BUILD) fuzz
 	@tools/fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+fuzz-sql: all setup-test ## random queries and their views against PostgreSQL 15; ARGS as test/fuzz_sql/run.py
+	@test/fuzz_sql/run.py $(ARGS)
 
 asan: setup-test ## unit tests and fuzz corpus under the address and undefined sanitizers
 	@tools/test asan
