@@ -34,6 +34,7 @@ struct offsets_log {
     struct engine *engine;
     struct list pending;
     size_t pending_bytes;
+    uint64_t n_left_out; /* records that were read, and had no room */
     struct map unstable; /* hash of group, topic and partition -> how many pending records */
     uint64_t seed;       /* of the hashes, so that nobody chooses them */
     struct kafka_groups *groups;
@@ -302,8 +303,14 @@ static enum err batch_apply(struct offsets_log *log, struct str bytes, struct er
     struct kafka_records it;
     struct kafka_record record;
     TRY(kafka_records_open(&it, bytes, NULL, NULL, why));
-    while (kafka_records_next(&it, &record))
-        TRY(apply_record(log, &record));
+    while (kafka_records_next(&it, &record)) {
+        enum err e = apply_record(log, &record);
+        /* What there was no room for when it was committed, and was refused, has none now. */
+        if (e == ERR_LIMIT && log->phase == OFFSETS_READING)
+            log->n_left_out++;
+        else if (e != ERR_OK)
+            return e;
+    }
     return kafka_records_end(&it, why);
 }
 
@@ -422,6 +429,10 @@ static void read_done(struct read_request *read)
         return;
     }
     if (read->range.len == 0) {
+        if (log->n_left_out > 0)
+            engine_note(log->engine, "error",
+                        "kafka: %llu committed offsets were left out: there are too many",
+                        (unsigned long long)log->n_left_out);
         phase_set(log, OFFSETS_READY);
         return;
     }

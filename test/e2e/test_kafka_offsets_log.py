@@ -127,3 +127,25 @@ def test_commits_for_a_topic_that_was_just_made_again_stay(make_server):
         assert committed(client, "g", "t", [0]) == [7]
         assert committed(client, "h", "t", [0]) == [-1]
     sock.close()
+
+
+def test_too_many_offsets(make_server):
+    """What was refused for want of room is in the log all the same; a restart leaves it out, and
+    the groups that there are go on."""
+    server = make_server()
+    create(server, "t", PARTITIONS)
+    metadata, refused = b"m" * METADATA_BYTES, 0
+    with wire.connect(server) as sock:
+        sock.settimeout(60)
+        for i in range(40):
+            sock.sendall(wire.request(OFFSET_COMMIT, 2, commit_body(f"g{i}", "t", 1, metadata)))
+            _, answer = wire.response(sock)
+            refused += struct.unpack(">h", answer[-2:])[0] != 0
+    assert refused > 0
+    server.kill()
+    server.start()
+    with wire.connect(server) as sock:
+        sock.settimeout(60)
+        commit(sock, commit_body("g0", "t", 7, b"", FEW), FEW)
+    assert committed(Client(server), "g0", "t", [0, 1]) == [7, 8]
+    assert committed(Client(server), "g1", "t", [0, 1]) == [1, 2]
