@@ -433,8 +433,9 @@ class Generator:
         if depth > 0 and kind < 0.18:
             left, types = self.select(depth - 1, outer)
             right, _ = self.select(depth - 1, outer, types)
-            return Node(["(", left, ")", self.rng.choice(SET_OPERATIONS), "(", right, ")"],
-                        [left, right]), types
+            # Of 1.5 and 1.50, which are equal, PostgreSQL keeps either.
+            operation = " UNION ALL " if "numeric" in types else self.rng.choice(SET_OPERATIONS)
+            return Node(["(", left, ")", operation, "(", right, ")"], [left, right]), types
         return self.select(depth, outer)
 
     def statement_query(self):
