@@ -311,7 +311,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--queries", type=int, default=1000, help="from --seed on")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--fresh", type=int, default=1000, help="queries from seeds by chance")
+    parser.add_argument("--fresh", type=int, default=200, help="queries from seeds by chance")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false")
     options = parser.parse_args()
     first = random.SystemRandom().randint(1 << 20, 1 << 40)
