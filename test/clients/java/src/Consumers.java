@@ -18,6 +18,7 @@ import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.errors.WakeupException;
 
 /** Cases of the consumer without and with groups (the classic group protocol). */
@@ -280,13 +281,24 @@ final class Consumers {
                         owned = Set.copyOf(consumer.assignment());
                         consumer.commitAsync();
                     }
-                    consumer.commitSync();
+                    while (!committed(consumer))
+                        consumer.poll(Duration.ofMillis(100)).forEach(r -> values.add(r.value()));
                 } catch (Throwable e) {
                     error = e;
                 }
             });
             thread.setDaemon(true);
             thread.start();
+        }
+
+        /** False while another member's leaving has the group rebalance: poll goes on with it. */
+        private static boolean committed(KafkaConsumer<String, String> consumer) {
+            try {
+                consumer.commitSync();
+                return true;
+            } catch (RebalanceInProgressException e) {
+                return false;
+            }
         }
 
         @Override
