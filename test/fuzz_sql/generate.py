@@ -235,7 +235,7 @@ class Generator:
         if kind == 2:
             quantifier = self.rng.choice([" = ANY (", " < ALL (", " >= ANY ("])
             return expression("bool", "(", a, quantifier, inner, "))")
-        return expression("bool", "(", a, " = (SELECT max(", "v) FROM (", inner, ") AS ",
+        return expression("bool", "(", a, " = (SELECT max(v) FROM (", inner, ") AS ",
                           self.alias("s"), "(v)))")
 
     # ---- aggregates and windows ----
@@ -420,12 +420,10 @@ class Generator:
 
     def wanted(self, type_, scope, depth):
         """An aggregate of a type, by any means."""
-        if type_ in ("bool", "uuid"):
-            name = "bool_or(" if type_ == "bool" else "max("
-            if type_ == "uuid":
-                return expression(type_, "max(", self.value(type_, scope, depth), "::text)::uuid")
-            return expression(type_, name, self.value(type_, scope, depth), ")")
-        return expression(type_, "max(", self.value(type_, scope, depth), ")")
+        value = self.value(type_, scope, depth)
+        if type_ == "uuid":  # has no max
+            return expression(type_, "max(", value, "::text)::uuid")
+        return expression(type_, "bool_or(" if type_ == "bool" else "max(", value, ")")
 
     def query(self, depth, outer=()):
         """(node, types) of any query."""

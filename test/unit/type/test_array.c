@@ -3,40 +3,7 @@
 #include "base/bytes.h"
 #include "type/array.h"
 #include "type/enumeration.h"
-
-#include "base/arena.h"
-
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
-static const size_t ARENA_MAX = 256u << 20;
-static struct arena arena;
-
-static int setup(void **state)
-{
-    (void)state;
-    arena_init(&arena, ARENA_MAX);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    arena_deinit(&arena);
-    return 0;
-}
-
-static struct value parse(enum type t, const char *text)
-{
-    struct value v;
-    struct err_detail why = {0};
-    if (value_parse(t, str_of(text), &arena, &v, &why) != ERR_OK)
-        fail_msg("%s '%s': %s", type_info(t)->name, text, why.text);
-    return v;
-}
+#include "fixture.h"
 
 static void check_prints(void (*print)(const struct value *, struct buf *), const struct value *v,
                          const char *want)

@@ -2,44 +2,12 @@
  * and hash, limits. */
 #include "type/type.h"
 
-#include "base/arena.h"
 #include "type/float.h"
 #include "type/jsonb.h"
 #include "type/numeric.h"
+#include "fixture.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
-static const size_t ARENA_MAX = 64u << 20;
-static struct arena arena;
-
-static int setup(void **state)
-{
-    (void)state;
-    arena_init(&arena, ARENA_MAX);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    arena_deinit(&arena);
-    return 0;
-}
-
-static struct value parse(enum type t, const char *text)
-{
-    struct value v;
-    struct err_detail why = {0};
-    if (value_parse(t, str_of(text), &arena, &v, &why) != ERR_OK)
-        fail_msg("%s '%s': %s", type_info(t)->name, text, why.text);
-    return v;
-}
-
 static void check_fails(enum type t, const char *text, enum err want)
 {
     struct value v;
