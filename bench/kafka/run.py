@@ -445,12 +445,16 @@ def machine():
           f"{' '.join(JVM[1:3])}")
 
 
-def others_cpu(before=None):
-    """Jiffies of all processes since the machine's start, without idle ones."""
+def machine_cpu(before=None):
+    """Jiffies since the start: at work, taken by the host, all; or shares of them since before."""
     with open("/proc/stat", encoding="ascii") as stat:
         fields = [int(f) for f in stat.readline().split()[1:9]]
-    busy, total = sum(fields) - fields[3] - fields[4], sum(fields)
-    return (busy, total) if before is None else (busy - before[0]) / (total - before[1])
+    idle, stolen = fields[3] + fields[4], fields[7]
+    now = (sum(fields) - idle - stolen, stolen, sum(fields))
+    if before is None:
+        return now
+    passed = max(now[2] - before[2], 1)
+    return (now[0] - before[0]) / passed, (now[1] - before[1]) / passed
 
 
 def print_table(rows):
@@ -488,10 +492,11 @@ def main():
                 server.first_message_s()
             bench.warm()
         for name in chosen:
-            before = others_cpu()
+            before = machine_cpu()
             print(f"== {name}", flush=True)
             WORKLOADS[name](bench)
-            print(f"  machine busy: {others_cpu(before):.0%}", flush=True)
+            busy, stolen = machine_cpu(before)
+            print(f"  machine busy: {busy:.0%}, taken by its host: {stolen:.0%}", flush=True)
         print_table(bench.rows)
     except (Failure, subprocess.TimeoutExpired) as failure:
         print(f"bench-kafka: {failure}", file=sys.stderr)
