@@ -376,7 +376,7 @@ static void handle_api_versions(struct kafka_request *r)
     bool valid = !named || (software_valid(req->client_software_name) &&
                             software_valid(req->client_software_version));
     /* Since version 5 clients say whom they want (KIP-1242): the address may have changed hands. */
-    bool elsewhere = req->cluster_id.ptr != NULL && req->node_id != -1 &&
+    bool elsewhere = req->cluster_id.ptr != NULL &&
                      (req->node_id != KAFKA_NODE_ID ||
                       !str_eq(req->cluster_id, str_of(kafka_request_catalog(r)->cluster_id)));
     api_versions_answer(r, !valid      ? KAFKA_E_INVALID_REQUEST

@@ -17,7 +17,7 @@ enum err kafka_classic_set(struct kafka_groups *gs, struct consumer_group *cg,
     size_t bytes = sizeof(struct consumer_classic) + n_protocols * sizeof *protocols;
     for (uint32_t i = 0; i < n_protocols; i++)
         bytes += protocols[i].name.len + protocols[i].metadata.len;
-    if (bytes > GROUP_MEMBER_BYTES_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
+    if (bytes > GROUP_MEMBER_BYTES_MAX || !kafka_groups_fits(gs, bytes))
         return ERR_LIMIT;
     struct consumer_classic *k = mem_alloc(bytes);
     if (k == NULL)

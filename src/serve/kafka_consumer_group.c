@@ -96,7 +96,7 @@ struct consumer_member *consumer_member_new(struct kafka_groups *gs, struct cons
                                             const struct consumer_heartbeat *h)
 {
     uint16_t slot;
-    if (gs->bytes > GROUPS_BYTES_MAX || !slot_find(gs, cg, &slot))
+    if (!kafka_groups_fits(gs, 0) || !slot_find(gs, cg, &slot))
         return NULL;
     struct consumer_member *m = mem_zalloc(1, sizeof *m);
     if (m == NULL)
@@ -894,8 +894,8 @@ void kafka_consumer_heartbeat(struct kafka_groups *gs, int64_t now_ms, const str
 
 int16_t kafka_consumer_may_commit(const struct kafka_group *g, struct str member, int32_t epoch)
 {
-    if (epoch < 0 && member.len == 0)
-        return g->consumer->n_members == 0 ? KAFKA_OK : KAFKA_E_UNKNOWN_MEMBER;
+    if (epoch < 0 && g->consumer->n_members == 0)
+        return KAFKA_OK;
     const struct consumer_member *m = consumer_member_find(g->consumer, member);
     if (m == NULL)
         return KAFKA_E_UNKNOWN_MEMBER;

@@ -47,7 +47,7 @@ static enum err subscription_new(struct kafka_groups *gs, const struct str *name
     size_t bytes = sizeof(struct consumer_subscription) + n * sizeof(struct str) + regex.len;
     for (uint32_t i = 0; i < n; i++)
         bytes += names[i].len;
-    if (bytes > GROUP_MEMBER_BYTES_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
+    if (bytes > GROUP_MEMBER_BYTES_MAX || !kafka_groups_fits(gs, bytes))
         return err_set(why, ERR_LIMIT, "no room for a subscription of %zu bytes", bytes);
     struct consumer_subscription *s = mem_zalloc(1, bytes);
     if (s == NULL)
@@ -156,7 +156,7 @@ static enum err found_take(struct kafka_groups *gs, struct consumer_subscription
 {
     uint32_t n = consumer_numbers_unique(s->found, s->n_found);
     s->dirty = false;
-    if (n > s->n_topics && gs->bytes + (n - s->n_topics) * sizeof *s->topics > GROUPS_BYTES_MAX)
+    if (n > s->n_topics && !kafka_groups_fits(gs, (n - s->n_topics) * sizeof *s->topics))
         return ERR_LIMIT; /* it stays as it was */
     gs->bytes -= s->n_topics * sizeof *s->topics;
     gs->bytes += n * sizeof *s->topics;

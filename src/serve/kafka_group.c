@@ -59,8 +59,6 @@ struct kafka_group *kafka_groups_find(const struct kafka_groups *gs, struct str 
 static struct kafka_group *group_new(struct kafka_groups *gs, struct str id)
 {
     size_t bytes = sizeof(struct kafka_group) + id.len;
-    if (gs->n >= GROUPS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
-        return NULL;
     struct kafka_group *g = mem_zalloc(1, bytes);
     if (g == NULL)
         return NULL;
@@ -150,7 +148,11 @@ static void to_dead(struct kafka_groups *gs, struct kafka_group *g)
 struct kafka_group *kafka_group_obtain(struct kafka_groups *gs, struct str id)
 {
     struct kafka_group *g = kafka_groups_find(gs, id);
-    return g != NULL ? g : group_new(gs, id);
+    if (g != NULL)
+        return g;
+    bool room = gs->n + gs->reserved.n_groups < GROUPS_MAX &&
+                kafka_groups_fits(gs, sizeof(struct kafka_group) + id.len);
+    return room ? group_new(gs, id) : NULL;
 }
 
 void kafka_group_reap(struct kafka_groups *gs, struct kafka_group *g)
@@ -278,7 +280,7 @@ static enum err member_protocols_set(struct kafka_groups *gs, struct kafka_group
     size_t bytes = j->n_protocols * sizeof(struct kafka_group_protocol);
     for (uint32_t i = 0; i < j->n_protocols; i++)
         bytes += j->protocols[i].name.len + j->protocols[i].metadata.len;
-    if (bytes > GROUP_MEMBER_BYTES_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
+    if (bytes > GROUP_MEMBER_BYTES_MAX || !kafka_groups_fits(gs, bytes))
         return ERR_LIMIT;
     struct kafka_group_protocol *copy = mem_alloc(bytes);
     if (copy == NULL)
@@ -302,7 +304,7 @@ static struct kafka_group_member *member_new(struct kafka_groups *gs, struct kaf
 {
     size_t names = j->new_id.len + j->instance.len + j->client_id.len + j->client_host.len;
     size_t bytes = sizeof(struct kafka_group_member) + names;
-    if (g->n_members + g->n_pending >= GROUP_MEMBERS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
+    if (g->n_members + g->n_pending >= GROUP_MEMBERS_MAX || !kafka_groups_fits(gs, bytes))
         return NULL;
     struct kafka_group_member *m = mem_zalloc(1, sizeof *m);
     char *at = m == NULL ? NULL : mem_alloc(names + 1);
@@ -701,7 +703,7 @@ void kafka_groups_join(struct kafka_groups *gs, int64_t now_ms,
     if (error == KAFKA_OK && g == NULL) {
         if (j.member.len > 0)
             error = KAFKA_E_UNKNOWN_MEMBER;
-        else if ((g = group_new(gs, j.group)) == NULL)
+        else if ((g = kafka_group_obtain(gs, j.group)) == NULL)
             error = KAFKA_E_COORDINATOR_NOT_AVAILABLE;
     }
     if (error != KAFKA_OK || g == NULL) {
@@ -725,7 +727,7 @@ void kafka_groups_join(struct kafka_groups *gs, int64_t now_ms,
 int16_t kafka_group_assignment_set(struct kafka_groups *gs, struct kafka_group_member *m,
                                    struct str assignment)
 {
-    if (assignment.len > GROUP_MEMBER_BYTES_MAX || gs->bytes + assignment.len > GROUPS_BYTES_MAX)
+    if (assignment.len > GROUP_MEMBER_BYTES_MAX || !kafka_groups_fits(gs, assignment.len))
         return KAFKA_E_COORDINATOR_NOT_AVAILABLE;
     char *copy = mem_alloc(assignment.len + 1);
     if (copy == NULL)
@@ -849,17 +851,18 @@ int16_t kafka_groups_may_commit(struct kafka_groups *gs, int64_t now_ms, struct 
                                 int32_t generation, struct str member, struct str instance)
 {
     struct kafka_group *g = kafka_groups_find(gs, group);
-    bool nobody = generation < 0 && member.len == 0;
     if (!kafka_group_id_valid(group))
         return KAFKA_E_INVALID_GROUP_ID;
+    if (generation < 0 && (g == NULL || (g->consumer == NULL && g->state == GROUP_EMPTY)))
+        return KAFKA_OK; /* who has no generation is in nobody's way */
     if (g == NULL)
-        return generation < 0 ? KAFKA_OK : KAFKA_E_ILLEGAL_GENERATION;
+        return KAFKA_E_GROUP_ID_NOT_FOUND;
     if (g->consumer != NULL)
         return kafka_classic_has(g->consumer, member)
                    ? kafka_classic_may_commit(gs, g, now_ms, generation, member, instance)
                    : kafka_consumer_may_commit(g, member, generation);
-    if (nobody)
-        return g->state == GROUP_EMPTY ? KAFKA_OK : KAFKA_E_UNKNOWN_MEMBER;
+    if (generation < 0 && member.len == 0)
+        return KAFKA_E_UNKNOWN_MEMBER;
     int16_t error;
     struct kafka_group_member *m = member_of(g, member, instance, &error);
     if (m == NULL)
@@ -868,6 +871,12 @@ int16_t kafka_groups_may_commit(struct kafka_groups *gs, int64_t now_ms, struct 
         return KAFKA_E_ILLEGAL_GENERATION;
     member_alive(gs, g, m, now_ms);
     return g->state == GROUP_COMPLETING ? KAFKA_E_REBALANCE_IN_PROGRESS : KAFKA_OK;
+}
+
+int16_t kafka_group_commit_error_old(int16_t error)
+{
+    bool newer = error == KAFKA_E_GROUP_ID_NOT_FOUND || error == KAFKA_E_STALE_EPOCH;
+    return newer ? KAFKA_E_ILLEGAL_GENERATION : error;
 }
 
 /* ---- time ---- */
@@ -1048,12 +1057,49 @@ static void offset_drop(struct kafka_groups *gs, struct kafka_group *g,
     offset_free(gs, g, o);
 }
 
+void kafka_groups_offset_need(const struct kafka_groups *gs, struct str group, struct str topic,
+                              int32_t partition, size_t metadata_bytes,
+                              struct kafka_groups_need *need)
+{
+    const struct kafka_group *g = kafka_groups_find(gs, group);
+    const struct kafka_group_offset *old = g != NULL ? offset_find(g, topic, partition) : NULL;
+    if (g == NULL && need->n_groups == 0) {
+        need->n_groups = 1;
+        need->bytes += sizeof *g + group.len;
+    }
+    if (old == NULL) {
+        need->n_offsets++;
+        need->bytes += sizeof *old + topic.len + metadata_bytes;
+    } else if (metadata_bytes > old->metadata.len) {
+        need->bytes += metadata_bytes - old->metadata.len;
+    }
+}
+
+enum err kafka_groups_reserve(struct kafka_groups *gs, const struct kafka_groups_need *need)
+{
+    struct kafka_groups_need *r = &gs->reserved;
+    if ((need->n_groups > 0 && gs->n + r->n_groups + need->n_groups > GROUPS_MAX) ||
+        (need->n_offsets > 0 &&
+         (uint64_t)gs->n_offsets + r->n_offsets + need->n_offsets > GROUP_OFFSETS_MAX) ||
+        (need->bytes > 0 && !kafka_groups_fits(gs, need->bytes)))
+        return ERR_LIMIT;
+    r->n_groups += need->n_groups;
+    r->n_offsets += need->n_offsets;
+    r->bytes += need->bytes;
+    return ERR_OK;
+}
+
+void kafka_groups_release(struct kafka_groups *gs, const struct kafka_groups_need *need)
+{
+    gs->reserved.n_groups -= need->n_groups;
+    gs->reserved.n_offsets -= need->n_offsets;
+    gs->reserved.bytes -= need->bytes;
+}
+
 static enum err offset_add(struct kafka_groups *gs, struct kafka_group *g,
                            const struct kafka_group_offset *value)
 {
     size_t bytes = sizeof *value + value->topic.len + value->metadata.len;
-    if (gs->n_offsets >= GROUP_OFFSETS_MAX || gs->bytes + bytes > GROUPS_BYTES_MAX)
-        return ERR_LIMIT;
     struct kafka_group_offset *o = mem_alloc(bytes);
     if (o == NULL)
         return ERR_NO_MEMORY;
@@ -1083,7 +1129,7 @@ enum err kafka_groups_offset_put(struct kafka_groups *gs, struct str group, stru
     if (g == NULL)
         g = group_new(gs, group);
     if (g == NULL)
-        return ERR_LIMIT;
+        return ERR_NO_MEMORY;
     struct kafka_group_offset *old = offset_find(g, topic, partition);
     if (old != NULL && str_eq(old->metadata, metadata)) {
         old->offset = offset;

@@ -126,6 +126,12 @@ struct kafka_group_sync_result {
     struct str protocol_type, protocol, assignment;
 };
 
+/* What offsets that are being written take beyond what there is. */
+struct kafka_groups_need {
+    uint32_t n_groups, n_offsets;
+    size_t bytes;
+};
+
 struct kafka_groups {
     struct list all;
     struct map map;
@@ -133,6 +139,7 @@ struct kafka_groups {
     uint64_t next_number;
     uint64_t hash_seed; /* secret; set by the caller before the first group, 0 in tests */
     size_t bytes;
+    struct kafka_groups_need reserved; /* room that nobody else gets */
     int64_t next_ms;   /* kafka_groups_tick has nothing to do before; INT64_MAX = never */
     int64_t wall_ms;   /* the wall clock, as the caller saw it last: how old offsets are */
     struct list dirty; /* consumer groups with work to do */
@@ -186,9 +193,13 @@ int16_t kafka_groups_heartbeat(struct kafka_groups *gs, int64_t now_ms, struct s
 /* By id, or by instance when `member` is empty. Returns Kafka's code. */
 int16_t kafka_groups_leave(struct kafka_groups *gs, int64_t now_ms, struct str group,
                            struct str member, struct str instance);
-/* May this member (or nobody: generation -1, member "") commit now? Returns Kafka's code. */
+/* May this member (or nobody: generation -1, member "") commit now? Returns Kafka's code:
+ * GROUP_ID_NOT_FOUND when there is no such group and a generation is given. */
 int16_t kafka_groups_may_commit(struct kafka_groups *gs, int64_t now_ms, struct str group,
                                 int32_t generation, struct str member, struct str instance);
+/* The same error for clients that know nothing of the new protocol's: those of OffsetCommit before
+ * version 9, of TxnOffsetCommit before version 6. */
+int16_t kafka_group_commit_error_old(int16_t error);
 /* Time passes: loses silent members, ends rebalances. Cheap before gs->next_ms. */
 void kafka_groups_tick(struct kafka_groups *gs, int64_t now_ms);
 
@@ -207,9 +218,25 @@ const char *kafka_group_state_text(const struct kafka_group *g);
 /* Has no members, and none on their way. */
 bool kafka_group_is_empty(const struct kafka_group *g);
 
+/* Is there room for so many bytes more? */
+static inline bool kafka_groups_fits(const struct kafka_groups *gs, size_t bytes)
+{
+    return gs->bytes + gs->reserved.bytes + bytes <= GROUPS_BYTES_MAX;
+}
+
 /* ---- offsets: facts that have been made durable already, or are being read back ---- */
 
-/* Sets an offset, making the group when it does not exist. ERR_LIMIT, ERR_NO_MEMORY. */
+/* Adds to `need` what the offset takes: nothing but longer metadata, where the group has one of the
+ * partition. A group that does not exist is added once: one `need` is for one group. */
+void kafka_groups_offset_need(const struct kafka_groups *gs, struct str group, struct str topic,
+                              int32_t partition, size_t metadata_bytes,
+                              struct kafka_groups_need *need);
+/* Keeps room, before what needs it is written to the log; until kafka_groups_release. ERR_LIMIT. */
+enum err kafka_groups_reserve(struct kafka_groups *gs,
+                              const struct kafka_groups_need *need) MUST_CHECK;
+void kafka_groups_release(struct kafka_groups *gs, const struct kafka_groups_need *need);
+/* Sets an offset, making the group when it does not exist. What is in the log counts: whether there
+ * is room was asked before. ERR_NO_MEMORY. */
 enum err kafka_groups_offset_put(struct kafka_groups *gs, struct str group, struct str topic,
                                  int32_t partition, int64_t offset, int32_t leader_epoch,
                                  struct str metadata, int64_t at_ms) MUST_CHECK;

@@ -103,9 +103,6 @@ static bool commit_collect(struct kafka_coordinator *co, struct commit_state *st
     for (uint32_t i = 0; i < req->n_topics; i++)
         if (!commit_topic(co, st, &req->topics[i], &st->res->topics[i]))
             return false;
-    if (co->groups.n_offsets + st->write.n_items > GROUP_OFFSETS_MAX)
-        engine_note(co->engine, "warning", "kafka: nearly too many committed offsets (maximum %d)",
-                    GROUP_OFFSETS_MAX);
     return true;
 }
 
@@ -130,6 +127,8 @@ void kafka_group_commit(struct kafka_coordinator *co, struct kafka_request *r)
     int16_t error =
         kafka_groups_may_commit(&co->groups, kafka_coordinator_now_ms(co), req->group_id,
                                 generation, member, req->group_instance_id);
+    if (r->header.api_version < 9)
+        error = kafka_group_commit_error_old(error);
     if (error != KAFKA_OK || st->write.n_items == 0) {
         commit_answer(st, error);
         return;

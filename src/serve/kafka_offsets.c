@@ -19,6 +19,8 @@
  * itself: a snapshot that a crash cuts is as good as none. */
 enum offsets_phase { OFFSETS_NEW, OFFSETS_READING, OFFSETS_READY, OFFSETS_FAILED };
 
+enum { FULL_NOTE_MS = 60000 }; /* not more often than this */
+
 static const struct str topic_name = {"sys.consumer_offsets", 20};
 
 /* A batch of an open transaction. */
@@ -26,6 +28,7 @@ struct offsets_pending {
     struct list link;
     int64_t producer_id;
     uint32_t n_counted; /* records, in log->unstable */
+    struct kafka_groups_need need; /* what they will take; of those read back nothing is kept */
     size_t n;
     char bytes[];
 };
@@ -35,6 +38,7 @@ struct offsets_log {
     struct list pending;
     size_t pending_bytes;
     uint64_t n_left_out; /* records that were read, and had no room */
+    int64_t full_noted_ms; /* when the operator was told that writes are refused */
     struct map unstable; /* hash of group, topic and partition -> how many pending records */
     uint64_t seed;       /* of the hashes, so that nobody chooses them */
     struct kafka_groups *groups;
@@ -139,6 +143,7 @@ static void pending_uncount(struct offsets_log *log, const struct offsets_pendin
 static void pending_free(struct offsets_log *log, struct offsets_pending *p)
 {
     pending_uncount(log, p);
+    kafka_groups_release(log->groups, &p->need);
     list_remove(&p->link);
     log->pending_bytes -= p->n;
     mem_free(p);
@@ -248,16 +253,46 @@ static enum err apply_epoch(struct offsets_log *log, struct kafka_reader *r,
     return kafka_groups_epoch_put(log->groups, key.group, value.epoch);
 }
 
+/* Whoever commits is refused when there is no room; what an earlier program wrote all the same is
+ * left out. */
+static enum err room_for(struct offsets_log *log, const struct kafka_offset_key *key,
+                         const struct kafka_offset_value *value)
+{
+    struct kafka_groups_need need = {0};
+    kafka_groups_offset_need(log->groups, key->group, key->topic, key->partition,
+                             value->metadata.len, &need);
+    TRY(kafka_groups_reserve(log->groups, &need));
+    kafka_groups_release(log->groups, &need);
+    return ERR_OK;
+}
+
+/* The topic that the group has read since is gone: what it committed before, when the topic was not
+ * told yet, was for that one or an older one. */
+static void unnamed_remove(struct offsets_log *log, const struct kafka_offset_key *key)
+{
+    const struct kafka_group *g = kafka_groups_find(log->groups, key->group);
+    const struct kafka_group_offset *o =
+        g != NULL ? kafka_group_offset_find(g, key->topic, key->partition) : NULL;
+    if (o != NULL && o->topic_number == 0)
+        kafka_groups_offset_remove(log->groups, key->group, key->topic, key->partition);
+}
+
 /* An offset of a topic that was dropped is nobody's, also when there is one of that name again. */
 static enum err apply_value(struct offsets_log *log, const struct kafka_offset_key *key,
                             const struct kafka_offset_value *value)
 {
     const struct topic *t = NULL;
-    if (!kafka_uuid_is_zero(&value->topic_id)) { /* programs before version 4 did not tell it */
+    if (kafka_uuid_is_zero(&value->topic_id)) { /* programs before version 4 did not tell it */
+        log->snapshot_due = true;               /* from now on it is known */
+    } else {
         t = catalog_topic_by_id(shard_catalog(zero(log)), value->topic_id.bytes);
-        if (t == NULL)
+        if (t == NULL) {
+            unnamed_remove(log, key);
             return ERR_OK;
+        }
     }
+    if (log->phase == OFFSETS_READING)
+        TRY(room_for(log, key, value));
     TRY(kafka_groups_offset_put(log->groups, key->group, key->topic, key->partition, value->offset,
                                 value->leader_epoch, value->metadata, value->commit_timestamp));
     if (t != NULL)
@@ -305,7 +340,6 @@ static enum err batch_apply(struct offsets_log *log, struct str bytes, struct er
     TRY(kafka_records_open(&it, bytes, NULL, NULL, why));
     while (kafka_records_next(&it, &record)) {
         enum err e = apply_record(log, &record);
-        /* What there was no room for when it was committed, and was refused, has none now. */
         if (e == ERR_LIMIT && log->phase == OFFSETS_READING)
             log->n_left_out++;
         else if (e != ERR_OK)
@@ -500,6 +534,7 @@ static void write_end(struct offsets_write *w, enum err e)
     if (w->pending != NULL)
         pending_free(w->log, w->pending);
     w->pending = NULL;
+    kafka_groups_release(w->log->groups, &w->need);
     w->done(w, e);
 }
 
@@ -573,7 +608,37 @@ static enum err write_encode(struct offsets_log *log, struct offsets_write *w)
         return ERR_OK;
     kafka_batch_set_producer(w->bytes.ptr, w->producer_id, w->producer_epoch, -1, true);
     w->pending = pending_new(log, w->producer_id, buf_str(&w->bytes));
-    return w->pending != NULL ? ERR_OK : ERR_NO_MEMORY;
+    if (w->pending == NULL)
+        return ERR_NO_MEMORY;
+    w->pending->need = w->need;
+    w->need = (struct kafka_groups_need){0};
+    return ERR_OK;
+}
+
+/* Keeps room for what is about to be written. */
+static enum err write_reserve(struct offsets_log *log, struct offsets_write *w)
+{
+    struct kafka_groups_need need = {0};
+    for (uint32_t i = 0; i < w->n_items; i++) {
+        const struct offsets_item *it = &w->items[i];
+        if (!it->remove && !it->is_epoch)
+            kafka_groups_offset_need(log->groups, w->group, it->topic, it->partition,
+                                     it->metadata.len, &need);
+    }
+    enum err e = kafka_groups_reserve(log->groups, &need);
+    if (e == ERR_OK)
+        w->need = need;
+    int64_t now_ms = shard_mono_ns(zero(log)) / 1000000;
+    if (e != ERR_OK && (log->full_noted_ms == 0 || now_ms - log->full_noted_ms > FULL_NOTE_MS)) {
+        log->full_noted_ms = now_ms;
+        engine_note(log->engine, "warning",
+                    "kafka: offsets of group %.*s, and others, are refused: there are %u offsets "
+                    "of %u groups in %zu bytes, and as much as there may be with what is under way "
+                    "(at most %d, %d, %d); delete groups that are not used",
+                    STR_ARG(w->group), log->groups->n_offsets, log->groups->n, log->groups->bytes,
+                    GROUP_OFFSETS_MAX, GROUPS_MAX, GROUPS_BYTES_MAX);
+    }
+    return e;
 }
 
 /* Would the removals take nothing but what was meant? A commit that is in the log already, and not
@@ -604,6 +669,8 @@ static void write_append(struct offsets_log *log, struct offsets_write *w)
     enum err e = w->still == NULL || w->still(w) ? ERR_OK : ERR_TXN_STATE;
     if (e == ERR_OK && w->cautious && !removals_safe(log, w))
         e = ERR_BUSY;
+    if (e == ERR_OK)
+        e = write_reserve(log, w);
     if (e == ERR_OK)
         e = write_encode(log, w);
     if (e != ERR_OK) {
@@ -677,15 +744,16 @@ static void slice_add(struct slice *sl)
 static void slice_offset(const struct offsets_log *log, struct slice *sl,
                          const struct kafka_group *g, const struct kafka_group_offset *o)
 {
-    const struct topic *t = catalog_topic_by_number(shard_catalog(zero(log)), o->topic_number);
+    const struct catalog *c = shard_catalog(zero(log));
+    const struct topic *t = o->topic_number != 0 ? catalog_topic_by_number(c, o->topic_number)
+                                                 : catalog_topic(c, o->topic);
     struct kafka_offset_value value = {.offset = o->offset,
                                        .leader_epoch = o->leader_epoch,
                                        .metadata = o->metadata,
                                        .commit_timestamp = o->at_ms};
-    if (t == NULL && o->topic_number != 0)
+    if (t == NULL)
         return; /* its topic is gone */
-    if (t != NULL)
-        memcpy(value.topic_id.bytes, t->id, sizeof value.topic_id.bytes);
+    memcpy(value.topic_id.bytes, t->id, sizeof value.topic_id.bytes);
     put_key(&sl->key, g->id, o->topic, o->partition);
     put_value(&sl->value, &value);
     slice_add(sl);

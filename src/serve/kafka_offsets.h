@@ -48,6 +48,7 @@ struct offsets_write {
     bool (*still)(struct offsets_write *w);
     void (*done)(struct offsets_write *w, enum err e);
     struct append_request append; /* private, as all below */
+    struct kafka_groups_need need;
     struct buf bytes;
     struct list link;
     struct offsets_log *log;
@@ -72,7 +73,8 @@ void offsets_log_txn_ended(struct offsets_log *log, int64_t producer_id, bool co
 /* Whether an open transaction has written the offset. Looks through all of those. */
 bool offsets_log_unstable(const struct offsets_log *log, struct str group, struct str topic,
                           int32_t partition);
-/* Appends; `done` when durable and put into the groups, or with an error. */
+/* Appends; `done` when durable and put into the groups, or with an error. ERR_LIMIT, with nothing
+ * written: the groups have no room for it, what is under way and undecided counted. */
 void offsets_log_write(struct offsets_log *log, struct offsets_write *w);
 
 #endif

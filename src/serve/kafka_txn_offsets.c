@@ -120,11 +120,7 @@ static int16_t txn_commit_check(struct kafka_coordinator *co, const struct kafka
     int16_t error =
         kafka_groups_may_commit(&co->groups, kafka_coordinator_now_ms(co), req->group_id,
                                 req->generation_id, req->member_id, req->group_instance_id);
-    /* Before version 6 clients know nothing of the new protocol's errors. */
-    if (r->header.api_version < 6)
-        return error == KAFKA_E_STALE_EPOCH ? KAFKA_E_ILLEGAL_GENERATION : error;
-    bool none = kafka_groups_find(&co->groups, req->group_id) == NULL;
-    return error == KAFKA_E_ILLEGAL_GENERATION && none ? KAFKA_E_GROUP_ID_NOT_FOUND : error;
+    return r->header.api_version < 6 ? kafka_group_commit_error_old(error) : error;
 }
 
 void kafka_group_txn_commit(struct kafka_coordinator *co, struct kafka_request *r)

@@ -27,6 +27,12 @@ def record(delta, timestamp_delta, value):
     return varint(len(body)) + body
 
 
+def keyed_record(delta, key, value):
+    body = (b"\0\0" + varint(delta) + varint(len(key)) + key + varint(len(value)) + value
+            + varint(0))
+    return varint(len(body)) + body
+
+
 def batch_of(packed, n, attributes=0, first_ms=1000, max_ms=1000, producer=-1, epoch=-1,
              sequence=-1):
     """A batch around records that are encoded and compressed already."""

@@ -80,9 +80,9 @@ def test_the_cluster_has_an_id_of_its_own(make_server):
 
 
 def test_clients_that_want_another_server_are_told(server):
-    """KIP-1242: only who says both, cluster and node, is sent away."""
+    """KIP-1242: who names a cluster wants that one, and a node of it."""
     here, rebootstrap = cluster_id(server), 129
-    for cluster, node, code in ((here, 1, 0), (None, 7, 0), (here, -1, 0), ("x", -1, 0),
+    for cluster, node, code in ((here, 1, 0), (None, 7, 0), (None, -1, 0), (here, -1, rebootstrap),
                                 (here, 2, rebootstrap), ("x", 1, rebootstrap)):
         with Client(server) as client:
             answer = client.call("api_versions", 5, client_software_name="test",

@@ -11,6 +11,7 @@ NO_UUID = b"\0" * 16
 
 UNKNOWN_TOPIC, METADATA_TOO_LARGE, NON_EMPTY, NOT_FOUND, SUBSCRIBED, UNKNOWN_TOPIC_ID = (
     3, 12, 68, 69, 86, 100)
+ILLEGAL_GENERATION, STALE_EPOCH = 22, 113
 
 
 @pytest.fixture
@@ -100,6 +101,56 @@ def delete(connection, group, topic, partitions):
         {"name": topic, "partitions": partitions}])
     errors = [p["error_code"] for t in answer["topics"] for p in t["partitions"]]
     return answer["error_code"], errors
+
+
+def test_commits_for_generations_that_are_not(server, connection, names):
+    """What older versions do not know is told them as ILLEGAL_GENERATION. Who has no generation
+    needs no group: one is made, whatever member is named."""
+    topic, group = names
+    create(server, topic, 1)
+    ident = topic_id(connection, topic)
+
+    def commit_as(member, epoch, version, of=group):
+        name = {"topic_id": ident} if version >= 10 else {"name": topic}
+        answer = connection.call(
+            "offset_commit", version, group_id=of, member_id=member,
+            generation_id=epoch, topics=[{**name, "partitions": [
+                {"index": 0, "committed_offset": 1}]}])
+        return answer["topics"][0]["partitions"][0]["error_code"]
+
+    producer = connection.call("init_producer_id", 5, transactional_id=group, producer_id=-1,
+                               producer_epoch=-1, transaction_timeout_ms=60000)
+    assert connection.call(
+        "add_offsets_to_txn", 3, transactional_id=group, group_id=group,
+        producer_id=producer["producer_id"], producer_epoch=producer["producer_epoch"]
+    )["error_code"] == 0
+
+    def txn_commit_as(member, epoch, version):
+        name = {"topic_id": ident} if version >= 6 else {"name": topic}
+        answer = connection.call(
+            "txn_offset_commit", version, transactional_id=group, group_id=group,
+            producer_id=producer["producer_id"], producer_epoch=producer["producer_epoch"],
+            generation_id=epoch, member_id=member, topics=[{**name, "partitions": [
+                {"index": 0, "committed_offset": 1}]}])
+        return answer["topics"][0]["partitions"][0]["error_code"]
+
+    assert [commit_as("m", 1, v) for v in range(1, 11)] == [ILLEGAL_GENERATION] * 8 + [
+        NOT_FOUND] * 2
+    assert [txn_commit_as("m", 1, v) for v in (3, 4, 5, 6)] == [ILLEGAL_GENERATION] * 3 + [
+        NOT_FOUND]
+    assert commit_as("m", -1, 9, of=group + "-simple") == 0
+    assert commit_as("other", -1, 9, of=group + "-simple") == 0
+    joined = connection.call("consumer_group_heartbeat", 1, group_id=group, member_id="m",
+                             member_epoch=0, rebalance_timeout_ms=1000, topic_partitions=[],
+                             subscribed_topic_names=[topic])
+    epoch = joined["member_epoch"]
+    assert [commit_as("m", epoch + 1, v) for v in (8, 9, 10)] == [ILLEGAL_GENERATION] + [
+        STALE_EPOCH] * 2
+    assert [txn_commit_as("m", epoch + 1, v) for v in (5, 6)] == [ILLEGAL_GENERATION, STALE_EPOCH]
+    assert [txn_commit_as("m", epoch, v) for v in (5, 6)] == [0, 0]
+    assert commit_as("m", epoch, 10) == 0
+    connection.call("consumer_group_heartbeat", 1, group_id=group, member_id="m", member_epoch=-1)
+    assert commit_as("m", -1, 10) == 0
 
 
 def test_offset_delete(server, connection, names):

@@ -1,11 +1,15 @@
 """sys.consumer_offsets: snapshots keep it bounded without losing what was committed once, long ago;
 offsets of dropped topics go."""
+import glob
+import os
 import struct
 import uuid
 
 from conftest import wait_for
+from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+import kafka_records as made
 import kafka_wire as wire
 from kafka_schema import Client
 
@@ -129,23 +133,140 @@ def test_commits_for_a_topic_that_was_just_made_again_stay(make_server):
     sock.close()
 
 
+def try_commit(sock, group, first, n, metadata):
+    """The error of the last of n partitions from `first` on."""
+    tail = struct.pack(">h", len(metadata)) + metadata
+    parts = b"".join(struct.pack(">iq", i, 1) + tail for i in range(first, first + n))
+    sock.sendall(wire.request(OFFSET_COMMIT, 2, (
+        wire.string(group) + struct.pack(">i", -1) + wire.string("") + struct.pack(">qi", -1, 1)
+        + wire.string("t") + struct.pack(">i", n) + parts)))
+    return struct.unpack(">h", wire.response(sock)[1][-2:])[0]
+
+
+def log_end(client):
+    return client.call("list_offsets", 7, replica_id=-1, topics=[
+        {"name": "sys.consumer_offsets", "partitions": [{"index": 0, "timestamp": -1}]}]
+    )["topics"][0]["partitions"][0]["offset"]
+
+
+def txn_commit(client, name, n, metadata):
+    """TxnOffsetCommit of n partitions in a new transaction, which stays open."""
+    producer = client.call("init_producer_id", 5, transactional_id=name, producer_id=-1,
+                           producer_epoch=-1, transaction_timeout_ms=60000)
+    answer = client.call(
+        "txn_offset_commit", 5, transactional_id=name, group_id=name, generation_id=-1,
+        producer_id=producer["producer_id"], producer_epoch=producer["producer_epoch"],
+        topics=[{"name": "t", "partitions": [
+            {"index": i, "committed_offset": 1, "committed_metadata": metadata}
+            for i in range(n)]}])
+    return {p["error_code"] for p in answer["topics"][0]["partitions"]}
+
+
+def key_of(group, topic, partition):
+    return struct.pack(">h", 1) + wire.string(group) + wire.string(topic) + struct.pack(
+        ">i", partition)
+
+
+def value_of(offset, metadata=b"", topic_id=None):
+    """Of version 3, or with a topic's id of version 4."""
+    number, tail = struct.pack(">qi", offset, 0), struct.pack(">q", 1000)
+    if topic_id is None:
+        return b"\0\3" + number + struct.pack(">h", len(metadata)) + metadata + tail
+    return (b"\0\4" + number + bytes([len(metadata) + 1]) + metadata + tail + bytes([1, 0, 16])
+            + topic_id)
+
+
+def append_offsets(server, *records):
+    """Records behind what the (stopped) server wrote to the topic, as another program would."""
+    path = max(glob.glob(os.path.join(server.data_dir, "**", "*.log"), recursive=True),
+               key=lambda p: ("sys.consumer_offsets" in p, p))
+    with open(path, "rb") as log:
+        data = log.read()
+    at, offset = 0, int(os.path.basename(path).removesuffix(".log"))
+    while at + 61 <= len(data) and struct.unpack(">i", data[at + 8:at + 12])[0] > 0:
+        offset += struct.unpack(">i", data[at + 23:at + 27])[0] + 1
+        at += 12 + struct.unpack(">i", data[at + 8:at + 12])[0]
+    packed = b"".join(made.keyed_record(i, k, v) for i, (k, v) in enumerate(records))
+    batch = made.batch_of(packed, len(records))
+    with open(path, "r+b") as log:
+        log.seek(at)
+        log.write(struct.pack(">q", offset) + batch[8:])
+
+
 def test_too_many_offsets(make_server):
-    """What was refused for want of room is in the log all the same; a restart leaves it out, and
-    the groups that there are go on."""
+    """What there is no room for is refused before it is written; what is there can be committed
+    again all the same. What an earlier program has written without room is left out by a restart,
+    and the groups that there are go on."""
     server = make_server()
     create(server, "t", PARTITIONS)
-    metadata, refused = b"m" * METADATA_BYTES, 0
-    with wire.connect(server) as sock:
+    full, metadata = 15, b"m" * METADATA_BYTES
+    with wire.connect(server) as sock, Client(server) as client:
         sock.settimeout(60)
-        for i in range(40):
-            sock.sendall(wire.request(OFFSET_COMMIT, 2, commit_body(f"g{i}", "t", 1, metadata)))
-            _, answer = wire.response(sock)
-            refused += struct.unpack(">h", answer[-2:])[0] != 0
-    assert refused > 0
-    server.kill()
+        for n in (PARTITIONS, 100, 10, 1):
+            groups = 0
+            while try_commit(sock, f"g{n}-{groups}", 0, n, metadata) == 0:
+                groups += 1
+            assert groups < 40
+        before = log_end(client)
+        assert try_commit(sock, "late", 0, 1, metadata) == full
+        assert txn_commit(client, "late", 1, metadata.decode()) == {full}
+        assert log_end(client) == before
+        assert try_commit(sock, "g1000-0", 0, FEW, metadata[1:]) == 0
+        assert try_commit(sock, "g1000-0", 0, FEW, metadata) == 0
+    server.stop()
+    append_offsets(server, *((key_of("late", "t", i), value_of(1, metadata)) for i in range(5)))
     server.start()
-    with wire.connect(server) as sock:
+    with wire.connect(server) as sock, Client(server) as client:
+        assert committed(client, "late", "t", [4]) == [-1]
+        assert committed(client, "g1000-0", "t", [0]) == [1]
+        assert try_commit(sock, "g1000-0", 0, FEW, b"") == 0
+        assert try_commit(sock, "late", 0, FEW - 1, metadata) == 0
+
+
+def test_undecided_offsets_have_their_room(make_server):
+    """Transactions that are open cannot be left without room by those that commit meanwhile."""
+    server = make_server()
+    create(server, "t", PARTITIONS)
+    full, metadata, n = 15, b"m" * METADATA_BYTES, 900
+    with wire.connect(server) as sock, Client(server) as client:
         sock.settimeout(60)
-        commit(sock, commit_body("g0", "t", 7, b"", FEW), FEW)
-    assert committed(Client(server), "g0", "t", [0, 1]) == [7, 8]
-    assert committed(Client(server), "g1", "t", [0, 1]) == [1, 2]
+        assert txn_commit(client, "open", n, metadata.decode()) == {0}
+        groups = 0
+        while try_commit(sock, f"g{groups}", 0, n, metadata) == 0:
+            groups += 1
+        assert try_commit(sock, "small", 0, 1, b"") == 0
+        client.call("init_producer_id", 5, transactional_id="open", producer_id=-1,
+                    producer_epoch=-1, transaction_timeout_ms=60000)  # aborts it
+        wait_for(lambda: try_commit(sock, "g", 0, n, metadata) == 0, "its room is given back")
+        assert try_commit(sock, "h", 0, n, metadata) == full
+
+
+def test_offsets_without_a_topic_id(make_server):
+    """Programs before version 4 of the value named topics only. What such a one committed does not
+    come back when the topic, as it was since, is gone; and gets the topic's id once it is read."""
+    server = make_server()
+    create(server, "t", FEW)
+    with wire.connect(server) as sock:
+        commit(sock, commit_body("g", "t", 7, b"", FEW), FEW)
+    server.stop()
+    gone = uuid.uuid4().bytes
+    append_offsets(server, (key_of("old", "t", 0), value_of(5)),
+                   (key_of("old", "t", 1), value_of(6)),
+                   (key_of("old", "t", 0), value_of(9, topic_id=gone)),
+                   (key_of("g", "t", 0), value_of(9, topic_id=gone)))
+    server.start()
+    with wire.connect(server) as sock, Client(server) as client:
+        assert committed(client, "old", "t", [0, 1]) == [-1, 6]
+        assert committed(client, "g", "t", [0, 1]) == [7, 8]
+        commit(sock, commit_body("g", "t", 10, b"", FEW), FEW)
+    consumer = KafkaConsumer(bootstrap_servers=[server.kafka], consumer_timeout_ms=5000)
+    place = TopicPartition("sys.consumer_offsets", 0)
+    consumer.assign([place])
+    consumer.seek_to_beginning(place)
+    end, values = consumer.end_offsets([place])[place], []
+    while consumer.position(place) < end:
+        for record in consumer.poll(1000).get(place, []):
+            if record.key == key_of("old", "t", 1):
+                values.append(struct.unpack(">hq", record.value[:10]))
+    consumer.close()
+    assert values == [(3, 6), (4, 6)]

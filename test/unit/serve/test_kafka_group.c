@@ -553,6 +553,42 @@ static void test_offsets(void **state)
     assert_null(kafka_groups_find(&gs, STR("g")));
 }
 
+/* Room is kept for what is being written: nobody else gets it, and what replaces an offset takes
+ * only what it has more of. */
+static void test_room_for_offsets(void **state)
+{
+    (void)state;
+    struct kafka_groups_need need = {0}, all = {.n_offsets = GROUP_OFFSETS_MAX};
+    kafka_groups_offset_need(&gs, STR("g"), STR("t"), 0, 4, &need);
+    kafka_groups_offset_need(&gs, STR("g"), STR("t"), 1, 4, &need);
+    assert_int_equal(need.n_groups, 1);
+    assert_int_equal(need.n_offsets, 2);
+    assert_int_equal(kafka_groups_reserve(&gs, &need), ERR_OK);
+    assert_int_equal(kafka_groups_reserve(&gs, &all), ERR_LIMIT);
+    put("t", 0, 5);
+    put("t", 1, 5);
+    assert_int_equal(gs.bytes, need.bytes);
+    kafka_groups_release(&gs, &need);
+    all.n_offsets -= 2;
+    assert_int_equal(kafka_groups_reserve(&gs, &all), ERR_OK);
+    need = (struct kafka_groups_need){0};
+    kafka_groups_offset_need(&gs, STR("g"), STR("t"), 0, 5, &need);
+    assert_int_equal(need.n_groups + need.n_offsets, 0);
+    assert_int_equal(need.bytes, 1);
+    assert_int_equal(kafka_groups_reserve(&gs, &need), ERR_OK);
+    kafka_groups_release(&gs, &need);
+    kafka_groups_offset_need(&gs, STR("g"), STR("t"), 2, 0, &need);
+    assert_int_equal(kafka_groups_reserve(&gs, &need), ERR_LIMIT);
+    kafka_groups_release(&gs, &all);
+    /* Members do not get it either. */
+    struct kafka_groups_need bytes = {.bytes = GROUPS_BYTES_MAX - gs.bytes};
+    assert_int_equal(kafka_groups_reserve(&gs, &bytes), ERR_OK);
+    struct answer a = {.error = UNANSWERED};
+    join_new(0, &a, "a");
+    assert_int_not_equal(a.error, KAFKA_OK);
+    kafka_groups_release(&gs, &bytes);
+}
+
 /* Offsets expire when nobody has been there for a week; those of dropped topics at once. */
 static void test_offsets_expire(void **state)
 {
@@ -626,6 +662,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_rights_before_the_first_generation, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_room_for_offsets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offsets_expire, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
     };
