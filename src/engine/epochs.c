@@ -608,17 +608,20 @@ static void source_step(struct epochs *ep)
         ep->input_open = true;
         ep->offset = ep->load_offset = ep->plan->readers[ep->reader_at].inputs[ep->input_at].from;
         ep->input_bytes = 0;
-        ep->reading = (struct record_reader_state){0};
+        ep->reading = (struct record_reader_state){
+            .splits = relation_splits_records(plan_reader_at(ep, ep->reader_at)->decoder.rel)};
     }
     const struct epoch_input *in = &ep->plan->readers[ep->reader_at].inputs[ep->input_at];
     struct reader *r = plan_reader_at(ep, ep->reader_at);
-    if (epoch_full(ep)) {
+    bool full = epoch_full(ep);
+    if (full && !ep->reading.in_record) {
         input_end(ep, r);
         return;
     }
+    int64_t to = full ? ep->offset + 1 : in->to; /* a record is in one epoch, all its rows */
     size_t n = 0;
     struct err_detail why = {0};
-    enum err e = record_reader_next(&ep->reading, ep->offset, in->to, ep->compress, &ep->scratch,
+    enum err e = record_reader_next(&ep->reading, ep->offset, to, ep->compress, &ep->scratch,
                                     ep->records, batch_rows(r), &n, &why);
     if (e == ERR_NO_MEMORY)
         fail_epoch(ep, e, "decompressing", &why);
@@ -626,7 +629,8 @@ static void source_step(struct epochs *ep)
         input_end(ep, r);
         return;
     }
-    int64_t next = n > 0 ? ep->records[n - 1].offset + 1 : ep->load_offset;
+    int64_t next =
+        n > 0 ? record_reader_reached(&ep->reading, &ep->records[n - 1]) : ep->load_offset;
     if (n > 0)
         decode_records(ep, r, in->partition, n);
     if (e != ERR_OK)

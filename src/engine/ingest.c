@@ -189,7 +189,9 @@ static enum err ingest_converted(struct ingest *in, struct str json, struct err_
 enum err ingest_json(struct ingest *in, struct str json, struct err_detail *why)
 {
     arena_reset(&in->arena, INGEST_ARENA_KEEP_BYTES);
-    if (!in->decoder.raw && in->decoder.json == NULL && in->decoder.keyed == NULL)
+    bool as_sent = in->decoder.raw || in->decoder.keyed != NULL ||
+                   (in->decoder.json != NULL && in->table->format != FORMAT_JSON_LINES);
+    if (!as_sent)
         return ingest_converted(in, json, why);
     struct kafka_record rec = {.timestamp = in->shard->wall_us / 1000, .value = json};
     struct batch *row = row_decoder_batch(&in->decoder, 1, &in->arena);

@@ -176,7 +176,7 @@ bool source_range_step(struct query_source *src, struct part_read *p)
     }
     struct batch *rows = NULL, scanned;
     if (e == ERR_OK) {
-        p->offset = q->records[n - 1].offset + 1;
+        p->offset = record_reader_reached(&src->reading, &q->records[n - 1]);
         bool changes = q->live && src->rel->kind == REL_VIEW;
         e = changes ? source_decode_changes(src, p, n, &rows)
                     : source_decode_rows(src, p, n, &rows);
@@ -324,6 +324,7 @@ enum err source_log_open(struct query_source *src)
     struct query *q = src->query;
     src->topic = *src->rel->topic;
     src->by_epoch = topic_epoch_written(src->topic.kind);
+    src->reading.splits = relation_splits_records(src->rel);
     uint32_t room = q->follow ? PARTITIONS_MAX : src->topic.n_partitions;
     src->parts = arena_alloc(&q->arena, room * sizeof(struct part_read *));
     if (q->compress == NULL)

@@ -52,7 +52,8 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel, boo
         return ERR_OK;
     if (rel->n_primary_key > 0)
         return keyed_decoder_new(rel, &d->keyed);
-    bool other = rel->kind == REL_TABLE && rel->format != FORMAT_JSON;
+    bool other = rel->kind == REL_TABLE && rel->format != FORMAT_JSON &&
+                 rel->format != FORMAT_JSON_LINES;
     return other ? fields_decoder_open(d, rel) : relation_json_decoder(rel, strict, &d->json);
 }
 
@@ -102,10 +103,13 @@ static enum err check_event_time(const struct relation *rel, const struct kafka_
     return ERR_FUTURE_EVENT_TIME;
 }
 
-enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
-                    struct batch *b, struct arena *a, struct err_detail *why)
+static enum err value_decode(struct row_decoder *d, const struct kafka_record *rec,
+                             uint32_t partition, struct batch *b, struct arena *a,
+                             struct err_detail *why)
 {
     d->op = ROW_PUT;
+    if (rec->row > RECORD_ROWS_MAX)
+        return err_set(why, ERR_LIMIT, "the record has more than %d rows", RECORD_ROWS_MAX);
     if (d->keyed != NULL)
         TRY(keyed_decode(d->keyed, d->rel, rec, b, a, &d->op, why));
     else if (d->raw)
@@ -121,10 +125,21 @@ enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint3
         TRY(text_decode_row(d->text, rec->value, b, a, why));
     else
         TRY(json_decode_row(d->json, rec->value, b, a, why));
-    if (d->rel->event_time >= 0)
-        TRY(check_event_time(d->rel, rec, b, why));
-    b->n_rows += d->op == ROW_PUT || d->op == ROW_DELETE;
-    return ERR_OK;
+    return d->rel->event_time >= 0 ? check_event_time(d->rel, rec, b, why) : ERR_OK;
+}
+
+enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
+                    struct batch *b, struct arena *a, struct err_detail *why)
+{
+    enum err e = value_decode(d, rec, partition, b, a, why);
+    if (e == ERR_OK) {
+        b->n_rows += d->op == ROW_PUT || d->op == ROW_DELETE;
+    } else if (rec->row > 0 && e != ERR_NO_MEMORY) {
+        struct err_detail inner = *why;
+        err_set(why, e, "row %u of the record: %s", rec->row, err_text(e, &inner));
+        err_hint(why, "%s", inner.hint);
+    }
+    return e;
 }
 
 /* Members for the columns that are not dropped. */
@@ -145,7 +160,8 @@ enum err row_encode(const struct relation *rel, const struct column *columns, ui
 {
     switch (rel->format) {
     case FORMAT_RAW:
-    case FORMAT_JSON: return encode_json(rel, columns, row, out);
+    case FORMAT_JSON:
+    case FORMAT_JSON_LINES: return encode_json(rel, columns, row, out);
     case FORMAT_CSV:
         csv_row_write(&rel->text.csv, columns, rel->n_columns, row, out);
         return ERR_OK;
@@ -212,7 +228,7 @@ enum err record_reader_load(struct record_reader_state *r, const struct log_rang
         return ERR_NO_MEMORY;
     TRY(host_file_read(range->file, range->at, bytes, range->len));
     r->run = (struct str){bytes, range->len};
-    r->in_batch = false;
+    r->in_batch = r->in_record = false;
     return ERR_OK;
 }
 
@@ -288,6 +304,100 @@ static enum err next_batch(struct record_reader_state *r, struct compress *c,
     return ERR_OK;
 }
 
+/* ---- records of several rows ---- */
+
+bool relation_splits_records(const struct relation *rel)
+{
+    return rel->kind == REL_TABLE && rel->format == FORMAT_JSON_LINES &&
+           rel->topic->kind == TOPIC_USER; /* late rows are kept one by one */
+}
+
+static struct str without_blanks(struct str s)
+{
+    while (s.len > 0 && strchr(" \t\r\n", s.ptr[0]) != NULL && s.ptr[0] != '\0') {
+        s.ptr++;
+        s.len--;
+    }
+    return s;
+}
+
+/* Opens r->whole. Without a value it is one row, which is refused. */
+static void rows_begin(struct record_reader_state *r)
+{
+    r->whole.row = 0;
+    r->rest = without_blanks(r->whole.value);
+    r->is_array = r->rest.len > 0 && r->rest.ptr[0] == '[';
+    if (r->is_array)
+        json_rows_init(&r->array, r->rest);
+    r->in_record = r->rest.len > 0 || r->whole.value.ptr == NULL;
+}
+
+/* The open array's next item. What cannot be told apart is one row, which is refused. */
+static bool array_next(struct record_reader_state *r, struct str *row)
+{
+    struct str all = r->array.body;
+    if (json_rows_next(&r->array, row, NULL) != ERR_OK) {
+        *row = without_blanks((struct str){all.ptr + r->array.at, all.len - r->array.at});
+        if (row->len > 0 && row->ptr[0] == ',')
+            *row = without_blanks((struct str){row->ptr + 1, row->len - 1});
+        r->in_record = false;
+        return true;
+    }
+    r->in_record = row->ptr != NULL;
+    if (!r->in_record)
+        return false;
+    struct json_rows ahead = r->array;
+    struct str next;
+    r->in_record = json_rows_next(&ahead, &next, NULL) != ERR_OK || next.ptr != NULL;
+    return true;
+}
+
+static void line_next(struct record_reader_state *r, struct str *row)
+{
+    const char *end = memchr(r->rest.ptr, '\n', r->rest.len);
+    size_t n = end == NULL ? r->rest.len : (size_t)(end - r->rest.ptr);
+    *row = (struct str){r->rest.ptr, n};
+    r->rest = without_blanks((struct str){r->rest.ptr + n, r->rest.len - n});
+    r->in_record = r->rest.len > 0;
+}
+
+/* The next row of the open record; false when there is none left. Behind RECORD_ROWS_MAX all is
+ * one more, which is refused. */
+static bool record_row(struct record_reader_state *r, struct kafka_record *out)
+{
+    struct str row = r->whole.value;
+    uint32_t number = ++r->whole.row;
+    *out = r->whole;
+    if (row.ptr == NULL)
+        r->in_record = false;
+    else if (!r->is_array)
+        line_next(r, &row);
+    else if (!array_next(r, &row))
+        return false;
+    if (number > RECORD_ROWS_MAX)
+        r->in_record = false;
+    out->value = row;
+    return true;
+}
+
+/* Up to `room` rows; false at the end of the batch. */
+static bool rows_read(struct record_reader_state *r, int64_t from, int64_t to,
+                      struct kafka_record *out, size_t room, size_t *n)
+{
+    *n = 0;
+    while (*n < room) {
+        if (!r->in_record) {
+            if (!kafka_records_next(&r->it, &r->whole))
+                return *n > 0;
+            if (r->whole.offset >= from && r->whole.offset < to)
+                rows_begin(r);
+            continue;
+        }
+        *n += record_row(r, &out[*n]);
+    }
+    return true;
+}
+
 enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to,
                             struct compress *c, struct scratch_pool *pool, struct kafka_record *out,
                             size_t max, size_t *n, struct err_detail *why)
@@ -305,8 +415,11 @@ enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t
                 return e;
         }
         size_t room = max - *n < AT_ONCE ? max - *n : AT_ONCE;
-        size_t got = kafka_records_read(&r->it, out + *n, room), kept = 0;
-        for (size_t i = 0; i < got; i++) {
+        size_t kept = 0, got = r->splits ? rows_read(r, from, to, out + *n, room, &kept)
+                                         : kafka_records_read(&r->it, out + *n, room);
+        for (size_t i = 0; i < kept; i++)
+            bytes += out[*n + i].value.len;
+        for (size_t i = 0; !r->splits && i < got; i++) {
             if (out[*n + i].offset < from || out[*n + i].offset >= to)
                 continue;
             out[*n + kept] = out[*n + i];

@@ -6,11 +6,13 @@
 #include "engine/keyed_record.h"
 #include "engine/partition.h"
 #include "wire/avro.h"
+#include "wire/json.h"
 #include "wire/text_rows.h"
 
 enum {
     READ_BYTES_MAX = 512 << 10,
     RECORDS_BYTES_TARGET = 8 << 20, /* of values in one batch of rows, which is smaller then */
+    RECORD_ROWS_MAX = 4096, /* in one record; an epoch takes a record as a whole */
     SCRATCHES_MAX = 4096,
     SCRATCH_BYTES_TARGET = 64 << 20, /* a pool with this much is full */
 };
@@ -66,7 +68,16 @@ struct record_reader_state {
     uint32_t n_aborted;
     int64_t batch_offset; /* base offset of the batch that was opened, or refused, last */
     bool in_batch;
+    /* Records of several rows (set by who makes the reader: relation_splits_records): */
+    bool splits;
+    bool in_record;
+    struct kafka_record whole; /* in_record: whose rows are being given */
+    struct str rest;           /* ... those to come */
+    struct json_rows array;    /* ... when they are items of an array */
+    bool is_array;
 };
+/* Whether a record's value may be several rows. */
+bool relation_splits_records(const struct relation *rel);
 /* Copies a range of the log into the arena and makes it the run to iterate over. */
 enum err record_reader_load(struct record_reader_state *r, const struct log_range *range,
                             struct arena *a) MUST_CHECK;
@@ -77,12 +88,21 @@ enum err record_reader_decide(struct record_reader_state *r, struct log_partitio
 /* The same for a list that is known already; it is copied. */
 enum err record_reader_skip(struct record_reader_state *r, const struct log_aborted *list,
                             uint32_t n, struct arena *a) MUST_CHECK;
-/* Up to `max` records with from <= offset < to; 0 at the end of the run. ERR_BAD_RECORD_BATCH for a
+/* Up to `max` records with from <= offset < to, or rows of them (kafka_record.row) where the reader
+ * splits: then the last one may have more rows, record_reader_reached tells. 0 at the end of the
+ * run. ERR_BAD_RECORD_BATCH for a
  * damaged batch, which is skipped. ERR_BUSY when the pool is full: the rest of the run is read from
  * the last record's offset on, after a reset. */
 enum err record_reader_next(struct record_reader_state *r, int64_t from, int64_t to,
                             struct compress *c, struct scratch_pool *pool, struct kafka_record *out,
                             size_t max, size_t *n, struct err_detail *why) MUST_CHECK;
+
+/* The offset up to which records were given as wholes. `last` is the last one given. */
+static inline int64_t record_reader_reached(const struct record_reader_state *r,
+                                            const struct kafka_record *last)
+{
+    return last->offset + !r->in_record;
+}
 
 /* Calls fn(arg, ...) for every record of one of the system's own partitions (no compression) from
  * offset `from` on, until it fails. What the record points to is in `a`, which is emptied now and

@@ -62,6 +62,7 @@ enum table_format {
      * jsonb */
     FORMAT_RAW,
     FORMAT_JSON,   /* value is a JSON object, columns by name */
+    FORMAT_JSON_LINES, /* value is several: one a line, or a JSON array; each is a row */
     FORMAT_CSV,    /* value is a line of CSV, columns by position */
     FORMAT_AVRO,   /* value is an Avro record, columns by name */
     FORMAT_REGEX,  /* value is a line of text, columns are an expression's named groups */

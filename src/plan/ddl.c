@@ -396,7 +396,8 @@ static bool table_options_apply(struct binder *b, struct relation *r, const stru
                    {FORMAT_REGEX, false},
                    {FORMAT_JSON, true},
                    {FORMAT_DEBEZIUM_JSON, true},
-                   {FORMAT_AVRO, false}};
+                   {FORMAT_AVRO, false},
+                   {FORMAT_JSON_LINES, false}};
     CHECK(v[T_FORMAT].number >= 0 && (size_t)v[T_FORMAT].number < ARRAY_LEN(formats));
     r->format = formats[v[T_FORMAT].number].format;
     if (!key_options_ok(b, r, v, formats[v[T_FORMAT].number].needs_key))

@@ -279,7 +279,8 @@ static bool window_interval(struct query_level *q, node *n, const char *what, bo
     return true;
 }
 
-static bool window_sizes(struct query_level *q, struct window_call *w, struct window_spec *spec)
+static bool window_sizes(struct query_level *q, struct window_call *w, const struct relation *rel,
+                         struct window_spec *spec)
 {
     struct query_level none = {.b = q->b, .clause = CLAUSE_OPTION};
     node *size = w->args[w->form->kind == WINDOW_SESSION ? WINDOW_GAP : WINDOW_SIZE];
@@ -295,10 +296,13 @@ static bool window_sizes(struct query_level *q, struct window_call *w, struct wi
     if (w->args[WINDOW_OFFSET] != NULL &&
         !window_interval(&none, w->args[WINDOW_OFFSET], "offset", false, &spec->offset_us))
         return false;
-    if (spec->size_us / spec->slide_us > WINDOWS_PER_ROW_MAX) {
+    bool split = rel->format == FORMAT_JSON_LINES;
+    int most = split ? WINDOWS_PER_SPLIT_ROW_MAX : WINDOWS_PER_ROW_MAX;
+    if (spec->size_us / spec->slide_us > most) {
         bind_fail(q->b, node_location(slide), ERR_LIMIT,
-                  "a row would be in more than %d windows", WINDOWS_PER_ROW_MAX);
-        bind_hint(q->b, "Choose a longer slide or a shorter size.");
+                  "a row would be in more than %d windows", most);
+        bind_hint(q->b, "Choose a longer slide or a shorter size%s.",
+                  split ? ", or a table whose records are one row each" : "");
         return false;
     }
     if (w->form->kind == WINDOW_CUMULATE && spec->size_us % spec->slide_us != 0) {
@@ -464,7 +468,7 @@ static bool from_window(struct query_level *q, const PgQuery__FuncCall *f,
         return false;
     struct query_level args = {.b = b, .scope = out->scope, .clause = CLAUSE_FROM};
     struct window_spec spec = {.kind = form->kind};
-    if (!window_time(&args, &w, &spec.time_column) || !window_sizes(&args, &w, &spec))
+    if (!window_time(&args, &w, &spec.time_column) || !window_sizes(&args, &w, rel, &spec))
         return false;
     struct plan_node *n = window_node(q, input, input->columns[spec.time_column].type);
     if (n == NULL)

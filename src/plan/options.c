@@ -13,7 +13,7 @@ static const struct option table_option_list[] = {
      "and SQL) are refused; '0' = any"},
     {"key", OPTION_TEXT, NULL, NULL, "column whose text is the record key and picks the partition"},
     {"partitions", OPTION_INT, "1", NULL, "partitions of the topic"},
-    {"format", OPTION_WORD, "json", "json|raw|csv|regex|upsert_json|debezium_json|avro",
+    {"format", OPTION_WORD, "json", "json|raw|csv|regex|upsert_json|debezium_json|avro|json_lines",
      "how record values are read"},
     {"on_error", OPTION_WORD, "dead_letter", "dead_letter|ignore",
      "what happens to records that do not fit the table"},

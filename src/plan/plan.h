@@ -79,7 +79,11 @@ struct sort_key {
     bool descending, nulls_first;
 };
 
-enum { WINDOWS_PER_ROW_MAX = 10000 };   /* size / slide of a hop */
+enum {
+    WINDOWS_PER_ROW_MAX = 10000, /* size / slide of a hop */
+    /* ... over records of several rows, which are taken in as wholes */
+    WINDOWS_PER_SPLIT_ROW_MAX = 256,
+};
 
 enum window_kind {
     WINDOW_HOP,      /* tumble too */

@@ -6,6 +6,7 @@ const char *table_format_name(enum table_format f)
 {
     static const char *const names[] = {[FORMAT_RAW] = "raw",
                                         [FORMAT_JSON] = "json",
+                                        [FORMAT_JSON_LINES] = "json_lines",
                                         [FORMAT_CSV] = "csv",
                                         [FORMAT_AVRO] = "avro",
                                         [FORMAT_REGEX] = "regex",
@@ -155,6 +156,7 @@ bool table_format_options(struct binder *b, struct relation *r, const struct opt
     case FORMAT_REGEX: return regex_format_options(b, r, v);
     case FORMAT_RAW:
     case FORMAT_JSON:
+    case FORMAT_JSON_LINES:
     case FORMAT_DEBEZIUM_JSON: break;
     }
     return true;

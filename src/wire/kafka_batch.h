@@ -143,6 +143,9 @@ struct kafka_record {
     struct str key, value; /* ptr NULL = NULL; an empty one has a ptr */
     struct str headers;    /* encoded: kafka_record_headers */
     int32_t n_headers;
+    /* Of several rows in a record's value, which this is, from 1; 0: the value is not split. It is
+     * set by readers, never by this module. */
+    uint32_t row;
 };
 
 /* Iterator over one batch. Caller-owned; fields are private. */
