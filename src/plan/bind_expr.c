@@ -70,6 +70,18 @@ static void *no_column(struct query_level *q, struct str table, struct str name,
     return NULL;
 }
 
+/* An item of FROM whose rows are one value, by its name alone. */
+static const struct scope_column *find_whole(const struct query_level *q, struct str item,
+                                             uint32_t *level)
+{
+    *level = 0;
+    for (; q != NULL; q = q->outer, ++*level)
+        for (uint32_t i = 0; i < q->scope.n; i++)
+            if (q->scope.columns[i].whole && str_eq(q->scope.columns[i].table, item))
+                return &q->scope.columns[i];
+    return NULL;
+}
+
 const struct scope_column *scope_find(struct query_level *q, const PgQuery__ColumnRef *ref,
                                       uint32_t *level)
 {
@@ -100,7 +112,8 @@ const struct scope_column *scope_find(struct query_level *q, const PgQuery__Colu
         if (table.len > 0 && table_known(&l->scope, table))
             break;
     }
-    return no_column(q, table, name, ref->location);
+    const struct scope_column *value = n == 1 ? find_whole(q, name, level) : NULL;
+    return value != NULL ? value : no_column(q, table, name, ref->location);
 }
 
 struct outward {

@@ -79,7 +79,7 @@ static bool scope_set(struct binder *b, struct from_item *item, const struct col
         const struct expr *e =
             exprs != NULL ? exprs[i] : expr_column(b, i, columns[i].type, -1);
         scope->columns[i] = (struct scope_column){
-            table, table2, columns[i].name, e, columns[i].typmod, true};
+            table, table2, columns[i].name, e, columns[i].typmod, true, false};
     }
     return b->err == ERR_OK;
 }
@@ -495,9 +495,12 @@ static bool from_set_functions(struct query_level *q, const PgQuery__RangeFuncti
         const PgQuery__FuncCall *f = r->functions[0]->list->items[0]->func_call;
         name = node_string(f->funcname[f->n_funcname - 1]);
     }
-    return scope_set(b, out, n->columns, n->n_columns, NULL, alias_or(b, r->alias, name),
-                     (struct str){NULL, 0}) &&
-           scope_rename(b, out, r->alias);
+    if (!scope_set(b, out, n->columns, n->n_columns, NULL, alias_or(b, r->alias, name),
+                   (struct str){NULL, 0}) ||
+        !scope_rename(b, out, r->alias))
+        return false;
+    out->scope.columns[0].whole = n->n_columns == 1;
+    return true;
 }
 
 static bool from_function(struct query_level *q, const PgQuery__RangeFunction *r,

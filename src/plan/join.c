@@ -209,7 +209,7 @@ static const struct expr *using_merge(const struct from *f, struct query_level *
         int32_t typmod = l->typmod == r->typmod ? l->typmod : -1;
         out->scope.columns[i] = (struct scope_column){
             alias, (struct str){NULL, 0}, names[i],
-            merged_value(b, (int)j->jointype, pair, types), typmod, true};
+            merged_value(b, (int)j->jointype, pair, types), typmod, true, false};
         hide_bare(&out->scope, n, names[i]);
     }
     return b->err == ERR_OK ? conjunction(b, list, n) : NULL;

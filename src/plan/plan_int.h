@@ -90,6 +90,7 @@ struct scope_column {
     /* A column that USING merged is found by its table only, and the merged one without a table:
      * the latter stands for both, also in "*". */
     bool bare;                       /* is meant by its name alone */
+    bool whole;                      /* also by its table's alone: what a function of FROM gives */
 };
 struct scope {
     uint32_t n;
