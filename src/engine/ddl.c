@@ -218,14 +218,15 @@ static enum err change_sources(struct shard *s, const struct catalog_change *cha
 
 static bool is_create(enum catalog_verb v)
 {
-    return v == CHANGE_CREATE_TOPIC || v == CHANGE_CREATE_TABLE || v == CHANGE_CREATE_VIEW;
+    return v == CHANGE_CREATE_TOPIC || v == CHANGE_CREATE_TABLE || v == CHANGE_CREATE_VIEW ||
+           v == CHANGE_CREATE_QUERY;
 }
 
 /* Whether the change comes with new partitions. */
 static bool opens_partitions(const struct shard *s, const struct catalog_change *change)
 {
     if (change->verb != CHANGE_ALTER_TOPIC)
-        return is_create(change->verb);
+        return is_create(change->verb) && change->verb != CHANGE_CREATE_QUERY;
     return change->topic.n_partitions > catalog_topic(s->catalog, change->name)->n_partitions;
 }
 
@@ -340,12 +341,12 @@ static enum err name_check(struct shard *s, struct ddl_request *r)
         return ERR_OK;
     for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
         const struct relation *v = s->catalog->relations[i];
-        if (v->kind != REL_VIEW || view_source(v->view, raw->number) == UINT32_MAX)
+        if (!relation_reads(v, raw->number))
             continue;
         enum err e = err_set(&r->why, ERR_DEPENDENT_OBJECTS,
-                             "cannot create table %.*s because materialized view %.*s reads the "
-                             "topic of that name",
-                             STR_ARG(r->change.name), STR_ARG(v->name));
+                             "cannot create table %.*s because %s %.*s reads the topic of that "
+                             "name",
+                             STR_ARG(r->change.name), relation_noun(v), STR_ARG(v->name));
         err_hint(&r->why, "Give the table another name, and the topic's as topic = '%.*s'.",
                  STR_ARG(r->change.name));
         return e;

@@ -54,6 +54,7 @@ enum view_status { VIEW_BACKFILLING, VIEW_LIVE, VIEW_FAILED };
 /* The same for a relation. Sums over shards. */
 struct relation_stats {
     _Atomic uint64_t rows_in, rows_out, late_rows, dead_letters;
+    _Atomic uint64_t bytes_out; /* of a publication */
     _Atomic uint64_t rows_windowed,
         rows_filtered; /* behind the window and filter steps of a view */
     _Atomic int64_t groups, state_bytes;

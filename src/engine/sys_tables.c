@@ -11,6 +11,8 @@
 
 static const char *relation_kind_name(const struct relation *r)
 {
+    if (r->kind == REL_QUERY || (r->kind == REL_VIEW && r->view->connector != CONNECTOR_NONE))
+        return r->kind == REL_QUERY ? "query" : "publication";
     return r->kind == REL_VIEW        ? "view"
            : r->kind == REL_SYSTEM    ? "system"
            : r->kind == REL_RAW_TOPIC ? "topic"
@@ -153,7 +155,7 @@ static void views_rows(struct shard *s, struct rows *r)
 {
     for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
         const struct relation *rel = s->catalog->relations[i];
-        if (rel->kind != REL_VIEW)
+        if (rel->kind != REL_VIEW || rel->view->connector != CONNECTOR_NONE)
             continue;
         const struct relation_stats *st = engine_relation_stats(s->engine, rel->number);
         put_text(r, rel->name);
@@ -166,6 +168,26 @@ static void views_rows(struct shard *s, struct rows *r)
         put_i8(r, (int64_t)stat_getu(&st->late_rows));
         put_i8(r, stat_get(&st->groups));
         put_i8(r, stat_get(&st->state_bytes));
+        put_text(r, str_of(view_status_name(st)));
+        bool failed = atomic_load(&((struct relation_stats *)(uintptr_t)st)->has_error);
+        put_text(r, failed ? str_of(st->error) : (struct str){0});
+    }
+}
+
+static void publications_rows(struct shard *s, struct rows *r)
+{
+    for (uint32_t i = 0; i < s->catalog->n_relations; i++) {
+        const struct relation *rel = s->catalog->relations[i];
+        if (rel->kind != REL_VIEW || rel->view->connector == CONNECTOR_NONE)
+            continue;
+        const struct relation_stats *st = engine_relation_stats(s->engine, rel->number);
+        put_text(r, rel->name);
+        put_text(r, rel->view->sql);
+        put_text(r, source_names(r->arena, rel->view));
+        put_text(r, str_of(connector_name(rel->view->connector)));
+        put_i8(r, (int64_t)stat_getu(&st->rows_in));
+        put_i8(r, (int64_t)stat_getu(&st->rows_out));
+        put_i8(r, (int64_t)stat_getu(&st->bytes_out));
         put_text(r, str_of(view_status_name(st)));
         bool failed = atomic_load(&((struct relation_stats *)(uintptr_t)st)->has_error);
         put_text(r, failed ? str_of(st->error) : (struct str){0});
@@ -263,6 +285,7 @@ struct sys_table {
 static const struct sys_table sys_tables[] = {
     {"sys.acls", acls_rows},       {"sys.columns", columns_rows},
     {"sys.metrics", metrics_rows}, {"sys.partitions", partitions_rows},
+    {"sys.publications", publications_rows},
     {"sys.tables", tables_rows},   {"sys.topics", topics_rows},
     {"sys.users", users_rows},     {"sys.views", views_rows},
 };
@@ -330,7 +353,7 @@ relation_samples(struct engine *e, const struct catalog *c, const struct relatio
     char labels[NAME_BYTES_MAX + 64];
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *rel = c->relations[i];
-        if (rel->kind == REL_SYSTEM || rel->kind == REL_RAW_TOPIC ||
+        if (rel->kind == REL_SYSTEM || rel->kind == REL_RAW_TOPIC || rel->kind == REL_QUERY ||
             (m->views_only && rel->kind != REL_VIEW))
             continue;
         const struct relation_stats *st = engine_relation_stats(e, rel->number);

@@ -159,7 +159,7 @@ static enum err feed(struct view_finish *f, const struct batch *b, const uint32_
         const struct view_input *to = LIST_ENTRY(it, struct view_input, link);
         if (to->view->failed || !(birth ? to->birth : to->born))
             continue;
-        enum err e = kept == NULL ? ERR_LIMIT : view_flow_source(to->view, &in, w);
+        enum err e = kept == NULL ? ERR_LIMIT : view_run_source(to->view, &in, w);
         if (e == ERR_OK)
             continue;
         struct err_detail why = {0};
@@ -517,6 +517,24 @@ static void tell_size(struct view_run *v, struct state_partition *sp)
     sp->bytes_told = bytes;
 }
 
+/* What a publication's connector took in the epoch, as a row of the publication. */
+static enum err write_receipt(struct view_finish *f)
+{
+    struct state_partition *sp = f->part;
+    struct receipt taken = sp->taken;
+    sp->taken = (struct receipt){0};
+    if (f->silent || taken.rows == 0)
+        return ERR_OK;
+    char json[96];
+    int n = snprintf(json, sizeof(json), "{\"epoch\":%llu,\"rows\":%llu,\"bytes\":%llu}",
+                     (unsigned long long)f->work->epoch, (unsigned long long)taken.rows,
+                     (unsigned long long)taken.bytes);
+    sp->out.epoch = f->work->epoch;
+    records_add(&sp->out, (struct str){0}, (struct str){json, (size_t)n}, f->now_us / 1000, NULL,
+                0);
+    return ERR_OK;
+}
+
 enum err view_finish_step(struct view_finish *f, bool *more)
 {
     static enum err (*const steps[])(struct view_finish * f, uint32_t * rows) = {
@@ -528,6 +546,8 @@ enum err view_finish_step(struct view_finish *f, bool *more)
         [FINISH_EXPIRE] = step_expire,
     };
     *more = false;
+    if (f->view->connector != NULL)
+        return write_receipt(f);
     if (f->view->aggregate == NULL)
         return ERR_OK;
     f->part->out.epoch = f->work->epoch;

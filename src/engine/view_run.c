@@ -21,7 +21,9 @@ static enum err compile(struct view_run *v, struct err_detail *why)
     const struct plan_node *window = NULL;
     v->root = v->rel->view->plan->root;
     v->windows_per_row = 1;
-    if (!plan_is_view_chain(v->root))
+    if (v->rel->view->connector != CONNECTOR_NONE)
+        v->connector = connector_kind(v->rel->view->connector);
+    else if (!plan_is_view_chain(v->root))
         return view_flow_compile(v, why);
     for (const struct plan_node *n = v->root; n != NULL; n = n->input) {
         if (n->kind == PLAN_AGGREGATE)
@@ -272,8 +274,10 @@ enum err view_run_floor(struct view_run *v, const struct view_floor *f)
 
 void view_run_clear(struct view_run *v)
 {
-    for (uint32_t i = 0; i < v->n_partitions; i++)
+    for (uint32_t i = 0; i < v->n_partitions; i++) {
         records_clear(&v->partitions[i].out, 0);
+        v->partitions[i].taken = (struct receipt){0};
+    }
     for (uint32_t i = 0; i < v->n_inputs; i++)
         for (uint32_t p = 0; p < v->inputs[i].n_late; p++)
             records_clear(&v->inputs[i].late[p], 0);

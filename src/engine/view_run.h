@@ -6,11 +6,13 @@
  *        -> keys, arguments  ---- packet ---->         groups -> [having] -> [project] -> changelog
  *
  * A view without an aggregate has no state: its packets are rows for the changelog partition of the
- * same number, modulo how many there are: the source may have more. Private to engine/. */
+ * same number, modulo how many there are: the source may have more. A publication is such a view:
+ * its rows go to the connector, and what that took to the changelog. Private to engine/. */
 #ifndef TIDEMILL_ENGINE_VIEW_RUN_H
 #define TIDEMILL_ENGINE_VIEW_RUN_H
 
 #include "base/merge_sort.h"
+#include "engine/connector.h"
 #include "engine/dead_letters.h"
 #include "engine/epoch.h"
 #include "engine/records.h"
@@ -52,6 +54,7 @@ struct state_partition {
     /* the epoch in work */
     struct touched *touched;
     uint32_t n_touched, touched_cap;
+    struct receipt taken; /* of a publication */
     struct records out;
 };
 
@@ -92,6 +95,7 @@ struct view_run {
     struct relation_stats *stats;
     struct arena arena;         /* compiled programs */
     struct chain *source_chain; /* up to keys and arguments, or to the root */
+    const struct connector_kind *connector; /* of a publication; else NULL */
     struct flow *flow;          /* operators below the last stage; NULL: the plan is a chain */
     struct flow_local *local;   /* their state, where it lives */
     struct view_epoch now;

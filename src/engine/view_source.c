@@ -10,12 +10,14 @@
 static enum err refuse(struct view_run *v, const struct source_batch *in, uint32_t row,
                        const char *text, struct epoch_work *w)
 {
-    const struct kafka_record *rec = &in->records[row];
+    static const struct kafka_record none = {.offset = -1}; /* the row is a view's */
+    const struct kafka_record *rec = in->records == NULL ? &none : &in->records[row];
     stat_add(&v->stats->dead_letters, 1);
     if (in->silent)
         return ERR_OK;
     char reason[NAME_BYTES_MAX + ERR_TEXT_MAX];
-    snprintf(reason, sizeof(reason), "view \"%.*s\": %s", STR_ARG(v->rel->name), text);
+    snprintf(reason, sizeof(reason), "%s \"%.*s\": %s",
+             v->connector != NULL ? "publication" : "view", STR_ARG(v->rel->name), text);
     return dead_letter_add(w, v, in->rel, in->partition, rec->offset, reason, rec->value);
 }
 

@@ -21,7 +21,7 @@ struct alteration {
 
 static bool table_alterable(struct binder *b, const struct relation *r, int32_t position)
 {
-    if (r->kind == REL_VIEW) {
+    if (r->view != NULL) {
         bind_fail(b, position, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is not a table",
                   STR_ARG(r->name));
         bind_hint(b, "Drop the view and create it again.");
@@ -113,7 +113,7 @@ static bool has_views(const struct alteration *a, const struct relation *r)
 {
     for (uint32_t i = 0; i < a->b->catalog->n_relations; i++) {
         const struct relation *v = a->b->catalog->relations[i];
-        if (v->kind == REL_VIEW && view_source(v->view, r->number) != UINT32_MAX && !falls(a, v))
+        if (relation_reads(v, r->number) && !falls(a, v))
             return true;
     }
     return false;
@@ -203,7 +203,8 @@ static bool column_add(struct alteration *a, const PgQuery__AlterTableCmd *cmd)
 /* ---- DROP COLUMN ---- */
 
 /* Whether the view's plan reads the column of the table. */
-static bool view_reads(struct binder *b, const struct relation *v, uint32_t table, uint32_t column)
+static bool reads_column(struct binder *b, const struct relation *v, uint32_t table,
+                         uint32_t column)
 {
     struct plan_order o;
     if (!plan_order(b, v->view->plan->root, &o))
@@ -224,13 +225,12 @@ static bool column_is_free(struct alteration *a, uint32_t at, bool cascade)
     struct binder *b = a->b;
     for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
         const struct relation *v = b->catalog->relations[i];
-        if (v->kind != REL_VIEW || view_source(v->view, a->old->number) == UINT32_MAX ||
-            !view_reads(b, v, a->old->number, at))
+        if (!relation_reads(v, a->old->number) || !reads_column(b, v, a->old->number, at))
             continue;
         if (!cascade) {
             bind_fail(b, -1, ERR_DEPENDENT_OBJECTS,
-                      "cannot drop column %.*s of table %.*s because materialized view %.*s "
-                      "depends on it", STR_ARG(a->columns[at].name), STR_ARG(a->r->name),
+                      "cannot drop column %.*s of table %.*s because %s %.*s depends on it",
+                      STR_ARG(a->columns[at].name), STR_ARG(a->r->name), relation_noun(v),
                       STR_ARG(v->name));
             bind_hint(b, "Use DROP ... CASCADE to drop the dependent objects too.");
             return false;
@@ -303,8 +303,7 @@ static bool falling_drop(struct alteration *a)
     for (uint32_t f = 0; f < a->n_falling; f++) {
         for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
             const struct relation *v = b->catalog->relations[i];
-            if (v->kind == REL_VIEW && !falls(a, v) &&
-                view_source(v->view, a->falling[f]->number) != UINT32_MAX)
+            if (!falls(a, v) && relation_reads(v, a->falling[f]->number))
                 a->falling[a->n_falling++] = v;
         }
     }

@@ -9,6 +9,7 @@ struct expr *bind_named(struct query_level *q, const char *name, struct expr **a
         resolve_function(b, FUNCTION_PLAIN, str_of(name), args, n, position);
     if (f == NULL)
         return NULL;
+    b->clocked |= f->stable;
     if (f->stable && b->continuous) {
         bind_fail(b, position, ERR_UNSUPPORTED,
                   "%s() depends on the clock and cannot be part of a continuous view", name);

@@ -554,6 +554,38 @@ bool view_has_late(const struct view *v, const struct topic *t)
     return false;
 }
 
+bool relation_reads(const struct relation *r, uint32_t number)
+{
+    const struct view *v = r->view;
+    for (uint32_t i = 0; v != NULL && i < v->n_queries; i++)
+        if (v->queries[i]->number == number)
+            return true;
+    return v != NULL && view_source(v, number) != UINT32_MAX;
+}
+
+const char *relation_noun(const struct relation *r)
+{
+    if (r->kind == REL_QUERY)
+        return "view";
+    if (r->kind != REL_VIEW)
+        return "table";
+    return r->view->connector != CONNECTOR_NONE ? "publication" : "materialized view";
+}
+
+const char *relation_drop_word(const struct relation *r)
+{
+    if (r->kind == REL_QUERY)
+        return "VIEW";
+    if (r->kind != REL_VIEW)
+        return "TABLE";
+    return r->view->connector != CONNECTOR_NONE ? "PUBLICATION" : "MATERIALIZED VIEW";
+}
+
+const char *connector_name(enum connector c)
+{
+    return c == CONNECTOR_DISCARD ? "discard" : "";
+}
+
 static bool view_reads_topic(const struct view *v, const struct topic *t)
 {
     for (uint32_t i = 0; i < v->n_sources; i++)
@@ -567,7 +599,7 @@ static const struct relation *user_of_topic(const struct catalog *c, const struc
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *r = c->relations[i];
         bool view =
-            r->kind == REL_VIEW && (view_reads_topic(r->view, t) || view_has_late(r->view, t));
+            r->view != NULL && (view_reads_topic(r->view, t) || view_has_late(r->view, t));
         if (view || (r->topic == t && r->kind != REL_RAW_TOPIC))
             return r;
     }
@@ -591,11 +623,10 @@ static enum err drop_topic(struct version *v, struct str name, struct err_detail
     if (r != NULL) {
         enum err e = err_set(why, ERR_DEPENDENT_OBJECTS,
                              "cannot drop topic %.*s because %s %.*s depends on it", STR_ARG(name),
-                             r->kind == REL_VIEW ? "materialized view" : "table",
-                             STR_ARG(r->name));
-        bool goes = r->kind != REL_VIEW && catalog_owns_topic(r);
+                             relation_noun(r), STR_ARG(r->name));
+        bool goes = r->view == NULL && catalog_owns_topic(r);
         err_hint(why, "Use DROP %s %.*s first%s.",
-                 r->kind == REL_VIEW ? "MATERIALIZED VIEW" : "TABLE", STR_ARG(r->name),
+                 relation_drop_word(r), STR_ARG(r->name),
                  goes ? "; the topic goes with it" : "");
         return e;
     }
@@ -605,13 +636,16 @@ static enum err drop_topic(struct version *v, struct str name, struct err_detail
 
 /* ---- altering a topic ---- */
 
-/* The view in the object reads these sources, as the version has them now. */
-static void sources_hold(const struct version *v, struct object *o,
-                         const struct relation *const *sources)
+/* The view in the object reads what `from` does, as the version has it now. */
+static void sources_hold(const struct version *v, struct object *o, const struct view *from)
 {
     for (uint32_t i = 0; i < o->view.n_sources; i++) {
-        o->sources[i] = catalog_relation(&v->pub, sources[i]->name);
+        o->sources[i] = catalog_relation(&v->pub, from->sources[i]->name);
         object_hold(o, relation_object(o->sources[i]));
+    }
+    for (uint32_t i = 0; i < o->view.n_queries; i++) {
+        o->view.queries[i] = catalog_relation(&v->pub, from->queries[i]->name);
+        object_hold(o, relation_object(o->view.queries[i]));
     }
     o->view.sources = o->sources;
 }
@@ -621,6 +655,9 @@ static bool sources_old(const struct catalog *c, const struct view *w)
 {
     for (uint32_t i = 0; i < w->n_sources; i++)
         if (w->sources[i] != catalog_relation(c, w->sources[i]->name))
+            return true;
+    for (uint32_t i = 0; i < w->n_queries; i++)
+        if (w->queries[i] != catalog_relation(c, w->queries[i]->name))
             return true;
     return false;
 }
@@ -647,12 +684,14 @@ static enum err relation_renew(struct version *v, uint32_t i, struct err_detail 
     object_hold(o, o->origin);
     o->owns_topic = from->owns_topic;
     o->relation = *old;
-    o->relation.topic = catalog_topic(&v->pub, old->topic->name);
-    object_hold(o, topic_object(o->relation.topic));
-    if (old->kind == REL_VIEW) {
+    if (old->topic != NULL) {
+        o->relation.topic = catalog_topic(&v->pub, old->topic->name);
+        object_hold(o, topic_object(o->relation.topic));
+    }
+    if (old->view != NULL) {
         o->view = *old->view;
         o->relation.view = &o->view;
-        sources_hold(v, o, old->view->sources);
+        sources_hold(v, o, old->view);
         for (uint32_t k = 0; k < old->view->n_sources; k++) {
             if (old->view->late[k] == NULL)
                 continue;
@@ -674,7 +713,7 @@ static enum err relations_follow(struct version *v, struct err_detail *why)
         changed = false;
         for (uint32_t i = 0; i < c->n_relations; i++) {
             const struct relation *r = c->relations[i];
-            const struct view *w = r->kind == REL_VIEW ? r->view : NULL;
+            const struct view *w = r->view;
             bool old = r->topic != NULL && r->topic != catalog_topic(c, r->topic->name);
             old |= w != NULL && sources_old(c, w);
             for (uint32_t k = 0; w != NULL && k < w->n_sources; k++)
@@ -733,7 +772,7 @@ static enum err late_topics_follow(struct version *v, struct err_detail *why)
     while (changed) {
         changed = false;
         for (uint32_t i = 0; i < c->n_relations; i++) {
-            const struct view *w = c->relations[i]->kind == REL_VIEW ? c->relations[i]->view : NULL;
+            const struct view *w = c->relations[i]->view;
             for (uint32_t k = 0; w != NULL && k < w->n_sources; k++)
                 if (w->late[k] != NULL)
                     TRY(late_topic_follow(v, w, k, &changed, why));
@@ -938,7 +977,7 @@ static enum err create_view(struct version *v, const struct catalog_change *chan
     object_hold(o, topic);
     o->view = o->plan->view;
     o->view.plan = o->plan;
-    sources_hold(v, o, o->plan->view.sources);
+    sources_hold(v, o, &o->plan->view);
     o->relation.topic = &topic->topic;
     o->relation.view = &o->view;
     add_relation(v, o);
@@ -947,21 +986,42 @@ static enum err create_view(struct version *v, const struct catalog_change *chan
     return ERR_OK;
 }
 
+/* A plain view has no topic, and no rows of its own. */
+static enum err create_query(struct version *v, const struct catalog_change *change,
+                             struct err_detail *why)
+{
+    struct object *o = NULL;
+    TRY(plan_change(v, change, STMT_CREATE_QUERY, &o, why));
+    const struct relation *raw = catalog_relation(&v->pub, change->name);
+    if (raw != NULL) {
+        object_unref(o);
+        return err_set(why, ERR_DUPLICATE_TABLE, "topic \"%.*s\" already exists",
+                       STR_ARG(change->name));
+    }
+    o->view = o->plan->view;
+    o->view.plan = o->plan;
+    sources_hold(v, o, &o->plan->view);
+    o->relation.view = &o->view;
+    add_relation(v, o);
+    return ERR_OK;
+}
+
 static enum err drop_allowed(const struct catalog *c, const struct relation *r,
                              struct err_detail *why)
 {
     bool system = r->kind == REL_SYSTEM || r->kind == REL_RAW_TOPIC ||
-                  (r->topic->kind != TOPIC_USER && r->topic->kind != TOPIC_CHANGELOG);
+                  (r->topic != NULL && r->topic->kind != TOPIC_USER &&
+                   r->topic->kind != TOPIC_CHANGELOG);
     if (system)
         return err_set(why, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" cannot be dropped by itself",
                        STR_ARG(r->name));
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *v = c->relations[i];
-        if (v->kind == REL_VIEW && view_source(v->view, r->number) != UINT32_MAX) {
+        if (relation_reads(v, r->number)) {
             enum err e = err_set(why, ERR_DEPENDENT_OBJECTS,
-                "cannot drop %s %.*s because materialized view %.*s depends on it",
-                r->kind == REL_VIEW ? "materialized view" : "table", STR_ARG(r->name),
-                STR_ARG(v->name));
+                                 "cannot drop %s %.*s because %s %.*s depends on it",
+                                 relation_noun(r), STR_ARG(r->name), relation_noun(v),
+                                 STR_ARG(v->name));
             err_hint(why, "Use DROP ... CASCADE to drop the dependent objects too.");
             return e;
         }
@@ -976,7 +1036,7 @@ static enum err drop_relation(struct version *v, struct str name, struct err_det
         return catalog_no_relation(&v->pub, name, why);
     TRY(drop_allowed(&v->pub, r, why));
     const struct topic *topic = r->topic;
-    const struct view *view = r->kind == REL_VIEW ? r->view : NULL;
+    const struct view *view = r->view;
     const struct topic *late[VIEW_SOURCES_MAX];
     uint32_t n_late = 0;
     for (uint32_t k = 0; view != NULL && k < view->n_sources; k++)
@@ -991,6 +1051,8 @@ static enum err drop_relation(struct version *v, struct str name, struct err_det
     if (hidden != NULL && hidden != topic && hidden->kind == TOPIC_USER)
         TRY(create_topic_relation(v, topic_object(hidden), catalog_raw_columns, RAW_COLUMNS,
                                   RAW_TIMESTAMP, why));
+    if (topic == NULL)
+        return ERR_OK;
     if (takes_topic && user_of_topic(&v->pub, topic) == NULL) {
         remove_topic_and_raw(v, topic);
         return ERR_OK;
@@ -1050,6 +1112,7 @@ static enum err apply(struct version *v, const struct catalog_change *change,
     case CHANGE_ALTER_TABLE: return alter_table(v, change, why);
     case CHANGE_CREATE_TABLE: return create_table(v, change, why);
     case CHANGE_CREATE_VIEW: return create_view(v, change, why);
+    case CHANGE_CREATE_QUERY: return create_query(v, change, why);
     case CHANGE_DROP_RELATION: return drop_relation(v, change->name, why);
     case CHANGE_CREATE_TYPE: return catalog_create_type(v, change, why);
     case CHANGE_DROP_TYPE: return catalog_drop_type(v, change->name, why);

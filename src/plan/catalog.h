@@ -104,8 +104,10 @@ struct relation {
      * sys.dead_letters) have its number with RELATION_OF_TOPIC set; the other sys.* relations
      * count from RELATION_SYSTEM. */
     uint32_t number;
-    enum relation_kind { REL_TABLE, REL_VIEW, REL_RAW_TOPIC, REL_SYSTEM } kind;
-    const struct topic *topic;       /* where its rows (or changes) are; NULL for REL_SYSTEM */
+    /* REL_VIEW: a materialized view, or a publication; REL_QUERY: a plain view */
+    enum relation_kind { REL_TABLE, REL_VIEW, REL_RAW_TOPIC, REL_SYSTEM, REL_QUERY } kind;
+    /* where its rows (or changes) are; NULL for REL_SYSTEM and REL_QUERY */
+    const struct topic *topic;
     struct str sql;                  /* the CREATE text; empty when there was none */
     enum dialect dialect;            /* of the text */
     uint32_t n_columns;
@@ -129,11 +131,17 @@ struct relation {
     int64_t idle_timeout_us;         /* 0 = never idle */
     /* event time further than this after the clock is refused; 0 = any */
     int64_t future_us_max;
-    /* REL_VIEW */
+    /* REL_VIEW, REL_QUERY */
     const struct view *view;
 };
 
-enum { VIEW_SOURCES_MAX = 32, VIEW_LEVELS_MAX = 32 };
+enum { VIEW_SOURCES_MAX = 32, VIEW_LEVELS_MAX = 32, VIEW_QUERIES_MAX = 32 };
+
+/* Where the rows of a publication go. */
+enum connector {
+    CONNECTOR_NONE,    /* no publication */
+    CONNECTOR_DISCARD, /* nowhere: they are counted */
+};
 
 struct view {
     struct str sql;                  /* the defining CREATE text */
@@ -141,6 +149,14 @@ struct view {
     uint32_t n_sources;              /* 1..VIEW_SOURCES_MAX */
     /* the relations that it reads, each once, in the order of its plan's scans */
     const struct relation *const *sources;
+    /* plain views that it reads, each once; they live as long as it does */
+    uint32_t n_queries;
+    const struct relation *queries[VIEW_QUERIES_MAX];
+    /* REL_QUERY: the query as it was bound, before `plan` made it fit to run by itself: what stands
+     * for the name in other queries */
+    const struct plan_node *query;
+    bool clocked;                    /* REL_QUERY: its rows depend on the clock */
+    enum connector connector;        /* of a publication; else NONE */
     uint32_t level;                  /* one above the views that it reads; 0: it reads none */
     /* Sources whose rows can be late: those below windows over event times; a bit for each. */
     uint32_t windowed;
@@ -176,6 +192,13 @@ struct catalog {
     struct catalog_memory *memory;
 };
 
+/* Whether a view of any kind was made over the relation of this number. */
+bool relation_reads(const struct relation *r, uint32_t number);
+/* "table", "view", "materialized view" or "publication", and as DROP calls it. */
+const char *relation_noun(const struct relation *r);
+const char *relation_drop_word(const struct relation *r);
+/* "discard", as the option `connector` has it. */
+const char *connector_name(enum connector c);
 /* Whether the view reads the relation of this number; the number of the source, or UINT32_MAX. */
 uint32_t view_source(const struct view *v, uint32_t relation_number);
 /* The source that the i-th late table of a view is of: the i-th whose rows can be late. */
@@ -225,7 +248,8 @@ struct catalog_change {
         CHANGE_ALTER_TOPIC,
         CHANGE_ALTER_TABLE,     /* name, sql */
         CHANGE_CREATE_TABLE,    /* sql, and topic when it does not exist yet */
-        CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topics */
+        CHANGE_CREATE_VIEW,     /* sql, changelog topic, late topics; a publication too */
+        CHANGE_CREATE_QUERY,    /* sql: a plain view */
         /* name (+ its derived topics; the table's own topic too when the table made it) */
         CHANGE_DROP_RELATION,
         CHANGE_NUMBERS,         /* numbers below number and next_topic are taken: of a snapshot */

@@ -7,14 +7,15 @@
 
 #include <stdatomic.h>
 
-enum { OBJECT_DEPS_MAX = 3 + VIEW_SOURCES_MAX };
+enum { OBJECT_DEPS_MAX = 3 + 2 * VIEW_SOURCES_MAX + VIEW_QUERIES_MAX };
 
 /* A topic or a relation with everything it points to. Shared by all versions that contain it;
  * freed with the last. */
 struct object {
     atomic_uint refs;
     struct arena arena;
-    struct object *deps[OBJECT_DEPS_MAX];   /* held: topic, late topic, origin, sources */
+    /* held: topic, late topics, origin, sources, plain views */
+    struct object *deps[OBJECT_DEPS_MAX];
     uint32_t n_deps;
     struct object *origin;           /* whose plan and texts this one uses, after an alteration */
     struct plan *plan;               /* relations made by SQL: columns and plan live in it */

@@ -32,6 +32,7 @@ static const char *const verbs[] = {
     [CHANGE_ALTER_TOPIC] = "alter_topic",
     [CHANGE_ALTER_TABLE] = "alter_table",
     [CHANGE_CREATE_TABLE] = "create_table", [CHANGE_CREATE_VIEW] = "create_view",
+    [CHANGE_CREATE_QUERY] = "create_query",
     [CHANGE_DROP_RELATION] = "drop_relation", [CHANGE_NUMBERS] = "numbers",
     [CHANGE_CREATE_TYPE] = "create_type", [CHANGE_DROP_TYPE] = "drop_type",
     [CHANGE_SECURITY] = "security", [CHANGE_CLUSTER] = "cluster",
@@ -539,7 +540,8 @@ enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_
     if ((seen & (CF_VERB | CF_NAME | CF_NUMBER)) != (CF_VERB | CF_NAME | CF_NUMBER))
         (void)damage(&r, "verb, name or number is missing");
     bool needs_sql = out->verb == CHANGE_ALTER_TABLE || out->verb == CHANGE_CREATE_TABLE ||
-                     out->verb == CHANGE_CREATE_VIEW || out->verb == CHANGE_CREATE_TYPE;
+                     out->verb == CHANGE_CREATE_VIEW || out->verb == CHANGE_CREATE_QUERY ||
+                     out->verb == CHANGE_CREATE_TYPE;
     bool needs_topic = out->verb == CHANGE_CREATE_TOPIC || out->verb == CHANGE_CREATE_VIEW ||
                        out->verb == CHANGE_ALTER_TOPIC;
     if (r.err == ERR_OK && ((needs_sql && (seen & CF_SQL) == 0) ||

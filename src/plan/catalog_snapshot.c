@@ -59,6 +59,10 @@ static enum err made_relation(const struct relation *r, change_fn each, void *ar
                 late[change.n_late++] = *r->view->late[k];
         return each(arg, &change);
     }
+    if (r->kind == REL_QUERY) {
+        change.verb = CHANGE_CREATE_QUERY;
+        return each(arg, &change);
+    }
     change.verb = CHANGE_CREATE_TABLE;
     if (catalog_owns_topic(r))
         change.topic = *r->topic;

@@ -32,6 +32,11 @@ static const struct column_def views_columns[] = {
     COLUMN("groups", TYPE_INT8), COLUMN("state_bytes", TYPE_INT8), COLUMN("status", TYPE_TEXT),
     COLUMN("error", TYPE_TEXT),
 };
+static const struct column_def publications_columns[] = {
+    COLUMN("name", TYPE_TEXT), COLUMN("sql", TYPE_TEXT), COLUMN("source", TYPE_TEXT),
+    COLUMN("connector", TYPE_TEXT), COLUMN("rows_in", TYPE_INT8), COLUMN("rows", TYPE_INT8),
+    COLUMN("bytes", TYPE_INT8), COLUMN("status", TYPE_TEXT), COLUMN("error", TYPE_TEXT),
+};
 static const struct column_def partitions_columns[] = {
     COLUMN("topic", TYPE_TEXT), COLUMN("partition", TYPE_INT4), COLUMN("start_offset", TYPE_INT8),
     COLUMN("high_watermark", TYPE_INT8), COLUMN("end_offset", TYPE_INT8),
@@ -61,6 +66,7 @@ static const struct system_relation system_relations[] = {
     {"sys.columns", columns_columns, ARRAY_LEN(columns_columns)},
     {"sys.metrics", metrics_columns, ARRAY_LEN(metrics_columns)},
     {"sys.partitions", partitions_columns, ARRAY_LEN(partitions_columns)},
+    {"sys.publications", publications_columns, ARRAY_LEN(publications_columns)},
     {"sys.tables", tables_columns, ARRAY_LEN(tables_columns)},
     {"sys.topics", topics_columns, ARRAY_LEN(topics_columns)},
     {"sys.users", users_columns, ARRAY_LEN(users_columns)},

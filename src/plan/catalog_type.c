@@ -52,7 +52,7 @@ static bool uses(const struct relation *r, enum type t, struct str name)
     for (uint32_t i = 0; i < r->n_columns; i++)
         if (type_element(r->columns[i].type) == t)
             return true;
-    return r->kind == REL_VIEW && names(r->sql, name);
+    return r->view != NULL && names(r->sql, name);
 }
 
 enum err catalog_drop_type(struct version *v, struct str name, struct err_detail *why)

@@ -60,7 +60,7 @@ struct str new_relation_name(struct binder *b, const PgQuery__RangeVar *r)
     return bind_str(b, str_of(r->relname));
 }
 
-static bool name_free(struct binder *b, struct str name, int32_t position)
+bool relation_name_free(struct binder *b, struct str name, int32_t position)
 {
     const struct relation *r = catalog_relation(b->catalog, name);
     if (r != NULL && r->kind != REL_RAW_TOPIC) {
@@ -248,7 +248,7 @@ static bool partitions_ok(struct binder *b, const struct option_value *v)
     return false;
 }
 
-static struct topic topic_defaults(enum topic_kind kind, struct str name, uint32_t n_partitions)
+struct topic topic_defaults(enum topic_kind kind, struct str name, uint32_t n_partitions)
 {
     return (struct topic){.name = name, .n_partitions = n_partitions, .kind = kind};
 }
@@ -455,7 +455,7 @@ bool plan_create_table(struct binder *b, const PgQuery__CreateStmt *s)
     p->kind = STMT_CREATE_TABLE;
     p->tag = "CREATE TABLE";
     p->if_not_exists = s->if_not_exists;
-    if (!s->if_not_exists && !name_free(b, r->name, s->relation->location))
+    if (!s->if_not_exists && !relation_name_free(b, r->name, s->relation->location))
         return false;
     r->kind = REL_TABLE;
     if (!read_columns(b, s, r) ||
@@ -490,19 +490,18 @@ static bool view_statement_ok(struct binder *b, const PgQuery__CreateTableAsStmt
     return b->err == ERR_OK;
 }
 
-/* Column names of the view: unique, and renamed by CREATE ... VIEW v (a, b). */
-static struct plan_node *view_names(struct binder *b, const struct plan_node *root,
-                                    const PgQuery__IntoClause *into)
+struct plan_node *view_names(struct binder *b, const struct plan_node *root, node *const *names,
+                             size_t n_names)
 {
     struct plan_node *copy = bind_alloc(b, 1, sizeof *copy);
     struct column_def *columns = bind_alloc(b, (size_t)root->n_columns + 1, sizeof *columns);
     if (copy == NULL || columns == NULL)
         return NULL;
-    if (into->n_col_names > root->n_columns)
+    if (n_names > root->n_columns)
         return bind_fail(b, -1, ERR_SYNTAX, "too many column names were specified");
     memcpy(columns, root->columns, root->n_columns * sizeof *columns);
-    for (size_t i = 0; i < into->n_col_names; i++)
-        columns[i].name = bind_str(b, node_string(into->col_names[i]));
+    for (size_t i = 0; i < n_names; i++)
+        columns[i].name = bind_str(b, node_string(names[i]));
     for (uint32_t i = 0; i < root->n_columns; i++) {
         if (!plan_column_is_new(b, columns, i, columns[i].name, -1))
             return bind_hint(b, "Give the columns different names: expression AS name.");
@@ -650,7 +649,7 @@ bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
     p->tag = "CREATE MATERIALIZED VIEW";
     p->if_not_exists = s->if_not_exists;
     if (b->err != ERR_OK ||
-        (!s->if_not_exists && !name_free(b, r->name, s->into->rel->location)) ||
+        (!s->if_not_exists && !relation_name_free(b, r->name, s->into->rel->location)) ||
         !options_read(b, (node *const *)s->into->options, s->into->n_options, options, n_options,
                       values))
         return false;
@@ -663,7 +662,9 @@ bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
                                                                  : NULL);
     struct plan_node *root = plan_select(b, select, NULL);
     const struct plan_node *pruned = plan_finish(b, root);
-    p->root = pruned != NULL ? view_names(b, pruned, s->into) : NULL;
+    p->root = pruned == NULL ? NULL
+                             : view_names(b, pruned, (node *const *)s->into->col_names,
+                                          s->into->n_col_names);
     if (b->n_params > 0)
         bind_fail(b, -1, ERR_UNSUPPORTED, "a materialized view cannot have parameters");
     if (b->err != ERR_OK || !view_check_plan(b, p->root) ||
@@ -708,12 +709,26 @@ static bool list_add_name(struct binder *b, struct drop_list *l, struct str name
     return b->err == ERR_OK;
 }
 
-static bool drop_kind_ok(struct binder *b, const struct relation *r, bool view)
+/* What DROP is to remove. */
+struct drop_kind {
+    int object;
+    const char *word, *noun, *tag;
+};
+static const struct drop_kind drop_kinds[] = {
+    {PG_QUERY__OBJECT_TYPE__OBJECT_TABLE, "TABLE", "table", "DROP TABLE"},
+    {PG_QUERY__OBJECT_TYPE__OBJECT_MATVIEW, "MATERIALIZED VIEW", "materialized view",
+     "DROP MATERIALIZED VIEW"},
+    {PG_QUERY__OBJECT_TYPE__OBJECT_VIEW, "VIEW", "view", "DROP VIEW"},
+    {PG_QUERY__OBJECT_TYPE__OBJECT_PUBLICATION, "PUBLICATION", "publication", "DROP PUBLICATION"},
+};
+
+static bool drop_kind_ok(struct binder *b, const struct relation *r, const struct drop_kind *kind)
 {
     const struct topic *t = r->topic;
-    if (r->kind == REL_VIEW && !view) {
-        bind_fail(b, -1, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is not a table", STR_ARG(r->name));
-        bind_hint(b, "Use DROP MATERIALIZED VIEW to remove a materialized view.");
+    if (r->view != NULL && strcmp(relation_drop_word(r), kind->word) != 0) {
+        bind_fail(b, -1, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is not a %s", STR_ARG(r->name),
+                  kind->noun);
+        bind_hint(b, "Use DROP %s to remove a %s.", relation_drop_word(r), relation_noun(r));
     } else if (r->kind == REL_SYSTEM || (t != NULL && t->kind == TOPIC_DEAD_LETTERS)) {
         bind_fail(b, -1, ERR_FORBIDDEN, "\"%.*s\" belongs to the system", STR_ARG(r->name));
     } else if (r->kind == REL_RAW_TOPIC) {
@@ -724,53 +739,68 @@ static bool drop_kind_ok(struct binder *b, const struct relation *r, bool view)
         bind_fail(b, -1, ERR_DEPENDENT_OBJECTS, "\"%.*s\" receives the late rows of a view",
                   STR_ARG(r->name));
         bind_hint(b, "It goes when the view is dropped.");
-    } else if (r->kind != REL_VIEW && view) {
-        bind_fail(b, -1, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is not a materialized view",
-                  STR_ARG(r->name));
+    } else if (strcmp(relation_drop_word(r), kind->word) != 0) {
+        bind_fail(b, -1, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is not a %s", STR_ARG(r->name),
+                  kind->noun);
         bind_hint(b, "Use DROP TABLE to remove a table.");
     }
     return b->err == ERR_OK;
 }
 
-/* The relation an object names; NULL without an error when it is missing and may be. */
-static const struct relation *drop_relation(struct binder *b, node *object, bool view,
-                                            bool missing_ok)
+/* The name that DROP gives an object; publications have no schema. */
+static struct str drop_name(struct binder *b, node *object)
 {
-    if ((int)object->node_case != PG_QUERY__NODE__NODE_LIST || object->list->n_items == 0)
-        return bind_fail(b, -1, ERR_SYNTAX, "a name is expected");
+    struct str none = {NULL, 0};
+    if ((int)object->node_case == PG_QUERY__NODE__NODE_STRING)
+        return node_string(object);
+    if ((int)object->node_case != PG_QUERY__NODE__NODE_LIST || object->list->n_items == 0) {
+        bind_fail(b, -1, ERR_SYNTAX, "a name is expected");
+        return none;
+    }
     const PgQuery__List *l = object->list;
     struct str name = node_string(l->items[l->n_items - 1]);
     struct str schema = l->n_items > 1 ? node_string(l->items[l->n_items - 2]) : STR("public");
-    if (!str_eq(schema, STR("public")))
-        name = arena_printf(b->arena, "%.*s.%.*s", STR_ARG(schema), STR_ARG(name));
-    const struct relation *r = name.ptr != NULL ? catalog_relation(b->catalog, name) : NULL;
+    if (str_eq(schema, STR("public")))
+        return name;
+    name = arena_printf(b->arena, "%.*s.%.*s", STR_ARG(schema), STR_ARG(name));
+    if (name.ptr == NULL)
+        bind_fail(b, -1, ERR_NO_MEMORY, "out of memory while planning the statement");
+    return name;
+}
+
+/* The relation an object names; NULL without an error when it is missing and may be. */
+static const struct relation *drop_relation(struct binder *b, node *object,
+                                            const struct drop_kind *kind, bool missing_ok)
+{
+    struct str name = drop_name(b, object);
+    if (b->err != ERR_OK)
+        return NULL;
+    const struct relation *r = catalog_relation(b->catalog, name);
     if (r == NULL && missing_ok)
         return NULL;
     if (r == NULL) {
         struct err_detail near = {0};
-        bind_fail(b, -1, ERR_UNDEFINED_TABLE, "%s \"%.*s\" does not exist",
-                  view ? "materialized view" : "table", STR_ARG(name));
+        bind_fail(b, -1, ERR_UNDEFINED_TABLE, "%s \"%.*s\" does not exist", kind->noun,
+                  STR_ARG(name));
         (void)catalog_no_relation(b->catalog, name, &near);
         return near.hint[0] != '\0' ? bind_hint(b, "%s", near.hint) : NULL;
     }
-    return drop_kind_ok(b, r, view) ? r : NULL;
+    return drop_kind_ok(b, r, kind) ? r : NULL;
 }
 
-/* Views over the relation, and over those, go first (CASCADE), or forbid it. Views read ones that
- * are older: no walk is longer than the levels of views. */
+/* What was made over the relation, and over that, goes first (CASCADE), or forbids it. Views read
+ * ones that are older: no walk is longer than the levels of views. */
 static bool drop_dependents(struct binder *b, struct drop_list *out, const struct drop_list *asked,
                             const struct relation *r, bool cascade)
 {
     for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
         const struct relation *v = b->catalog->relations[i];
-        if (v->kind != REL_VIEW || view_source(v->view, r->number) == UINT32_MAX ||
-            listed(out, v->name))
+        if (!relation_reads(v, r->number) || listed(out, v->name))
             continue;
         if (!cascade && !listed(asked, v->name)) {
             bind_fail(b, -1, ERR_DEPENDENT_OBJECTS,
-                      "cannot drop %s %.*s because materialized view %.*s depends on it",
-                      r->kind == REL_VIEW ? "materialized view" : "table", STR_ARG(r->name),
-                      STR_ARG(v->name));
+                      "cannot drop %s %.*s because %s %.*s depends on it", relation_noun(r),
+                      STR_ARG(r->name), relation_noun(v), STR_ARG(v->name));
             bind_hint(b, "Use DROP ... CASCADE to drop the dependent objects too.");
             return false;
         }
@@ -780,23 +810,30 @@ static bool drop_dependents(struct binder *b, struct drop_list *out, const struc
     return true;
 }
 
+static const struct drop_kind *drop_kind_of(struct binder *b, const PgQuery__DropStmt *s)
+{
+    for (size_t i = 0; i < ARRAY_LEN(drop_kinds); i++)
+        if ((int)s->remove_type == drop_kinds[i].object)
+            return &drop_kinds[i];
+    bind_fail(b, 0, ERR_UNSUPPORTED,
+              "only tables, views, materialized views, publications and types can be dropped");
+    return bind_hint(b, "Use DROP TABLE, DROP VIEW, DROP MATERIALIZED VIEW, DROP PUBLICATION or "
+                        "DROP TYPE.");
+}
+
 bool plan_drop(struct binder *b, const PgQuery__DropStmt *s)
 {
     struct plan *p = b->plan;
     if ((int)s->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_TYPE)
         return plan_drop_type(b, s);
-    bool view = (int)s->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_MATVIEW;
+    const struct drop_kind *kind = drop_kind_of(b, s);
     bool cascade = (int)s->behavior == PG_QUERY__DROP_BEHAVIOR__DROP_CASCADE;
     struct drop_list *asked = bind_alloc(b, 1, sizeof *asked);
     struct drop_list *out = bind_alloc(b, 1, sizeof *out);
-    if (!view && (int)s->remove_type != PG_QUERY__OBJECT_TYPE__OBJECT_TABLE) {
-        bind_fail(b, 0, ERR_UNSUPPORTED, "only tables and materialized views can be dropped");
-        bind_hint(b, "Use DROP TABLE or DROP MATERIALIZED VIEW.");
-    }
     if (b->err != ERR_OK)
         return false;
     for (size_t i = 0; i < s->n_objects; i++) {
-        const struct relation *r = drop_relation(b, s->objects[i], view, s->missing_ok);
+        const struct relation *r = drop_relation(b, s->objects[i], kind, s->missing_ok);
         if (b->err != ERR_OK || (r != NULL && !list_add_name(b, asked, r->name)))
             return false;
     }
@@ -807,7 +844,7 @@ bool plan_drop(struct binder *b, const PgQuery__DropStmt *s)
     }
     p->kind = STMT_DROP;
     p->change.verb = CHANGE_DROP_RELATION;
-    p->tag = view ? "DROP MATERIALIZED VIEW" : "DROP TABLE";
+    p->tag = kind->tag;
     p->if_exists = s->missing_ok;
     p->drops = out->names;
     p->n_drops = out->n;

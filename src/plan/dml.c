@@ -5,10 +5,12 @@
 
 bool dml_writable(struct binder *b, const struct relation *r, int32_t position)
 {
-    if (r->kind == REL_VIEW) {
-        bind_fail(b, position, ERR_WRONG_OBJECT_TYPE, "cannot change materialized view \"%.*s\"",
-                  STR_ARG(r->name));
-        bind_hint(b, "Insert into its source, \"%.*s\".", STR_ARG(r->view->sources[0]->name));
+    if (r->view != NULL) {
+        bind_fail(b, position, ERR_WRONG_OBJECT_TYPE, "cannot change %s \"%.*s\"",
+                  relation_noun(r), STR_ARG(r->name));
+        if (r->view->n_sources > 0)
+            bind_hint(b, "Insert into its source, \"%.*s\".",
+                      STR_ARG(r->view->sources[0]->name));
     } else if (r->kind == REL_SYSTEM || r->topic->kind != TOPIC_USER) {
         bind_fail(b, position, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" is written by the system",
                   STR_ARG(r->name));

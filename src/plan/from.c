@@ -137,6 +137,11 @@ static bool from_relation(struct query_level *q, const PgQuery__RangeVar *r,
     if (query != NULL)
         return from_query(b, query, true, r->alias, cte->name, out);
     const struct relation *rel = plan_relation(b, r);
+    if (rel != NULL && rel->kind == REL_QUERY) {
+        b->from_position = r->location;
+        const struct plan_node *root = plan_query_named(b, rel);
+        return root != NULL && from_query(b, root, false, r->alias, rel->name, out);
+    }
     if (rel != NULL && b->continuous && rel->kind == REL_VIEW && rel->view->append_only) {
         b->from_position = r->location;
         return view_depends(b, rel) &&
@@ -460,6 +465,12 @@ static bool from_window(struct query_level *q, const PgQuery__FuncCall *f,
         return false;
     const struct relation *rel = window_relation(b, &w);
     b->from_position = f->location;
+    if (rel != NULL && rel->kind == REL_QUERY) {
+        bind_fail(b, node_location(w.args[WINDOW_TABLE]), ERR_UNSUPPORTED,
+                  "a window over the view \"%.*s\" is not supported", STR_ARG(rel->name));
+        bind_hint(b, "Write the window inside of the view, over its table.");
+        return false;
+    }
     struct plan_node *input = rel != NULL ? scan(b, rel) : NULL;
     struct str table = alias_or(b, alias, unqualified(rel != NULL ? rel->name : form->name));
     struct str table2 = alias == NULL ? form->name : (struct str){NULL, 0};

@@ -42,6 +42,16 @@ static const struct option view_option_list[] = {
      "how long, in event time, a window that is over can be queried; default: for ever"},
 };
 
+static const struct option publication_option_list[] = {
+    {"connector", OPTION_WORD, NULL, "discard", "where the rows go; discard: they are counted"},
+};
+
+const struct option *publication_options(size_t *n)
+{
+    *n = ARRAY_LEN(publication_option_list);
+    return publication_option_list;
+}
+
 const struct option *table_options(size_t *n)
 {
     *n = ARRAY_LEN(table_option_list);

@@ -73,8 +73,6 @@ static bool plan_unsupported(struct binder *b, node *n)
     } table[] = {
         {PG_QUERY__NODE__NODE_MERGE_STMT, "MERGE", NULL},
         {PG_QUERY__NODE__NODE_TRUNCATE_STMT, "TRUNCATE", "Drop the table and create it again."},
-        {PG_QUERY__NODE__NODE_VIEW_STMT, "CREATE VIEW",
-         "Use CREATE MATERIALIZED VIEW: it is kept up to date all the time."},
         {PG_QUERY__NODE__NODE_REFRESH_MAT_VIEW_STMT, "REFRESH MATERIALIZED VIEW",
          "Views are kept up to date all the time."},
         {PG_QUERY__NODE__NODE_INDEX_STMT, "CREATE INDEX",
@@ -91,7 +89,6 @@ static bool plan_unsupported(struct binder *b, node *n)
         {PG_QUERY__NODE__NODE_CREATE_FUNCTION_STMT, "CREATE FUNCTION", NULL},
         {PG_QUERY__NODE__NODE_CREATE_TRIG_STMT, "CREATE TRIGGER", NULL},
         {PG_QUERY__NODE__NODE_CREATE_SEQ_STMT, "CREATE SEQUENCE", NULL},
-        {PG_QUERY__NODE__NODE_CREATE_PUBLICATION_STMT, "CREATE PUBLICATION", NULL},
         {PG_QUERY__NODE__NODE_GRANT_STMT, "GRANT", "ACLs say what users may do over Kafka."},
         {PG_QUERY__NODE__NODE_PREPARE_STMT, "PREPARE",
          "Use your driver's prepared statements (the extended query protocol)."},
@@ -127,6 +124,9 @@ static bool dispatch(struct binder *b, node *n)
     case PG_QUERY__NODE__NODE_CREATE_STMT: return plan_create_table(b, n->create_stmt);
     case PG_QUERY__NODE__NODE_CREATE_TABLE_AS_STMT:
         return plan_create_view(b, n->create_table_as_stmt);
+    case PG_QUERY__NODE__NODE_VIEW_STMT: return plan_create_query(b, n->view_stmt);
+    case PG_QUERY__NODE__NODE_CREATE_PUBLICATION_STMT:
+        return plan_create_publication(b, n->create_publication_stmt);
     case PG_QUERY__NODE__NODE_CREATE_ENUM_STMT: return plan_create_enum(b, n->create_enum_stmt);
     case PG_QUERY__NODE__NODE_ALTER_TABLE_STMT: return plan_alter_table(b, n->alter_table_stmt);
     case PG_QUERY__NODE__NODE_DROP_STMT: return plan_drop(b, n->drop_stmt);

@@ -188,7 +188,8 @@ enum statement_kind {
     STMT_QUERY,          /* root */
     /* text: the plan as lines; root: the same as constant rows, column "QUERY PLAN" */
     STMT_EXPLAIN,
-    STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_CREATE_TYPE, STMT_DROP,   /* change(s) */
+    /* change(s); CREATE_VIEW: a materialized view or publication; CREATE_QUERY: a plain view */
+    STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_CREATE_QUERY, STMT_CREATE_TYPE, STMT_DROP,
     STMT_ALTER_TABLE,    /* drops: views that go first; then the change */
     STMT_INSERT,         /* relation, insert_columns, root = rows; conflict, conflict_update */
     /* relation, root = the rows to change as they are, all columns; UPDATE: then as they shall be
@@ -238,7 +239,7 @@ struct plan {
     uint32_t n_drops;                    /* DROP: change.verb says of what */
     const struct str *drops;
     struct str name, text;
-    struct view view;                    /* CREATE_VIEW: filled but for `late` */
+    struct view view;                    /* CREATE_VIEW, CREATE_QUERY: filled but for `late` */
     struct arena *arena;
 };
 

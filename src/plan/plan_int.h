@@ -23,6 +23,7 @@
  *   resolve.c    PostgreSQL's overload and cast rules
  *   nodes.c      nodes of a plan in order, and what holds for whole plans
  *   prune.c      unused columns leave the scan
+ *   plain_view.c CREATE VIEW, and what stands for its name; publication.c CREATE PUBLICATION
  *   ddl_type.c   CREATE TYPE, DROP TYPE
  *   primary_key.c PRIMARY KEY
  *   ddl.c        CREATE, DROP; options.c WITH (...); view.c what a continuous view may be
@@ -72,6 +73,7 @@ struct binder {
     struct err_detail *why;          /* never NULL */
     enum err err;                    /* the first error; sticks */
     bool continuous;                 /* binding a continuous view's query */
+    bool clocked;                    /* a function that depends on the clock was bound */
     bool accepted;                   /* before: topics may have grown since */
     uint32_t n_nodes;                /* made; <= PLAN_NODES_MAX */
     struct cte *ctes;                /* of WITH, visible where we are; the innermost first */
@@ -539,6 +541,8 @@ bool dml_column(struct binder *b, const struct relation *r, struct str name, int
 bool plan_query(struct binder *b, const PgQuery__SelectStmt *s);
 bool plan_create_table(struct binder *b, const PgQuery__CreateStmt *s);
 bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s);
+bool plan_create_query(struct binder *b, const PgQuery__ViewStmt *s);
+bool plan_create_publication(struct binder *b, const PgQuery__CreatePublicationStmt *s);
 bool plan_create_user(struct binder *b, const PgQuery__CreateRoleStmt *s);
 bool plan_alter_user(struct binder *b, const PgQuery__AlterRoleStmt *s);
 bool plan_drop_user(struct binder *b, const PgQuery__DropRoleStmt *s);
@@ -553,6 +557,18 @@ bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s);
 bool plan_set(struct binder *b, const PgQuery__VariableSetStmt *s);
 bool plan_show(struct binder *b, const PgQuery__VariableShowStmt *s);
 bool plan_transaction(struct binder *b, const PgQuery__TransactionStmt *s);
+/* What stands for a plain view's name in FROM; NULL with the error kept. */
+const struct plan_node *plan_query_named(struct binder *b, const struct relation *r);
+/* The statement reads a plain view, and goes with it. False with the error kept. */
+bool plan_reads_query(struct binder *b, const struct relation *r);
+/* The columns of a view's query: unique, and renamed by CREATE ... VIEW v (a, b). */
+struct plan_node *view_names(struct binder *b, const struct plan_node *root, node *const *names,
+                             size_t n_names);
+/* False with the error kept when there is such a relation already; a topic seen as one may be. */
+bool relation_name_free(struct binder *b, struct str name, int32_t position);
+struct topic topic_defaults(enum topic_kind kind, struct str name, uint32_t n_partitions);
+/* Restrictions on what a publication reads; fills plan->view. False with the error kept. */
+bool view_check_published(struct binder *b, const struct plan_node *root);
 /* A view that keeps nothing is read by its query: the view that is planned depends on it. False
  * with the error kept. */
 bool view_depends(struct binder *b, const struct relation *view);
@@ -609,7 +625,11 @@ bool table_format_options(struct binder *b, struct relation *r, const struct opt
 /* The table of CREATE TABLE's options and of CREATE MATERIALIZED VIEW's, for docs and help. */
 const struct option *table_options(size_t *n);
 const struct option *view_options(size_t *n);
+const struct option *publication_options(size_t *n);
 
+/* The rows of a publication: what its connector has taken in an epoch, by partition. */
+extern const struct column_def publication_columns[];
+enum { PUBLICATION_COLUMNS = 3 };
 /* The columns of a raw topic seen as a table. */
 extern const struct column_def catalog_raw_columns[];
 enum { RAW_COLUMNS = 6, RAW_TIMESTAMP = 2, RAW_KEY = 3, RAW_VALUE = 4 };

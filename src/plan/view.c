@@ -2,12 +2,18 @@
 #include "plan/plan_int.h"
 #include "plan/window.h"
 
+/* What is being made. */
+static const char *made(const struct binder *b)
+{
+    return b->plan->view.connector != CONNECTOR_NONE ? "publication" : "materialized view";
+}
+
 static bool check_table_source(struct binder *b, const struct relation *r)
 {
     if (r->kind != REL_SYSTEM && r->topic->kind == TOPIC_USER)
         return true;
     bind_fail(b, b->from_position, ERR_UNSUPPORTED,
-              "a materialized view over the system's table \"%.*s\" is not supported",
+              "a %s over the system's table \"%.*s\" is not supported", made(b),
               STR_ARG(r->name));
     bind_hint(b, "Read a table, a topic or another materialized view.");
     return false;
@@ -15,7 +21,14 @@ static bool check_table_source(struct binder *b, const struct relation *r)
 
 static bool check_view_source(struct binder *b, const struct relation *r)
 {
-    if (r->view->retention_us != INT64_MAX) {
+    if (r->view->connector != CONNECTOR_NONE) {
+        bind_fail(b, b->from_position, ERR_UNSUPPORTED,
+                  "a %s over the publication \"%.*s\" is not supported", made(b),
+                  STR_ARG(r->name));
+        bind_hint(b, "Read the table or view that it publishes.");
+        return false;
+    }
+    if (r->view->retention_us != INT64_MAX && b->plan->view.connector == CONNECTOR_NONE) {
         bind_fail(b, b->from_position, ERR_UNSUPPORTED,
                   "a materialized view over \"%.*s\", which forgets results by its retention, is "
                   "not supported yet", STR_ARG(r->name));
@@ -194,6 +207,20 @@ static bool check_sketches(struct binder *b, const struct plan_node *n)
                      "count(DISTINCT ...) there.");
         return false;
     }
+    return true;
+}
+
+bool view_check_published(struct binder *b, const struct plan_node *root)
+{
+    const struct plan_node *window = NULL, *n = root;
+    for (; n->kind != PLAN_SCAN; n = n->input)
+        if (n->kind == PLAN_WINDOW)
+            window = n;
+    if (!plan_check_executable(b, root) || !add_source(b, n->relation) ||
+        (window != NULL && !check_window(b, window)))
+        return false;
+    if (window != NULL && window_is_timed(window))
+        mark_windowed(b, window);
     return true;
 }
 

@@ -130,10 +130,12 @@ static void relation_write(struct buf *out, struct buf *sql, const struct relati
     static const char *const kinds[] = {[REL_TABLE] = "table",
                                         [REL_VIEW] = "view",
                                         [REL_RAW_TOPIC] = "topic",
-                                        [REL_SYSTEM] = "system"};
+                                        [REL_SYSTEM] = "system",
+                                        [REL_QUERY] = "query"};
     buf_put_str(out, STR("{\"name\":"));
     json_write_string(out, r->name);
-    string_member(out, "kind", str_of(kinds[r->kind]));
+    bool published = r->kind == REL_VIEW && r->view->connector != CONNECTOR_NONE;
+    string_member(out, "kind", published ? STR("publication") : str_of(kinds[r->kind]));
     columns_write(out, r);
     if (r->kind == REL_VIEW) {
         string_member(out, "sql", r->view->sql);
@@ -146,6 +148,8 @@ static void relation_write(struct buf *out, struct buf *sql, const struct relati
             json_write_string(out, r->view->sources[i]->name);
         }
         buf_put_u8(out, ']');
+    } else if (r->kind == REL_QUERY) {
+        string_member(out, "sql", r->view->sql);
     } else if (r->kind == REL_TABLE) {
         buf_clear(sql);
         table_sql_write(sql, r);

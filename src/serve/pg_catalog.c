@@ -189,7 +189,8 @@ static struct str name_of(const struct relation *r)
     return is_sys(r) ? (struct str){n.ptr + 4, n.len - 4} : n;
 }
 
-/* PostgreSQL's relkind: r table, m materialized view, v view. */
+/* PostgreSQL's relkind: r table, m materialized view, v view; P, which it has not, is of a
+ * publication, which is no relation there. */
 static char kind_of(const struct relation *r)
 {
     switch (r->kind) {
@@ -197,7 +198,8 @@ static char kind_of(const struct relation *r)
     case REL_RAW_TOPIC:
         return 'r';
     case REL_VIEW:
-        return 'm';
+        return r->view->connector == CONNECTOR_NONE ? 'm' : 'P';
+    case REL_QUERY:
     case REL_SYSTEM:
         break;
     }

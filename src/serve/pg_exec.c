@@ -320,7 +320,8 @@ static void exec_statement(struct pg_session *s)
     enum statement_kind kind = x->portal->plan->kind;
     s->wrote |= kind == STMT_INSERT || kind == STMT_UPDATE || kind == STMT_DELETE ||
                 kind == STMT_CREATE_TABLE || kind == STMT_CREATE_VIEW ||
-                kind == STMT_CREATE_TYPE || kind == STMT_DROP || kind == STMT_ALTER_TABLE;
+                kind == STMT_CREATE_QUERY || kind == STMT_CREATE_TYPE || kind == STMT_DROP ||
+                kind == STMT_ALTER_TABLE;
     x->activity = PG_ACTIVITY_STATEMENT;
     x->statement = (struct statement){
         .done = statement_finished,
@@ -495,6 +496,7 @@ static void exec_plan(struct pg_session *s)
         break;
     case STMT_CREATE_TABLE:
     case STMT_CREATE_VIEW:
+    case STMT_CREATE_QUERY:
     case STMT_CREATE_TYPE:
     case STMT_DROP:
     case STMT_ALTER_TABLE:

@@ -12,6 +12,7 @@ bool statement_runs(enum statement_kind kind)
     switch (kind) {
     case STMT_CREATE_TABLE:
     case STMT_CREATE_VIEW:
+    case STMT_CREATE_QUERY:
     case STMT_CREATE_TYPE:
     case STMT_DROP:
     case STMT_ALTER_TABLE:
@@ -304,6 +305,7 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
     switch (plan->kind) {
     case STMT_CREATE_TABLE:
     case STMT_CREATE_VIEW:
+    case STMT_CREATE_QUERY:
     case STMT_CREATE_TYPE:
         create_run(st);
         break;

@@ -8,7 +8,7 @@ export interface Column {
 
 export interface Relation {
   name: string;
-  kind: "table" | "view" | "topic" | "system";
+  kind: "table" | "view" | "query" | "publication" | "topic" | "system";
   columns: Column[];
   sql?: string | null;
   key?: string[] | null;

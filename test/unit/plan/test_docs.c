@@ -48,6 +48,9 @@ static void test_reference_is_complete(void **state)
     options = view_options(&n);
     for (size_t i = 0; i < n; i++)
         look(&d, options[i].name);
+    options = publication_options(&n);
+    for (size_t i = 0; i < n; i++)
+        look(&d, options[i].name);
     const struct catalog *c = catalog_new();
     assert_non_null(c);
     for (uint32_t i = 0; i < c->n_relations; i++)

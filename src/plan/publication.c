@@ -1,0 +1,203 @@
+/* CREATE PUBLICATION: the rows of a table, or the changes of a view, to a connector. It is planned
+ * as SELECT columns FROM relation WHERE condition, and kept as a view that adds rows only: its own
+ * rows, in a topic of its name, are the connector's receipts. ADR 34. */
+#include "plan/plan_int.h"
+
+/* Places in publication_options' table. */
+enum { P_CONNECTOR, P_OPTIONS };
+
+static const int64_t RECEIPT_SEGMENT_BYTES = 4 << 20, RECEIPT_RETENTION_BYTES = 64 << 20;
+
+const struct column_def publication_columns[PUBLICATION_COLUMNS] = {
+    {{"epoch", 5}, TYPE_INT8, -1, true},
+    {{"rows", 4}, TYPE_INT8, -1, true},
+    {{"bytes", 5}, TYPE_INT8, -1, true},
+};
+
+static const PgQuery__PublicationObjSpec *published(struct binder *b,
+                                                    const PgQuery__CreatePublicationStmt *s)
+{
+    if (s->for_all_tables || s->n_pubobjects == 0) {
+        bind_fail(b, 0, ERR_UNSUPPORTED, "a publication is of one table or view");
+        return bind_hint(b, "Write CREATE PUBLICATION name FOR TABLE relation WITH (connector = "
+                            "'discard').");
+    }
+    const PgQuery__PublicationObjSpec *o = s->pubobjects[0]->publication_obj_spec;
+    if ((int)s->pubobjects[0]->node_case != PG_QUERY__NODE__NODE_PUBLICATION_OBJ_SPEC ||
+        o->pubtable == NULL || o->pubtable->relation == NULL)
+        return bind_fail(b, o != NULL ? o->location : 0, ERR_UNSUPPORTED,
+                         "schemas cannot be published: name a table or view");
+    if (s->n_pubobjects > 1) {
+        const PgQuery__PublicationObjSpec *second = s->pubobjects[1]->publication_obj_spec;
+        bind_fail(b, second != NULL ? second->location : 0, ERR_UNSUPPORTED,
+                  "a publication is of one table or view");
+        return bind_hint(b, "Make one publication for each.");
+    }
+    return o;
+}
+
+/* A node of the parse tree, for what stands in the statement as SELECT would write it. */
+static PgQuery__Node *tree_node(struct binder *b, PgQuery__Node__NodeCase kind)
+{
+    PgQuery__Node *n = bind_alloc(b, 1, sizeof *n);
+    if (n == NULL)
+        return NULL;
+    pg_query__node__init(n);
+    n->node_case = kind;
+    return n;
+}
+
+/* A target of SELECT: the column, or all of them. */
+static PgQuery__Node *target(struct binder *b, node *column)
+{
+    PgQuery__Node *n = tree_node(b, PG_QUERY__NODE__NODE_RES_TARGET);
+    PgQuery__Node *ref = tree_node(b, PG_QUERY__NODE__NODE_COLUMN_REF);
+    PgQuery__Node *star = tree_node(b, PG_QUERY__NODE__NODE_A_STAR);
+    PgQuery__Node **fields = bind_alloc(b, 1, sizeof(*fields));
+    PgQuery__ResTarget *t = bind_alloc(b, 1, sizeof *t);
+    PgQuery__ColumnRef *c = bind_alloc(b, 1, sizeof *c);
+    PgQuery__AStar *all = bind_alloc(b, 1, sizeof *all);
+    PgQuery__String *name = bind_alloc(b, 1, sizeof *name);
+    if (b->err != ERR_OK)
+        return NULL;
+    pg_query__res_target__init(t);
+    pg_query__column_ref__init(c);
+    pg_query__a__star__init(all);
+    pg_query__string__init(name);
+    star->a_star = all;
+    if (column != NULL) {
+        star->node_case = PG_QUERY__NODE__NODE_STRING;
+        name->sval = column->string->sval;
+        star->string = name;
+    }
+    fields[0] = star;
+    c->fields = fields;
+    c->n_fields = 1;
+    c->location = -1;
+    ref->column_ref = c;
+    t->val = ref;
+    t->location = -1;
+    n->res_target = t;
+    return n;
+}
+
+/* SELECT columns FROM relation WHERE condition. */
+static const PgQuery__SelectStmt *as_select(struct binder *b, const PgQuery__PublicationTable *p)
+{
+    PgQuery__SelectStmt *s = bind_alloc(b, 1, sizeof *s);
+    PgQuery__Node **targets = bind_alloc(b, p->n_columns + 1, sizeof(*targets));
+    PgQuery__Node **from = bind_alloc(b, 1, sizeof(*from));
+    if (s == NULL || targets == NULL || from == NULL)
+        return NULL;
+    pg_query__select_stmt__init(s);
+    s->n_target_list = p->n_columns == 0 ? 1 : p->n_columns;
+    for (size_t i = 0; i < s->n_target_list; i++)
+        targets[i] = target(b, p->n_columns == 0 ? NULL : p->columns[i]);
+    from[0] = tree_node(b, PG_QUERY__NODE__NODE_RANGE_VAR);
+    if (b->err != ERR_OK)
+        return NULL;
+    from[0]->range_var = p->relation;
+    s->target_list = targets;
+    s->from_clause = from;
+    s->n_from_clause = 1;
+    s->where_clause = p->where_clause;
+    return s;
+}
+
+/* Rows pass one by one: what keeps state is a materialized view's work. */
+static bool passes(struct binder *b, const struct plan_node *root, int32_t position)
+{
+    bool windowed = false;
+    const struct plan_node *n = root;
+    for (; n->kind != PLAN_SCAN; n = n->input) {
+        bool passing = n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT ||
+                       n->kind == PLAN_EXPAND || n->kind == PLAN_WINDOW;
+        if (!passing || n->right != NULL) {
+            bind_fail(b, position, ERR_UNSUPPORTED,
+                      "the published query joins, groups or sorts, which has to be kept up to "
+                      "date");
+            bind_hint(b, "Publish a materialized view: CREATE MATERIALIZED VIEW name AS SELECT "
+                         "..., then FOR TABLE name.");
+            return false;
+        }
+        windowed |= n->kind == PLAN_WINDOW;
+    }
+    if (!windowed || (n->relation->kind != REL_VIEW && n->relation->n_primary_key == 0))
+        return true;
+    bind_fail(b, position, ERR_UNSUPPORTED,
+              "the published query has a window over rows that change");
+    bind_hint(b, "Publish a materialized view of it.");
+    return false;
+}
+
+static void publication_topic(struct binder *b, struct str name, const struct relation *source)
+{
+    struct topic *t = &b->plan->change.topic;
+    *t = topic_defaults(TOPIC_CHANGELOG, name, source->topic->n_partitions);
+    t->placement = source->topic->placement;
+    topic_config_set(&t->config, TOPIC_SEGMENT_BYTES, RECEIPT_SEGMENT_BYTES);
+    topic_config_set(&t->config, TOPIC_RETENTION_BYTES, RECEIPT_RETENTION_BYTES);
+}
+
+static bool publication_name(struct binder *b, struct str name)
+{
+    if (!topic_name_ok(b, name, -1) || !relation_name_free(b, name, -1))
+        return false;
+    if (catalog_topic(b->catalog, name) == NULL)
+        return true;
+    bind_fail(b, -1, ERR_DUPLICATE_TABLE, "topic \"%.*s\" already exists", STR_ARG(name));
+    bind_hint(b, "A publication's receipts go to a topic of its name: choose another name.");
+    return false;
+}
+
+static bool publication_plan(struct binder *b, const PgQuery__PublicationObjSpec *o)
+{
+    struct plan *p = b->plan;
+    const PgQuery__SelectStmt *select = as_select(b, o->pubtable);
+    b->continuous = true;
+    p->view.connector = CONNECTOR_DISCARD;
+    p->view.append_only = true;
+    p->view.retention_us = INT64_MAX;
+    p->view.sql = b->sql;
+    b->from_position = o->pubtable->relation->location;
+    const struct plan_node *root = select != NULL ? plan_select(b, select, NULL) : NULL;
+    p->root = plan_finish(b, root);
+    return p->root != NULL && passes(b, p->root, o->pubtable->relation->location) &&
+           view_check_published(b, p->root);
+}
+
+bool plan_create_publication(struct binder *b, const PgQuery__CreatePublicationStmt *s)
+{
+    struct plan *p = b->plan;
+    struct option_value values[P_OPTIONS];
+    size_t n_options;
+    const struct option *options = publication_options(&n_options);
+    CHECK(n_options == P_OPTIONS);
+    struct relation *r = bind_alloc(b, 1, sizeof *r);
+    const PgQuery__PublicationObjSpec *o = r != NULL ? published(b, s) : NULL;
+    if (o == NULL)
+        return false;
+    r->name = bind_str(b, str_of(s->pubname));
+    p->kind = STMT_CREATE_VIEW;
+    p->tag = "CREATE PUBLICATION";
+    if (b->err != ERR_OK || !publication_name(b, r->name) ||
+        !options_read(b, (node *const *)s->options, s->n_options, options, n_options, values))
+        return false;
+    if (!values[P_CONNECTOR].given) {
+        bind_fail(b, 0, ERR_INVALID_ARGUMENT, "a publication needs a connector");
+        bind_hint(b, "WITH (connector = 'discard') counts the rows and forgets them.");
+        return false;
+    }
+    if (!publication_plan(b, o))
+        return false;
+    *r = (struct relation){.name = r->name, .kind = REL_VIEW, .n_columns = PUBLICATION_COLUMNS,
+                           .columns = publication_columns, .event_time = -1, .key = -1};
+    p->relation = r;
+    p->name = r->name;
+    p->change.verb = CHANGE_CREATE_VIEW;
+    p->change.name = r->name;
+    p->change.sql = b->sql;
+    p->change.dialect = b->dialect;
+    publication_topic(b, r->name, p->view.sources[0]);
+    return true;
+}
