@@ -43,7 +43,8 @@ enum err ingest_open(struct shard *s, const struct relation *table, struct inges
                        STR_ARG(table->name));
     if (!writable)
         return err_set(why, ERR_WRONG_OBJECT_TYPE, "\"%.*s\" takes no rows: it is a %s",
-                       STR_ARG(table->name), table->view != NULL ? relation_noun(table) : "system table");
+                       STR_ARG(table->name),
+                       table->view != NULL ? relation_noun(table) : "system table");
     struct ingest *in = mem_zalloc(1, sizeof(*in));
     if (in == NULL)
         return ERR_NO_MEMORY;
