@@ -20,6 +20,7 @@ enum {
     GZIP_MEM_LEVEL = 8,
     GZIP_LEVEL = 4, /* near the best speed for its ratio */
     ZSTD_LEVEL = 3,
+    ZSTD_FIRST_BYTES = 5, /* what the first call of a frame is given: it asks for the rest */
     XERIAL_HEADER_BYTES = 16,
     XERIAL_BLOCK_BYTES = 32 << 10,
 };
@@ -32,6 +33,7 @@ struct compress {
     LZ4F_cctx *lz4_out;
     ZSTD_DCtx *zstd_in;
     ZSTD_CCtx *zstd_out;
+    size_t zstd_next; /* bytes of input up to the end of the next block's */
     /* What is being decoded. */
     struct str in;
     uint32_t codec;
@@ -111,10 +113,24 @@ static enum err room_grow(const struct compress *c, struct buf *out, struct err_
 }
 
 /* How much of the output's room a step may use. */
-static size_t step_room(const struct buf *out, size_t until)
+static size_t step_out(const struct buf *out, size_t budget)
 {
     size_t left = out->cap - out->len;
-    return left < until - out->len ? left : until - out->len;
+    return left < budget ? left : budget;
+}
+
+/* And how much of the input. */
+static size_t step_in(const struct compress *c, size_t budget)
+{
+    size_t left = c->in.len - c->taken, most = budget / COMPRESS_IN_COST + 1;
+    return left < most ? left : most;
+}
+
+static void spend(size_t *budget, size_t n_in, size_t n_out)
+{
+    size_t cost = n_in < SIZE_MAX / COMPRESS_IN_COST ? COMPRESS_IN_COST * n_in : SIZE_MAX;
+    cost = n_out > cost ? n_out : cost;
+    *budget -= cost < *budget ? cost : *budget;
 }
 
 /* ---- gzip ---- */
@@ -150,7 +166,7 @@ static uInt zlib_len(size_t n)
     return n < UINT32_MAX / 2 ? (uInt)n : UINT32_MAX / 2;
 }
 
-static enum err gzip_step(struct compress *c, struct buf *out, size_t until, bool *done,
+static enum err gzip_step(struct compress *c, struct buf *out, size_t *budget, bool *done,
                           struct err_detail *why)
 {
     z_stream *z = &c->inflate;
@@ -158,17 +174,18 @@ static enum err gzip_step(struct compress *c, struct buf *out, size_t until, boo
         TRY(inflate_begin(c, why));
         TRY(room_first(out, c->in.len, why));
     }
-    while (out->len < until) {
+    while (*budget > 0) {
         if (out->len == out->cap) {
             TRY(room_grow(c, out, why));
         }
-        uInt n_in = zlib_len(c->in.len - c->taken);
-        uInt n_out = zlib_len(step_room(out, until));
+        uInt n_in = zlib_len(step_in(c, *budget));
+        uInt n_out = zlib_len(step_out(out, *budget));
         z->next_in = (const Bytef *)c->in.ptr + c->taken;
         z->avail_in = n_in;
         z->next_out = (Bytef *)out->ptr + out->len;
         z->avail_out = n_out;
         int result = inflate(z, Z_NO_FLUSH);
+        spend(budget, n_in - z->avail_in, n_out - z->avail_out);
         c->taken += n_in - z->avail_in;
         out->len += n_out - z->avail_out;
         if (result == Z_STREAM_END) {
@@ -237,18 +254,22 @@ static enum err snappy_block_decode(struct str in, struct buf *out, struct err_d
     return ERR_OK;
 }
 
-static enum err snappy_step(struct compress *c, struct buf *out, size_t until, bool *done,
+static enum err snappy_step(struct compress *c, struct buf *out, size_t *budget, bool *done,
                             struct err_detail *why)
 {
     struct str in = c->in;
     *done = true;
     if (in.len < XERIAL_HEADER_BYTES || memcmp(in.ptr, xerial_magic, sizeof xerial_magic) != 0) {
-        return snappy_block_decode(in, out, why);
+        size_t raw_before = out->len;
+        TRY(snappy_block_decode(in, out, why));
+        spend(budget, in.len, out->len - raw_before);
+        return ERR_OK;
     }
     if (!c->begun) {
         c->taken = XERIAL_HEADER_BYTES;
     }
-    while (c->taken < in.len && out->len < until) {
+    while (c->taken < in.len && *budget > 0) {
+        size_t before = out->len;
         if (in.len - c->taken < 4) {
             return damaged(why, COMPRESS_SNAPPY, "it ends inside a block's length");
         }
@@ -259,6 +280,7 @@ static enum err snappy_step(struct compress *c, struct buf *out, size_t until, b
         }
         TRY(snappy_block_decode((struct str){in.ptr + c->taken, n}, out, why));
         c->taken += n;
+        spend(budget, n + 4, out->len - before);
     }
     *done = c->taken == in.len;
     return ERR_OK;
@@ -295,25 +317,26 @@ static enum err lz4_begin(struct compress *c, struct err_detail *why)
     return ERR_OK;
 }
 
-static enum err lz4_step(struct compress *c, struct buf *out, size_t until, bool *done,
+static enum err lz4_step(struct compress *c, struct buf *out, size_t *budget, bool *done,
                          struct err_detail *why)
 {
     if (!c->begun) {
         TRY(lz4_begin(c, why));
         TRY(room_first(out, c->in.len, why));
     }
-    while (out->len < until) {
+    while (*budget > 0) {
         if (out->len == out->cap) {
             TRY(room_grow(c, out, why));
         }
-        size_t n_out = step_room(out, until);
-        size_t n_in = c->in.len - c->taken;
+        size_t n_out = step_out(out, *budget);
+        size_t n_in = step_in(c, *budget);
         size_t room_before = n_out;
         size_t more = LZ4F_decompress(c->lz4_in, out->ptr + out->len, &n_out,
                                       c->in.ptr + c->taken, &n_in, NULL);
         if (LZ4F_isError(more)) {
             return damaged(why, COMPRESS_LZ4, LZ4F_getErrorName(more));
         }
+        spend(budget, n_in, n_out);
         c->taken += n_in;
         out->len += n_out;
         if (more == 0 && c->taken == c->in.len) {
@@ -359,36 +382,79 @@ static enum err lz4_encode(struct compress *c, struct str in, struct buf *out,
 
 /* ---- zstd ---- */
 
-/* Decodes in one go into the output, which serves as the window: the window size that the frame
- * asks for costs nothing. When the size is not known and the guess was too small, begins again with
- * twice the room. */
-static enum err zstd_decode(struct compress *c, struct str in, struct buf *out,
-                            struct err_detail *why)
+/* The output serves as the window, so that what the frame asks for costs nothing: zstd is told that
+ * it stays where it is. When it was too small, all begins again with twice the room. */
+static enum err zstd_begin(struct compress *c, struct err_detail *why)
 {
-    if (c->zstd_in == NULL && (c->zstd_in = ZSTD_createDCtx()) == NULL) {
+    enum { WINDOW_LOG_MAX = 31, OUT_BUFFER_STABLE = 1 };
+    if (c->zstd_in != NULL) {
+        (void)ZSTD_DCtx_reset(c->zstd_in, ZSTD_reset_session_only);
+        return ERR_OK;
+    }
+    if ((c->zstd_in = ZSTD_createDCtx()) == NULL) {
         return err_set(why, ERR_NO_MEMORY, "out of memory for zstd");
     }
-    unsigned long long size = ZSTD_getFrameContentSize(in.ptr, in.len);
+    CHECK(!ZSTD_isError(
+              ZSTD_DCtx_setParameter(c->zstd_in, ZSTD_d_windowLogMax, WINDOW_LOG_MAX)) &&
+          !ZSTD_isError(ZSTD_DCtx_setParameter(c->zstd_in, ZSTD_d_experimentalParam2,
+                                               OUT_BUFFER_STABLE)));
+    return ERR_OK;
+}
+
+static enum err zstd_first(struct compress *c, struct buf *out, struct err_detail *why)
+{
+    unsigned long long size = ZSTD_getFrameContentSize(c->in.ptr, c->in.len);
     if (size == ZSTD_CONTENTSIZE_ERROR) {
         return damaged(why, COMPRESS_ZSTD, "no valid frame header");
     }
-    TRY(room_first(out, in.len, why));
+    TRY(zstd_begin(c, why));
+    TRY(room_first(out, c->in.len, why));
     if (size != ZSTD_CONTENTSIZE_UNKNOWN && size > out->max - out->len) {
         return err_set(why, ERR_TOO_LARGE, "more than the %zu bytes allowed", out->max);
     }
-    for (;;) {
-        size_t left = out->cap - out->len;
-        size_t n = ZSTD_decompressDCtx(c->zstd_in, out->ptr + out->len, left, in.ptr, in.len);
-        if (!ZSTD_isError(n)) {
-            out->len += n;
-            return ERR_OK;
-        }
-        if (ZSTD_getErrorCode(n) != ZSTD_error_dstSize_tooSmall) {
-            return damaged(why, COMPRESS_ZSTD, ZSTD_getErrorName(n));
-        }
-        size_t most = out->max - out->len;
-        TRY(room(out, left < most / 2 ? 2 * left : left < most ? most : most + 1, why));
+    c->zstd_next = ZSTD_FIRST_BYTES;
+    return ERR_OK;
+}
+
+/* From the start, with more room. */
+static enum err zstd_again(struct compress *c, struct buf *out, struct err_detail *why)
+{
+    size_t left = out->cap - c->from, most = out->max - c->from;
+    out->len = c->from;
+    c->taken = 0;
+    c->zstd_next = ZSTD_FIRST_BYTES;
+    TRY(zstd_begin(c, why));
+    return room(out, left < most / 2 ? 2 * left : left < most ? most : most + 1, why);
+}
+
+static enum err zstd_step(struct compress *c, struct buf *out, size_t *budget, bool *done,
+                          struct err_detail *why)
+{
+    if (!c->begun) {
+        TRY(zstd_first(c, out, why));
     }
+    while (*budget > 0) {
+        size_t n = c->in.len - c->taken;
+        ZSTD_inBuffer in = {c->in.ptr + c->taken, n < c->zstd_next ? n : c->zstd_next, 0};
+        ZSTD_outBuffer to = {out->ptr + c->from, out->cap - c->from, out->len - c->from};
+        size_t next = ZSTD_decompressStream(c->zstd_in, &to, &in);
+        if (ZSTD_isError(next)) {
+            if (ZSTD_getErrorCode(next) != ZSTD_error_dstSize_tooSmall) {
+                return damaged(why, COMPRESS_ZSTD, ZSTD_getErrorName(next));
+            }
+            TRY(zstd_again(c, out, why));
+            continue;
+        }
+        spend(budget, in.pos, c->from + to.pos - out->len);
+        c->taken += in.pos;
+        out->len = c->from + to.pos;
+        c->zstd_next = next != 0 ? next : ZSTD_FIRST_BYTES; /* or another frame follows */
+        if (c->taken == c->in.len) {
+            *done = next == 0;
+            return next == 0 ? ERR_OK : damaged(why, COMPRESS_ZSTD, "it ends early");
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err zstd_encode(struct compress *c, struct str in, struct buf *out,
@@ -424,42 +490,43 @@ void compress_decode_begin(struct compress *c, uint32_t codec, struct str in)
     c->taken = 0;
 }
 
-static enum err decode_step(struct compress *c, struct buf *out, size_t until, bool *done,
+static enum err decode_step(struct compress *c, struct buf *out, size_t *budget, bool *done,
                             struct err_detail *why)
 {
     switch (c->codec) {
     case COMPRESS_NONE:
         *done = true;
+        spend(budget, 0, c->in.len);
         return copy(c->in, out, why);
     case COMPRESS_GZIP:
-        return gzip_step(c, out, until, done, why);
+        return gzip_step(c, out, budget, done, why);
     case COMPRESS_SNAPPY:
-        return snappy_step(c, out, until, done, why);
+        return snappy_step(c, out, budget, done, why);
     case COMPRESS_LZ4:
-        return lz4_step(c, out, until, done, why);
+        return lz4_step(c, out, budget, done, why);
     case COMPRESS_ZSTD:
-        *done = true;
-        return zstd_decode(c, c->in, out, why);
+        return zstd_step(c, out, budget, done, why);
     default:
         return err_set(why, ERR_UNSUPPORTED, "unknown compression codec %u", c->codec);
     }
 }
 
-enum err compress_decode_step(struct compress *c, struct buf *out, size_t step_bytes, bool *done,
+enum err compress_decode_step(struct compress *c, struct buf *out, size_t *budget, bool *done,
                               struct err_detail *why)
 {
     *done = false;
     if (c->codec != COMPRESS_NONE && c->codec < COMPRESS_CODECS && c->in.len == 0) {
+        *budget = 0;
         return damaged(why, c->codec, "it is empty");
     }
     if (!c->begun) {
         c->from = out->len;
     }
-    size_t until = step_bytes < SIZE_MAX - out->len ? out->len + step_bytes : SIZE_MAX;
-    enum err result = decode_step(c, out, until, done, why);
+    enum err result = decode_step(c, out, budget, done, why);
     c->begun = true;
     if (result != ERR_OK) {
         out->len = c->from;
+        *budget = 0; /* how much there was before the damage is not known */
     }
     return result;
 }
@@ -467,9 +534,14 @@ enum err compress_decode_step(struct compress *c, struct buf *out, size_t step_b
 enum err compress_decode(struct compress *c, uint32_t codec, struct str in, struct buf *out,
                          struct err_detail *why)
 {
-    bool done;
+    bool done = false;
+    enum err result = ERR_OK;
     compress_decode_begin(c, codec, in);
-    return compress_decode_step(c, out, SIZE_MAX, &done, why);
+    while (result == ERR_OK && !done) {
+        size_t budget = SIZE_MAX;
+        result = compress_decode_step(c, out, &budget, &done, why);
+    }
+    return result;
 }
 
 enum err compress_encode(struct compress *c, uint32_t codec, struct str in, struct buf *out,

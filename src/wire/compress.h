@@ -22,6 +22,7 @@ enum compress_codec {
     COMPRESS_ZSTD = 4,
 };
 enum { COMPRESS_CODECS = 5 };
+enum { COMPRESS_IN_COST = 4 };
 
 /* The codecs' working memory, kept between calls. One thread at a time. */
 struct compress;
@@ -46,10 +47,12 @@ enum err compress_decode(struct compress *c, uint32_t codec, struct str in, stru
 /* The same in steps, between which others can be served: begins with `in`, which stays. One at a
  * time; every other use of `c` ends it. */
 void compress_decode_begin(struct compress *c, uint32_t codec, struct str in);
-/* Appends about `step_bytes` more, at least one; zstd, raw snappy and COMPRESS_NONE come in one
- * step. *done: that was all. Errors as of compress_decode; then out->len is as at the first step,
- * and the next step may only come after another begin. */
-enum err compress_decode_step(struct compress *c, struct buf *out, size_t step_bytes, bool *done,
+/* Appends about *budget bytes more (> 0), and takes them from it, or COMPRESS_IN_COST for each byte
+ * of input if that is more: there is input that takes time and gives nothing. Zstd comes in whole
+ * blocks (128 KB at most), raw snappy and COMPRESS_NONE in one step. *done: that was all. Errors as
+ * of compress_decode; then *budget is 0 and out->len as at the first step, and the next step may
+ * only come after another begin. */
+enum err compress_decode_step(struct compress *c, struct buf *out, size_t *budget, bool *done,
                               struct err_detail *why) MUST_CHECK;
 
 /* Appends `in` compressed to `out`. ERR_TOO_LARGE (out->max), ERR_UNSUPPORTED, ERR_NO_MEMORY; on an

@@ -668,13 +668,12 @@ static enum err check_decode(struct kafka_run_check *k, int64_t *budget, struct 
 {
     struct err_detail inner = {0};
     bool done;
-    size_t before = k->scratch->len;
-    enum err e = compress_decode_step(k->c, k->scratch, (size_t)*budget, &done, &inner);
+    size_t left = (size_t)*budget;
+    enum err e = compress_decode_step(k->c, k->scratch, &left, &done, &inner);
+    *budget = (int64_t)left;
     if (e != ERR_OK) {
-        *budget = 0; /* how much was decoded before the damage is not known */
         return decode_failed(&k->batch, e, &inner, why);
     }
-    *budget -= (int64_t)(k->scratch->len - before);
     if (done) {
         check_records_begin(k, buf_str(k->scratch));
     }

@@ -572,6 +572,47 @@ def test_appends_stay_in_order_behind_a_check_of_many_turns(make_server):
                     for p in answer["topics"][0]["partitions"]] == [(OK, base)] * 2
 
 
+def test_checks_of_many_turns_end_on_every_thread(make_server):
+    """What is appended at a turn's end, out of a check that waited, is flushed and answered, though
+    nothing else happens on the thread."""
+    server = make_server("--threads", "2")
+    large = records.batch([bytes(1000)] * 9_000, *records.CODECS["gzip"])
+    with Client(server) as client:
+        create(client, "t", 4)
+        for i in range(4):
+            with Client(server) as other:  # in turn on the one thread and on the other
+                for partition in range(4):
+                    assert produced(other, "t", large, partition) == 9_000 * i
+
+
+def test_what_is_large_is_checked_while_others_send_without_end(make_server):
+    """Each of the others uses up a turn, and the next one is there at once."""
+    server = make_server("--threads", "1")
+    codec, compress = records.CODECS["gzip"]
+    batch = records.batch_of(compress(records.record(0, 0, bytes(4_000_000))), 1, codec)
+    light = frame("produce", PRODUCE, encode("produce", PRODUCE, acks=-1, timeout_ms=10000, topics=[
+        {"name": "light", "partitions": [{"index": 0, "records": batch}]}]))
+    heavy = frame("produce", PRODUCE, encode("produce", PRODUCE, **bombs("heavy", 1)))
+    with Client(server) as client, wire.connect(server) as sock:
+        create(client, "heavy")
+        create(client, "light", max_message_bytes="2000000")
+        others = [wire.connect(server) for _ in range(4)]
+        for other in others:
+            other.sendall(light * 40)
+        sock.sendall(heavy)
+        waiting, answers = True, 0
+        while waiting and answers < 1_000:
+            for ready in select.select([sock, *others], [], [], 60)[0]:
+                wire.response(ready)
+                waiting = waiting and ready is not sock
+                if ready is not sock:
+                    ready.sendall(light)
+                    answers += 1
+        assert not waiting, "answers to others only"
+        for other in others:
+            other.close()
+
+
 def test_what_a_batch_may_become_follows_from_what_it_may_be(client):
     """Four times max.message.bytes, 64 MiB at least."""
     codec, compress = records.CODECS["zstd"]

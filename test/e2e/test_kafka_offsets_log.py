@@ -110,6 +110,29 @@ def test_offsets_of_dropped_topics_go(make_server):
     assert committed(client, "g", kept, every) == [8 + i for i in every]
 
 
+def test_offsets_go_beside_a_transaction_that_is_open(make_server):
+    """A group's removals that an undecided offset holds up do not hold up those of others."""
+    server = make_server()
+    topics = ["t", "u", "v"]
+    for topic in topics:
+        create(server, topic, PARTITIONS)
+    with wire.connect(server) as sock, Client(server) as client:
+        sock.settimeout(60)
+        for topic in topics:
+            commit(sock, commit_body("open", topic, 1, b""))
+        for group in ("g", "h"):
+            commit(sock, commit_body(group, "v", 1, b"", FEW), FEW)
+        assert txn_commit(client, "open", 1, "") == {0}
+        for topic in topics:
+            drop(server, topic)
+        wait_for(lambda: [committed(client, g, "v", [0]) for g in ("g", "h")] == [[-1], [-1]],
+                 "the others' offsets are gone")
+        assert committed(client, "open", "t", [1]) == [2]
+        client.call("init_producer_id", 5, transactional_id="open", producer_id=-1,
+                    producer_epoch=-1, transaction_timeout_ms=60000)  # aborts it
+        wait_for(lambda: committed(client, "open", "t", [1]) == [-1], "its group's, too")
+
+
 def test_commits_for_a_topic_that_was_just_made_again_stay(make_server):
     """While those for the one before are removed."""
     server = make_server()

@@ -322,6 +322,28 @@ static void check_in_steps(struct fixture *f, const struct kafka_run_rules *rule
     }
 }
 
+/* What was decoded before the damage is not known: it counts as all that there was to spend. */
+static void damage_uses_up_the_budget(void **state)
+{
+    struct fixture *f = *state;
+    const struct kafka_run_rules rules = {.batch_bytes_max = 1 << 20,
+                                          .timestamp_min = INT64_MIN,
+                                          .timestamp_max = INT64_MAX};
+    for (uint32_t codec = COMPRESS_GZIP; codec < COMPRESS_CODECS; codec++) {
+        struct kafka_run run;
+        struct kafka_run_check k;
+        int64_t budget = 1 << 20;
+        buf_clear(&f->bytes);
+        write_pair(f, codec, 1000);
+        size_t n = 12 + be32_get(f->bytes.ptr + 8);
+        memset(f->bytes.ptr + n - 4, 0xff, 4);
+        reseal(f->bytes.ptr, n);
+        kafka_run_check_begin(&k, f->bytes.ptr, f->bytes.len, &rules, f->c, &f->scratch, &run);
+        assert_int_equal(kafka_run_check_step(&k, &budget, &f->why), ERR_BAD_RECORD_BATCH);
+        assert_int_equal(budget, 0);
+    }
+}
+
 static void rules_refuse_single_records(void **state)
 {
     struct fixture *f = *state;
@@ -557,6 +579,7 @@ int main(void)
         TEST(runs_are_walked_batch_by_batch),
         TEST(producers_mistakes_are_told),
         TEST(a_wrong_greatest_timestamp_is_corrected),
+        TEST(damage_uses_up_the_budget),
         TEST(rules_refuse_single_records),
         TEST(the_list_of_refused_records_has_a_bound),
         TEST(the_assigned_fields_leave_the_crc_alone),
