@@ -286,6 +286,9 @@ enum err ingest_open_statement(struct shard *s, const struct plan *plan, struct 
                                struct err_detail *why) MUST_CHECK;
 /* Rows that the last commit has inserted, changed or deleted. */
 uint64_t ingest_changed(const struct ingest *in);
+/* What the plan's RETURNING gives of them, in the order of the statement's rows: batch i, NULL at
+ * the end. Borrowed until ingest_close. */
+const struct batch *ingest_returned(const struct ingest *in, uint32_t i);
 uint64_t ingest_rows(const struct ingest *in);
 size_t ingest_bytes(const struct ingest *in);
 /* Appends all; `done` after everything is durable. The ingest is free for more rows (or

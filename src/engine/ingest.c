@@ -24,6 +24,7 @@ struct ingest {
     uint32_t round_robin;
     struct keyed_write *keyed; /* rows of a table with a PRIMARY KEY that were given as columns */
     struct keyed_options options; /* ... and what is done with them */
+    struct returned *returned;
     uint64_t n_changed;
     uint64_t n_rows;
     enum err err;
@@ -85,7 +86,22 @@ enum err ingest_open_statement(struct shard *s, const struct plan *plan, struct 
                                             : KEYED_INSERT,
         .conflict = plan->conflict,
         .conflict_update = plan->conflict_update};
+    if (plan->returning == NULL)
+        return ERR_OK;
+    enum err e = returned_new(plan->returning, &(*out)->returned, why);
+    if (e != ERR_OK) {
+        ingest_close(*out);
+        *out = NULL;
+        return e;
+    }
+    (*out)->options.returned = (*out)->returned;
+    returned_clear((*out)->returned, INGEST_ROWS_MAX);
     return ERR_OK;
+}
+
+const struct batch *ingest_returned(const struct ingest *in, uint32_t i)
+{
+    return returned_batch(in->returned, i);
 }
 
 uint64_t ingest_changed(const struct ingest *in)
@@ -151,6 +167,17 @@ static enum err add_row(struct ingest *in, struct str json, struct str key, stru
     return ERR_OK;
 }
 
+static enum err add_returned(struct ingest *in, struct batch *row, struct err_detail *why)
+{
+    struct batch *result;
+    row->n_rows = 1;
+    TRY(returned_eval(in->returned, row, in->shard->wall_us, &in->arena, &result, why));
+    enum err e = returned_add(in->returned, result, 0);
+    return e == ERR_OK ? ERR_OK
+                       : err_set(why, e, "RETURNING gives more than %d bytes: insert the rows in "
+                                         "several statements", INGEST_BYTES_MAX);
+}
+
 /* Adds a row as a value of the table's format, through the same checks as records from outside: one
  * rule for what a row of the table is. */
 static enum err add_encoded(struct ingest *in, const struct batch *b, struct err_detail *why)
@@ -171,7 +198,8 @@ static enum err add_encoded(struct ingest *in, const struct batch *b, struct err
     if (checked == NULL)
         return ERR_NO_MEMORY;
     TRY(row_decode(&in->decoder, &rec, 0, checked, &in->arena, why));
-    return add_row(in, value, row_key(in, checked, &in->json), why);
+    TRY(add_row(in, value, row_key(in, checked, &in->json), why));
+    return in->returned == NULL ? ERR_OK : add_returned(in, checked, why);
 }
 
 /* A row that comes as JSON and is kept otherwise. */
@@ -387,6 +415,7 @@ void ingest_close(struct ingest *in)
         return;
     CHECK(in->n_pending == 0);
     keyed_write_free(in->keyed);
+    returned_free(in->returned);
     for (uint32_t i = 0; i < in->table->topic->n_partitions; i++)
         records_deinit(&in->parts[i]);
     mem_free(in->parts);

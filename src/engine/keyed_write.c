@@ -19,6 +19,7 @@ enum {
 struct chunk {
     struct chunk *next;
     const struct batch *olds, *news; /* DELETE: olds; INSERT: news */
+    const uint64_t *places; /* of the rows among the statement's, for RETURNING; or NULL */
 };
 
 /* What is done in one turn of the partition's shard: deletes before changes before inserts. */
@@ -36,6 +37,12 @@ struct piece {
     struct shard *owner;
 };
 
+/* What RETURNING gives of one of the statement's rows. */
+struct result {
+    const struct batch *batch; /* in the piece's arena; NULL: the row is not written */
+    uint32_t row;
+};
+
 struct keyed_write {
     struct shard *shard;
     const struct relation *table;
@@ -43,6 +50,8 @@ struct keyed_write {
     enum conflict conflict;
     struct arena programs;
     struct chain *update; /* ON CONFLICT DO UPDATE */
+    struct returned *returned;
+    struct result *results; /* one for each of the statement's rows, while it is committed */
     struct arena rows;    /* of the statement */
     struct arena piece;   /* of the batch in work */
     struct keyed_rows *seen, *seen_new; /* keys that the statement has been given, and makes */
@@ -85,6 +94,7 @@ static void forget(struct keyed_write *w)
     w->n_pieces = 0;
     w->n_rows = 0;
     w->moves = false;
+    w->results = NULL;
     arena_reset(&w->rows, WRITE_KEEP_BYTES);
 }
 
@@ -98,6 +108,7 @@ enum err keyed_write_new(struct shard *s, const struct keyed_options *o, struct 
     w->table = o->table;
     w->kind = o->kind;
     w->conflict = o->conflict;
+    w->returned = o->returned;
     arena_init(&w->programs, ROW_TEXT_BYTES_MAX);
     arena_init(&w->rows, WRITE_BYTES_MAX);
     arena_init(&w->piece, WRITE_BYTES_MAX);
@@ -235,6 +246,19 @@ static const struct batch *rows_of(struct keyed_write *w, const struct batch *b,
     return some == NULL ? NULL : batch_copy(some, &w->rows);
 }
 
+/* Where rows of the batch in work are among the statement's. */
+static enum err places_of(struct keyed_write *w, const uint32_t *rows, uint32_t n,
+                          const uint64_t **out)
+{
+    uint64_t *places = arena_alloc(&w->rows, n * sizeof(*places));
+    if (places == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < n; i++)
+        places[i] = w->n_rows + rows[i];
+    *out = places;
+    return ERR_OK;
+}
+
 /* Rows rows[0..n) of one partition as a chunk. */
 static enum err chunk_add(struct keyed_write *w, enum keyed_kind kind, uint32_t partition,
                           const struct batch *olds, const struct batch *news, const uint32_t *rows,
@@ -248,6 +272,8 @@ static enum err chunk_add(struct keyed_write *w, enum keyed_kind kind, uint32_t 
     c->news = rows_of(w, news, rows, n);
     if ((olds != NULL && c->olds == NULL) || (news != NULL && c->news == NULL))
         return ERR_NO_MEMORY;
+    if (w->returned != NULL)
+        TRY(places_of(w, rows, n, &c->places));
     *p->tails[kind] = c;
     p->tails[kind] = &c->next;
     p->n_rows += n;
@@ -439,12 +465,41 @@ static enum err check_olds(struct turn *t, const struct batch *olds)
     return ERR_OK;
 }
 
+/* What RETURNING gives of rows[0..n) of a batch, which are `of[0..n)` of the chunk's. */
+static enum err give(struct turn *t, const struct chunk *c, const struct batch *b,
+                     const uint32_t *rows, const uint32_t *of, uint32_t n)
+{
+    const struct keyed_write *w = t->write;
+    struct batch *results;
+    if (w->returned == NULL || n == 0)
+        return ERR_OK;
+    const struct batch *some = batch_gather(b, rows, n, t->arena);
+    if (some == NULL)
+        return ERR_NO_MEMORY;
+    TRY(returned_eval(w->returned, some, t->now_us, t->arena, &results, t->why));
+    for (uint32_t i = 0; i < n; i++)
+        w->results[c->places[of[i]]] = (struct result){results, i};
+    return ERR_OK;
+}
+
+static enum err give_all(struct turn *t, const struct chunk *c, const struct batch *b)
+{
+    uint32_t *rows = arena_alloc(t->arena, (b->n_rows + 1) * sizeof(*rows));
+    if (rows == NULL)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < b->n_rows; i++)
+        rows[i] = i;
+    return give(t, c, b, rows, rows, b->n_rows);
+}
+
 static enum err do_deletes(struct turn *t, const struct chunk *c)
 {
     enum row_op *ops = arena_alloc(t->arena, (c->olds->n_rows + 1) * sizeof(*ops));
     if (ops == NULL)
         return ERR_NO_MEMORY;
     TRY(check_olds(t, c->olds));
+    if (t->write->kind == KEYED_DELETE) /* not of a row that gets another key */
+        TRY(give_all(t, c, c->olds));
     for (uint32_t i = 0; i < c->olds->n_rows; i++) {
         ops[i] = ROW_DELETE;
         TRY(record_put(t, c->olds, i, true));
@@ -457,20 +512,21 @@ static enum err do_updates(struct turn *t, const struct chunk *c)
     TRY(check_olds(t, c->olds));
     for (uint32_t i = 0; i < c->news->n_rows; i++)
         TRY(record_put(t, c->news, i, false));
-    return ERR_OK;
+    return give_all(t, c, c->news);
 }
 
 /* Rows that are there (with `rows` of the chunk's): ON CONFLICT DO UPDATE makes others of them. */
-static enum err update_conflicts(struct turn *t, const struct batch *now, const struct batch *news,
+static enum err update_conflicts(struct turn *t, const struct chunk *c, const struct batch *now,
                                  const uint32_t *rows, uint32_t n)
 {
     const struct relation *rel = t->write->table;
-    uint32_t n_columns = rel->n_columns, bad;
+    uint32_t n_columns = rel->n_columns, bad, n_made = 0;
     const struct batch *old = batch_gather(now, rows, n, t->arena);
-    const struct batch *excluded = batch_gather(news, rows, n, t->arena);
+    const struct batch *excluded = batch_gather(c->news, rows, n, t->arena);
     struct column *columns = arena_alloc(t->arena, 2 * (size_t)n_columns * sizeof(*columns));
+    uint32_t *list = arena_alloc(t->arena, 2 * (n + 1) * sizeof(*list)), *of = list + n;
     struct chain_result r;
-    if (old == NULL || excluded == NULL || columns == NULL)
+    if (old == NULL || excluded == NULL || columns == NULL || list == NULL)
         return ERR_NO_MEMORY;
     memcpy(columns, old->columns, n_columns * sizeof(*columns));
     memcpy(columns + n_columns, excluded->columns, n_columns * sizeof(*columns));
@@ -488,31 +544,37 @@ static enum err update_conflicts(struct turn *t, const struct batch *now, const 
             return ERR_NO_MEMORY;
         TRY(check_nulls(rel, one, &bad, t->why));
         TRY(record_put(t, one, 0, false));
+        list[n_made] = i;
+        of[n_made++] = rows[i];
     }
-    return ERR_OK;
+    return give(t, c, &made, list, of, n_made);
 }
 
 static enum err do_inserts(struct turn *t, const struct chunk *c)
 {
     const struct keyed_write *w = t->write;
-    uint32_t n = c->news->n_rows, k = 0;
+    uint32_t n = c->news->n_rows, k = 0, n_fresh = 0;
     struct batch *now;
     bool *found = arena_alloc(t->arena, (n + 1) * sizeof(*found));
     uint32_t *there = arena_alloc(t->arena, (n + 1) * sizeof(*there));
-    if (found == NULL || there == NULL)
+    uint32_t *fresh = arena_alloc(t->arena, (n + 1) * sizeof(*fresh));
+    if (found == NULL || there == NULL || fresh == NULL)
         return ERR_NO_MEMORY;
     TRY(keyed_rows_find(t->now, c->news, t->arena, found, &now));
     for (uint32_t i = 0; i < n; i++) {
         if (found[i] && w->conflict == CONFLICT_ERROR)
             return duplicate(w->table, c->news, i, t->why);
-        if (found[i])
+        if (found[i]) {
             there[k++] = i;
-        else
-            TRY(record_put(t, c->news, i, false));
+            continue;
+        }
+        TRY(record_put(t, c->news, i, false));
+        fresh[n_fresh++] = i;
     }
+    TRY(give(t, c, c->news, fresh, fresh, n_fresh));
     return k == 0 || w->conflict == CONFLICT_NOTHING
                ? ERR_OK
-               : update_conflicts(t, now, c->news, there, k);
+               : update_conflicts(t, c, now, there, k);
 }
 
 static enum err do_chunks(struct turn *t)
@@ -615,6 +677,23 @@ static int piece_admit(struct part *part, struct append_request *r)
 
 static void send_all(struct keyed_write *w);
 
+/* Takes the results of RETURNING out of the pieces, in the order of the statement's rows. */
+static enum err results_take(struct keyed_write *w)
+{
+    if (w->returned == NULL)
+        return ERR_OK;
+    returned_clear(w->returned, w->n_rows);
+    for (uint64_t i = 0; w->results != NULL && i < w->n_rows; i++) {
+        if (w->results[i].batch == NULL)
+            continue;
+        if (returned_add(w->returned, w->results[i].batch, w->results[i].row) != ERR_OK)
+            return err_set(&w->why, ERR_TOO_LARGE,
+                           "the rows are written, but RETURNING gives more than %d bytes",
+                           INGEST_BYTES_MAX);
+    }
+    return ERR_OK;
+}
+
 static void commit_finish(struct keyed_write *w)
 {
     if (w->asking && w->err == ERR_OK) {
@@ -631,6 +710,8 @@ static void commit_finish(struct keyed_write *w)
                 (unsigned long long)w->n_changed);
         w->err = ERR_LIMIT;
     }
+    if (w->err == ERR_OK)
+        w->err = results_take(w);
     forget(w);
     w->done(w->arg, w->err, &w->why);
 }
@@ -647,10 +728,24 @@ static void piece_done(struct append_request *r)
         commit_finish(w);
 }
 
+/* Room for what the pieces' shards give of each row. */
+static enum err results_begin(struct keyed_write *w)
+{
+    if (w->returned == NULL || w->n_rows == 0)
+        return ERR_OK;
+    if (w->results == NULL)
+        w->results = arena_alloc(&w->rows, w->n_rows * sizeof(*w->results));
+    if (w->results == NULL)
+        return ERR_NO_MEMORY;
+    memset(w->results, 0, w->n_rows * sizeof(*w->results));
+    return ERR_OK;
+}
+
 static void send_all(struct keyed_write *w)
 {
     w->n_pending = 1; /* held until all are sent */
-    for (struct piece *p = w->pieces; p != NULL; p = p->next) {
+    w->err = results_begin(w);
+    for (struct piece *p = w->pieces; w->err == ERR_OK && p != NULL; p = p->next) {
         p->append = (struct append_request){.topic = w->table->topic,
                                             .partition = p->append.partition,
                                             .want_durable = true,

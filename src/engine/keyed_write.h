@@ -11,6 +11,7 @@
 #define TIDEMILL_ENGINE_KEYED_WRITE_H
 
 #include "engine/engine_int.h"
+#include "engine/returned.h"
 
 enum { KEYED_PIECE_ROWS = 64 << 10, KEYED_PIECES_MAX = 1 << 16 };
 
@@ -21,6 +22,7 @@ struct keyed_options {
     enum keyed_kind kind;
     enum conflict conflict;                  /* INSERT */
     const struct plan_node *conflict_update; /* as in struct plan; borrowed for the call */
+    struct returned *returned; /* gets what RETURNING gives of a commit that did; NULL: not asked */
 };
 
 struct keyed_write;

@@ -3,6 +3,7 @@
  *   UPDATE t SET c = e FROM f WHERE w  -->  SELECT t.*, e FROM t, f WHERE w  -->  old row, new row
  *   DELETE FROM t USING f WHERE w      -->  SELECT t.* FROM t, f WHERE w     -->  old row
  *   ON CONFLICT DO UPDATE SET c = e WHERE w  -->  SELECT e, w FROM t, t AS excluded
+ *   RETURNING e                        -->  SELECT e FROM t
  *
  * So names and types mean what they mean in a query. The trees of those queries are made here. */
 #include "plan/plan_int.h"
@@ -111,6 +112,102 @@ static struct str table_alias(const PgQuery__RangeVar *r)
 
 /* ---- SET ---- */
 
+static char **tree_names(struct binder *b, uint32_t n, PgQuery__Node ***out)
+{
+    char **names = bind_alloc(b, n, sizeof(*names));
+    PgQuery__Node **nodes = bind_alloc(b, n, sizeof(*nodes));
+    for (uint32_t i = 0; names != NULL && nodes != NULL && i < n; i++) {
+        struct str name = arena_printf(b->arena, "set%u", i);
+        nodes[i] = name.ptr != NULL ? tree_string(b, name) : NULL;
+        names[i] = (char *)(uintptr_t)name.ptr;
+        if (nodes[i] == NULL)
+            return NULL;
+    }
+    *out = nodes;
+    return nodes != NULL ? names : NULL;
+}
+
+/* (SELECT setI FROM (the subquery) AS source (set0, set1, ...)): one column of several. */
+static PgQuery__Node *tree_column_of(struct binder *b, const PgQuery__SubLink *link, uint32_t i,
+                                     uint32_t n)
+{
+    static char source[] = "source";
+    PgQuery__Node *sub = tree_node(b, PG_QUERY__NODE__NODE_SUB_LINK);
+    PgQuery__Node *item = tree_node(b, PG_QUERY__NODE__NODE_RANGE_SUBSELECT);
+    PgQuery__Node *select = tree_node(b, PG_QUERY__NODE__NODE_SELECT_STMT);
+    PgQuery__Node *column = tree_node(b, PG_QUERY__NODE__NODE_COLUMN_REF);
+    PgQuery__SubLink *l = bind_alloc(b, 1, sizeof *l);
+    PgQuery__RangeSubselect *r = bind_alloc(b, 1, sizeof *r);
+    PgQuery__SelectStmt *q = bind_alloc(b, 1, sizeof *q);
+    PgQuery__ColumnRef *ref = bind_alloc(b, 1, sizeof *ref);
+    PgQuery__Alias *alias = bind_alloc(b, 1, sizeof *alias);
+    PgQuery__Node **lists = bind_alloc(b, 2, sizeof(*lists)), **names = NULL;
+    if (b->err != ERR_OK || tree_names(b, n, &names) == NULL)
+        return NULL;
+    *l = *link;
+    pg_query__select_stmt__init(q);
+    pg_query__range_subselect__init(r);
+    pg_query__column_ref__init(ref);
+    pg_query__alias__init(alias);
+    alias->aliasname = source;
+    alias->n_colnames = n;
+    alias->colnames = names;
+    r->subquery = link->subselect;
+    r->alias = alias;
+    item->range_subselect = r;
+    ref->n_fields = 1;
+    ref->fields = &names[i];
+    ref->location = link->location;
+    column->column_ref = ref;
+    lists[0] = tree_target(b, column);
+    lists[1] = item;
+    q->n_target_list = q->n_from_clause = 1;
+    q->target_list = lists;
+    q->from_clause = lists + 1;
+    select->select_stmt = q;
+    l->subselect = select;
+    sub->sub_link = l;
+    return lists[0] != NULL ? sub : NULL;
+}
+
+/* How many columns a subquery has; 0 where its text does not tell. */
+static size_t subquery_columns(const PgQuery__SubLink *l)
+{
+    const PgQuery__SelectStmt *q = l->subselect->select_stmt;
+    for (size_t i = 0; i < q->n_target_list; i++) {
+        const PgQuery__Node *val = q->target_list[i]->res_target->val;
+        if ((int)val->node_case == PG_QUERY__NODE__NODE_COLUMN_REF) {
+            const PgQuery__ColumnRef *c = val->column_ref;
+            if ((int)c->fields[c->n_fields - 1]->node_case == PG_QUERY__NODE__NODE_A_STAR)
+                return 0;
+        }
+    }
+    return q->n_target_list;
+}
+
+/* SET (a, b) = (x, y) or (SELECT x, y ...): the value of one column. */
+static PgQuery__Node *value_of_several(struct binder *b, const PgQuery__MultiAssignRef *m)
+{
+    PgQuery__Node *source = m->source;
+    uint32_t i = (uint32_t)m->colno - 1, n = (uint32_t)m->ncolumns;
+    size_t given = 0;
+    if ((int)source->node_case == PG_QUERY__NODE__NODE_ROW_EXPR)
+        given = source->row_expr->n_args;
+    else if ((int)source->node_case == PG_QUERY__NODE__NODE_SUB_LINK &&
+             (int)source->sub_link->sub_link_type == PG_QUERY__SUB_LINK_TYPE__EXPR_SUBLINK)
+        given = subquery_columns(source->sub_link);
+    else
+        return bind_fail(b, node_location(source), ERR_UNSUPPORTED,
+                         "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() "
+                         "expression");
+    if (given != 0 && given != n)
+        return bind_fail(b, node_location(source), ERR_SYNTAX,
+                         "number of columns does not match number of values");
+    if ((int)source->node_case == PG_QUERY__NODE__NODE_SUB_LINK)
+        return tree_column_of(b, source->sub_link, i, n);
+    return source->row_expr->args[i];
+}
+
 struct sets {
     uint32_t n;
     uint32_t columns[SETS_MAX];
@@ -121,11 +218,11 @@ static bool read_set(struct binder *b, const struct relation *r, node *item, str
 {
     const PgQuery__ResTarget *t = item->res_target;
     uint32_t column;
-    if (t->val == NULL || (int)t->val->node_case == PG_QUERY__NODE__NODE_MULTI_ASSIGN_REF) {
-        bind_fail(b, t->location, ERR_UNSUPPORTED, "SET (a, b) = ... is not supported");
-        bind_hint(b, "Write SET a = ..., b = ...");
+    PgQuery__Node *val = t->val;
+    if (val != NULL && (int)val->node_case == PG_QUERY__NODE__NODE_MULTI_ASSIGN_REF)
+        val = value_of_several(b, val->multi_assign_ref);
+    if (val == NULL)
         return false;
-    }
     if (t->n_indirection > 0) {
         bind_fail(b, t->location, ERR_UNSUPPORTED, "a part of a column cannot be set");
         return false;
@@ -139,7 +236,6 @@ static bool read_set(struct binder *b, const struct relation *r, node *item, str
                   t->name);
         return false;
     }
-    PgQuery__Node *val = t->val;
     if ((int)val->node_case == PG_QUERY__NODE__NODE_SET_TO_DEFAULT)
         val = NULL;
     else if ((int)val->node_case == PG_QUERY__NODE__NODE_PARAM_REF)
@@ -217,6 +313,8 @@ static const struct relation *changeable(struct binder *b, const PgQuery__RangeV
     bind_fail(b, r->location, ERR_UNSUPPORTED,
               "%s needs a PRIMARY KEY: rows of \"%.*s\" are events, which stay as they are", what,
               STR_ARG(rel->name));
+    if (b->plan->truncate)
+        return bind_hint(b, "Drop the table and create it again.");
     return bind_hint(b, "CREATE TABLE name (id int8 PRIMARY KEY, ...) makes a table whose rows "
                         "change.");
 }
@@ -241,11 +339,40 @@ static PgQuery__SelectStmt *tree_select(struct binder *b, const PgQuery__RangeVa
     return items[0] == NULL ? NULL : q;
 }
 
-static bool no_returning(struct binder *b, node *const *list, size_t n)
+bool plan_returning(struct binder *b, const struct relation *r, const PgQuery__RangeVar *table,
+                    node *const *list, size_t n)
 {
-    if (n > 0)
-        bind_fail(b, node_location(list[0]), ERR_UNSUPPORTED, "RETURNING is not supported");
-    return n == 0;
+    if (n == 0)
+        return true;
+    int32_t at = node_location(list[0]);
+    PgQuery__SelectStmt *q = tree_select(b, table, NULL, 0, NULL, NULL);
+    if (q == NULL)
+        return false;
+    if (r->format == FORMAT_RAW) {
+        bind_fail(b, at, ERR_UNSUPPORTED, "RETURNING is for tables: \"%.*s\" is a topic",
+                  STR_ARG(r->name));
+        bind_hint(b, "CREATE TABLE name (...) WITH (topic = '%.*s') makes a table over it.",
+                  STR_ARG(r->topic->name));
+        return false;
+    }
+    q->target_list = bind_alloc(b, n, sizeof(PgQuery__Node *));
+    if (q->target_list == NULL)
+        return false;
+    q->n_target_list = n;
+    memcpy(q->target_list, list, n * sizeof(PgQuery__Node *));
+    struct plan_node *root = plan_select(b, q, NULL);
+    if (root == NULL)
+        return false;
+    const struct plan_node *rows = root->input;
+    if (root->kind != PLAN_PROJECT || rows->kind != PLAN_SCAN || rows->n_columns != r->n_columns) {
+        bind_fail(b, at, ERR_UNSUPPORTED,
+                  "RETURNING takes expressions of the row: aggregates, subqueries and functions "
+                  "that give rows are not among them");
+        bind_hint(b, "Ask for them with a SELECT behind the statement.");
+        return false;
+    }
+    b->plan->returning = root;
+    return b->err == ERR_OK;
 }
 
 /* The row's columns, `copies` times. */
@@ -269,8 +396,6 @@ static bool change_plan(struct binder *b, const struct relation *r, struct plan_
 
 bool plan_update(struct binder *b, const PgQuery__UpdateStmt *s)
 {
-    if (!no_returning(b, (node *const *)s->returning_list, s->n_returning_list))
-        return false;
     const struct relation *r = changeable(b, s->relation, "UPDATE");
     struct sets *sets =
         r == NULL ? NULL : read_sets(b, r, (node *const *)s->target_list, s->n_target_list);
@@ -292,20 +417,41 @@ bool plan_update(struct binder *b, const PgQuery__UpdateStmt *s)
     memcpy(exprs, root->exprs, n * sizeof(*exprs));
     return new_row(b, r, sets, root, n, root->exprs, exprs + n) &&
            change_plan(b, r, project_new(b, root->input, exprs, columns, 2 * n), STMT_UPDATE,
-                       "UPDATE");
+                       "UPDATE") &&
+           plan_returning(b, r, s->relation, (node *const *)s->returning_list,
+                          s->n_returning_list);
 }
 
 bool plan_delete(struct binder *b, const PgQuery__DeleteStmt *s)
 {
-    if (!no_returning(b, (node *const *)s->returning_list, s->n_returning_list))
-        return false;
-    const struct relation *r = changeable(b, s->relation, "DELETE");
+    const char *what = b->plan->truncate ? "TRUNCATE" : "DELETE";
+    const struct relation *r = changeable(b, s->relation, what);
     PgQuery__SelectStmt *q =
         r == NULL ? NULL
                   : tree_select(b, s->relation, s->using_clause, s->n_using_clause,
                                 s->where_clause, s->with_clause);
     return q != NULL && set_targets(b, q, tree_star(b, table_alias(s->relation)), NULL, NULL) &&
-           change_plan(b, r, plan_select(b, q, NULL), STMT_DELETE, "DELETE");
+           change_plan(b, r, plan_select(b, q, NULL), STMT_DELETE, "DELETE") &&
+           plan_returning(b, r, s->relation, (node *const *)s->returning_list,
+                          s->n_returning_list);
+}
+
+/* TRUNCATE is DELETE of all rows: views, and who follows the topic, learn of each. */
+bool plan_truncate(struct binder *b, const PgQuery__TruncateStmt *s)
+{
+    PgQuery__DeleteStmt d;
+    pg_query__delete_stmt__init(&d);
+    d.relation = s->relations[0]->range_var;
+    if (s->n_relations > 1) {
+        bind_fail(b, s->relations[1]->range_var->location, ERR_UNSUPPORTED,
+                  "TRUNCATE takes one table");
+        return bind_hint(b, "Use a statement for each.");
+    }
+    b->plan->truncate = true;
+    if (!plan_delete(b, &d))
+        return false;
+    b->plan->tag = "TRUNCATE TABLE";
+    return true;
 }
 
 /* ---- ON CONFLICT ---- */

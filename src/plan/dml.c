@@ -130,10 +130,7 @@ static const struct plan_node *insert_project(struct binder *b, const struct pla
 
 static bool insert_supported(struct binder *b, const PgQuery__InsertStmt *s)
 {
-    if (s->n_returning_list > 0) {
-        bind_fail(b, node_location(s->returning_list[0]), ERR_UNSUPPORTED,
-                  "RETURNING is not supported");
-    } else if (s->with_clause != NULL) {
+    if (s->with_clause != NULL) {
         bind_fail(b, s->with_clause->location, ERR_UNSUPPORTED, "WITH queries are not supported");
     } else if (s->select_stmt == NULL) {
         bind_fail(b, -1, ERR_UNSUPPORTED, "INSERT ... DEFAULT VALUES is not supported");
@@ -171,7 +168,9 @@ bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s)
     p->kind = STMT_INSERT;
     p->tag = "INSERT";
     p->relation = r;
-    return b->err == ERR_OK && (s->on_conflict_clause == NULL || plan_on_conflict(b, r, s));
+    return b->err == ERR_OK && (s->on_conflict_clause == NULL || plan_on_conflict(b, r, s)) &&
+           plan_returning(b, r, s->relation, (node *const *)s->returning_list,
+                          s->n_returning_list);
 }
 
 /* ---- COPY ---- */

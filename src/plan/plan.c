@@ -72,7 +72,6 @@ static bool plan_unsupported(struct binder *b, node *n)
         const char *what, *hint;
     } table[] = {
         {PG_QUERY__NODE__NODE_MERGE_STMT, "MERGE", NULL},
-        {PG_QUERY__NODE__NODE_TRUNCATE_STMT, "TRUNCATE", "Drop the table and create it again."},
         {PG_QUERY__NODE__NODE_REFRESH_MAT_VIEW_STMT, "REFRESH MATERIALIZED VIEW",
          "Views are kept up to date all the time."},
         {PG_QUERY__NODE__NODE_INDEX_STMT, "CREATE INDEX",
@@ -120,6 +119,7 @@ static bool dispatch(struct binder *b, node *n)
     case PG_QUERY__NODE__NODE_INSERT_STMT: return plan_insert(b, n->insert_stmt);
     case PG_QUERY__NODE__NODE_UPDATE_STMT: return plan_update(b, n->update_stmt);
     case PG_QUERY__NODE__NODE_DELETE_STMT: return plan_delete(b, n->delete_stmt);
+    case PG_QUERY__NODE__NODE_TRUNCATE_STMT: return plan_truncate(b, n->truncate_stmt);
     case PG_QUERY__NODE__NODE_COPY_STMT: return plan_copy(b, n->copy_stmt);
     case PG_QUERY__NODE__NODE_CREATE_STMT: return plan_create_table(b, n->create_stmt);
     case PG_QUERY__NODE__NODE_CREATE_TABLE_AS_STMT:
@@ -395,6 +395,8 @@ enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_
     copy->root = bind_nodes(&x, p->root);
     if (p->conflict_update != NULL)
         copy->conflict_update = bind_nodes(&x, p->conflict_update);
+    if (p->returning != NULL)
+        copy->returning = bind_nodes(&x, p->returning);
     copy->n_params = 0;
     copy->params = NULL;
     *out = copy;

@@ -226,6 +226,10 @@ struct plan {
     /* CONFLICT_UPDATE: a PROJECT over the columns of the row that is there, then of the one that
      * was to be inserted: all columns as they shall be, then whether (bool) */
     const struct plan_node *conflict_update;
+    /* INSERT, UPDATE, DELETE: a PROJECT over all columns of a row that was inserted, is changed, or
+     * was deleted; NULL without RETURNING */
+    const struct plan_node *returning;
+    bool truncate;                       /* DELETE: written as TRUNCATE */
     enum copy_format copy_format;
     char copy_delimiter, copy_quote, copy_escape;
     bool copy_header;

@@ -529,6 +529,9 @@ bool primary_key_table(struct binder *b, struct relation *r, struct column_def *
 
 /* ON CONFLICT of an INSERT into `r`: fills plan->conflict and conflict_update. */
 bool plan_on_conflict(struct binder *b, const struct relation *r, const PgQuery__InsertStmt *s);
+/* RETURNING of a statement that changes `table`, which is `r`: fills plan->returning. */
+bool plan_returning(struct binder *b, const struct relation *r, const PgQuery__RangeVar *table,
+                    node *const *list, size_t n);
 /* dml.c: whether rows of the relation can be written; a column by its name; false with the error
  * kept. */
 bool dml_writable(struct binder *b, const struct relation *r, int32_t position);
@@ -552,6 +555,7 @@ bool plan_drop_type(struct binder *b, const PgQuery__DropStmt *s);
 bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s);
 bool plan_update(struct binder *b, const PgQuery__UpdateStmt *s);
 bool plan_delete(struct binder *b, const PgQuery__DeleteStmt *s);
+bool plan_truncate(struct binder *b, const PgQuery__TruncateStmt *s);
 bool plan_copy(struct binder *b, const PgQuery__CopyStmt *s);
 bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s);
 bool plan_set(struct binder *b, const PgQuery__VariableSetStmt *s);

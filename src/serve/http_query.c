@@ -32,6 +32,8 @@ struct query_task {
     struct plan *plan;
     const struct plan *bound;
     struct query *query;
+    struct ingest *returned; /* instead of a query: the rows of RETURNING, from this batch on */
+    uint32_t next_returned;
     struct statement statement;
     struct buf out;
     struct str *keys; /* of objects */
@@ -109,10 +111,16 @@ void http_row_write(struct buf *out, const struct batch *b, uint32_t row, const 
 
 /* ---- the forms: {"columns", "rows", "tag"} ---- */
 
+/* What the statement's rows are, or NULL. */
+static const struct plan_node *rows_of(const struct plan *p)
+{
+    return p->kind == STMT_QUERY ? p->root : p->returning;
+}
+
 static void json_begin(struct query_task *t)
 {
     buf_put_str(&t->out, STR("{\"columns\":["));
-    const struct plan_node *root = t->bound->root;
+    const struct plan_node *root = rows_of(t->bound);
     for (uint32_t i = 0; root != NULL && i < root->n_columns; i++) {
         buf_put_str(&t->out, i == 0 ? STR("{\"name\":") : STR(",{\"name\":"));
         json_write_string(&t->out, root->columns[i].name);
@@ -243,6 +251,8 @@ static void task_free(struct http_conn *h)
     if (t->query != NULL)
         query_close(t->query);
     t->query = NULL;
+    ingest_close(t->returned);
+    t->returned = NULL;
     if (t->plan != NULL)
         plan_free(t->plan);
     t->plan = NULL;
@@ -362,6 +372,12 @@ static void query_go(struct http_conn *h)
     while (!conn_closed(h->conn)) {
         switch (t->step) {
         case QUERY_PULL:
+            if (t->returned != NULL) {
+                t->rows = ingest_returned(t->returned, t->next_returned++);
+                t->row = 0;
+                t->step = t->rows != NULL ? QUERY_ROWS : QUERY_END;
+                break;
+            }
             http_result_awaited(h);
             t->step = QUERY_WAIT;
             t->in_pull = true;
@@ -407,23 +423,31 @@ static void rows_begin(struct query_task *t)
 static void statement_finished(struct statement *st)
 {
     struct http_conn *h = st->arg;
-    if (!http_result_came(h))
+    struct ingest *returned = st->returned;
+    if (!http_result_came(h)) {
+        ingest_close(returned);
         return;
+    }
     struct query_task *t = h->task_state;
     if (st->err != ERR_OK) {
         task_fail(t, st->err, &st->why);
         return;
     }
-    t->bound = t->plan;
-    struct plan no_columns = {0};
-    t->bound = &no_columns;
+    t->returned = returned;
     t->emit->begin(t);
-    task_end(t);
+    t->step = t->returned != NULL ? QUERY_PULL : QUERY_END;
+    query_go(h);
 }
 
 static void statement_begin(struct query_task *t)
 {
     t->statement = (struct statement){.done = statement_finished, .arg = t->h};
+    t->keys = t->bound->returning != NULL ? http_column_keys(&t->h->arena, t->bound->returning)
+                                          : NULL;
+    if (t->bound->returning != NULL && t->keys == NULL) {
+        task_fail(t, ERR_NO_MEMORY, NULL);
+        return;
+    }
     http_result_awaited(t->h);
     statement_run(http_shard_of(t->h), t->bound, &t->statement);
 }

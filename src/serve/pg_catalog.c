@@ -262,6 +262,30 @@ static struct str cell_kind_name(const struct context *x)
     return k == 'r' ? STR("table") : k == 'm' ? STR("materialized view") : STR("view");
 }
 
+static struct str cell_has_key(const struct context *x)
+{
+    return x->relation->n_primary_key > 0 ? STR("t") : STR("f");
+}
+
+static struct str cell_key_name(const struct context *x)
+{
+    return arena_printf(x->arena, "%.*s_pkey", STR_ARG(name_of(x->relation)));
+}
+
+/* As psql shows it: what stands behind USING. */
+static struct str cell_key_index(const struct context *x)
+{
+    const struct relation *r = x->relation;
+    struct str names = STR("");
+    for (uint32_t i = 0; i < r->n_primary_key; i++) {
+        struct str name = r->columns[r->primary_key[i]].name;
+        names = arena_printf(x->arena, "%.*s%s%.*s", STR_ARG(names), i > 0 ? ", " : "",
+                             STR_ARG(name));
+    }
+    return arena_printf(x->arena, "CREATE UNIQUE INDEX %.*s_pkey ON %.*s USING log (%.*s)",
+                        STR_ARG(name_of(r)), STR_ARG(name_of(r)), STR_ARG(names));
+}
+
 static struct str cell_definition(const struct context *x)
 {
     return x->relation->view != NULL ? x->relation->view->sql : (struct str){0};
@@ -385,7 +409,7 @@ static const struct field relation_lookup[] = {
 static const struct field relation_details[] = {
     {"c.relchecks", "relchecks", TYPE_INT4, "0", NULL},
     {"c.relkind", "relkind", TYPE_TEXT, NULL, cell_kind},
-    {"c.relhasindex", "relhasindex", TYPE_BOOL, "f", NULL},
+    {"c.relhasindex", "relhasindex", TYPE_BOOL, NULL, cell_has_key},
     {"c.relhasrules", "relhasrules", TYPE_BOOL, "f", NULL},
     {"c.relhastriggers", "relhastriggers", TYPE_BOOL, "f", NULL},
     {"c.relrowsecurity", "relrowsecurity", TYPE_BOOL, "f", NULL},
@@ -414,6 +438,23 @@ static const struct field attribute_list[] = {
     {"AS attcompression", "attcompression", TYPE_TEXT, "", NULL},
     {"AS attstattarget", "attstattarget", TYPE_INT4, NULL, NULL},
     {"pg_catalog.col_description(", "col_description", TYPE_TEXT, NULL, NULL},
+    {0},
+};
+
+/* The PRIMARY KEY, as the index that it is in PostgreSQL. */
+static const struct field index_list[] = {
+    {"c2.relname", "relname", TYPE_TEXT, NULL, cell_key_name},
+    {"i.indisprimary", "indisprimary", TYPE_BOOL, "t", NULL},
+    {"i.indisunique", "indisunique", TYPE_BOOL, "t", NULL},
+    {"i.indisclustered", "indisclustered", TYPE_BOOL, "f", NULL},
+    {"i.indisvalid", "indisvalid", TYPE_BOOL, "t", NULL},
+    {"pg_catalog.pg_get_indexdef(", "pg_get_indexdef", TYPE_TEXT, NULL, cell_key_index},
+    {"pg_catalog.pg_get_constraintdef(", "pg_get_constraintdef", TYPE_TEXT, NULL, NULL},
+    {"contype", "contype", TYPE_TEXT, "p", NULL},
+    {"condeferrable", "condeferrable", TYPE_BOOL, "f", NULL},
+    {"condeferred", "condeferred", TYPE_BOOL, "f", NULL},
+    {"i.indisreplident", "indisreplident", TYPE_BOOL, "f", NULL},
+    {"c2.reltablespace", "reltablespace", TYPE_INT8, "0", NULL},
     {0},
 };
 
@@ -538,6 +579,10 @@ static const struct shape shapes[] = {
      ROWS_COLUMNS,
      "WHERE a.attrelid = '",
      attribute_list},
+    {{"SELECT c2.relname, i.indisprimary", "WHERE c.oid = '"},
+     ROWS_RELATION,
+     "WHERE c.oid = '",
+     index_list},
     {{"pg_catalog.pg_get_viewdef('"}, ROWS_RELATION, "pg_get_viewdef('", view_definition},
     {{"FROM pg_catalog.pg_policy pol"}, ROWS_NONE, NULL, nothing},
     {{"FROM pg_catalog.pg_statistic_ext"}, ROWS_NONE, NULL, nothing},

@@ -5,7 +5,7 @@
  * ROWS |                  '--row limit--> suspended (PULL or ROWS next time)
  *                                     |--no more rows--> END --CommandComplete-->
  *                                     '--error---------> FAILED --ErrorResponse-->
- *   the rest:  statement_run, answered when it is done */
+ *   the rest:  statement_run, answered when it is done; rows of RETURNING go the upper way then */
 #include "serve/pg_int.h"
 
 #include "base/check.h"
@@ -64,6 +64,9 @@ static void rows_complete(struct pg_session *s)
         word = "COPY";
     } else if (verb == PG_VERB_FETCH || verb == PG_VERB_MOVE) {
         word = verb == PG_VERB_FETCH ? "FETCH" : "MOVE";
+    } else if (x->source->returned != NULL) {
+        exec_complete(s, x->source->tag);
+        return;
     } else if (strcmp(plan_tag, "SELECT") != 0) {
         exec_complete(s, plan_tag);
         return;
@@ -129,6 +132,13 @@ static void rows_pulled(void *arg, const struct query_result *r)
 static void rows_pull(struct pg_session *s)
 {
     struct pg_exec *x = &s->exec;
+    struct pg_portal *p = x->source;
+    if (p->returned != NULL) {
+        p->rows = ingest_returned(p->returned, p->next_returned++);
+        p->row = 0;
+        x->step = p->rows != NULL ? PG_STEP_ROWS : PG_STEP_END;
+        return;
+    }
     conn_hold(s->conn);
     x->step = PG_STEP_WAIT;
     x->in_pull = true;
@@ -292,11 +302,27 @@ static void statement_notice_out(struct statement *st, const char *sqlstate, con
     }
 }
 
+static void exec_rows(struct pg_session *s);
+
+static void statement_answer(struct pg_session *s, struct statement *st)
+{
+    struct pg_portal *p = s->exec.portal;
+    if (st->returned == NULL) {
+        exec_complete(s, st->tag);
+        return;
+    }
+    p->returned = st->returned;
+    st->returned = NULL;
+    memcpy(p->tag, st->tag, sizeof p->tag);
+    exec_rows(s);
+}
+
 static void statement_finished(struct statement *st)
 {
     struct pg_session *s = st->arg;
     struct conn *c = s->conn;
     if (conn_closed(c)) {
+        ingest_close(st->returned);
         s->exec.activity = PG_ACTIVITY_NONE;
         pg_session_close(s);
     } else if (st->err != ERR_OK) {
@@ -304,7 +330,7 @@ static void statement_finished(struct statement *st)
         exec_failed(s, st->err);
     } else {
         atomic_fetch_add_explicit(&pg_server_of(s)->rows_in, st->rows, memory_order_relaxed);
-        exec_complete(s, st->tag);
+        statement_answer(s, st);
     }
     conn_release(c);
 }
@@ -312,6 +338,10 @@ static void statement_finished(struct statement *st)
 static void exec_statement(struct pg_session *s)
 {
     struct pg_exec *x = &s->exec;
+    if (x->portal->returned != NULL) {
+        exec_rows(s); /* goes on behind a row limit */
+        return;
+    }
     if (x->portal->started) {
         exec_failed_as(s, "55000", "portal cannot be run again", NULL);
         return;

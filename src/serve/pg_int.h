@@ -100,9 +100,12 @@ struct pg_portal {
     uint32_t n_formats;
     bool cursor, hold; /* made by DECLARE; survives the transaction */
     struct query *query;
+    struct ingest *returned;   /* instead of a query: the rows of RETURNING, from this batch on */
+    uint32_t next_returned;
     const struct batch *rows; /* the query's batch being sent, from `row` on */
     uint32_t row;
     bool started, ended;
+    char tag[STATEMENT_TAG_MAX]; /* with `returned` */
     size_t bytes; /* counted in pg_session.portals_bytes */
 };
 

@@ -279,12 +279,15 @@ enum err pg_prepared_refresh(struct pg_session *s, struct pg_prepared **prepared
 const struct column_def *pg_plan_columns(const struct plan *p, uint32_t *n)
 {
     static const struct column_def none = {0};
+    const struct plan_node *rows = p == NULL               ? NULL
+                                   : p->kind == STMT_QUERY ? p->root
+                                                           : p->returning;
     *n = 0;
-    if (p == NULL || p->kind != STMT_QUERY) {
+    if (rows == NULL) {
         return NULL;
     }
-    *n = p->root->n_columns;
-    return *n != 0 ? p->root->columns : &none;
+    *n = rows->n_columns;
+    return *n != 0 ? rows->columns : &none;
 }
 
 const struct column_def *pg_prepared_columns(struct pg_session *s, const struct pg_prepared *p,
@@ -421,6 +424,7 @@ static void portal_free(struct pg_portal *p)
     if (p->query != NULL) {
         query_close(p->query);
     }
+    ingest_close(p->returned);
     if (p->prepared != NULL) {
         pg_prepared_release(p->prepared);
     }

@@ -214,7 +214,11 @@ static void insert_committed(void *arg, enum err e, const struct err_detail *why
         st->rows = ingest_changed(st->ingest);
         snprintf(tag, sizeof tag, "%s%s %" PRIu64, st->plan->tag,
                  st->plan->kind == STMT_INSERT ? " 0" : "", st->rows);
-        statement_set_tag(st, tag);
+        statement_set_tag(st, st->plan->truncate ? st->plan->tag : tag);
+        if (st->plan->returning != NULL) {
+            st->returned = st->ingest;
+            st->ingest = NULL;
+        }
     }
     statement_finish(st, e);
 }
@@ -294,6 +298,7 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
     st->err = ERR_OK;
     st->why = (struct err_detail){0};
     st->rows = 0;
+    st->returned = NULL;
     st->attempts = 0;
     st->query = NULL;
     st->ingest = NULL;
@@ -337,9 +342,11 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
 
 void statement_cancel(struct statement *st)
 {
-    if (!st->running || st->query == NULL) {
+    bool waits = st->again.heap_index != 0; /* to look again at rows that were changed */
+    if (!st->running || (st->query == NULL && !waits)) {
         return;
     }
+    shard_timer_cancel(st->shard, &st->again);
     st->canceled = true;
     err_set(&st->why, ERR_CANCELED, "canceling statement due to user request");
     statement_finish(st, ERR_CANCELED);

@@ -1,4 +1,4 @@
-/* Running a planned statement that gives no rows: CREATE, DROP, INSERT, SET, BEGIN and the like.
+/* Running a planned statement that is no query: CREATE, DROP, INSERT, SET, BEGIN and the like.
  * Shared by the PostgreSQL and the HTTP server; queries go to the engine's query_open directly.
  *
  *   statement_run --CREATE/DROP--> shard_ddl (one change after the other) --------------> done
@@ -28,6 +28,8 @@ struct statement {
     struct err_detail why;
     char tag[STATEMENT_TAG_MAX]; /* PostgreSQL's command tag: "INSERT 0 3", "CREATE TABLE" */
     uint64_t rows;               /* INSERT: rows stored */
+    /* What RETURNING gives (ingest_returned): the caller's, to be closed; NULL without one */
+    struct ingest *returned;
     uint32_t attempts; /* private, as is the next */
     struct shard_timer again;
 

@@ -12,6 +12,7 @@ import pytest
 from conftest import wait_for
 from http_client import Http
 from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "sql"))
 from oracle import Postgres  # noqa: E402  pylint: disable=wrong-import-position
@@ -303,3 +304,70 @@ def test_http(server):
         answer = http.post("/v1/query", {"sql": "DELETE FROM posted WHERE id = $1", "params": [1]})
         assert answer[0] == 200 and answer[1]["tag"] == "DELETE 1"
         assert rows(db, "SELECT * FROM posted") == ["(2, 'c')"]
+
+
+def test_returning(server):
+    """What drivers make of RETURNING, and over HTTP."""
+    client = Http(server)
+    client.sql("CREATE TABLE given (id int8 PRIMARY KEY, name text, tags text[])")
+    with psycopg.connect(host="127.0.0.1", port=server.port("pg"), autocommit=True) as db:
+        got = db.execute("INSERT INTO given SELECT i, 'n' || i, ARRAY['t' || i] FROM "
+                         "generate_series(1, 9000) AS i RETURNING id, upper(name), tags",
+                         binary=True).fetchall()
+        assert got == [(i, f"N{i}", [f"t{i}"]) for i in range(1, 9001)]
+        cursor = db.cursor()
+        cursor.executemany("INSERT INTO given VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET "
+                           "name = excluded.name RETURNING id, name", [(1, "a"), (9001, "b")],
+                           returning=True)
+        assert cursor.fetchall() == [(1, "a")]
+        assert cursor.nextset()
+        assert cursor.fetchall() == [(9001, "b")]
+    status, answer = client.post("/v1/query", {
+        "sql": "UPDATE given SET name = $1 WHERE id < 3 RETURNING id, name AS now",
+        "params": ["z"]})
+    assert status == 200
+    assert answer["columns"] == [{"name": "id", "type": "bigint"}, {"name": "now", "type": "text"}]
+    assert sorted(answer["rows"]) == [[1, "z"], [2, "z"]]
+    assert answer["tag"] == "UPDATE 2"
+    status, _, lines = client.raw("POST", "/v1/query?format=ndjson",
+                                  "DELETE FROM given WHERE id = 9001 RETURNING *")
+    assert status == 200
+    assert json.loads(lines) == {"id": 9001, "name": "b", "tags": None}
+    client.close()
+
+
+def test_compaction_before_a_view(make_server):
+    """A view that is made when most of the changelog is gone is what it would have been before."""
+    server = make_server()
+    client = Http(server)
+    admin = KafkaAdminClient(bootstrap_servers=[server.kafka])
+    admin.create_topics([NewTopic("small_log", 1, 1, topic_configs={
+        "cleanup.policy": "compact", "segment.bytes": "16384",
+        "min.cleanable.dirty.ratio": "0.01"})])
+    admin.close()
+    client.sql("CREATE TABLE small (id int8 PRIMARY KEY, g text, n int8) "
+               "WITH (topic = 'small_log')")
+    for i in range(40):
+        client.sql("INSERT INTO small SELECT i, repeat('g', i::int % 3), $1::int8 FROM "
+                   "generate_series(1, 50) AS i ON CONFLICT (id) DO UPDATE SET n = excluded.n", i)
+        client.sql("DELETE FROM small WHERE id = $1", i + 1)
+
+    def compacted():
+        read = "SELECT value FROM sys.metrics WHERE name = 'tidemill_compactions_total'"
+        client.sql("INSERT INTO small VALUES (99, 'x', 0) ON CONFLICT (id) DO UPDATE SET n = 0")
+        return sum(row[0] for row in client.sql(read)) > 0
+
+    wait_for(compacted, "compaction", 60, 0.5)
+    query = "SELECT g, count(*) AS c, sum(n) AS s FROM small GROUP BY g"
+    expected = sorted(client.sql(query))
+    assert sum(row[1] for row in expected) == 50
+    client.sql(f"CREATE MATERIALIZED VIEW sums AS {query}")
+    assert sorted(client.sql("SELECT * FROM sums")) == expected
+    server.kill()
+    server.start()
+    client = Http(server)
+    assert sorted(client.sql("SELECT * FROM sums")) == expected
+    client.sql("DELETE FROM small WHERE id = 99")
+    expected = sorted(client.sql(query))
+    wait_for(lambda: sorted(client.sql("SELECT * FROM sums")) == expected, "the view")
+    client.close()

@@ -202,6 +202,25 @@ def test_row_limits(wire):
     assert error(wire.run(execute("p"), SYNC))["C"] == "34000"
 
 
+def test_returning_in_steps(wire):
+    wire.run(query("CREATE TABLE given (id int8 PRIMARY KEY, n int4)"))
+    wire.run(query("BEGIN"))
+    text = "INSERT INTO given SELECT i, i * 2 FROM generate_series(1, 5) AS i RETURNING n, id"
+    got = wire.run(parse(text), describe("S"), bind("p"), execute("p", 2), SYNC)
+    assert kinds(got) == "1tT2DDsZ"
+    got = wire.run(execute("p", 2), SYNC)
+    assert [row(body) for kind, body in got if kind == "D"] == [[b"6", b"3"], [b"8", b"4"]]
+    got = wire.run(execute("p"), SYNC)
+    assert kinds(got) == "DCZ"
+    assert tags(got) == ["INSERT 0 5"]
+    wire.run(query("COMMIT"))
+    got = wire.run(query("DELETE FROM given WHERE n > 4 RETURNING id; SELECT count(*) FROM given"))
+    assert kinds(got) == "TDDDCTDCZ"
+    assert tags(got) == ["DELETE 3", "SELECT 1"]
+    got = wire.run(query("TRUNCATE given"))
+    assert tags(got) == ["TRUNCATE TABLE"]
+
+
 def test_portal_ends_with_its_transaction(wire):
     wire.run(parse("SELECT 1"), bind("p"), SYNC)
     assert error(wire.run(execute("p"), SYNC))["C"] == "34000"

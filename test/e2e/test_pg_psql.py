@@ -105,6 +105,11 @@ def test_describe_one(server):
     assert err == ""
     assert "Materialized view \"public.per_sensor\"" in out
     assert "View definition:\n" in out
+    psql(server, "-c", "CREATE TABLE keyed (a int, b text, n int, PRIMARY KEY (b, a))")
+    out, err = psql(server, "-c", "\\d keyed")
+    assert err == ""
+    assert out.endswith("Indexes:\n    \"keyed_pkey\" PRIMARY KEY, log (b, a)\n\n")
+    psql(server, "-c", "DROP TABLE keyed")
     _, err = psql(server, "-c", "\\d nothing", status=1)
     assert err == "Did not find any relation named \"nothing\".\n"
 

@@ -136,6 +136,7 @@ static void service_stop(struct shard_service *sv, struct shard *shard)
     (void)shard;
     s->stopped = true;
     shard_timer_cancel(s->shard, &s->timer);
+    statement_cancel(&s->statement);
     if (s->query != NULL)
         query_end(s, &s->query, &s->plan);
     for (uint32_t i = 0; i < SCRIPT_QUERIES_MAX; i++)
@@ -665,6 +666,13 @@ static void part_end(struct script *s)
     sem_destroy(&s->back);
 }
 
+static uint32_t left_running;
+
+uint32_t scripts_left_running(void)
+{
+    return left_running;
+}
+
 static enum err run_parts(struct host *h, const struct engine_options *options,
                           const struct script_part *parts, uint32_t n, bool simulated,
                           struct err_detail *why)
@@ -685,8 +693,11 @@ static enum err run_parts(struct host *h, const struct engine_options *options,
         part_begin(all, i, &parts[i]);
     host_run(h);
     bool halted = simulated && host_sim_halted(h);
-    for (uint32_t i = 0; i < n; i++)
+    left_running = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        left_running += all->script[i].statement.running;
         part_end(&all->script[i]);
+    }
     if (!halted) {
         engine_close(all->engine);
         free(all);

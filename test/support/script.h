@@ -92,5 +92,8 @@ struct engine *script_engine(struct script *s);
 struct host *script_host(struct script *s);
 /* Asks the server to stop; all later calls give ERR_SHUTDOWN. */
 void script_stop(struct script *s);
+/* Statements that are under way when the server has stopped: they hold their connections for ever.
+ */
+uint32_t scripts_left_running(void);
 
 #endif
