@@ -5,6 +5,7 @@
 #include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/records.h"
+#include "engine/view_figures.h"
 #include "engine/view_run.h"
 
 #include <stdio.h>
@@ -1059,6 +1060,7 @@ static void idle_fire(struct shard_timer *t)
     LIST_FOR (it, &co->readers)
         idle_check(co, LIST_ENTRY(it, struct co_reader, link));
     keep_tell_all(co);
+    view_figures_sample(co->shard);
     if (shard_timer_set(co->shard, t, co->shard->mono_ns + (int64_t)IDLE_CHECK_MS * 1000000) !=
         ERR_OK)
         engine_fatal(co->engine, ERR_NO_MEMORY, "out of memory for a timer");

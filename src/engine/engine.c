@@ -10,6 +10,7 @@
 #include "engine/partition.h"
 #include "engine/remover.h"
 #include "engine/source.h"
+#include "engine/view_figures.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -94,6 +95,7 @@ static enum err part_chunk_add(struct topic_stats *t, uint32_t chunk)
         stat_set(&parts[i].watermark_us, INT64_MIN);
         stat_set(&parts[i].position, -1);
         stat_set(&parts[i].keep_from, INT64_MAX);
+        stat_set(&parts[i].window_end_us, INT64_MAX);
     }
     atomic_store_explicit(&t->chunks[chunk], parts, memory_order_release);
     return ERR_OK;
@@ -122,6 +124,13 @@ static void topic_stats_free(struct topic_stats *s)
     mem_free(s);
 }
 
+static void relation_stats_free(struct relation_stats *s)
+{
+    if (s != NULL)
+        mem_free(s->figures);
+    mem_free(s);
+}
+
 enum err engine_relation_stats_add(struct engine *e, const struct relation *r)
 {
     uint32_t slot = relation_slot(r->number);
@@ -133,6 +142,11 @@ enum err engine_relation_stats_add(struct engine *e, const struct relation *r)
     if (s == NULL)
         return ERR_NO_MEMORY;
     stat_set(&s->watermark_us, INT64_MIN);
+    enum err err = r->kind == REL_VIEW ? view_figures_new(r->view, &s->figures) : ERR_OK;
+    if (err != ERR_OK) {
+        mem_free(s);
+        return err;
+    }
     atomic_store_explicit(&e->relation_stats[slot], s, memory_order_release);
     return ERR_OK;
 }
@@ -520,7 +534,7 @@ void engine_close(struct engine *e)
     for (uint32_t i = 0; e->topic_stats != NULL && i < NUMBERS_MAX; i++)
         topic_stats_free(atomic_load(&e->topic_stats[i]));
     for (uint32_t i = 0; e->relation_stats != NULL && i < 2 * NUMBERS_MAX; i++)
-        mem_free(atomic_load(&e->relation_stats[i]));
+        relation_stats_free(atomic_load(&e->relation_stats[i]));
     mem_free(e->topic_stats);
     mem_free(e->relation_stats);
     mem_free(e->rings);

@@ -29,6 +29,7 @@ struct part_stats {
     _Atomic int64_t keep_from;    /* retention stays below: views still need it; INT64_MAX = none
                                      does. Written by the coordinator */
     _Atomic int64_t position;     /* next offset the table's reader processes; -1 = not read */
+    _Atomic int64_t window_end_us; /* a view's: of its first open window; INT64_MAX = none */
     _Atomic uint64_t compactions; /* steps, each of which may have changed the log */
     _Atomic bool idle;
     _Atomic bool advance_awaited; /* readers have taken in all that is durable: tell of more */
@@ -49,6 +50,23 @@ static inline struct part_stats *topic_part(const struct topic_stats *t, uint32_
            (1u << chunk);
 }
 
+/* What a view's shards have counted, with what it was at the last two samples. */
+struct figure {
+    _Atomic uint64_t total, at[2];
+};
+struct operator_figures {
+    const struct plan_node *node; /* of the view's plan: to be compared only */
+    struct figure rows_in[2], rows_out, busy_ns;
+    _Atomic int64_t rows, bytes;
+};
+/* Written by the shards that run the view, sampled by shard 0 (view_figures.h). */
+struct view_figures {
+    struct figure rows_in, rows_filtered, rows_out; /* samples of relation_stats' */
+    struct figure source_ns, state_ns;              /* busy, of all shards */
+    uint32_t n_operators, n_scans;
+    struct operator_figures operators[]; /* of the flow, then its scans: rows_out only */
+};
+
 enum view_status { VIEW_BACKFILLING, VIEW_LIVE, VIEW_FAILED };
 
 /* The same for a relation. Sums over shards. */
@@ -60,6 +78,7 @@ struct relation_stats {
     _Atomic int64_t groups, state_bytes;
     _Atomic int64_t watermark_us;
     _Atomic int status; /* enum view_status */
+    struct view_figures *figures; /* of a view */
     _Atomic bool has_error;
     _Atomic int err;          /* an enum err: why the view has failed */
     char error[ERR_TEXT_MAX]; /* written once, before has_error */
@@ -105,6 +124,7 @@ struct engine {
     } listeners[LISTENERS_MAX];
     uint32_t n_listeners;
     _Atomic int64_t note_at_ns;
+    _Atomic int64_t sampled_ns[2]; /* when figures were sampled, the older one first */
 };
 
 static inline struct ring *engine_ring(struct engine *e, uint32_t from, uint32_t to)
@@ -146,6 +166,11 @@ void engine_partition_dir(const struct engine *e, uint32_t topic_number, uint32_
 static inline void stat_add(_Atomic uint64_t *v, uint64_t n)
 {
     atomic_fetch_add_explicit(v, n, memory_order_relaxed);
+}
+/* Adds the time since `began_ns`, of the host's clock. */
+static inline void engine_count_busy(struct engine *e, struct figure *busy_ns, int64_t began_ns)
+{
+    stat_add(&busy_ns->total, (uint64_t)(host_mono_ns(e->host) - began_ns));
 }
 static inline void stat_set(_Atomic int64_t *v, int64_t x)
 {

@@ -905,20 +905,6 @@ static enum err finish_step(struct epochs *ep, const struct apply_unit *u, bool 
     return view_finish_step(&ep->finishing, more);
 }
 
-static void apply_failed(struct epochs *ep, struct view_run *v, enum err e,
-                         const struct err_detail *known)
-{
-    struct err_detail why = {0};
-    err_set(&why, e,
-            "%s; the view stands still at what it had (state %lld bytes). Drop it, or make "
-            "room and create it again",
-            known->text[0] != '\0' ? known->text
-            : e == ERR_LIMIT       ? "its state is at its memory bound"
-                                   : err_info(e)->text,
-            (long long)stat_get(&v->stats->state_bytes));
-    view_run_fail(v, &ep->work, e, &why);
-}
-
 /* Whether the view's operators have something to do in this epoch. */
 static bool flow_left(const struct epochs *ep, const struct apply_unit *u)
 {
@@ -943,6 +929,20 @@ static enum err flow_piece(struct epochs *ep, const struct apply_unit *u, struct
     return view_flow_take(v, p);
 }
 
+/* A piece of a unit's work; false in *more when it was the last one. */
+static enum err apply_piece(struct epochs *ep, const struct apply_unit *u, bool *more,
+                            struct err_detail *why)
+{
+    struct view_run *v = u->view;
+    if (v->flow != NULL && !ep->finish_begun && flow_left(ep, u))
+        return flow_piece(ep, u, why);
+    if (v->flow != NULL || ep->packet_at == u->n)
+        return finish_step(ep, u, more);
+    const struct packet *p = u->packets[ep->packet_at++];
+    shard_worked(ep->shard, p->batch->n_rows);
+    return view_run_apply(v, p, ep->plan, v->silent, &ep->arena, &ep->arena);
+}
+
 static void apply_step(struct epochs *ep)
 {
     uint32_t end = ep->levels[ep->level].units_end;
@@ -961,22 +961,14 @@ static void apply_step(struct epochs *ep)
     struct view_run *v = u->view;
     struct err_detail why = {0};
     enum err e = ERR_OK;
-    bool more = false;
+    bool more = !v->failed;
     if (!v->failed) {
-        if (v->flow != NULL && !ep->finish_begun && flow_left(ep, u)) {
-            e = flow_piece(ep, u, &why);
-            more = true;
-        } else if (v->flow == NULL && ep->packet_at < u->n) {
-            const struct packet *p = u->packets[ep->packet_at++];
-            shard_worked(ep->shard, p->batch->n_rows);
-            e = view_run_apply(v, p, ep->plan, v->silent, &ep->arena, &ep->arena);
-            more = true;
-        } else {
-            e = finish_step(ep, u, &more);
-        }
+        int64_t began = host_mono_ns(ep->shard->engine->host);
+        e = apply_piece(ep, u, &more, &why);
+        engine_count_busy(ep->shard->engine, &v->stats->figures->state_ns, began);
     }
     if (e != ERR_OK)
-        apply_failed(ep, v, e, &why);
+        view_run_apply_failed(v, &ep->work, e, &why);
     if (e == ERR_OK && more)
         return;
     ep->unit_at++;

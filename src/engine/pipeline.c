@@ -1,6 +1,7 @@
 /* The running pipeline and the topics as JSON, for the dashboard. Read from statistics; asks no
  * other shard. */
 #include "engine/engine_int.h"
+#include "engine/view_figures.h"
 #include "wire/json.h"
 
 static void put_name(struct buf *out, const char *member, struct str text)
@@ -98,36 +99,35 @@ static const char *step_kind(enum plan_kind k)
     return "step";
 }
 
-/* The first line of a node's description, without indentation. */
 static void put_step_text(const struct plan_node *n, struct buf *out)
 {
     struct buf text;
     buf_init(&text, 1 << 20);
-    struct str line = {0};
-    if (plan_print(n, &text) == ERR_OK) {
-        const char *end = memchr(text.ptr, '\n', text.len);
-        line = (struct str){text.ptr, end == NULL ? text.len : (size_t)(end - text.ptr)};
-    }
-    put_name(out, "label", line.len == 0 ? str_of(step_kind(n->kind)) : line);
+    plan_print_node(n, &text);
+    put_name(out, "label",
+             text.failed || text.len == 0 ? str_of(step_kind(n->kind)) : buf_str(&text));
     buf_deinit(&text);
 }
 
-/* Steps are numbered from the source; steps below the aggregate (and the aggregate) see input rows,
- * those above see changes. */
+/* Steps are numbered from the source. What is known of them is what EXPLAIN (analyze) shows. */
 static void put_step(struct engine *e, const struct relation *rel, const struct plan_node *n,
-                     int step, bool above, struct buf *out)
+                     int step, struct buf *out)
 {
     const struct relation_stats *st = engine_relation_stats(e, rel->number);
-    uint64_t rows = stat_getu(&st->rows_in);
-    if (above)
-        rows = stat_getu(&st->rows_out);
-    else if (n->kind != PLAN_WINDOW)
-        rows = stat_getu(&st->rows_filtered);
+    struct node_figures f;
+    view_node_figures(e, rel, n, &f);
     buf_put_str(out, STR("{"));
     put_id(out, "id", "view", rel->name, step);
     buf_printf(out, ", \"kind\": \"%s\", ", step_kind(n->kind));
     put_step_text(n, out);
-    buf_printf(out, ", \"rows\": %llu, ", (unsigned long long)rows);
+    buf_printf(out, ", \"rows\": %llu, ", (unsigned long long)(f.out ? f.rows_out : f.rows_in));
+    if (f.in)
+        buf_printf(out, "\"rows_in\": %llu, ", (unsigned long long)f.rows_in);
+    if (f.busy)
+        buf_printf(out, "\"busy\": %.3f, ", f.busy_share);
+    if (f.state)
+        buf_printf(out, "\"state_rows\": %lld, \"state_bytes\": %lld, ", (long long)f.state_rows,
+                   (long long)f.state_bytes);
     put_time(out, "watermark", stat_get(&st->watermark_us));
     buf_put_u8(out, '}');
 }
@@ -224,11 +224,9 @@ static void put_nodes(struct shard *s, struct buf *out)
             continue;
         struct steps steps = {.n = 0};
         view_steps(rel, &steps);
-        bool above = false;
         for (int k = 0; k < steps.n; k++) {
             buf_printf(out, "%s", comma);
-            put_step(s->engine, rel, steps.nodes[k], k, above, out);
-            above |= steps.nodes[k]->kind == PLAN_AGGREGATE;
+            put_step(s->engine, rel, steps.nodes[k], k, out);
             comma = ",\n ";
         }
         buf_printf(out, "%s", comma);

@@ -273,5 +273,7 @@ enum err source_system(struct query_source *src) MUST_CHECK;
 /* The rows of a sys.* relation. */
 enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a,
                   struct batch **out) MUST_CHECK;
+/* The rows of sys.explain. ERR_NO_MEMORY, ERR_LIMIT. */
+enum err sys_explain_rows(struct shard *s, struct arena *a, struct batch **out) MUST_CHECK;
 
 #endif

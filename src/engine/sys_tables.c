@@ -311,6 +311,8 @@ enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a, 
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < rel->n_columns; i++)
         types[i] = rel->columns[i].type;
+    if (str_eq(rel->name, STR("sys.explain")))
+        return sys_explain_rows(s, a, out);
     struct rows r = {.arena = a, .batch = batch_new(types, rel->n_columns, rows_bound(s), a)};
     if (r.batch == NULL)
         return ERR_NO_MEMORY;

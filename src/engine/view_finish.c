@@ -507,12 +507,14 @@ static enum err step_expire(struct view_finish *f, uint32_t *rows)
     return ERR_OK;
 }
 
-static void tell_size(struct view_run *v, struct state_partition *sp)
+static void tell_size(struct engine *e, struct view_run *v, struct state_partition *sp)
 {
     int64_t groups = (int64_t)group_table_count(sp->groups),
             bytes = (int64_t)view_partition_bytes(sp);
     atomic_fetch_add_explicit(&v->stats->groups, groups - sp->groups_told, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->stats->state_bytes, bytes - sp->bytes_told, memory_order_relaxed);
+    stat_set(&engine_part_stats(e, v->rel->topic->number, sp->number)->window_end_us,
+             sp->n_windows == 0 ? INT64_MAX : sp->windows[0].end);
     sp->groups_told = groups;
     sp->bytes_told = bytes;
 }
@@ -557,6 +559,6 @@ enum err view_finish_step(struct view_finish *f, bool *more)
     shard_worked(f->work->shard, BATCH_ROWS_MAX - rows);
     *more = f->phase != FINISH_END;
     if (!*more)
-        tell_size(f->view, f->part);
+        tell_size(f->work->shard->engine, f->view, f->part);
     return ERR_OK;
 }

@@ -134,6 +134,12 @@ static bool keys_are_plain(const struct relation *rel)
     return true;
 }
 
+const struct plan_node *view_flow_below(const struct plan_node *root)
+{
+    const struct plan_node *agg = plan_last_aggregate(root);
+    return agg != NULL && plan_is_last_stage(agg) ? agg->input : root;
+}
+
 enum err view_flow_compile(struct view_run *v, struct err_detail *why)
 {
     const struct plan_node *agg = plan_last_aggregate(v->root);
@@ -272,6 +278,8 @@ enum err view_flow_source(struct view_run *v, const struct source_batch *in, str
             return ERR_NO_MEMORY;
         TRY(view_scan_batch(scan, in->batch, w->arena, scanned));
         TRY(flow_source(v->flow, i, scanned, watermarks, &c, &found));
+        stat_add(&v->stats->figures->operators[flow_n_operators(v->flow) + i].rows_out.total,
+                 scanned->n_rows);
         for (uint32_t k = 0; k < found.n; k++)
             late[found.rows[k]] = 1;
         some_late |= found.n > 0;
@@ -355,9 +363,18 @@ static enum err state_row_error(void *arg, const struct batch *b, uint32_t row, 
     return v->now.silent ? ERR_OK : row_refused(v, v->now.work, b, row, text);
 }
 
-enum err view_flow_state(struct view_run *v, int64_t now_us)
+static int64_t read_clock(void *host)
 {
-    struct flow_sink sink = {.rows = take_rows, .row_error = state_row_error, .arg = v};
+    return host_mono_ns(host);
+}
+
+enum err view_flow_state(struct view_run *v, struct host *host, int64_t now_us)
+{
+    struct flow_sink sink = {.rows = take_rows,
+                             .row_error = state_row_error,
+                             .arg = v,
+                             .clock_ns = read_clock,
+                             .clock_arg = host};
     return flow_local_new(v->flow, v->partition_bytes_max, now_us, &sink, &v->local);
 }
 
@@ -377,6 +394,22 @@ enum err view_flow_take(struct view_run *v, const struct packet *p)
     return ERR_OK;
 }
 
+/* What the operators have done, for others to read. */
+static void tell_figures(const struct view_run *v)
+{
+    for (uint32_t i = 0; i < v->stats->figures->n_operators; i++) {
+        struct operator_figures *to = &v->stats->figures->operators[i];
+        struct flow_figures f;
+        flow_state_figures(flow_local_state(v->local), i, &f);
+        atomic_store_explicit(&to->rows_in[0].total, f.rows_in[0], memory_order_relaxed);
+        atomic_store_explicit(&to->rows_in[1].total, f.rows_in[1], memory_order_relaxed);
+        atomic_store_explicit(&to->rows_out.total, f.rows_out, memory_order_relaxed);
+        atomic_store_explicit(&to->busy_ns.total, f.busy_ns, memory_order_relaxed);
+        stat_set(&to->rows, (int64_t)f.rows);
+        stat_set(&to->bytes, (int64_t)f.bytes);
+    }
+}
+
 enum err view_flow_step(struct view_run *v, bool *more, struct err_detail *why)
 {
     *more = true;
@@ -389,6 +422,8 @@ enum err view_flow_step(struct view_run *v, bool *more, struct err_detail *why)
     if (!v->now.busy && v->now.ending)
         v->now.ended = !flow_local_expire(v->local, v->now.watermark_us);
     *more = v->now.busy || (v->now.ending && !v->now.ended);
+    if (!*more)
+        tell_figures(v);
     struct state_partition *sp = &v->partitions[0];
     sp->operator_bytes = flow_state_bytes(flow_local_state(v->local));
     return view_partition_bytes(sp) > v->partition_bytes_max ? ERR_LIMIT : ERR_OK;

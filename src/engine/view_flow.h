@@ -8,8 +8,11 @@
 /* Compiles the operators and the last stage of a view that has its root. What flow_new and
  * chain_compile say. */
 enum err view_flow_compile(struct view_run *v, struct err_detail *why) MUST_CHECK;
+/* The part of a view's plan that its flow is of: all but an aggregate that is its last stage. */
+const struct plan_node *view_flow_below(const struct plan_node *root);
 /* Makes the operators' state, where the view's partition lives. ERR_NO_MEMORY. */
-enum err view_flow_state(struct view_run *v, int64_t now_us) MUST_CHECK;
+enum err view_flow_state(struct view_run *v, struct host *host,
+                         int64_t now_us) MUST_CHECK;
 /* The source side: a batch of one of the view's sources, to packets. */
 enum err view_flow_source(struct view_run *v, const struct source_batch *in,
                           struct epoch_work *w) MUST_CHECK;

@@ -47,7 +47,7 @@ static enum err compile(struct view_run *v, struct err_detail *why)
 static enum err make_groups(struct shard *s, struct view_run *v, struct state_partition *sp)
 {
     if (v->flow != NULL)
-        TRY(view_flow_state(v, s->wall_us));
+        TRY(view_flow_state(v, s->engine->host, s->wall_us));
     if (v->whole) /* keys hold all of a row */
         return group_table_new(v->agg.cells_bytes, v->partition_bytes_max, &sp->groups);
     return agg_plan_groups(&v->agg, v->partition_bytes_max, &sp->groups);
@@ -293,6 +293,20 @@ void view_run_fail(struct view_run *v, struct epoch_work *w, enum err e,
     snprintf(v->failure.why, sizeof(v->failure.why), "%s", err_text(e, why));
     w->failures = &v->failure;
     view_run_clear(v);
+}
+
+void view_run_apply_failed(struct view_run *v, struct epoch_work *w, enum err e,
+                           const struct err_detail *known)
+{
+    struct err_detail why = {0};
+    err_set(&why, e,
+            "%s; the view stands still at what it had (state %lld bytes). Drop it, or make "
+            "room and create it again",
+            known->text[0] != '\0' ? known->text
+            : e == ERR_LIMIT       ? "its state is at its memory bound"
+                                   : err_info(e)->text,
+            (long long)stat_get(&v->stats->state_bytes));
+    view_run_fail(v, w, e, &why);
 }
 
 void view_run_stand(const struct view_run *v, enum err e, const struct err_detail *why)

@@ -221,6 +221,9 @@ enum err view_run_seed(struct view_run *v, struct state_partition *sp, uint64_t 
  * the epoch, which fails it everywhere and for good (coordinator.h). */
 void view_run_fail(struct view_run *v, struct epoch_work *w, enum err e,
                    const struct err_detail *why);
+/* The same for what applying rows came to, with what to do. `known` may have no text. */
+void view_run_apply_failed(struct view_run *v, struct epoch_work *w, enum err e,
+                           const struct err_detail *known);
 /* Forgets what the view has not written yet. */
 void view_run_clear(struct view_run *v);
 /* The view's table cannot be read any further: until the next start it has failed for its users,

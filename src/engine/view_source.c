@@ -172,12 +172,11 @@ static enum err drop_long_keys(struct view_run *v, const struct source_batch *in
     return all->batch == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
-enum err view_run_source(struct view_run *v, const struct source_batch *in, struct epoch_work *w)
+static enum err chain_source(struct view_run *v, const struct source_batch *in,
+                             struct epoch_work *w)
 {
     struct batch scanned;
     struct chain_result r;
-    if (v->flow != NULL)
-        return view_flow_source(v, in, w);
     TRY(view_scan_batch(v->scan, in->batch, w->arena, &scanned));
     TRY(chain_run(v->source_chain, &scanned, v->windowed ? in->watermarks : NULL, in->now_us,
                   w->arena, &r));
@@ -207,4 +206,12 @@ enum err view_run_source(struct view_run *v, const struct source_batch *in, stru
             break;
         }
     return all.batch->n_rows == 0 ? ERR_OK : route(v, w, &all);
+}
+
+enum err view_run_source(struct view_run *v, const struct source_batch *in, struct epoch_work *w)
+{
+    int64_t began = host_mono_ns(w->shard->engine->host);
+    enum err e = v->flow != NULL ? view_flow_source(v, in, w) : chain_source(v, in, w);
+    engine_count_busy(w->shard->engine, &v->stats->figures->source_ns, began);
+    return e;
 }

@@ -53,6 +53,10 @@ static const struct column_def acls_columns[] = {
     COLUMN("pattern_type", TYPE_TEXT), COLUMN("principal", TYPE_TEXT), COLUMN("host", TYPE_TEXT),
     COLUMN("operation", TYPE_TEXT), COLUMN("permission_type", TYPE_TEXT),
 };
+static const struct column_def explain_columns[] = {
+    COLUMN("view", TYPE_TEXT), COLUMN("format", TYPE_TEXT), COLUMN("line", TYPE_INT4),
+    COLUMN("plan", TYPE_TEXT),
+};
 static const struct column_def columns_columns[] = {
     COLUMN("table_name", TYPE_TEXT), COLUMN("name", TYPE_TEXT), COLUMN("type", TYPE_TEXT),
     COLUMN("not_null", TYPE_BOOL), COLUMN("position", TYPE_INT4),
@@ -64,6 +68,7 @@ const struct system_relation catalog_dead_letters = {
 static const struct system_relation system_relations[] = {
     {"sys.acls", acls_columns, ARRAY_LEN(acls_columns)},
     {"sys.columns", columns_columns, ARRAY_LEN(columns_columns)},
+    {"sys.explain", explain_columns, ARRAY_LEN(explain_columns)},
     {"sys.metrics", metrics_columns, ARRAY_LEN(metrics_columns)},
     {"sys.partitions", partitions_columns, ARRAY_LEN(partitions_columns)},
     {"sys.publications", publications_columns, ARRAY_LEN(publications_columns)},

@@ -1,5 +1,6 @@
 /* CREATE TABLE, CREATE MATERIALIZED VIEW, DROP: statements to catalog changes. */
 #include "plan/plan_int.h"
+#include "plan/state.h"
 #include "plan/window.h"
 
 #include "wire/json_rows.h"
@@ -602,6 +603,20 @@ static bool view_topics(struct binder *b, struct str name, int32_t at,
                 ? true : view_late(b, name, &values[V_LATE_TO]));
 }
 
+/* What has no bound is said when the view is made. */
+static bool view_notice(struct binder *b)
+{
+    struct plan *p = b->plan;
+    struct buf text;
+    buf_init(&text, EXPLAIN_BYTES_MAX);
+    kept_print_endless(p->root, p->view.retention_us, &text);
+    if (text.failed)
+        bind_fail(b, -1, ERR_NO_MEMORY, "out of memory while planning the statement");
+    p->notice = bind_str(b, buf_str(&text));
+    buf_deinit(&text);
+    return b->err == ERR_OK;
+}
+
 /* Whether rows of the view that is being made are over with a window. */
 static bool view_closes(const struct plan_node *root)
 {
@@ -669,7 +684,7 @@ bool plan_create_view(struct binder *b, const PgQuery__CreateTableAsStmt *s)
         bind_fail(b, -1, ERR_UNSUPPORTED, "a materialized view cannot have parameters");
     if (b->err != ERR_OK || !view_check_plan(b, p->root) ||
         !view_retention(b, &values[V_RETENTION]) ||
-        !view_topics(b, r->name, s->into->rel->location, values))
+        !view_topics(b, r->name, s->into->rel->location, values) || !view_notice(b))
         return false;
     *r = (struct relation){.name = r->name, .kind = REL_VIEW, .n_columns = p->root->n_columns,
                            .columns = p->root->columns, .event_time = -1, .key = -1};

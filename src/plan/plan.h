@@ -243,6 +243,7 @@ struct plan {
     uint32_t n_drops;                    /* DROP: change.verb says of what */
     const struct str *drops;
     struct str name, text;
+    struct str notice;                   /* what its user should know when it is done; or empty */
     struct view view;                    /* CREATE_VIEW, CREATE_QUERY: filled but for `late` */
     struct arena *arena;
 };
@@ -267,9 +268,11 @@ void plan_free(struct plan *p);
 /* Replaces parameters by values; the result borrows from both and lives in `a`. */
 enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_params,
                    struct arena *a, const struct plan **out, struct err_detail *why) MUST_CHECK;
-/* The plan as indented lines for EXPLAIN and the dashboard's graph (one line a node, names and
- * expressions as SQL). */
+/* The plan as indented lines (one line a node, names and expressions as SQL). plan/explain.h says
+ * more of it. */
 enum err plan_print(const struct plan_node *root, struct buf *out) MUST_CHECK;
+/* One node's line of it, without indentation and line end. */
+void plan_print_node(const struct plan_node *n, struct buf *out);
 /* Whether all of it is a chain of the nodes that run/chain.h and run/stages.h run: no node reads
  * two others, none keeps state but AGGREGATE, SORT and LIMIT. Any thread. */
 bool plan_is_chain(const struct plan_node *root);

@@ -30,7 +30,8 @@
  *   alter.c      ALTER TABLE; table_format.c: formats of records
  *   dml.c        INSERT, COPY
  *   change.c     UPDATE, DELETE, ON CONFLICT
- *   settings.c   SET, SHOW, transactions, EXPLAIN
+ *   settings.c   SET, SHOW, transactions
+ *   state.c      what operators keep; explain.c: EXPLAIN's text; explain_statement.c: EXPLAIN
  *
  * Errors stick: the first one is kept in `struct binder` with its position, and every function
  * that returns a pointer returns NULL once there is one. */

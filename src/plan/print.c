@@ -1,4 +1,4 @@
-/* Plans and expressions as text: EXPLAIN, the dashboard's graph, tests. */
+/* Nodes and expressions as text: EXPLAIN, the dashboard's graph, tests. */
 #include "plan/plan_int.h"
 
 enum { PRINT_ROWS_MAX = 3, PRINT_ITEMS_MAX = 100 };
@@ -439,7 +439,7 @@ static void print_setop(const struct plan_node *n, struct buf *out)
 }
 
 /* dispatch table */
-static void print_node(const struct plan_node *n, struct buf *out)
+void plan_print_node(const struct plan_node *n, struct buf *out)
 {
     switch (n->kind) {
     case PLAN_SCAN: print_scan(n, out); break;
@@ -476,73 +476,4 @@ static void print_node(const struct plan_node *n, struct buf *out)
         print_partition(n, out);
         break;
     }
-}
-
-/* ---- whole plans ---- */
-
-/* A node that was printed with what is below it, and the line it has. */
-struct printed {
-    const struct plan_node *node;
-    uint32_t line;
-};
-
-struct printing {
-    struct buf *out;
-    struct printed *joined;          /* nodes of plans that are no chains */
-    uint32_t n, cap, line;
-};
-
-/* The line where a node stands already, or 0. */
-static uint32_t printed_before(struct printing *p, const struct plan_node *n)
-{
-    for (uint32_t i = 0; i < p->n; i++)
-        if (p->joined[i].node == n)
-            return p->joined[i].line;
-    return 0;
-}
-
-static bool print_remember(struct printing *p, const struct plan_node *n)
-{
-    enum { PRINT_NODES_MAX = 2 * PLAN_NODES_MAX };
-    if (p->n == p->cap) {
-        uint32_t cap = p->cap == 0 ? 64 : 2 * p->cap;
-        struct printed *grown =
-            cap <= PRINT_NODES_MAX ? mem_realloc(p->joined, cap * sizeof *grown) : NULL;
-        if (grown == NULL)
-            return false;
-        p->joined = grown;
-        p->cap = cap;
-    }
-    p->joined[p->n++] = (struct printed){n, p->line};
-    return true;
-}
-
-/* What two nodes read is written once; the second place names its line. */
-static void print_below(struct printing *p, const struct plan_node *n, int depth)
-{
-    for (; n != NULL && !p->out->failed; n = n->input, depth += 2) {
-        uint32_t before = printed_before(p, n);
-        p->line++;
-        buf_printf(p->out, "%*s", depth, "");
-        if (before > 0) {
-            buf_printf(p->out, "Again: line %u\n", before);
-            return;
-        }
-        print_node(n, p->out);
-        buf_printf(p->out, "\n");
-        p->out->failed |= !print_remember(p, n);
-        if (n->right != NULL) {
-            print_below(p, n->input, depth + 2);
-            print_below(p, n->right, depth + 2);
-            return;
-        }
-    }
-}
-
-enum err plan_print(const struct plan_node *root, struct buf *out)
-{
-    struct printing p = {.out = out};
-    print_below(&p, root, 0);
-    mem_free(p.joined);
-    return buf_err(out);
 }

@@ -1,4 +1,4 @@
-/* SET, SHOW, transactions, EXPLAIN: what drivers send around the work. */
+/* SET, SHOW, transactions: what drivers send around the work. */
 #include "plan/plan_int.h"
 
 #include <stdio.h>
@@ -210,76 +210,4 @@ bool plan_transaction(struct binder *b, const PgQuery__TransactionStmt *s)
     }
     p->text = str_of(p->tag);
     return true;
-}
-
-/* ---- EXPLAIN ---- */
-
-static bool explain_rows(struct binder *b)
-{
-    static const char *const column[] = {"QUERY PLAN"};
-    enum { LINES_MAX = 10000 };
-    struct buf text;
-    struct str *lines = bind_alloc(b, LINES_MAX, sizeof *lines);
-    uint32_t n = 0;
-    buf_init(&text, EXPLAIN_BYTES_MAX);
-    if (lines == NULL || plan_print(b->plan->root, &text) != ERR_OK) {
-        /* The buffer does not say which of the two it was. */
-        bool full = text.len > EXPLAIN_BYTES_MAX / 4;
-        bind_fail(b, -1, full ? ERR_LIMIT : ERR_NO_MEMORY,
-                  full ? "the plan's text is too long" : "out of memory while printing the plan");
-    } else {
-        for (size_t at = 0; at < text.len && n < LINES_MAX; n++) {
-            const char *end = memchr(text.ptr + at, '\n', text.len - at);
-            size_t len = end != NULL ? (size_t)(end - text.ptr) - at : text.len - at;
-            lines[n] = (struct str){text.ptr + at, len};
-            at += len + 1;
-        }
-        b->plan->root = plan_text_table(b, column, 1, lines, n);
-        b->plan->text = bind_str(b, buf_str(&text));
-    }
-    buf_deinit(&text);
-    return b->err == ERR_OK;
-}
-
-static bool explain_options(struct binder *b, const PgQuery__ExplainStmt *s)
-{
-    for (size_t i = 0; i < s->n_options; i++) {
-        const PgQuery__DefElem *d = s->options[i]->def_elem;
-        struct str text;
-        bool on = false;
-        bool format = strcmp(d->defname, "format") == 0;
-        if (format ? !option_text(b, d, &text) : !option_bool(b, d, &on))
-            return false;
-        if (strcmp(d->defname, "analyze") == 0 && on) {
-            bind_fail(b, d->location, ERR_UNSUPPORTED, "EXPLAIN ANALYZE is not supported");
-            bind_hint(b, "GET /v1/pipeline and the dashboard show rows/s of each operator.");
-            return false;
-        }
-        if (format && !str_ieq(text, STR("text"))) {
-            bind_fail(b, d->location, ERR_UNSUPPORTED, "EXPLAIN's format is text");
-            return false;
-        }
-    }
-    return true;
-}
-
-bool plan_explain(struct binder *b, const PgQuery__ExplainStmt *s)
-{
-    struct plan *p = b->plan;
-    int kind = s->query != NULL ? (int)s->query->node_case : 0;
-    bool ok = false;
-    if (!explain_options(b, s))
-        return false;
-    if (kind == PG_QUERY__NODE__NODE_SELECT_STMT)
-        ok = plan_query(b, s->query->select_stmt);
-    else if (kind == PG_QUERY__NODE__NODE_CREATE_TABLE_AS_STMT)
-        ok = plan_create_view(b, s->query->create_table_as_stmt);
-    else
-        bind_fail(b, -1, ERR_UNSUPPORTED,
-                  "EXPLAIN is supported for SELECT and CREATE MATERIALIZED VIEW");
-    p->kind = STMT_EXPLAIN;
-    p->tag = "EXPLAIN";
-    p->relation = NULL;
-    p->change = (struct catalog_change){0};
-    return ok && explain_rows(b);
 }

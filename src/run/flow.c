@@ -40,6 +40,7 @@ struct flow_state {
     uint64_t bytes_max;
     int64_t watermark_us; /* what ended then or before is forgotten */
     uint64_t late;
+    struct flow_figures *figures; /* by operator */
     void *ops[];
 };
 
@@ -243,15 +244,19 @@ static enum err compile_values(struct build *b, struct flow_values *v)
     return ERR_OK;
 }
 
-static enum err build(struct build *b, const struct plan_node *root)
+static enum err build_room(struct flow *f)
 {
-    struct flow *f = b->f;
     f->scans = arena_zalloc(&f->arena, FLOW_SCANS_MAX, sizeof(*f->scans));
     f->values = arena_zalloc(&f->arena, FLOW_SCANS_MAX, sizeof(*f->values));
     f->ops = arena_zalloc(&f->arena, FLOW_OPERATORS_MAX, sizeof(*f->ops));
-    if (f->scans == NULL || f->values == NULL || f->ops == NULL)
-        return ERR_NO_MEMORY;
+    return f->scans == NULL || f->values == NULL || f->ops == NULL ? ERR_NO_MEMORY : ERR_OK;
+}
+
+static enum err build(struct build *b, const struct plan_node *root)
+{
+    struct flow *f = b->f;
     uint32_t level;
+    TRY(build_room(f));
     TRY(collect(b, root, 0, &level));
     sort_operators(f);
     for (uint32_t i = 0; i < f->n_values; i++)
@@ -290,6 +295,31 @@ enum err flow_new(const struct plan_node *root, uint64_t hash_seed, struct flow 
     }
     *out = f;
     return ERR_OK;
+}
+
+enum err flow_outline(const struct plan_node *root, struct flow_outline *out)
+{
+    struct flow *f = mem_zalloc(1, sizeof(*f));
+    struct build *b = mem_zalloc(1, sizeof(*b));
+    uint32_t level;
+    enum err e = ERR_NO_MEMORY;
+    if (f != NULL && b != NULL) {
+        arena_init(&f->arena, FLOW_ARENA_BYTES_MAX);
+        b->f = f;
+        e = build_room(f);
+        e = e == ERR_OK ? collect(b, root, 0, &level) : e;
+    }
+    if (e == ERR_OK) {
+        sort_operators(f);
+        *out = (struct flow_outline){.n_operators = f->n_ops, .n_scans = f->n_scans};
+        for (uint32_t i = 0; i < f->n_ops; i++)
+            out->operators[i] = f->ops[i].node;
+        for (uint32_t i = 0; i < f->n_scans; i++)
+            out->scans[i] = f->scans[i].node;
+    }
+    mem_free(b);
+    flow_free(f);
+    return e;
 }
 
 void flow_free(struct flow *f)
@@ -441,6 +471,11 @@ enum err flow_state_new(const struct flow *f, uint64_t bytes_max, struct flow_st
     s->flow = f;
     s->bytes_max = bytes_max;
     s->watermark_us = INT64_MIN;
+    s->figures = mem_zalloc(f->n_ops + 1, sizeof(*s->figures));
+    if (s->figures == NULL) {
+        mem_free(s);
+        return ERR_NO_MEMORY;
+    }
     for (uint32_t i = 0; i < f->n_ops; i++) {
         enum err e = f->ops[i].kind->state_new(&f->ops[i], f->hash_seed, bytes_max, &s->ops[i]);
         if (e != ERR_OK) {
@@ -459,6 +494,7 @@ void flow_state_free(struct flow_state *s)
     for (uint32_t i = 0; i < s->flow->n_ops; i++)
         if (s->ops[i] != NULL)
             s->flow->ops[i].kind->state_free(&s->flow->ops[i], s->ops[i]);
+    mem_free(s->figures);
     mem_free(s);
 }
 
@@ -476,6 +512,14 @@ uint64_t flow_state_rows(const struct flow_state *s)
     for (uint32_t i = 0; i < s->flow->n_ops; i++)
         sum += s->flow->ops[i].kind->rows(s->ops[i]);
     return sum;
+}
+
+void flow_state_figures(const struct flow_state *s, uint32_t op, struct flow_figures *out)
+{
+    CHECK(op < s->flow->n_ops);
+    *out = s->figures[op];
+    out->rows = s->flow->ops[op].kind->rows(s->ops[op]);
+    out->bytes = s->flow->ops[op].kind->bytes(s->ops[op]);
 }
 
 /* ---- rows on their way ---- */
@@ -604,6 +648,8 @@ static enum err run_outs(const struct flow *f, const struct flow_outs *outs, con
 enum err flow_forward(struct flow_run *r, const struct batch *b)
 {
     CHECK(b->n_rows <= BATCH_ROWS_MAX);
+    if (r->figures != NULL)
+        r->figures->rows_out += b->n_rows;
     return run_outs(r->flow, &r->op->outs, b, r->c);
 }
 
@@ -687,7 +733,13 @@ static struct flow_run run_of(const struct flow *f, struct flow_state *s, uint32
                              .state = s->ops[op],
                              .c = c,
                              .hash_seed = f->hash_seed,
+                             .figures = &s->figures[op],
                              .rows_left = FLOW_PIECE_ROWS};
+}
+
+static int64_t clock_ns(const struct flow_context *c)
+{
+    return c->clock_ns == NULL ? 0 : c->clock_ns(c->clock_arg);
 }
 
 /* An operator's error, with the state's bound as its text where that is what it means. */
@@ -750,8 +802,11 @@ enum err flow_apply(const struct flow *f, struct flow_state *s, const struct flo
     uint64_t late = 0;
     if (r.op->windowed && s->watermark_us > INT64_MIN)
         TRY(drop_late(r.op, s, &some, c->arena, &late));
+    int64_t began = clock_ns(c);
     if (some.batch->n_rows > 0)
         TRY(state_error(s, r.op->kind->apply(&r, &some, more), c));
+    r.figures->busy_ns += (uint64_t)(clock_ns(c) - began);
+    r.figures->rows_in[p->port] += *more ? 0 : some.batch->n_rows;
     s->late += *more ? 0 : late;
     return ERR_OK;
 }
@@ -762,8 +817,11 @@ enum err flow_end_level(const struct flow *f, struct flow_state *s, uint32_t lev
     *more = false;
     for (uint32_t i = 0; i < f->n_ops && !*more; i++) {
         struct flow_run r = run_of(f, s, i, c);
-        if (r.op->level == level && r.op->kind->end_level != NULL)
-            TRY(state_error(s, r.op->kind->end_level(&r, more), c));
+        if (r.op->level != level || r.op->kind->end_level == NULL)
+            continue;
+        int64_t began = clock_ns(c);
+        TRY(state_error(s, r.op->kind->end_level(&r, more), c));
+        r.figures->busy_ns += (uint64_t)(clock_ns(c) - began);
     }
     return ERR_OK;
 }

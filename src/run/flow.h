@@ -68,6 +68,9 @@ struct flow_context {
                           const char *text) MUST_CHECK;
     void *arg;
     struct err_detail *why; /* may be NULL */
+    /* What tells how long operators work, for flow_figures; NULL: it is not measured. */
+    int64_t (*clock_ns)(void *clock_arg);
+    void *clock_arg;
 };
 
 /* Compiles the plan, which must outlive the flow; all its parameters are bound. A node that occurs
@@ -81,6 +84,14 @@ void flow_free(struct flow *f);
 /* The SCAN nodes, left to right, each once. (VALUES come out of flow_seed.) */
 uint32_t flow_n_scans(const struct flow *f);
 const struct plan_node *flow_scan(const struct flow *f, uint32_t i);
+
+/* The nodes of a plan that become operators, and its SCAN nodes, as a flow of it numbers them,
+ * without compiling it. ERR_NO_MEMORY, ERR_LIMIT, ERR_UNSUPPORTED as flow_new. */
+struct flow_outline {
+    uint32_t n_operators, n_scans;
+    const struct plan_node *operators[FLOW_OPERATORS_MAX], *scans[FLOW_SCANS_MAX];
+};
+enum err flow_outline(const struct plan_node *root, struct flow_outline *out) MUST_CHECK;
 
 /* Operators are numbered in the order of their levels. The root's level is flow_n_levels(). */
 uint32_t flow_n_operators(const struct flow *f);
@@ -98,6 +109,14 @@ void flow_state_free(struct flow_state *s);
 uint64_t flow_state_bytes(const struct flow_state *s);
 /* Rows and groups that are kept, of all operators; 0 again when all that came is gone. */
 uint64_t flow_state_rows(const struct flow_state *s);
+
+/* What one operator has done since its state was made, and what it keeps. */
+struct flow_figures {
+    uint64_t rows_in[2], rows_out; /* by port */
+    uint64_t busy_ns;
+    uint64_t rows, bytes;
+};
+void flow_state_figures(const struct flow_state *s, uint32_t op, struct flow_figures *out);
 
 /* Rows of the input, ascending, all of whose windows had ended, in some chain that they passed. */
 struct flow_late {

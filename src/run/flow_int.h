@@ -62,6 +62,7 @@ struct flow_run {
     void *state; /* the operator's; NULL in `pass` */
     const struct flow_context *c;
     uint64_t hash_seed;
+    struct flow_figures *figures; /* NULL in `pass` */
     uint32_t rows_left; /* of this piece: counted down by what makes or looks at rows */
 };
 

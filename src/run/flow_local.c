@@ -136,7 +136,9 @@ static enum err call_run(struct flow_local *l)
                              .emit = take_packet,
                              .row_error = take_row_error,
                              .arg = l,
-                             .why = l->why};
+                             .why = l->why,
+                             .clock_ns = l->sink.clock_ns,
+                             .clock_arg = l->sink.clock_arg};
     struct flow_late late;
     f->more = false;
     switch (f->work) {

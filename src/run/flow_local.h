@@ -24,6 +24,9 @@ struct flow_sink {
     enum err (*row_error)(void *arg, const struct batch *b, uint32_t row, enum err e,
                           const char *text) MUST_CHECK;
     void *arg;
+    /* As in flow_context. */
+    int64_t (*clock_ns)(void *clock_arg);
+    void *clock_arg;
 };
 
 /* The flow must outlive it. State stays within `bytes_max`, and what is on its way as well. */

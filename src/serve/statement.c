@@ -79,6 +79,10 @@ static void create_done(struct ddl_request *r)
     }
     if (r->skipped) {
         statement_notice(st, "42P07", st->plan->change.name, "already exists");
+    } else if (st->plan->notice.len > 0 && st->notice != NULL) {
+        char text[ERR_TEXT_MAX];
+        snprintf(text, sizeof text, "%.*s", STR_ARG(st->plan->notice));
+        st->notice(st, "01000", text);
     }
     statement_finish(st, ERR_OK);
 }
