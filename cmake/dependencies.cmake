@@ -39,6 +39,7 @@ set(TIDEMILL_LINKS_host Threads::Threads)
 set(TIDEMILL_LINKS_wire
     PkgConfig::ZSTD PkgConfig::LZ4 PkgConfig::SNAPPY PkgConfig::ZLIB PkgConfig::OPENSSL)
 set(TIDEMILL_LINKS_plan tm_pg_query)
+set(TIDEMILL_LINKS_host PkgConfig::OPENSSL ${CMAKE_DL_LIBS})
 set(TIDEMILL_LINKS_type PkgConfig::PCRE2 PkgConfig::OPENSSL m)
 set(TIDEMILL_LINKS_connect PkgConfig::CURL PkgConfig::LIBPQ)
 set(TIDEMILL_LINKS_serve PkgConfig::OPENSSL)

@@ -43,6 +43,9 @@ enum err {
     ERR_UNDEFINED_OBJECT,   /* no such type, setting, ... */
     ERR_AMBIGUOUS_COLUMN,
     ERR_AMBIGUOUS_FUNCTION,
+    ERR_DUPLICATE_FUNCTION,
+    ERR_LIBRARY,            /* a shared object cannot be used: what calls it cannot go on */
+    ERR_INVALID_FUNCTION,   /* a function cannot be defined so */
     ERR_DUPLICATE_TABLE,
     ERR_DUPLICATE_COLUMN,
     ERR_DUPLICATE_OBJECT,   /* a user of this name exists */

@@ -10,6 +10,7 @@
 struct cli_options {
     struct engine_options engine;
     struct serve_options serve;
+    const char *c_functions; /* folder of shared objects; NULL = none are allowed */
     bool once;            /* demo */
     double speed;         /* demo: event seconds per second */
     const char *pipeline; /* demo: SQL file */

@@ -1,4 +1,6 @@
 #include "cli/cli.h"
+
+#include "host/library.h"
 #include "serve/http.h"
 #include "serve/kafka.h"
 #include "serve/pg.h"
@@ -38,7 +40,9 @@ bool server_open(const struct cli_options *o, struct server *out)
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     if (options.n_shards == 0)
         options.n_shards = cpus < 1 ? 1 : cpus > SHARDS_MAX ? SHARDS_MAX : (uint32_t)cpus;
-    enum err e = engine_open(out->host, &options, &out->engine, &why);
+    enum err e = libraries_allow(o->c_functions, &why);
+    if (e == ERR_OK)
+        e = engine_open(out->host, &options, &out->engine, &why);
     if (e != ERR_OK) {
         complain(e, &why);
         return false;

@@ -6,6 +6,7 @@
 #include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/view_run.h"
+#include "type/c_function.h"
 
 enum { DDL_QUEUE_MAX = 1024, DDL_STUCK_MS_MAX = 2000, DDL_WATCH_MS = 100 };
 
@@ -354,6 +355,22 @@ static enum err name_check(struct shard *s, struct ddl_request *r)
     return ERR_OK;
 }
 
+/* A function in C is the file of now. */
+static enum err take_digest(struct shard *s, struct ddl_request *r)
+{
+    struct plan *p;
+    if (r->change.verb != CHANGE_CREATE_FUNCTION)
+        return ERR_OK;
+    TRY(plan_statement(r->change.sql, s->catalog, NULL, 0, &p, &r->why));
+    enum err e = ERR_OK;
+    if (p->function->language == FUNCTION_C) {
+        e = c_function_check(p->function->file, p->function->symbol, r->change.digest, &r->why);
+        r->change.has_digest = e == ERR_OK;
+    }
+    plan_free(p);
+    return e;
+}
+
 /* Starts the request at the head; an error ends it at once. */
 static enum err start(struct ddl *d, struct ddl_request *r)
 {
@@ -368,6 +385,8 @@ static enum err start(struct ddl *d, struct ddl_request *r)
         (r->change.verb == CHANGE_DROP_TOPIC && catalog_topic(s->catalog, r->change.name) != NULL);
     if (r->change.verb == CHANGE_DROP_TYPE)
         exists = catalog_type(s->catalog, r->change.name) != TYPE_UNKNOWN;
+    if (r->change.verb == CHANGE_DROP_FUNCTION)
+        exists = catalog_function(s->catalog, r->change.name) != NULL;
     r->skipped = is_create(r->change.verb) ? r->if_not_exists && exists : r->if_exists && !exists;
     if (r->skipped)
         return ERR_OK;
@@ -377,6 +396,7 @@ static enum err start(struct ddl *d, struct ddl_request *r)
     if (r->change.verb != CHANGE_ALTER_TOPIC)
         fill_change(s, &r->change, &of);
     TRY(amend(s, r));
+    TRY(take_digest(s, r));
     const struct catalog *next;
     TRY(catalog_apply(s->catalog, &r->change, &next, &r->why));
     enum err e = r->validate_only ? ERR_OK : reserve_numbers(d, next, &r->why);

@@ -278,12 +278,30 @@ static void acls_rows(struct shard *s, struct rows *r)
     }
 }
 
+static void functions_rows(struct shard *s, struct rows *r)
+{
+    for (uint32_t i = 0; i < s->catalog->n_functions; i++) {
+        const struct user_function *f = s->catalog->functions[i];
+        put_text(r, f->name);
+        put_text(r, function_arguments(f, r->arena));
+        put_text(r, str_of(type_info(f->result)->name));
+        put_text(r, f->language == FUNCTION_C ? STR("c") : STR("sql"));
+        put_text(r, f->volatility == 'i'   ? STR("immutable")
+                    : f->volatility == 's' ? STR("stable")
+                                           : STR("volatile"));
+        put_bool(r, f->strict);
+        put_bool(r, f->until == UINT32_MAX);
+        put_text(r, f->sql);
+    }
+}
+
 struct sys_table {
     const char *name;
     void (*rows)(struct shard *s, struct rows *r);
 };
 static const struct sys_table sys_tables[] = {
     {"sys.acls", acls_rows},       {"sys.columns", columns_rows},
+    {"sys.functions", functions_rows},
     {"sys.metrics", metrics_rows}, {"sys.partitions", partitions_rows},
     {"sys.publications", publications_rows},
     {"sys.tables", tables_rows},   {"sys.topics", topics_rows},
@@ -300,7 +318,8 @@ static uint32_t rows_bound(struct shard *s)
         columns += s->catalog->relations[i]->n_columns;
     engine_metrics(s, count_metric, &metrics);
     const struct security *security = s->catalog->security;
-    return partitions + columns + metrics + s->catalog->n_relations + security->credentials.n +
+    return partitions + columns + metrics + s->catalog->n_relations + s->catalog->n_functions +
+           security->credentials.n +
            security->acls.n + 64;
 }
 

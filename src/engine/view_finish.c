@@ -52,7 +52,8 @@ enum err view_run_rows(struct view_run *v, struct state_partition *sp,
         b->weights = column_i8(&b->columns[n_columns - 1]);
     TRY(chain_run(v->result_chain, b, NULL, now_us, a, &out->out));
     for (uint32_t i = 0; i < out->out.n_errors; i++)
-        TRY(result_error(v, w, out->out.errors[i].text));
+        if (w == NULL || !view_run_stopped(v, w, out->out.errors[i].err, out->out.errors[i].text))
+            TRY(result_error(v, w, out->out.errors[i].text));
     for (uint32_t i = 0; i < out->out.batch->n_rows; i++)
         out->place[from[out->out.origin == NULL ? i : out->out.origin[i]]] = i;
     return ERR_OK;

@@ -342,8 +342,9 @@ static enum err take_rows(void *arg, const struct batch *rows)
     struct packet p;
     arena_reset(ve->work->piece, EPOCH_ARENA_KEEP_BYTES);
     TRY(chain_run(v->source_chain, rows, NULL, ve->plan->wall_us, ve->work->piece, &r));
-    for (uint32_t i = 0; i < r.n_errors && !ve->silent; i++)
-        TRY(row_refused(v, ve->work, rows, r.errors[i].row, r.errors[i].text));
+    for (uint32_t i = 0; i < r.n_errors; i++)
+        if (!view_run_stopped(v, ve->work, r.errors[i].err, r.errors[i].text) && !ve->silent)
+            TRY(row_refused(v, ve->work, rows, r.errors[i].row, r.errors[i].text));
     stat_add(&v->stats->rows_filtered, r.batch->n_rows);
     if (r.batch->n_rows == 0)
         return ERR_OK;
@@ -359,7 +360,8 @@ static enum err state_row_error(void *arg, const struct batch *b, uint32_t row, 
                                 const char *text)
 {
     struct view_run *v = arg;
-    (void)e;
+    if (view_run_stopped(v, v->now.work, e, text))
+        return ERR_OK;
     return v->now.silent ? ERR_OK : row_refused(v, v->now.work, b, row, text);
 }
 

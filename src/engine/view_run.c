@@ -309,6 +309,16 @@ void view_run_apply_failed(struct view_run *v, struct epoch_work *w, enum err e,
     view_run_fail(v, w, e, &why);
 }
 
+bool view_run_stopped(struct view_run *v, struct epoch_work *w, enum err e, const char *text)
+{
+    struct err_detail why = {0};
+    if (e != ERR_LIBRARY)
+        return false;
+    err_set(&why, e, "%s; drop the view and create it again", text);
+    view_run_fail(v, w, e, &why);
+    return true;
+}
+
 void view_run_stand(const struct view_run *v, enum err e, const struct err_detail *why)
 {
     view_stats_fail(v->stats, e, err_text(e, why));

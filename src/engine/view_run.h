@@ -224,6 +224,8 @@ void view_run_fail(struct view_run *v, struct epoch_work *w, enum err e,
 /* The same for what applying rows came to, with what to do. `known` may have no text. */
 void view_run_apply_failed(struct view_run *v, struct epoch_work *w, enum err e,
                            const struct err_detail *known);
+/* Whether a row's error is one that no row can be spared: then the view has failed with it. */
+bool view_run_stopped(struct view_run *v, struct epoch_work *w, enum err e, const char *text);
 /* Forgets what the view has not written yet. */
 void view_run_clear(struct view_run *v);
 /* The view's table cannot be read any further: until the next start it has failed for its users,

@@ -25,7 +25,8 @@ static enum err tell_errors(struct view_run *v, const struct source_batch *in,
                             const struct chain_result *r, struct epoch_work *w)
 {
     for (uint32_t i = 0; i < r->n_errors; i++)
-        TRY(refuse(v, in, r->errors[i].row, r->errors[i].text, w));
+        if (!view_run_stopped(v, w, r->errors[i].err, r->errors[i].text))
+            TRY(refuse(v, in, r->errors[i].row, r->errors[i].text, w));
     return ERR_OK;
 }
 

@@ -387,7 +387,8 @@ void aggregate_each(const struct aggregate *a, void (*each)(void *arg, const str
 
 static bool aggregate_allowed(struct query_level *q, int32_t position)
 {
-    const char *clause = clause_name(q->clause);
+    const char *clause =
+        q->closed ? "the body of a function that has no FROM" : clause_name(q->clause);
     if (q->clause == CLAUSE_AGGREGATE)
         bind_fail(q->b, position, ERR_GROUPING, "aggregate function calls cannot be nested");
     else if (clause != NULL)

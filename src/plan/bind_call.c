@@ -9,6 +9,8 @@ struct expr *bind_named(struct query_level *q, const char *name, struct expr **a
         resolve_function(b, FUNCTION_PLAIN, str_of(name), args, n, position);
     if (f == NULL)
         return NULL;
+    if (f->user != NULL)
+        return bind_user_call(q, f, args, n, position);
     b->clocked |= f->stable;
     if (f->stable && b->continuous) {
         bind_fail(b, position, ERR_UNSUPPORTED,
@@ -128,6 +130,8 @@ struct expr *bind_call(struct query_level *q, const PgQuery__FuncCall *f)
         return NULL;
     if (str_eq(name, STR("timezone")) && f->n_args == 2)
         return bind_at_time_zone(q, f);
+    if (call_names_arguments(f))
+        return bind_named_arguments(q, f, name);
     struct expr **args = bind_alloc(b, f->n_args + 1, sizeof(*args));
     if (args == NULL)
         return NULL;

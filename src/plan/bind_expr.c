@@ -108,6 +108,8 @@ const struct scope_column *scope_find(struct query_level *q, const PgQuery__Colu
         }
         if (found != NULL)
             return found;
+        if (l->closed)
+            break;
         /* A table hides those of its name further out. */
         if (table.len > 0 && table_known(&l->scope, table))
             break;
@@ -147,19 +149,41 @@ static void note_named(struct query_level *q, uint32_t level)
 
 static struct expr *bind_column(struct query_level *q, const PgQuery__ColumnRef *ref)
 {
-    struct outward o = {q->b, 0};
-    const struct scope_column *c = scope_find(q, ref, &o.level);
+    uint32_t level = 0;
+    const struct scope_column *c = scope_find(q, ref, &level);
+    return c != NULL ? bind_scope_column(q, c, level, ref->location) : NULL;
+}
+
+/* Aggregates, and values of subqueries, have no place yet: they cannot be seen from inside. */
+static bool has_place(const struct expr *e)
+{
+    bool ok = e->kind != EXPR_COLUMN || e->index < RIGHT_BASE;
+    for (uint32_t i = 0; i < e->n_args && ok; i++)
+        ok = has_place(e->args[i]);
+    return ok;
+}
+
+struct expr *bind_scope_column(struct query_level *q, const struct scope_column *c, uint32_t level,
+                               int32_t location)
+{
+    struct outward o = {q->b, level};
+    if (level > 0 && !has_place(c->expr)) {
+        bind_fail(q->b, location, ERR_UNSUPPORTED,
+                  "an aggregate, a window function or a subquery is no argument of a function that "
+                  "uses it in a subquery");
+        return bind_hint(q->b, "Compute it in a subquery in FROM, and give its column.");
+    }
     if (o.level > QUERY_LEVELS_MAX)
-        return bind_fail(q->b, ref->location, ERR_LIMIT,
+        return bind_fail(q->b, location, ERR_LIMIT,
                          "subqueries are nested more than %d levels deep", QUERY_LEVELS_MAX);
-    struct expr *e = c != NULL ? bind_alloc(q->b, 1, sizeof *e) : NULL;
+    struct expr *e = bind_alloc(q->b, 1, sizeof *e);
     const struct expr *value = e == NULL      ? NULL
                                : o.level == 0 ? c->expr
                                               : expr_rewrite(q->b, c->expr, inside_leaf, &o);
     if (value == NULL)
         return NULL;
     *e = *value;
-    e->position = ref->location;
+    e->position = bind_place(q->b, location);
     note_named(q, o.level);
     return e;
 }
@@ -692,7 +716,9 @@ struct expr *bind_expr(struct query_level *q, node *n)
     case PG_QUERY__NODE__NODE_A_CONST: return bind_const(q->b, n->a_const);
     case PG_QUERY__NODE__NODE_COLUMN_REF: return bind_column(q, n->column_ref);
     case PG_QUERY__NODE__NODE_PARAM_REF:
-        return bind_param(q->b, n->param_ref->number, n->param_ref->location);
+        return q->b->body != NULL
+                   ? bind_argument(q, n->param_ref->number, n->param_ref->location)
+                   : bind_param(q->b, n->param_ref->number, n->param_ref->location);
     case PG_QUERY__NODE__NODE_A_EXPR: return bind_a_expr(q, n->a_expr);
     case PG_QUERY__NODE__NODE_BOOL_EXPR: return bind_bool(q, n->bool_expr);
     case PG_QUERY__NODE__NODE_NULL_TEST: return bind_null_test(q, n->null_test);

@@ -14,6 +14,16 @@ int32_t sql_position(struct str sql, int32_t location)
     return position;
 }
 
+int32_t bind_place(const struct binder *b, int32_t location)
+{
+    const struct function_body *f = b->body;
+    if (f == NULL)
+        return location;
+    while (f->outer != NULL)
+        f = f->outer;
+    return f->creating && location >= 0 && b->body == f ? f->position + location : f->position;
+}
+
 void *bind_fail(struct binder *b, int32_t location, enum err e, const char *fmt, ...)
 {
     if (b->err != ERR_OK)
@@ -24,7 +34,7 @@ void *bind_fail(struct binder *b, int32_t location, enum err e, const char *fmt,
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     b->err = err_set(b->why, e, "%s", text);
-    b->why->position = sql_position(b->sql, location);
+    b->why->position = sql_position(b->sql, bind_place(b, location));
     return NULL;
 }
 

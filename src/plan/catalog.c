@@ -94,16 +94,20 @@ void catalog_unref(const struct catalog *c)
         object_unref(relation_object(v->memory.relations[i]));
     for (uint32_t i = 0; i < c->n_topics; i++)
         object_unref(topic_object(v->memory.topics[i]));
+    for (uint32_t i = 0; i < c->n_functions; i++)
+        catalog_function_unref(v->memory.functions[i]);
     security_unref(c->security);
     mem_free(v->memory.topics);
     mem_free(v->memory.topics_by_id);
     mem_free(v->memory.topics_by_number);
     mem_free(v->memory.relations);
     mem_free(v->memory.relations_by_number);
+    mem_free(v->memory.functions);
     mem_free(v);
 }
 
-static struct version *version_new(uint32_t topics_cap, uint32_t relations_cap)
+static struct version *version_new(uint32_t topics_cap, uint32_t relations_cap,
+                                   uint32_t functions_cap)
 {
     struct version *v = mem_zalloc(1, sizeof *v);
     if (v == NULL)
@@ -112,6 +116,8 @@ static struct version *version_new(uint32_t topics_cap, uint32_t relations_cap)
     atomic_init(&m->refs, 1);
     m->topics_cap = topics_cap;
     m->relations_cap = relations_cap;
+    m->functions_cap = functions_cap;
+    m->functions = mem_zalloc(functions_cap, sizeof(*m->functions));
     m->topics = mem_zalloc(topics_cap, sizeof(*m->topics));
     m->topics_by_id = mem_zalloc(topics_cap, sizeof(*m->topics_by_id));
     m->topics_by_number = mem_zalloc(topics_cap, sizeof(*m->topics_by_number));
@@ -119,12 +125,13 @@ static struct version *version_new(uint32_t topics_cap, uint32_t relations_cap)
     m->relations_by_number = mem_zalloc(relations_cap, sizeof(*m->relations_by_number));
     v->pub.topics = m->topics;
     v->pub.relations = m->relations;
+    v->pub.functions = m->functions;
     v->pub.memory = m;
     v->pub.security = &security_none;
     v->pub.next_topic = 1;
     v->pub.next_relation = 1;
     if (m->topics == NULL || m->topics_by_id == NULL || m->topics_by_number == NULL ||
-        m->relations == NULL || m->relations_by_number == NULL) {
+        m->relations == NULL || m->relations_by_number == NULL || m->functions == NULL) {
         catalog_unref(&v->pub);
         return NULL;
     }
@@ -134,7 +141,8 @@ static struct version *version_new(uint32_t topics_cap, uint32_t relations_cap)
 /* The next version, equal to `c` so far. */
 static struct version *version_copy(const struct catalog *c)
 {
-    struct version *v = version_new(c->n_topics + VERSION_SLACK, c->n_relations + VERSION_SLACK);
+    struct version *v = version_new(c->n_topics + VERSION_SLACK, c->n_relations + VERSION_SLACK,
+                                    c->n_functions + VERSION_SLACK);
     if (v == NULL)
         return NULL;
     for (uint32_t i = 0; i < c->n_topics; i++) {
@@ -148,6 +156,11 @@ static struct version *version_copy(const struct catalog *c)
         v->memory.relations[i] = c->relations[i];
         v->memory.relations_by_number[i] = c->memory->relations_by_number[i];
     }
+    for (uint32_t i = 0; i < c->n_functions; i++) {
+        catalog_function_ref(c->functions[i]);
+        v->memory.functions[i] = c->functions[i];
+    }
+    v->pub.n_functions = c->n_functions;
     v->pub.n_topics = c->n_topics;
     v->pub.n_relations = c->n_relations;
     v->pub.version = c->version + 1;
@@ -198,6 +211,15 @@ static bool version_reserve(struct version *v)
         if (!all)
             return false;
         m->relations_cap = cap;
+    }
+    if (c->n_functions + VERSION_SLACK > m->functions_cap) {
+        uint32_t cap = 2 * (c->n_functions + VERSION_SLACK);
+        const struct user_function **grown = mem_realloc(m->functions, cap * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        m->functions = grown;
+        c->functions = grown;
+        m->functions_cap = cap;
     }
     return true;
 }
@@ -834,7 +856,7 @@ static enum err plan_change(struct version *v, const struct catalog_change *chan
         return err_set(why, ERR_INVALID_ARGUMENT, "relation number %u is too great",
                        change->number);
     struct plan *p = NULL;
-    TRY(plan_accepted(change->sql, change->dialect, &v->pub, &p, why));
+    TRY(plan_accepted(change->sql, change->dialect, change->number, &v->pub, &p, why));
     struct object *o = p->kind == kind && str_eq(p->name, change->name) ? object_new(false) : NULL;
     if (o == NULL) {
         bool match = p->kind == kind && str_eq(p->name, change->name);
@@ -893,7 +915,7 @@ static enum err alter_table(struct version *v, const struct catalog_change *chan
     struct plan *p = NULL;
     if (old == NULL)
         return catalog_no_relation(&v->pub, change->name, why);
-    TRY(plan_accepted(change->sql, change->dialect, &v->pub, &p, why));
+    TRY(plan_accepted(change->sql, change->dialect, change->number, &v->pub, &p, why));
     bool match = p->kind == STMT_ALTER_TABLE && str_eq(p->name, change->name);
     struct object *o = match && p->n_drops == 0 ? object_new(false) : NULL;
     if (o == NULL) {
@@ -1045,6 +1067,7 @@ static enum err drop_relation(struct version *v, struct str name, struct err_det
     bool takes_topic = r->kind == REL_VIEW || relation_object(r)->owns_topic;
     const struct topic *hidden = catalog_topic(&v->pub, name);
     remove_relation(v, r);
+    catalog_functions_sweep(v);
     for (uint32_t k = 0; k < n_late; k++)
         remove_topic_and_raw(v, late[k]);
     /* A topic whose name the relation had taken can be seen again. */
@@ -1116,6 +1139,8 @@ static enum err apply(struct version *v, const struct catalog_change *change,
     case CHANGE_DROP_RELATION: return drop_relation(v, change->name, why);
     case CHANGE_CREATE_TYPE: return catalog_create_type(v, change, why);
     case CHANGE_DROP_TYPE: return catalog_drop_type(v, change->name, why);
+    case CHANGE_CREATE_FUNCTION: return catalog_create_function(v, change, why);
+    case CHANGE_DROP_FUNCTION: return catalog_drop_function(v, change->name, why);
     case CHANGE_NUMBERS: return take_numbers(v, change);
     case CHANGE_SECURITY: return change_security(v, change, why);
     case CHANGE_CLUSTER: return take_cluster(v, change->name, why);
@@ -1153,7 +1178,7 @@ const struct catalog *catalog_new(void)
 {
     uint32_t n;
     const struct system_relation *system = catalog_system(&n);
-    struct version *v = version_new(VERSION_SLACK, n + VERSION_SLACK);
+    struct version *v = version_new(VERSION_SLACK, n + VERSION_SLACK, VERSION_SLACK);
     for (uint32_t i = 0; v != NULL && i < n; i++) {
         struct object *o = object_new(false);
         if (o == NULL) {

@@ -143,6 +143,39 @@ enum connector {
     CONNECTOR_DISCARD, /* nowhere: they are counted */
 };
 
+enum {
+    CATALOG_FUNCTIONS_MAX = 1000,       /* made by CREATE FUNCTION, replaced ones included */
+    FUNCTION_NAME_OVERLOADS_MAX = 64,   /* of one name, each number of arguments counted */
+    FUNCTION_SQL_BYTES_MAX = 64 << 10,
+    FUNCTION_NAME_BYTES_MAX = 63,
+};
+enum { FUNCTION_DIGEST_BYTES = 32 };
+enum function_language { FUNCTION_SQL, FUNCTION_C };
+
+/* What CREATE FUNCTION made. A definition that was replaced stays for as long as a view is bound
+ * with it: a relation sees those that were current when it was made. */
+struct user_function {
+    struct str name;
+    struct str signature;               /* "f(integer, text)": what tells it from others */
+    uint32_t number;                    /* of those of relations */
+    uint32_t until;                     /* the number of what replaced it; UINT32_MAX: is current */
+    struct str sql;                     /* the CREATE text */
+    enum dialect dialect;               /* of the text */
+    enum function_language language;
+    bool replace;                       /* the text says OR REPLACE */
+    bool strict;                        /* NULL when an argument is */
+    char volatility;                    /* 'i', 's', 'v', as it was declared */
+    uint32_t n_args, n_defaults;        /* the last arguments may be left out */
+    const struct str *arg_names;        /* empty where it has none */
+    const enum type *args;
+    enum type result;
+    /* FUNCTION_C: what is called, and the SHA-256 of the file */
+    struct str file, symbol;
+    uint8_t digest[FUNCTION_DIGEST_BYTES];
+    /* n_defaults + 1: [k] takes n_args - k arguments */
+    const struct function *overloads;
+};
+
 struct view {
     struct str sql;                  /* the defining CREATE text */
     const struct plan *plan;         /* immutable; belongs to the catalog version's memory */
@@ -185,6 +218,8 @@ struct catalog {
     /* that CREATE TYPE made, in no order */
     uint32_t n_types;
     enum type types[CATALOG_TYPES_MAX];
+    uint32_t n_functions;                      /* in the order of their numbers */
+    const struct user_function *const *functions;
     const struct security *security;           /* users, ACLs, quotas; never NULL */
     /* What Kafka's clients know the data directory by, made once; "" = not yet. */
     char cluster_id[CLUSTER_ID_BYTES + 1];
@@ -222,6 +257,17 @@ const struct topic *catalog_topic(const struct catalog *c, struct str name);
 const struct topic *catalog_topic_by_id(const struct catalog *c, const uint8_t id[16]);
 const struct topic *catalog_topic_by_number(const struct catalog *c, uint32_t number);
 const struct relation *catalog_relation(const struct catalog *c, struct str name);
+/* Whether a relation of this number, or with UINT32_MAX a statement, sees the function. */
+static inline bool function_seen(const struct user_function *f, uint32_t number)
+{
+    return f->number < number && number <= f->until;
+}
+/* "a integer, b text DEFAULT ...", as psql lists them; ptr is NULL when out of memory. */
+struct str function_arguments(const struct user_function *f, struct arena *a);
+/* The current function; NULL when there is none. */
+const struct user_function *catalog_function(const struct catalog *c, struct str signature);
+/* Whether the relation is a view that is bound with the function, in any of its definitions. */
+bool catalog_function_used(const struct catalog *c, const struct relation *r, struct str signature);
 /* The type that CREATE TYPE made; TYPE_UNKNOWN when there is none. */
 enum type catalog_type(const struct catalog *c, struct str name);
 const struct relation *catalog_relation_by_number(const struct catalog *c, uint32_t number);
@@ -256,6 +302,8 @@ struct catalog_change {
         CHANGE_SECURITY,        /* security: items set and removed, all or none; name is empty */
         CHANGE_CREATE_TYPE,     /* sql */
         CHANGE_DROP_TYPE,       /* name; refused when a relation uses it */
+        CHANGE_CREATE_FUNCTION, /* name: the signature; sql; digest */
+        CHANGE_DROP_FUNCTION,   /* name: the signature; refused when a view uses it */
         CHANGE_CLUSTER,         /* name: the cluster's id, of which there is none yet */
     } verb;
     struct str name;
@@ -266,6 +314,8 @@ struct catalog_change {
     struct topic topic;         /* CREATE_*, ALTER_*: the (changelog) topic, if name.len > 0 */
     uint32_t n_late;            /* CREATE_VIEW: none, or one for each source that can be late */
     const struct topic *late;
+    bool has_digest;            /* CREATE_FUNCTION, LANGUAGE c */
+    uint8_t digest[FUNCTION_DIGEST_BYTES];
     uint32_t n_security;
     const struct security_item *security;
 };

@@ -29,12 +29,13 @@ struct object {
 
 struct catalog_memory {
     atomic_uint refs;
-    uint32_t topics_cap, relations_cap;
+    uint32_t topics_cap, relations_cap, functions_cap;
     const struct topic **topics;
     const struct topic **topics_by_id;
     const struct topic **topics_by_number;
     const struct relation **relations;
     const struct relation **relations_by_number;
+    const struct user_function **functions;
 };
 
 struct version {
@@ -49,6 +50,16 @@ enum err catalog_drop_type(struct version *v, struct str name, struct err_detail
 enum err catalog_types_snapshot(const struct catalog *c,
                                 enum err (*each)(void *arg, const struct catalog_change *change),
                                 void *arg) MUST_CHECK;
+
+/* Functions: the same; and what stays with the next version. */
+enum err catalog_create_function(struct version *v, const struct catalog_change *change,
+                                 struct err_detail *why) MUST_CHECK;
+enum err catalog_drop_function(struct version *v, struct str signature, struct err_detail *why)
+    MUST_CHECK;
+/* Definitions that were replaced and that no view is bound with any more go. */
+void catalog_functions_sweep(struct version *v);
+void catalog_function_ref(const struct user_function *f);
+void catalog_function_unref(const struct user_function *f);
 
 /* Whether DROP of the relation takes its topic too, unless another one reads it. */
 bool catalog_owns_topic(const struct relation *r);

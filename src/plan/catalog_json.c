@@ -7,6 +7,8 @@
  *           "placement":0,"config":{"retention.ms":"86400000"}}
  *   {"verb":"numbers","name":"","number":17,"next_topic":20}
  *   {"verb":"create_type","name":"mood","number":0,"sql":"CREATE TYPE ..."}
+ *   {"verb":"create_function","name":"f(integer)","number":3,"sql":"CREATE FUNCTION ..."}
+ *   (in C: "digest":"64 hex digits")
  *   {"verb":"cluster","name":"22 letters and digits","number":0}
  *
  * "config" has the settings that were given. Until format 2 of the data directory a topic had, in
@@ -35,6 +37,7 @@ static const char *const verbs[] = {
     [CHANGE_CREATE_QUERY] = "create_query",
     [CHANGE_DROP_RELATION] = "drop_relation", [CHANGE_NUMBERS] = "numbers",
     [CHANGE_CREATE_TYPE] = "create_type", [CHANGE_DROP_TYPE] = "drop_type",
+    [CHANGE_CREATE_FUNCTION] = "create_function", [CHANGE_DROP_FUNCTION] = "drop_function",
     [CHANGE_SECURITY] = "security", [CHANGE_CLUSTER] = "cluster",
 };
 static const char *const kinds[] = {
@@ -136,6 +139,12 @@ enum err catalog_change_encode(const struct catalog_change *change, struct buf *
         put_string(out, change->sql);
         if (change->dialect == DIALECT_NOW)
             buf_printf(out, ",\"dialect\":%d", DIALECT_NOW_NUMBER);
+    }
+    if (change->has_digest) {
+        buf_printf(out, ",\"digest\":\"");
+        for (size_t i = 0; i < sizeof change->digest; i++)
+            buf_printf(out, "%02x", change->digest[i]);
+        buf_put_u8(out, '"');
     }
     if (change->topic.name.len > 0)
         put_topic(out, "topic", &change->topic);
@@ -288,19 +297,19 @@ static bool read_word(struct reader *r, const char *const *words, size_t n, int 
     return damage(r, "an unknown word");
 }
 
-static bool read_id(struct reader *r, uint8_t id[16])
+static bool read_hex(struct reader *r, uint8_t *out, size_t n)
 {
     struct str s;
     if (!read_string(r, &s))
         return false;
-    if (s.len != 32)
-        return damage(r, "a topic id that has not 32 digits");
-    for (size_t i = 0; i < 16; i++) {
+    if (s.len != 2 * n)
+        return damage(r, "hexadecimal digits that are not as many as there must be");
+    for (size_t i = 0; i < n; i++) {
         int high = hex_digit(s.ptr[2 * i]);
         int low = hex_digit(s.ptr[2 * i + 1]);
         if (high < 0 || low < 0)
-            return damage(r, "a bad topic id");
-        id[i] = (uint8_t)(high * 16 + low);
+            return damage(r, "a bad hexadecimal digit");
+        out[i] = (uint8_t)(high * 16 + low);
     }
     return true;
 }
@@ -391,7 +400,7 @@ static uint32_t topic_field(struct reader *r, void *arg, struct str name)
         f++;
     switch (f) {
     case TF_NAME: (void)read_string(r, &t->name); break;
-    case TF_ID: (void)read_id(r, t->id); break;
+    case TF_ID: (void)read_hex(r, t->id, sizeof t->id); break;
     case TF_NUMBER: (void)read_u32(r, &t->number); break;
     case TF_PARTITIONS: (void)read_u32(r, &t->n_partitions); break;
     case TF_KIND:
@@ -489,7 +498,7 @@ static bool read_security(struct reader *r, struct catalog_change *c)
 }
 
 enum { CF_VERB = 1, CF_NAME = 2, CF_NUMBER = 4, CF_SQL = 8, CF_TOPIC = 16, CF_LATE = 32,
-       CF_NEXT_TOPIC = 64, CF_SECURITY = 128, CF_DIALECT = 256 };
+       CF_NEXT_TOPIC = 64, CF_SECURITY = 128, CF_DIALECT = 256, CF_DIGEST = 512 };
 
 static bool read_dialect(struct reader *r, enum dialect *out)
 {
@@ -517,6 +526,8 @@ static uint32_t change_field(struct reader *r, void *arg, struct str name)
         return read_string(r, &c->sql) ? CF_SQL : 0;
     if (str_eq(name, STR("dialect")))
         return read_dialect(r, &c->dialect) ? CF_DIALECT : 0;
+    if (str_eq(name, STR("digest")))
+        return (c->has_digest = read_hex(r, c->digest, sizeof c->digest)) ? CF_DIGEST : 0;
     if (str_eq(name, STR("topic")))
         return read_topic(r, &c->topic) ? CF_TOPIC : 0;
     if (str_eq(name, STR("late")))
@@ -541,7 +552,7 @@ enum err catalog_change_decode(struct str json, struct arena *a, struct catalog_
         (void)damage(&r, "verb, name or number is missing");
     bool needs_sql = out->verb == CHANGE_ALTER_TABLE || out->verb == CHANGE_CREATE_TABLE ||
                      out->verb == CHANGE_CREATE_VIEW || out->verb == CHANGE_CREATE_QUERY ||
-                     out->verb == CHANGE_CREATE_TYPE;
+                     out->verb == CHANGE_CREATE_TYPE || out->verb == CHANGE_CREATE_FUNCTION;
     bool needs_topic = out->verb == CHANGE_CREATE_TOPIC || out->verb == CHANGE_CREATE_VIEW ||
                        out->verb == CHANGE_ALTER_TOPIC;
     if (r.err == ERR_OK && ((needs_sql && (seen & CF_SQL) == 0) ||

@@ -1,7 +1,8 @@
 /* A catalog as the changes that make it: topics that belong to no relation first, then tables and
  * views in the order of their numbers, which is the order in which they were made. A relation reads
  * only what was there before it, so every change finds what it needs; alterations of tables have
- * numbers among theirs. Users, ACLs and quotas come
+ * numbers among theirs, and so do functions, also those that were replaced since and that a view is
+ * bound with. Users, ACLs and quotas come
  * last, so many to a change that its record stays small. */
 #include "base/check.h"
 #include "base/mem.h"
@@ -156,7 +157,7 @@ static enum err alterations(const struct catalog *c, struct altered **out, uint3
 static enum err relations_and_alterations(const struct catalog *c, change_fn each, void *arg)
 {
     struct altered *list;
-    uint32_t n, at = 0;
+    uint32_t n, at = 0, f = 0;
     TRY(alterations(c, &list, &n));
     enum err e = ERR_OK;
     for (uint32_t i = 0; i <= c->n_relations && e == ERR_OK; i++) {
@@ -169,6 +170,17 @@ static enum err relations_and_alterations(const struct catalog *c, change_fn eac
                                             .sql = list[at].alteration->sql,
                                             .dialect = list[at].alteration->dialect,
                                             .number = list[at].alteration->number};
+            e = each(arg, &change);
+        }
+        for (; e == ERR_OK && f < c->n_functions &&
+               (r == NULL || c->functions[f]->number < r->number);
+             f++) {
+            const struct user_function *u = c->functions[f];
+            struct catalog_change change = {.verb = CHANGE_CREATE_FUNCTION, .name = u->signature,
+                                            .sql = u->sql, .dialect = u->dialect,
+                                            .number = u->number,
+                                            .has_digest = u->language == FUNCTION_C};
+            memcpy(change.digest, u->digest, sizeof change.digest);
             e = each(arg, &change);
         }
         if (e == ERR_OK && r != NULL && r->number < RELATION_OF_TOPIC)

@@ -57,6 +57,11 @@ static const struct column_def explain_columns[] = {
     COLUMN("view", TYPE_TEXT), COLUMN("format", TYPE_TEXT), COLUMN("line", TYPE_INT4),
     COLUMN("plan", TYPE_TEXT),
 };
+static const struct column_def functions_columns[] = {
+    COLUMN("name", TYPE_TEXT), COLUMN("arguments", TYPE_TEXT), COLUMN("result", TYPE_TEXT),
+    COLUMN("language", TYPE_TEXT), COLUMN("volatility", TYPE_TEXT), COLUMN("strict", TYPE_BOOL),
+    COLUMN("current", TYPE_BOOL), COLUMN("sql", TYPE_TEXT),
+};
 static const struct column_def columns_columns[] = {
     COLUMN("table_name", TYPE_TEXT), COLUMN("name", TYPE_TEXT), COLUMN("type", TYPE_TEXT),
     COLUMN("not_null", TYPE_BOOL), COLUMN("position", TYPE_INT4),
@@ -69,6 +74,7 @@ static const struct system_relation system_relations[] = {
     {"sys.acls", acls_columns, ARRAY_LEN(acls_columns)},
     {"sys.columns", columns_columns, ARRAY_LEN(columns_columns)},
     {"sys.explain", explain_columns, ARRAY_LEN(explain_columns)},
+    {"sys.functions", functions_columns, ARRAY_LEN(functions_columns)},
     {"sys.metrics", metrics_columns, ARRAY_LEN(metrics_columns)},
     {"sys.partitions", partitions_columns, ARRAY_LEN(partitions_columns)},
     {"sys.publications", publications_columns, ARRAY_LEN(publications_columns)},

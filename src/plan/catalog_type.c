@@ -27,7 +27,7 @@ enum err catalog_create_type(struct version *v, const struct catalog_change *cha
                        STR_ARG(change->name));
     if (v->pub.n_types == CATALOG_TYPES_MAX)
         return err_set(why, ERR_LIMIT, "there are %d types: drop one first", CATALOG_TYPES_MAX);
-    TRY(plan_accepted(change->sql, change->dialect, &v->pub, &p, why));
+    TRY(plan_accepted(change->sql, change->dialect, UINT32_MAX, &v->pub, &p, why));
     bool match = p->kind == STMT_CREATE_TYPE && str_eq(p->name, change->name);
     enum type made = p->made_type;
     plan_free(p);
@@ -45,6 +45,14 @@ static bool names(struct str sql, struct str name)
         if (str_ieq((struct str){sql.ptr + i, name.len}, name))
             return true;
     return false;
+}
+
+static bool function_uses(const struct user_function *f, enum type t)
+{
+    bool found = type_element(f->result) == t;
+    for (uint32_t i = 0; i < f->n_args; i++)
+        found |= type_element(f->args[i]) == t;
+    return found;
 }
 
 static bool uses(const struct relation *r, enum type t, struct str name)
@@ -67,6 +75,15 @@ enum err catalog_drop_type(struct version *v, struct str name, struct err_detail
         err_set(why, ERR_DEPENDENT_OBJECTS,
                 "cannot drop type %.*s because other objects depend on it", STR_ARG(name));
         err_hint(why, "\"%.*s\" uses it, or may: drop that first.", STR_ARG(r->name));
+        return ERR_DEPENDENT_OBJECTS;
+    }
+    for (uint32_t i = 0; i < v->pub.n_functions; i++) {
+        const struct user_function *f = v->pub.functions[i];
+        if (!function_uses(f, v->pub.types[at]) && !names(f->sql, name))
+            continue;
+        err_set(why, ERR_DEPENDENT_OBJECTS,
+                "cannot drop type %.*s because other objects depend on it", STR_ARG(name));
+        err_hint(why, "Function %.*s uses it, or may: drop that first.", STR_ARG(f->signature));
         return ERR_DEPENDENT_OBJECTS;
     }
     v->pub.types[at] = v->pub.types[--v->pub.n_types];

@@ -825,15 +825,124 @@ static bool drop_dependents(struct binder *b, struct drop_list *out, const struc
     return true;
 }
 
+/* ---- DROP FUNCTION ---- */
+
+static bool drop_arguments(struct binder *b, const PgQuery__ObjectWithArgs *o, enum type *types)
+{
+    int32_t typmod, fields;
+    for (size_t i = 0; i < o->n_objargs; i++) {
+        node *n = o->objargs[i];
+        if (n == NULL || (int)n->node_case != PG_QUERY__NODE__NODE_TYPE_NAME)
+            bind_fail(b, -1, ERR_SYNTAX, "a type is expected");
+        else
+            types[i] = bind_type(b, n->type_name, &typmod, &fields);
+    }
+    return b->err == ERR_OK;
+}
+
+/* The only current function of the name; NULL with the error kept when there are several. */
+static const struct user_function *only_function(struct binder *b, struct str name)
+{
+    const struct user_function *found = NULL;
+    for (uint32_t i = 0; i < b->catalog->n_functions; i++) {
+        const struct user_function *f = b->catalog->functions[i];
+        if (f->until != UINT32_MAX || !str_eq(f->name, name))
+            continue;
+        if (found != NULL) {
+            bind_fail(b, -1, ERR_AMBIGUOUS_FUNCTION, "function name \"%.*s\" is not unique",
+                      STR_ARG(name));
+            return bind_hint(b, "Specify the argument list to select the function unambiguously.");
+        }
+        found = f;
+    }
+    return found;
+}
+
+/* NULL without an error when it is missing and may be. */
+static const struct user_function *drop_function(struct binder *b, node *n, bool missing_ok)
+{
+    enum type types[FUNCTION_ARGS_MAX];
+    if ((int)n->node_case != PG_QUERY__NODE__NODE_OBJECT_WITH_ARGS ||
+        n->object_with_args->n_objname == 0)
+        return bind_fail(b, -1, ERR_SYNTAX, "a function is expected");
+    const PgQuery__ObjectWithArgs *o = n->object_with_args;
+    struct str name = node_string(o->objname[o->n_objname - 1]);
+    if (o->n_objargs > FUNCTION_ARGS_MAX)
+        return bind_fail(b, -1, ERR_LIMIT, "functions cannot have more than %d arguments",
+                         FUNCTION_ARGS_MAX);
+    const struct user_function *f = NULL;
+    struct str signature = name;
+    if (o->args_unspecified) {
+        f = only_function(b, name);
+    } else if (drop_arguments(b, o, types)) {
+        signature = function_signature(b, name, types, (uint32_t)o->n_objargs);
+        f = catalog_function(b->catalog, signature);
+    }
+    if (f == NULL && !missing_ok)
+        bind_fail(b, -1, ERR_UNDEFINED_FUNCTION, "function %.*s does not exist",
+                  STR_ARG(signature));
+    return b->err == ERR_OK ? f : NULL;
+}
+
+/* Views that are bound with one of its definitions go first (CASCADE), or forbid it. */
+static bool drop_function_views(struct binder *b, struct drop_list *out,
+                                const struct user_function *f, bool cascade)
+{
+    static const struct drop_list none;
+    for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
+        const struct relation *v = b->catalog->relations[i];
+        if (listed(out, v->name) || !catalog_function_used(b->catalog, v, f->signature))
+            continue;
+        if (!cascade) {
+            bind_fail(b, -1, ERR_DEPENDENT_OBJECTS,
+                      "cannot drop function %.*s because view %.*s depends on it",
+                      STR_ARG(f->signature), STR_ARG(v->name));
+            bind_hint(b, "Use DROP ... CASCADE to drop the dependent objects too.");
+            return false;
+        }
+        if (!drop_dependents(b, out, &none, v, true) || !list_add_name(b, out, v->name))
+            return false;
+    }
+    return true;
+}
+
+bool plan_drop_function(struct binder *b, const PgQuery__DropStmt *s)
+{
+    struct plan *p = b->plan;
+    bool cascade = (int)s->behavior == PG_QUERY__DROP_BEHAVIOR__DROP_CASCADE;
+    struct drop_list *asked = bind_alloc(b, 1, sizeof *asked);
+    struct drop_list *out = bind_alloc(b, 1, sizeof *out);
+    if (asked == NULL || out == NULL)
+        return false;
+    for (size_t i = 0; i < s->n_objects; i++) {
+        const struct user_function *f = drop_function(b, s->objects[i], s->missing_ok);
+        if (b->err != ERR_OK || (f != NULL && (!drop_function_views(b, out, f, cascade) ||
+                                               !list_add_name(b, asked, f->signature))))
+            return false;
+    }
+    p->n_view_drops = out->n;
+    for (uint32_t i = 0; i < asked->n; i++)
+        if (!list_add_name(b, out, asked->names[i]))
+            return false;
+    p->kind = STMT_DROP;
+    p->change.verb = CHANGE_DROP_FUNCTION;
+    p->tag = "DROP FUNCTION";
+    p->if_exists = s->missing_ok;
+    p->drops = out->names;
+    p->n_drops = out->n;
+    return b->err == ERR_OK;
+}
+
 static const struct drop_kind *drop_kind_of(struct binder *b, const PgQuery__DropStmt *s)
 {
     for (size_t i = 0; i < ARRAY_LEN(drop_kinds); i++)
         if ((int)s->remove_type == drop_kinds[i].object)
             return &drop_kinds[i];
     bind_fail(b, 0, ERR_UNSUPPORTED,
-              "only tables, views, materialized views, publications and types can be dropped");
-    return bind_hint(b, "Use DROP TABLE, DROP VIEW, DROP MATERIALIZED VIEW, DROP PUBLICATION or "
-                        "DROP TYPE.");
+              "only tables, views, materialized views, publications, types and functions can be "
+              "dropped");
+    return bind_hint(b, "Use DROP TABLE, DROP VIEW, DROP MATERIALIZED VIEW, DROP PUBLICATION, "
+                        "DROP TYPE or DROP FUNCTION.");
 }
 
 bool plan_drop(struct binder *b, const PgQuery__DropStmt *s)
@@ -841,6 +950,9 @@ bool plan_drop(struct binder *b, const PgQuery__DropStmt *s)
     struct plan *p = b->plan;
     if ((int)s->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_TYPE)
         return plan_drop_type(b, s);
+    if ((int)s->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_FUNCTION ||
+        (int)s->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_ROUTINE)
+        return plan_drop_function(b, s);
     const struct drop_kind *kind = drop_kind_of(b, s);
     bool cascade = (int)s->behavior == PG_QUERY__DROP_BEHAVIOR__DROP_CASCADE;
     struct drop_list *asked = bind_alloc(b, 1, sizeof *asked);

@@ -20,8 +20,8 @@ struct expr *expr_new(struct binder *b, enum expr_kind kind, enum type type, int
     if (nodes > PLAN_EXPR_NODES_MAX)
         return bind_fail(b, position, ERR_LIMIT, "the expression has more than %d parts",
                          PLAN_EXPR_NODES_MAX);
-    *e = (struct expr){.kind = kind, .type = type, .position = position, .n_args = n_args,
-                       .n_nodes = (uint32_t)nodes, .args = copy};
+    *e = (struct expr){.kind = kind, .type = type, .position = bind_place(b, position),
+                       .n_args = n_args, .n_nodes = (uint32_t)nodes, .args = copy};
     return e;
 }
 
@@ -100,7 +100,7 @@ static bool fold(struct binder *b, const struct function *f, const struct expr *
     struct column columns[FUNCTION_ARGS_MAX];
     const struct column *pointers[FUNCTION_ARGS_MAX];
     struct column result;
-    if (n > FUNCTION_ARGS_MAX || f->kernel == NULL)
+    if (n > FUNCTION_ARGS_MAX || f->kernel == NULL || f->c != NULL)
         return false;
     for (uint32_t i = 0; i < n; i++) {
         if (!column_init(&columns[i], args[i]->type, 1, true, b->arena))
@@ -113,7 +113,7 @@ static bool fold(struct binder *b, const struct function *f, const struct expr *
     }
     if (!column_init(&result, type, 1, true, b->arena))
         return false;
-    struct kernel_context k = {.arena = b->arena, .n_rows = 1, .n_args = n};
+    struct kernel_context k = {.arena = b->arena, .n_rows = 1, .n_args = n, .function = f};
     f->kernel(&k, pointers, 0, &result);
     if (k.row_errors != NULL || k.out_of_memory)
         return false;

@@ -375,3 +375,10 @@ bool plan_check_executable(struct binder *b, const struct plan_node *root)
     bind_hint(b, "%s", hint);
     return false;
 }
+
+bool plan_one_row(const struct plan_node *n)
+{
+    while (n->kind == PLAN_PROJECT || n->kind == PLAN_SORT)
+        n = n->input;
+    return n->kind == PLAN_AGGREGATE && n->n_exprs == 0;
+}

@@ -315,7 +315,8 @@ bool over_only(struct str name)
 static bool over_allowed(struct query_level *q, int32_t position)
 {
     struct binder *b = q->b;
-    const char *clause = clause_name(q->clause);
+    const char *clause =
+        q->closed ? "the body of a function that has no FROM" : clause_name(q->clause);
     if (q->clause == CLAUSE_AGGREGATE)
         bind_fail(b, position, ERR_GROUPING,
                   "aggregate function calls cannot contain window function calls");

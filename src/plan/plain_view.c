@@ -140,7 +140,8 @@ const struct plan_node *plan_query_named(struct binder *b, const struct relation
         return bind_fail(b, b->from_position, ERR_UNSUPPORTED,
                          "view \"%.*s\" depends on the clock and cannot be part of a continuous "
                          "view", STR_ARG(r->name));
-    if (!plan_reads_query(b, r) || !plan_order(b, r->view->query, &o))
+    if (!plan_reads_query(b, r) || !plan_uses_functions(b, r->view->plan) ||
+        !plan_order(b, r->view->query, &o))
         return NULL;
     struct plan_node *copies = bind_alloc(b, o.n, sizeof *copies);
     if (copies == NULL)

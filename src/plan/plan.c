@@ -85,7 +85,6 @@ static bool plan_unsupported(struct binder *b, node *n)
          "All relations are in schema public."},
         {PG_QUERY__NODE__NODE_CREATEDB_STMT, "CREATE DATABASE",
          "One server is one database: start another with its own --data."},
-        {PG_QUERY__NODE__NODE_CREATE_FUNCTION_STMT, "CREATE FUNCTION", NULL},
         {PG_QUERY__NODE__NODE_CREATE_TRIG_STMT, "CREATE TRIGGER", NULL},
         {PG_QUERY__NODE__NODE_CREATE_SEQ_STMT, "CREATE SEQUENCE", NULL},
         {PG_QUERY__NODE__NODE_GRANT_STMT, "GRANT", "ACLs say what users may do over Kafka."},
@@ -128,6 +127,8 @@ static bool dispatch(struct binder *b, node *n)
     case PG_QUERY__NODE__NODE_CREATE_PUBLICATION_STMT:
         return plan_create_publication(b, n->create_publication_stmt);
     case PG_QUERY__NODE__NODE_CREATE_ENUM_STMT: return plan_create_enum(b, n->create_enum_stmt);
+    case PG_QUERY__NODE__NODE_CREATE_FUNCTION_STMT:
+        return plan_create_function(b, n->create_function_stmt);
     case PG_QUERY__NODE__NODE_ALTER_TABLE_STMT: return plan_alter_table(b, n->alter_table_stmt);
     case PG_QUERY__NODE__NODE_DROP_STMT: return plan_drop(b, n->drop_stmt);
     case PG_QUERY__NODE__NODE_CREATE_ROLE_STMT: return plan_create_user(b, n->create_role_stmt);
@@ -188,8 +189,8 @@ static void plan_tree(struct binder *b, const PgQuery__ParseResult *tree)
     CHECK(ok == (b->err == ERR_OK));
 }
 
-static enum err plan_text(struct str sql, enum dialect dialect, const struct catalog *catalog,
-                          bool accepted,
+static enum err plan_text(struct str sql, enum dialect dialect, uint32_t number,
+                          const struct catalog *catalog, bool accepted,
                           const enum type *param_types, uint32_t n_param_types, struct plan **out,
                           struct err_detail *why)
 {
@@ -208,7 +209,8 @@ static enum err plan_text(struct str sql, enum dialect dialect, const struct cat
     if (p != NULL) {
         *why = (struct err_detail){0};
         struct binder b = {.plan = p, .arena = p->arena, .catalog = catalog, .why = why,
-                           .from_position = -1, .accepted = accepted, .dialect = dialect};
+                           .from_position = -1, .accepted = accepted, .dialect = dialect,
+                           .number = number, .trees = &trees};
         b.sql = bind_str(&b, sql);
         take_hints(&b, param_types, n_param_types);
         if (b.err == ERR_OK)
@@ -230,13 +232,14 @@ enum err plan_statement(struct str sql, const struct catalog *catalog,
                         const enum type *param_types, uint32_t n_param_types, struct plan **out,
                         struct err_detail *why)
 {
-    return plan_text(sql, DIALECT_NOW, catalog, false, param_types, n_param_types, out, why);
+    return plan_text(sql, DIALECT_NOW, UINT32_MAX, catalog, false, param_types,
+                     n_param_types, out, why);
 }
 
-enum err plan_accepted(struct str sql, enum dialect dialect, const struct catalog *catalog,
-                       struct plan **out, struct err_detail *why)
+enum err plan_accepted(struct str sql, enum dialect dialect, uint32_t number,
+                       const struct catalog *catalog, struct plan **out, struct err_detail *why)
 {
-    return plan_text(sql, dialect, catalog, true, NULL, 0, out, why);
+    return plan_text(sql, dialect, number, catalog, true, NULL, 0, out, why);
 }
 
 /* ---- parameters ---- */

@@ -189,7 +189,8 @@ enum statement_kind {
     /* text: the plan as lines; root: the same as constant rows, column "QUERY PLAN" */
     STMT_EXPLAIN,
     /* change(s); CREATE_VIEW: a materialized view or publication; CREATE_QUERY: a plain view */
-    STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_CREATE_QUERY, STMT_CREATE_TYPE, STMT_DROP,
+    STMT_CREATE_TABLE, STMT_CREATE_VIEW, STMT_CREATE_QUERY, STMT_CREATE_TYPE,
+    STMT_CREATE_FUNCTION, STMT_DROP,
     STMT_ALTER_TABLE,    /* drops: views that go first; then the change */
     STMT_INSERT,         /* relation, insert_columns, root = rows; conflict, conflict_update */
     /* relation, root = the rows to change as they are, all columns; UPDATE: then as they shall be
@@ -240,6 +241,10 @@ struct plan {
     struct catalog_change change;
     enum user_change user_change;
     enum type made_type;                 /* CREATE_TYPE */
+    const struct user_function *function; /* CREATE_FUNCTION: number and overloads are not set */
+    uint32_t n_functions;                /* of CREATE FUNCTION that it is bound with: numbers */
+    const uint32_t *functions;
+    uint32_t n_view_drops;               /* DROP FUNCTION: so many of `drops` are views */
     uint32_t n_drops;                    /* DROP: change.verb says of what */
     const struct str *drops;
     struct str name, text;
@@ -261,9 +266,11 @@ enum err plan_statement(struct str sql, const struct catalog *catalog, const enu
                         uint32_t n_param_types, struct plan **out, struct err_detail *why)
     MUST_CHECK;
 /* The same for a text that was accepted before, under the rules of then, as the catalog's log keeps
- * it: the topic of a table may have more partitions by now than the text says. */
-enum err plan_accepted(struct str sql, enum dialect dialect, const struct catalog *catalog,
-                       struct plan **out, struct err_detail *why) MUST_CHECK;
+ * it: the topic of a table may have more partitions by now than the text says. `number` is that of
+ * what it makes: it sees the functions that were current then. */
+enum err plan_accepted(struct str sql, enum dialect dialect, uint32_t number,
+                       const struct catalog *catalog, struct plan **out,
+                       struct err_detail *why) MUST_CHECK;
 void plan_free(struct plan *p);
 /* Replaces parameters by values; the result borrows from both and lives in `a`. */
 enum err plan_bind(const struct plan *p, const struct value *params, uint32_t n_params,

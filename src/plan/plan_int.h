@@ -25,6 +25,8 @@
  *   prune.c      unused columns leave the scan
  *   plain_view.c CREATE VIEW, and what stands for its name; publication.c CREATE PUBLICATION
  *   ddl_type.c   CREATE TYPE, DROP TYPE
+ *   ddl_function.c CREATE FUNCTION, DROP FUNCTION
+ *   bind_function.c calls of functions that are made of SQL
  *   primary_key.c PRIMARY KEY
  *   ddl.c        CREATE, DROP; options.c WITH (...); view.c what a continuous view may be
  *   alter.c      ALTER TABLE; table_format.c: formats of records
@@ -55,6 +57,10 @@ enum {
     PLAN_NODES_MAX = 4096,          /* made while one statement is planned */
     QUERY_LEVELS_MAX = 32,          /* of subqueries in subqueries */
     EXPLAIN_BYTES_MAX = 1 << 20,
+    FUNCTION_DEPTH_MAX = 32,        /* of functions in functions' bodies */
+    FUNCTION_CALLS_MAX = 10000,     /* of functions made of SQL, in one statement */
+    FUNCTION_TEXT_BYTES_MAX = 16 << 20, /* of the bodies of those calls together */
+    FUNCTIONS_USED_MAX = 256,       /* by one statement */
 };
 
 typedef const PgQuery__Node node;
@@ -62,6 +68,16 @@ typedef const PgQuery__Node node;
 struct param_use {
     struct expr *expr;
     struct param_use *next;
+};
+
+/* The body of a function that is bound in place of a call. Places in its text mean the call's;
+ * those of a function that is being created are in the statement, from `position` on. */
+struct function_body {
+    const struct user_function *function;
+    int32_t position;
+    bool creating;
+    uint32_t depth;
+    struct function_body *outer;
 };
 
 /* One statement being planned. */
@@ -73,6 +89,11 @@ struct binder {
     struct str sql;
     struct err_detail *why;          /* never NULL */
     enum err err;                    /* the first error; sticks */
+    uint32_t number;                 /* of what an accepted text makes; else UINT32_MAX */
+    struct arena *trees;             /* of parse trees: until planning ends */
+    struct function_body *body;      /* or NULL */
+    uint32_t n_calls;                /* of functions made of SQL */
+    size_t call_bytes;
     bool continuous;                 /* binding a continuous view's query */
     bool clocked;                    /* a function that depends on the clock was bound */
     bool accepted;                   /* before: topics may have grown since */
@@ -179,6 +200,8 @@ struct query_level {
     struct scope scope;
     const struct plan_node *node;    /* FROM's rows: whether columns can be NULL; or NULL */
     const struct from_item *unseen;  /* in FROM, but out of reach: for errors */
+    /* A function's body: its scope are the arguments, and names are not looked for further out. */
+    bool closed;
     enum clause clause;
     uint64_t named;                  /* bit l: a column of the query l levels out was named */
     uint32_t n_subqueries, subqueries_cap;
@@ -204,6 +227,8 @@ struct query_level {
  * NULL for `return`. */
 void *bind_fail(struct binder *b, int32_t location, enum err e, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* Where errors at a place of the text are told: see struct function_body. */
+int32_t bind_place(const struct binder *b, int32_t location);
 /* Adds a hint to the error that was just kept; returns NULL. */
 void *bind_hint(struct binder *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Zeroed; NULL with ERR_NO_MEMORY kept. */
@@ -284,6 +309,9 @@ const char *type_name(enum type t);
 
 /* Binds a parse node over q->scope; NULL with the error kept, also when `n` is NULL. */
 struct expr *bind_expr(struct query_level *q, node *n);
+/* The value of a column of `q`'s scope, `level` levels out, as seen from `q`. */
+struct expr *bind_scope_column(struct query_level *q, const struct scope_column *c, uint32_t level,
+                               int32_t location);
 /* Operator over bound arguments; left is NULL for a prefix operator. */
 struct expr *bind_operator(struct query_level *q, struct str name, struct expr *left,
                            struct expr *right, int32_t position);
@@ -307,6 +335,28 @@ struct expr *bind_call(struct query_level *q, const PgQuery__FuncCall *f);
 /* Binds arguments of FUNCTION_PLAIN `name`, already bound. */
 struct expr *bind_named(struct query_level *q, const char *name, struct expr **args, uint32_t n,
                         int32_t position);
+/* ---- functions made of SQL (bind_function.c) ---- */
+
+/* A call with arguments of the overload's types: the body takes its place. */
+struct expr *bind_user_call(struct query_level *q, const struct function *f, struct expr **args,
+                            uint32_t n, int32_t position);
+/* A call in which some arguments are given by name: f(a => 1). */
+bool call_names_arguments(const PgQuery__FuncCall *f);
+struct expr *bind_named_arguments(struct query_level *q, const PgQuery__FuncCall *f,
+                                  struct str name);
+/* Expressions of that plan are to be part of the statement: its functions are used as well. */
+bool plan_uses_functions(struct binder *b, const struct plan *p);
+/* $n in a body. */
+struct expr *bind_argument(struct query_level *q, int32_t number, int32_t location);
+/* Binds the body as a call would, for the errors it has. `position` is where its text stands. */
+bool bind_body_check(struct binder *b, const struct user_function *f,
+                     const PgQuery__CreateFunctionStmt *s, int32_t position);
+/* The text of a body that is given as one ('...' or $$...$$), or empty. */
+struct str function_body_text(const PgQuery__CreateFunctionStmt *s);
+/* Functions of that name that the statement sees, one for each number of arguments they take; at
+ * most FUNCTION_NAME_OVERLOADS_MAX. */
+uint32_t user_candidates(const struct binder *b, struct str name, const struct function **out);
+
 /* Type and typmod of a type name; TYPE_UNKNOWN with an error kept. `fields` receives INTERVAL's
  * field mask, or 0. */
 enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmod, int32_t *fields);
@@ -317,6 +367,12 @@ const struct scope_column *scope_find(struct query_level *q, const PgQuery__Colu
                                       uint32_t *level);
 /* Subqueries in an expression (subquery.c). */
 struct expr *bind_sublink(struct query_level *q, const PgQuery__SubLink *s);
+/* Its parts: the plan of a subquery that stands at `position`; the value of its only column. */
+struct plan_node *subquery_select(struct query_level *q, const PgQuery__SelectStmt *s,
+                                  int32_t position);
+struct expr *subquery_value(struct query_level *q, struct plan_node *n, int32_t position);
+/* Whether it has exactly one row: an aggregate without keys, and what is made of its row. */
+bool plan_one_row(const struct plan_node *n);
 /* A condition with AND, as WHERE and ON have it: adds APPLYs and FILTERs to *node, whose first
  * columns stay. False with the error kept. */
 bool bind_condition(struct query_level *q, node *n, const char *what,
@@ -553,6 +609,11 @@ bool plan_drop_user(struct binder *b, const PgQuery__DropRoleStmt *s);
 bool plan_drop(struct binder *b, const PgQuery__DropStmt *s);
 bool plan_create_enum(struct binder *b, const PgQuery__CreateEnumStmt *s);
 bool plan_drop_type(struct binder *b, const PgQuery__DropStmt *s);
+bool plan_create_function(struct binder *b, const PgQuery__CreateFunctionStmt *s);
+bool plan_drop_function(struct binder *b, const PgQuery__DropStmt *s);
+/* "f(integer, text)" */
+struct str function_signature(struct binder *b, struct str name, const enum type *types,
+                              uint32_t n);
 bool plan_insert(struct binder *b, const PgQuery__InsertStmt *s);
 bool plan_update(struct binder *b, const PgQuery__UpdateStmt *s);
 bool plan_delete(struct binder *b, const PgQuery__DeleteStmt *s);

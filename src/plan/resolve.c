@@ -506,6 +506,8 @@ static void hint_function(struct binder *b, struct str name, bool name_exists)
     for (uint32_t i = 0; aggregate_by_number(i) != NULL; i++)
         add_name(l, aggregate_by_number(i));
     function_names(add_name, l);
+    for (uint32_t i = 0; i < b->catalog->n_functions && l->n < NAMES_MAX; i++)
+        l->names[l->n++] = b->catalog->functions[i]->name;
     bind_nearest(b, name, l->names, l->n);
 }
 
@@ -539,7 +541,7 @@ static void *no_match(struct binder *b, enum function_kind kind, struct str name
 const struct function *resolve_function(struct binder *b, enum function_kind kind, struct str name,
                                         struct expr **args, uint32_t n_args, int32_t position)
 {
-    const struct function *found[FUNCTION_OVERLOADS_MAX];
+    const struct function *found[FUNCTION_OVERLOADS_MAX + FUNCTION_NAME_OVERLOADS_MAX];
     enum type *types = bind_alloc(b, 2 * (size_t)n_args + 1, sizeof(*types));
     if (types == NULL)
         return NULL;
@@ -550,6 +552,8 @@ const struct function *resolve_function(struct binder *b, enum function_kind kin
     }
     uint32_t n = function_candidates(kind, name, found);
     n = keep_dialect(found, n, b->dialect);
+    if (kind == FUNCTION_PLAIN)
+        n += user_candidates(b, name, found + n);
     bool ambiguous = false;
     const struct function *f =
         n > 0 ? meant(choose(found, n, types, n_args, types + n_args, &ambiguous)) : NULL;

@@ -262,16 +262,27 @@ static bool bind_row(struct query_level *q, const PgQuery__RowExpr *row, struct 
     return x->compare != NULL;
 }
 
-static struct plan_node *subselect(struct query_level *q, const PgQuery__SubLink *s)
+struct plan_node *subquery_select(struct query_level *q, const PgQuery__SelectStmt *s,
+                                  int32_t position)
 {
-    if (!clause_ok(q, s->location))
+    if (!clause_ok(q, position))
         return NULL;
-    if (s->subselect == NULL || (int)s->subselect->node_case != PG_QUERY__NODE__NODE_SELECT_STMT)
-        return bind_fail(q->b, s->location, ERR_UNSUPPORTED, "only SELECT may be a subquery");
     int32_t from = q->b->from_position;
-    struct plan_node *n = plan_select(q->b, s->subselect->select_stmt, q);
+    struct plan_node *n = plan_select(q->b, s, q);
     q->b->from_position = from;
     return n;
+}
+
+struct expr *subquery_value(struct query_level *q, struct plan_node *n, int32_t position)
+{
+    return add_subquery(q, n, JOIN_SINGLE, NULL, position);
+}
+
+static struct plan_node *subselect(struct query_level *q, const PgQuery__SubLink *s)
+{
+    if (s->subselect == NULL || (int)s->subselect->node_case != PG_QUERY__NODE__NODE_SELECT_STMT)
+        return bind_fail(q->b, s->location, ERR_UNSUPPORTED, "only SELECT may be a subquery");
+    return subquery_select(q, s->subselect->select_stmt, s->location);
 }
 
 /* x <> ALL is NOT (x = ANY): both come out as "=", and the caller negates. */

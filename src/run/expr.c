@@ -227,7 +227,8 @@ static enum err call_constant(struct evaluation *e, const struct node *node,
                               struct slot *out)
 {
     struct kernel_context one = {.arena = e->k->arena, .now_us = e->k->now_us, .n_rows = 1,
-                                 .n_args = node->n_args, .prepared = node->prepared};
+                                 .n_args = node->n_args, .prepared = node->prepared,
+                                 .function = node->function};
     TRY(slot_constant(e, node->type, out));
     for (uint32_t i = 0; i < node->n_args && !node->function->nulls_seen; i++) {
         if (column_is_null(args[i], 0)) {
@@ -318,6 +319,7 @@ static enum err call_vector(struct evaluation *e, const struct node *node, struc
     k->n_rows = e->n;
     k->n_args = node->n_args;
     k->prepared = node->prepared;
+    k->function = node->function;
     node->function->kernel(k, args, constant, &out->column);
     if (k->row_errors != NULL)
         null_failed(k, &out->column);

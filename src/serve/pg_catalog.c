@@ -141,6 +141,7 @@ struct context {
     const struct catalog *catalog;
     struct arena *arena;
     const struct relation *relation; /* of the row */
+    const struct user_function *function; /* of the row */
     uint32_t column;                 /* of the row */
     struct str given_name;           /* of the row, ROWS_GIVEN */
     enum type given_type;
@@ -375,6 +376,7 @@ enum rows {
     ROWS_RELATIONS,
     ROWS_RELATION,
     ROWS_COLUMNS,
+    ROWS_FUNCTIONS,
     ROWS_TYPES,
     ROWS_GIVEN, /* the query's own VALUES (name, type, typmod) */
 };
@@ -488,12 +490,42 @@ static const struct field schema_list[] = {
     {0},
 };
 
+static struct str function_name_cell(const struct context *x) { return x->function->name; }
+static struct str function_result_cell(const struct context *x)
+{
+    return str_of(type_info(x->function->result)->name);
+}
+static struct str function_arguments_cell(const struct context *x)
+{
+    return function_arguments(x->function, x->arena);
+}
+static struct str function_volatility_cell(const struct context *x)
+{
+    return x->function->volatility == 'i'   ? STR("immutable")
+           : x->function->volatility == 's' ? STR("stable")
+                                            : STR("volatile");
+}
+static struct str function_language_cell(const struct context *x)
+{
+    return x->function->language == FUNCTION_C ? STR("c") : STR("sql");
+}
+static struct str function_sql_cell(const struct context *x) { return x->function->sql; }
+
 static const struct field function_list[] = {
-    {"\"Schema\"", "Schema", TYPE_TEXT, NULL, NULL},
-    {"\"Name\"", "Name", TYPE_TEXT, NULL, NULL},
-    {"\"Result data type\"", "Result data type", TYPE_TEXT, NULL, NULL},
-    {"\"Argument data types\"", "Argument data types", TYPE_TEXT, NULL, NULL},
-    {"\"Type\"", "Type", TYPE_TEXT, NULL, NULL},
+    {"\"Schema\"", "Schema", TYPE_TEXT, "public", NULL},
+    {"\"Name\"", "Name", TYPE_TEXT, NULL, function_name_cell},
+    {"\"Result data type\"", "Result data type", TYPE_TEXT, NULL, function_result_cell},
+    {"\"Argument data types\"", "Argument data types", TYPE_TEXT, NULL,
+     function_arguments_cell},
+    {"\"Type\"", "Type", TYPE_TEXT, "func", NULL},
+    {"\"Volatility\"", "Volatility", TYPE_TEXT, NULL, function_volatility_cell},
+    {"\"Parallel\"", "Parallel", TYPE_TEXT, "unsafe", NULL},
+    {"\"Owner\"", "Owner", TYPE_TEXT, OWNER, NULL},
+    {"\"Security\"", "Security", TYPE_TEXT, "invoker", NULL},
+    {"\"Access privileges\"", "Access privileges", TYPE_TEXT, NULL, NULL},
+    {"\"Language\"", "Language", TYPE_TEXT, NULL, function_language_cell},
+    {"\"Source code\"", "Source code", TYPE_TEXT, NULL, function_sql_cell},
+    {"\"Description\"", "Description", TYPE_TEXT, NULL, NULL},
     {0},
 };
 
@@ -592,7 +624,7 @@ static const struct shape shapes[] = {
     /* psql \l \dn \df \du \dT */
     {{"FROM pg_catalog.pg_database d", "\"Encoding\""}, ROWS_ONE, NULL, database_list},
     {{"FROM pg_catalog.pg_namespace n", "\"Name\"", "\"Owner\""}, ROWS_ONE, NULL, schema_list},
-    {{"FROM pg_catalog.pg_proc p", "\"Result data type\""}, ROWS_NONE, NULL, function_list},
+    {{"FROM pg_catalog.pg_proc p", "\"Result data type\""}, ROWS_FUNCTIONS, NULL, function_list},
     {{"FROM pg_catalog.pg_type t", "n.nspname as \"Schema\""}, ROWS_NONE, NULL, type_list},
     {{"FROM pg_catalog.pg_roles r", "r.rolsuper"}, ROWS_ONE, NULL, role_list},
     /* psql \gdesc */
@@ -693,6 +725,8 @@ static uint32_t answer_rows_max(const struct shape *shape, const struct context 
     switch (shape->rows) {
     case ROWS_RELATIONS:
         return x->catalog->n_relations;
+    case ROWS_FUNCTIONS:
+        return x->catalog->n_functions;
     case ROWS_COLUMNS:
         return x->relation != NULL ? x->relation->n_columns : 0;
     case ROWS_TYPES:
@@ -783,6 +817,16 @@ static void answer_rows(struct answer *w, const struct shape *shape, struct cont
         for (uint32_t i = 0; i < x->catalog->n_relations; i++) {
             x->relation = x->catalog->relations[i];
             if (relation_wanted(x, x->relation)) {
+                answer_row(w, x);
+            }
+        }
+        break;
+    case ROWS_FUNCTIONS:
+        for (uint32_t i = 0; i < x->catalog->n_functions; i++) {
+            x->function = x->catalog->functions[i];
+            if (x->function->until == UINT32_MAX &&
+                pattern_match(pattern_after(x->sql, "p.proname OPERATOR(pg_catalog.~) '"),
+                              x->function->name)) {
                 answer_row(w, x);
             }
         }

@@ -350,8 +350,8 @@ static void exec_statement(struct pg_session *s)
     enum statement_kind kind = x->portal->plan->kind;
     s->wrote |= kind == STMT_INSERT || kind == STMT_UPDATE || kind == STMT_DELETE ||
                 kind == STMT_CREATE_TABLE || kind == STMT_CREATE_VIEW ||
-                kind == STMT_CREATE_QUERY || kind == STMT_CREATE_TYPE || kind == STMT_DROP ||
-                kind == STMT_ALTER_TABLE;
+                kind == STMT_CREATE_QUERY || kind == STMT_CREATE_TYPE ||
+                kind == STMT_CREATE_FUNCTION || kind == STMT_DROP || kind == STMT_ALTER_TABLE;
     x->activity = PG_ACTIVITY_STATEMENT;
     x->statement = (struct statement){
         .done = statement_finished,
@@ -528,6 +528,7 @@ static void exec_plan(struct pg_session *s)
     case STMT_CREATE_VIEW:
     case STMT_CREATE_QUERY:
     case STMT_CREATE_TYPE:
+    case STMT_CREATE_FUNCTION:
     case STMT_DROP:
     case STMT_ALTER_TABLE:
     case STMT_INSERT:

@@ -14,6 +14,7 @@ bool statement_runs(enum statement_kind kind)
     case STMT_CREATE_VIEW:
     case STMT_CREATE_QUERY:
     case STMT_CREATE_TYPE:
+    case STMT_CREATE_FUNCTION:
     case STMT_DROP:
     case STMT_ALTER_TABLE:
     case STMT_INSERT:
@@ -128,8 +129,8 @@ static void drop_next(struct statement *st)
         statement_finish(st, ERR_OK);
         return;
     }
-    enum catalog_verb verb =
-        p->kind == STMT_ALTER_TABLE ? CHANGE_DROP_RELATION : p->change.verb;
+    bool view = p->kind == STMT_ALTER_TABLE || st->next_drop < p->n_view_drops;
+    enum catalog_verb verb = view ? CHANGE_DROP_RELATION : p->change.verb;
     st->ddl = (struct ddl_request){
         .change = {.verb = verb, .name = p->drops[st->next_drop]},
         .if_exists = p->if_exists,
@@ -316,6 +317,7 @@ void statement_run(struct shard *s, const struct plan *plan, struct statement *s
     case STMT_CREATE_VIEW:
     case STMT_CREATE_QUERY:
     case STMT_CREATE_TYPE:
+    case STMT_CREATE_FUNCTION:
         create_run(st);
         break;
     case STMT_DROP:

@@ -10,7 +10,11 @@
 
 #include "type/column.h"
 
-enum { FUNCTION_ARGS_MAX = 8, FUNCTION_OVERLOADS_MAX = 64 };
+struct user_function;
+struct c_function;
+struct function;
+
+enum { FUNCTION_ARGS_MAX = 16, FUNCTION_OVERLOADS_MAX = 64 };
 
 struct kernel_context {
     struct arena *arena;         /* results that are by reference */
@@ -22,6 +26,7 @@ struct kernel_context {
     uint32_t n_rows;
     bool out_of_memory;
     uint32_t n_args;             /* arguments of this call: variadic kernels read it */
+    const struct function *function; /* that is called */
     const void *prepared;        /* what function.prepare made for this call; or NULL */
 };
 
@@ -59,6 +64,8 @@ struct function {
     enum type args[FUNCTION_ARGS_MAX];
     kernel_fn kernel;
     function_prepare_fn prepare; /* or NULL */
+    const struct user_function *user; /* that CREATE FUNCTION made (plan/catalog.h); or NULL */
+    struct c_function *c;        /* LANGUAGE c: the kernel is c_function_kernel; or NULL */
 };
 
 /* All functions of that name and kind; returns how many were written (<=
