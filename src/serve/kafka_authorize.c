@@ -10,10 +10,10 @@
  * whole never reaches one. An API without a rule is for super users alone. */
 
 enum rule_kind {
-    RULE_FREE,  /* anybody */
-    RULE_WHOLE, /* the request as a whole: the resource that `in` names, or the cluster */
-    RULE_ITEMS, /* each element of the array `in` */
-    RULE_SHOWN, /* each element of the array `out` of the response: denied ones are left out */
+    RULE_FREE,   /* anybody */
+    RULE_WHOLE,  /* the request as a whole: the resource that `in` names, or the cluster */
+    RULE_ITEMS,  /* each element of the array `in` */
+    RULE_SHOWN,  /* each element of the array `out` of the response: denied ones are left out */
     RULE_GROUPS, /* ConsumerGroupDescribe: groups with members that have a topic which is denied */
 };
 enum rule_special {
@@ -33,7 +33,7 @@ struct rule {
     int16_t error;
     const char *in;      /* an array, "outer/inner", or RULE_WHOLE's name; NULL: the cluster */
     const char *in_name; /* the name in an element; NULL: the element is the name */
-    const char *out, *out_name; /* the same in the response */
+    const char *out, *out_name;         /* the same in the response */
     enum security_operation cluster_op; /* allowed to who may do this to the cluster; or 0 */
     enum rule_special special;
 };
@@ -45,16 +45,27 @@ enum {
     TXN_ERROR = KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION,
     BROKERS_ADD_FROM = 4, /* version of AddPartitionsToTxn */
 };
-#define ITEMS(key, resource, op, error, array, name) \
-    {key, RULE_ITEMS, ACL_##resource, OP_##op, error, array, name, array, name, 0, 0}
-#define ITEMS_OUT(key, resource, op, error, in, in_name, out, out_name) \
-    {key, RULE_ITEMS, ACL_##resource, OP_##op, error, in, in_name, out, out_name, 0, 0}
-#define SHOWN(key, resource, op, array, name) \
-    {key, RULE_SHOWN, ACL_##resource, OP_##op, 0, NULL, NULL, array, name, 0, 0}
-#define WHOLE(key, resource, op, error, name) \
-    {key, RULE_WHOLE, ACL_##resource, OP_##op, error, name, NULL, NULL, NULL, 0, 0}
+#define ITEMS(key, resource, op, error, array, name)                                    \
+    {                                                                                   \
+        key, RULE_ITEMS, ACL_##resource, OP_##op, error, array, name, array, name, 0, 0 \
+    }
+#define ITEMS_OUT(key, resource, op, error, in, in_name, out, out_name)                   \
+    {                                                                                     \
+        key, RULE_ITEMS, ACL_##resource, OP_##op, error, in, in_name, out, out_name, 0, 0 \
+    }
+#define SHOWN(key, resource, op, array, name)                                      \
+    {                                                                              \
+        key, RULE_SHOWN, ACL_##resource, OP_##op, 0, NULL, NULL, array, name, 0, 0 \
+    }
+#define WHOLE(key, resource, op, error, name)                                         \
+    {                                                                                 \
+        key, RULE_WHOLE, ACL_##resource, OP_##op, error, name, NULL, NULL, NULL, 0, 0 \
+    }
 #define CLUSTER(key, op) WHOLE(key, CLUSTER, op, CLUSTER_ERROR, NULL)
-#define FREE(key) {key, RULE_FREE, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0}
+#define FREE(key)                                             \
+    {                                                         \
+        key, RULE_FREE, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0 \
+    }
 
 /* By key; several rules of one API hold one after the other. */
 static const struct rule rules[] = {
@@ -88,8 +99,8 @@ static const struct rule rules[] = {
      OP_DESCRIBE, 0},
     FREE(KAFKA_SASL_HANDSHAKE),
     FREE(KAFKA_API_VERSIONS),
-    {KAFKA_CREATE_TOPICS, RULE_ITEMS, ACL_TOPIC, OP_CREATE, TOPIC_ERROR, "topics", "name",
-     "topics", "name", OP_CREATE, 0},
+    {KAFKA_CREATE_TOPICS, RULE_ITEMS, ACL_TOPIC, OP_CREATE, TOPIC_ERROR, "topics", "name", "topics",
+     "name", OP_CREATE, 0},
     ITEMS_OUT(KAFKA_DELETE_TOPICS, TOPIC, DELETE, TOPIC_ERROR, "topic_names", NULL, "responses",
               "name"),
     ITEMS_OUT(KAFKA_DELETE_TOPICS, TOPIC, DELETE, TOPIC_ERROR, "topics", "name", "responses",
@@ -126,8 +137,6 @@ static const struct rule rules[] = {
     ITEMS(KAFKA_OFFSET_DELETE, TOPIC, READ, TOPIC_ERROR, "topics", "name"),
     {KAFKA_INCREMENTAL_ALTER_CONFIGS, RULE_ITEMS, ACL_TOPIC, OP_ALTER_CONFIGS, TOPIC_ERROR,
      "resources", "resource_name", "responses", "resource_name", 0, SPECIAL_CONFIG},
-    WHOLE(KAFKA_OFFSET_DELETE, GROUP, DELETE, GROUP_ERROR, "group_id"),
-    ITEMS(KAFKA_OFFSET_DELETE, TOPIC, READ, TOPIC_ERROR, "topics", "name"),
     CLUSTER(KAFKA_DESCRIBE_CLIENT_QUOTAS, DESCRIBE_CONFIGS),
     ITEMS_OUT(KAFKA_ALTER_CLIENT_QUOTAS, CLUSTER, ALTER_CONFIGS, CLUSTER_ERROR, "entries", NULL,
               "entries", NULL),
@@ -256,8 +265,8 @@ static bool walk_first(struct walk *w, const struct kafka_shape *shape, void *me
 static bool identifies(const char *name)
 {
     static const char *const names[] = {
-        "name",      "topic",         "topic_id",     "index",         "partition_index",
-        "group_id",  "member_id",     "resource_type", "resource_name", "group_instance_id",
+        "name",        "topic",       "topic_id",         "index",         "partition_index",
+        "group_id",    "member_id",   "resource_type",    "resource_name", "group_instance_id",
         "entity_type", "entity_name", "transactional_id", "partition_id"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
@@ -396,17 +405,15 @@ static struct str element_name(struct kafka_request *r, const struct rule *rule,
     char *item = s->items + i * s->size;
     if (s->field->shape == NULL)
         memcpy(&name, item, sizeof name);
-    const struct kafka_field *f =
-        name_field != NULL && s->field->shape != NULL
-            ? field_find(s->field->shape, str_of(name_field))
-            : NULL;
+    const struct kafka_field *f = name_field != NULL && s->field->shape != NULL
+                                      ? field_find(s->field->shape, str_of(name_field))
+                                      : NULL;
     if (f != NULL)
         memcpy(&name, field_at(item, f), sizeof name);
     const struct kafka_field *id =
         s->field->shape != NULL ? field_find(s->field->shape, STR("topic_id")) : NULL;
     if (name.len == 0 && rule->resource == ACL_TOPIC && id != NULL) {
-        const struct topic *t =
-            catalog_topic_by_id(kafka_request_catalog(r), field_at(item, id));
+        const struct topic *t = catalog_topic_by_id(kafka_request_catalog(r), field_at(item, id));
         if (t != NULL)
             name = t->name;
     }
@@ -750,13 +757,14 @@ static bool denials_append(struct kafka_request *r, void *response, bool nested)
 int32_t kafka_operations(struct kafka_request *r, enum security_resource resource, struct str name)
 {
     static const enum security_operation of_topic[] = {
-        OP_READ, OP_WRITE, OP_CREATE, OP_DELETE, OP_ALTER, OP_DESCRIBE, OP_DESCRIBE_CONFIGS,
-        OP_ALTER_CONFIGS, 0};
+        OP_READ,  OP_WRITE,    OP_CREATE,           OP_DELETE,
+        OP_ALTER, OP_DESCRIBE, OP_DESCRIBE_CONFIGS, OP_ALTER_CONFIGS,
+        0};
     static const enum security_operation of_group[] = {
         OP_READ, OP_DELETE, OP_DESCRIBE, OP_DESCRIBE_CONFIGS, OP_ALTER_CONFIGS, 0};
     static const enum security_operation of_cluster[] = {
-        OP_CREATE, OP_ALTER, OP_DESCRIBE, OP_CLUSTER_ACTION, OP_DESCRIBE_CONFIGS,
-        OP_ALTER_CONFIGS, OP_IDEMPOTENT_WRITE, 0};
+        OP_CREATE,           OP_ALTER,         OP_DESCRIBE,         OP_CLUSTER_ACTION,
+        OP_DESCRIBE_CONFIGS, OP_ALTER_CONFIGS, OP_IDEMPOTENT_WRITE, 0};
     const enum security_operation *op = resource == ACL_TOPIC   ? of_topic
                                         : resource == ACL_GROUP ? of_group
                                                                 : of_cluster;

@@ -347,7 +347,7 @@ int16_t kafka_classic_leave(struct kafka_groups *gs, struct kafka_group *g, stru
     struct consumer_member *m = member.len == 0 && instance.ptr != NULL
                                     ? consumer_member_by_instance(cg, instance)
                                     : consumer_member_find(cg, member);
-    if (m == NULL || m->classic == NULL)
+    if (m == NULL)
         return KAFKA_E_UNKNOWN_MEMBER;
     if (instance.ptr != NULL && (m->instance.ptr == NULL || !str_eq(m->instance, instance)))
         return KAFKA_E_FENCED_INSTANCE;

@@ -18,7 +18,8 @@
 
 #include "serve/kafka_consumer_group.h"
 
-/* What kafka_groups_join, _sync, _heartbeat, _leave and _may_commit do in such a group. */
+/* What kafka_groups_join, _sync, _heartbeat, _leave and _may_commit do in such a group. Members of
+ * either protocol can be made to leave, by an administrator. */
 void kafka_classic_join(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms,
                         const struct kafka_group_join *j);
 void kafka_classic_sync(struct kafka_groups *gs, struct kafka_group *g, int64_t now_ms,

@@ -257,8 +257,22 @@ struct alteration {
 
 struct alter_state {
     struct alteration *resources;
+    uint32_t n_resources;
     bool validate_only, replace; /* replace: what is not named goes back to its default */
 };
+
+/* Is it about the throttles of replication, which nobody can have set, to be deleted?
+ * kafka-reassign-partitions does that when it has looked whether a reassignment is over. */
+static bool is_throttle(const struct alteration_item *it)
+{
+    static const struct str prefixes[] = {{"leader.replication.throttled.", 29},
+                                          {"follower.replication.throttled.", 31},
+                                          {"replica.alter.log.dirs.", 23}};
+    bool found = false;
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+        found |= str_starts(it->name, prefixes[i]);
+    return found && it->operation == OPERATION_DELETE;
+}
 
 /* Applies one operation; the value of a list is a set of words. */
 static enum err item_apply(struct topic_config *c, const struct alteration_item *it,
@@ -266,6 +280,8 @@ static enum err item_apply(struct topic_config *c, const struct alteration_item 
 {
     enum topic_config_key key = topic_config_find(it->name);
     int64_t value = 0;
+    if (key == TOPIC_CONFIGS && is_throttle(it))
+        return ERR_OK;
     if (key == TOPIC_CONFIGS)
         return topic_config_unknown(it->name, why);
     const struct topic_config_def *d = topic_config_def(key);
@@ -305,18 +321,19 @@ static enum err alter_amend(struct ddl_request *d, const struct topic *now)
     return topic_config_check(c, &d->why);
 }
 
+/* The two answers are laid out alike. */
+_Static_assert(sizeof(struct kafka_alter_configs_res) ==
+                       sizeof(struct kafka_incremental_alter_configs_res) &&
+                   sizeof(struct kafka_alter_configs_res_response) ==
+                       sizeof(struct kafka_incremental_alter_configs_res_response),
+               "the answers of the two ways to alter");
+
 static void alter_result(struct kafka_request *r, uint32_t i, int16_t code, struct str text)
 {
     struct kafka_changes *st = r->state;
-    if (r->header.api_key == KAFKA_ALTER_CONFIGS) {
-        struct kafka_alter_configs_res *res = st->res;
-        res->responses[i].error_code = code;
-        res->responses[i].error_message = text;
-    } else {
-        struct kafka_incremental_alter_configs_res *res = st->res;
-        res->responses[i].error_code = code;
-        res->responses[i].error_message = text;
-    }
+    struct kafka_alter_configs_res *res = st->res;
+    res->responses[i].error_code = code;
+    res->responses[i].error_message = text;
 }
 
 static void alter_done(struct ddl_request *d)
@@ -407,6 +424,11 @@ static void alter_step(struct kafka_request *r)
     const struct alteration *a = &as->resources[st->next];
     uint32_t at = st->next;
     if (a->type == RESOURCE_BROKER) {
+        uint32_t n_throttles = 0;
+        while (n_throttles < a->n && is_throttle(&a->items[n_throttles]))
+            n_throttles++;
+        if (n_throttles == a->n)
+            return; /* nothing to change */
         alter_result(r, at, KAFKA_E_INVALID_REQUEST,
                      STR("no setting of the broker changes while it runs: start it with other "
                          "options (tidemill serve --help)"));
@@ -439,41 +461,51 @@ static void alter_step(struct kafka_request *r)
     }
 }
 
-/* The resources of a request in `as`, whose arrays have room; false after failing the request. */
-static bool alter_alloc(struct kafka_request *r, uint32_t n, struct alter_state **as)
+/* Room for a request's resources and their answers; NULL after failing the request. */
+static struct alter_state *alter_begin(struct kafka_request *r, uint32_t n, bool validate_only,
+                                       struct kafka_alter_configs_res **res)
 {
     if (n > KAFKA_TOPICS_PER_REQUEST_MAX) {
         kafka_request_fail(r, "names too many topics");
-        return false;
+        return NULL;
     }
-    *as = kafka_request_alloc(r, 1, sizeof **as);
-    if (*as == NULL)
-        return false;
-    (*as)->resources = kafka_request_alloc(r, n, sizeof *(*as)->resources);
-    return (*as)->resources != NULL;
+    struct alter_state *as = kafka_request_alloc(r, 1, sizeof *as);
+    *res = as != NULL ? kafka_request_alloc(r, 1, sizeof **res) : NULL;
+    if (*res == NULL)
+        return NULL;
+    as->validate_only = validate_only;
+    as->resources = kafka_request_alloc(r, n, sizeof *as->resources);
+    (*res)->responses = kafka_request_alloc(r, n, sizeof *(*res)->responses);
+    (*res)->n_responses = n;
+    return as->resources != NULL && (*res)->responses != NULL ? as : NULL;
+}
+
+/* The next resource, with room for so many items; NULL after failing the request. */
+static struct alteration *alter_add(struct kafka_request *r, struct alter_state *as,
+                                    struct kafka_alter_configs_res *res, int8_t type,
+                                    struct str name, uint32_t n_items)
+{
+    uint32_t i = as->n_resources++;
+    as->resources[i] = (struct alteration){.type = type, .name = name};
+    as->resources[i].items = kafka_request_alloc(r, n_items, sizeof *as->resources[i].items);
+    res->responses[i].resource_type = type;
+    res->responses[i].resource_name = name;
+    return as->resources[i].items != NULL ? &as->resources[i] : NULL;
 }
 
 void kafka_handle_alter_configs(struct kafka_request *r)
 {
     const struct kafka_alter_configs_req *req = r->request;
-    struct kafka_alter_configs_res *res = kafka_request_alloc(r, 1, sizeof *res);
-    struct alter_state *as;
-    if (res == NULL || !alter_alloc(r, req->n_resources, &as))
+    struct kafka_alter_configs_res *res;
+    struct alter_state *as = alter_begin(r, req->n_resources, req->validate_only, &res);
+    if (as == NULL)
         return;
-    as->validate_only = req->validate_only;
     as->replace = true;
-    res->responses = kafka_request_alloc(r, req->n_resources, sizeof *res->responses);
-    if (res->responses == NULL)
-        return;
-    res->n_responses = req->n_resources;
     for (uint32_t i = 0; i < req->n_resources; i++) {
         const struct kafka_alter_configs_req_resource *in = &req->resources[i];
-        struct alteration *a = &as->resources[i];
-        *a = (struct alteration){.type = in->resource_type, .name = in->resource_name};
-        res->responses[i].resource_type = in->resource_type;
-        res->responses[i].resource_name = in->resource_name;
-        a->items = kafka_request_alloc(r, in->n_configs, sizeof *a->items);
-        if (a->items == NULL)
+        struct alteration *a =
+            alter_add(r, as, res, in->resource_type, in->resource_name, in->n_configs);
+        if (a == NULL)
             return;
         for (; a->n < in->n_configs; a->n++)
             a->items[a->n] = (struct alteration_item){in->configs[a->n].name,
@@ -485,23 +517,15 @@ void kafka_handle_alter_configs(struct kafka_request *r)
 void kafka_handle_incremental_alter_configs(struct kafka_request *r)
 {
     const struct kafka_incremental_alter_configs_req *req = r->request;
-    struct kafka_incremental_alter_configs_res *res = kafka_request_alloc(r, 1, sizeof *res);
-    struct alter_state *as;
-    if (res == NULL || !alter_alloc(r, req->n_resources, &as))
+    struct kafka_alter_configs_res *res;
+    struct alter_state *as = alter_begin(r, req->n_resources, req->validate_only, &res);
+    if (as == NULL)
         return;
-    as->validate_only = req->validate_only;
-    res->responses = kafka_request_alloc(r, req->n_resources, sizeof *res->responses);
-    if (res->responses == NULL)
-        return;
-    res->n_responses = req->n_resources;
     for (uint32_t i = 0; i < req->n_resources; i++) {
         const struct kafka_incremental_alter_configs_req_resource *in = &req->resources[i];
-        struct alteration *a = &as->resources[i];
-        *a = (struct alteration){.type = in->resource_type, .name = in->resource_name};
-        res->responses[i].resource_type = in->resource_type;
-        res->responses[i].resource_name = in->resource_name;
-        a->items = kafka_request_alloc(r, in->n_configs, sizeof *a->items);
-        if (a->items == NULL)
+        struct alteration *a =
+            alter_add(r, as, res, in->resource_type, in->resource_name, in->n_configs);
+        if (a == NULL)
             return;
         for (; a->n < in->n_configs; a->n++)
             a->items[a->n] =

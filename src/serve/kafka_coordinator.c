@@ -144,6 +144,11 @@ static struct str member_id_new(struct kafka_coordinator *co, struct kafka_reque
                         (unsigned long long)id[0], (unsigned long long)id[1]);
 }
 
+struct str kafka_coordinator_host(struct kafka_request *r)
+{
+    return arena_printf(&r->arena, "/%.*s", STR_ARG(kafka_request_conn(r)->host));
+}
+
 static void run_join(struct kafka_coordinator *co, struct kafka_request *r)
 {
     const struct kafka_join_group_req *req = r->request;
@@ -156,7 +161,7 @@ static void run_join(struct kafka_coordinator *co, struct kafka_request *r)
         .instance = req->group_instance_id,
         .protocol_type = req->protocol_type,
         .client_id = r->header.client_id,
-        .client_host = str_of(conn_peer(r->conn)),
+        .client_host = kafka_coordinator_host(r),
         .session_ms = req->session_timeout_ms,
         .rebalance_ms = req->rebalance_timeout_ms,
         .n_protocols = req->n_protocols,

@@ -54,6 +54,14 @@ struct kafka_coordinator {
 /* The request's answer, in its arena; NULL: out of memory. The request may be gone on return. */
 void kafka_coordinator_reply(struct kafka_request *r, void *response);
 int64_t kafka_coordinator_now_ms(struct kafka_coordinator *co);
+/* The peer as Kafka tells it of members: "/" and the address. NULL: out of memory. */
+struct str kafka_coordinator_host(struct kafka_request *r);
+
+/* Adds an offset of topic t to the write, which has room for it. `item` says which; what it is of
+ * t is filled in. Otherwise Kafka's code: there is no such topic (NULL; asked for by id or by name)
+ * or partition, or too much metadata. */
+int16_t kafka_group_commit_add(struct offsets_write *w, const struct topic *t, bool by_id,
+                               const struct offsets_item *item);
 
 /* Each replies to the request, now or later. */
 void kafka_group_consumer_heartbeat(struct kafka_coordinator *co, struct kafka_request *r);

@@ -124,9 +124,9 @@ void kafka_group_beaten(void *waiter, const struct consumer_heartbeat_result *in
         if (in->error == KAFKA_OK) {
             res->member_id = arena_str(&r->arena, in->member);
             const struct kafka_consumer_group_heartbeat_req *req = r->request;
-            res->heartbeat_interval_ms = security_group_setting(
-                shard_catalog(engine_shard(r->server->engine, 0))->security, req->group_id,
-                GROUP_CONFIG_HEARTBEAT_MS, NULL);
+            res->heartbeat_interval_ms =
+                security_group_setting(shard_catalog(engine_shard(r->server->engine, 0))->security,
+                                       req->group_id, GROUP_CONFIG_HEARTBEAT_MS, NULL);
             complete = res->member_id.ptr != NULL;
         }
         if (complete && in->with_assignment)
@@ -162,7 +162,7 @@ void kafka_group_consumer_heartbeat(struct kafka_coordinator *co, struct kafka_r
         .instance = req->instance_id,
         .rack = req->rack_id,
         .client_id = r->header.client_id,
-        .client_host = str_of(conn_peer(r->conn)),
+        .client_host = kafka_coordinator_host(r),
         .regex = req->subscribed_topic_regex,
         .assignor = req->server_assignor,
         .epoch = req->member_epoch,

@@ -46,6 +46,22 @@ static void commit_done(struct offsets_write *w, enum err e)
     commit_answer(st, e == ERR_OK ? (int16_t)KAFKA_OK : (int16_t)KAFKA_E_COORDINATOR_NOT_AVAILABLE);
 }
 
+int16_t kafka_group_commit_add(struct offsets_write *w, const struct topic *t, bool by_id,
+                               const struct offsets_item *item)
+{
+    if (t == NULL)
+        return by_id ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC;
+    if (item->partition < 0 || (uint32_t)item->partition >= t->n_partitions)
+        return KAFKA_E_UNKNOWN_TOPIC;
+    if (item->metadata.len > GROUP_OFFSET_METADATA_BYTES_MAX)
+        return KAFKA_E_OFFSET_METADATA_TOO_LARGE;
+    struct offsets_item *added = &w->items[w->n_items++];
+    *added = *item;
+    added->topic_number = t->number;
+    memcpy(added->topic_id.bytes, t->id, sizeof added->topic_id.bytes);
+    return KAFKA_OK;
+}
+
 /* One topic's offsets into the write, or its error into the answer. False: out of memory. */
 static bool commit_topic(struct kafka_coordinator *co, struct commit_state *st,
                          const struct kafka_offset_commit_req_topic *in,
@@ -63,25 +79,12 @@ static bool commit_topic(struct kafka_coordinator *co, struct commit_state *st,
         return false;
     for (uint32_t k = 0; k < in->n_partitions; k++) {
         const struct kafka_offset_commit_req_partition *p = &in->partitions[k];
-        int16_t *error = &out->partitions[k].error_code;
-        if (t == NULL)
-            *error = by_id ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC;
-        else if (p->index < 0 || (uint32_t)p->index >= t->n_partitions)
-            *error = KAFKA_E_UNKNOWN_TOPIC;
-        else if (p->committed_metadata.len > GROUP_OFFSET_METADATA_BYTES_MAX)
-            *error = KAFKA_E_OFFSET_METADATA_TOO_LARGE;
-        if (*error != KAFKA_OK)
-            continue;
-        struct offsets_item *item = &st->write.items[st->write.n_items++];
-        *item = (struct offsets_item){
-            .topic = name,
-            .topic_number = t->number,
-            .partition = p->index,
-            .offset = p->committed_offset,
-            .leader_epoch = p->committed_leader_epoch,
-            .metadata = p->committed_metadata,
-        };
-        memcpy(item->topic_id.bytes, t->id, sizeof item->topic_id.bytes);
+        const struct offsets_item item = {.topic = name,
+                                          .partition = p->index,
+                                          .offset = p->committed_offset,
+                                          .leader_epoch = p->committed_leader_epoch,
+                                          .metadata = p->committed_metadata};
+        out->partitions[k].error_code = kafka_group_commit_add(&st->write, t, by_id, &item);
     }
     return true;
 }

@@ -29,25 +29,28 @@ static bool entity_matches(const struct security_entity *e,
     for (uint32_t i = 0; i < req->n_components; i++) {
         const component *c = &req->components[i];
         bool of_user = str_eq(c->entity_type, STR("user"));
+        if (str_eq(c->entity_type, STR("ip")))
+            return false;
         if (of_user ? !part_matches(e->user, e->user_name, c)
                     : !part_matches(e->client, e->client_name, c))
             return false;
         *(of_user ? &user : &client) = true;
     }
-    return !req->strict || ((user || e->user == PART_ABSENT) &&
-                            (client || e->client == PART_ABSENT));
+    return !req->strict ||
+           ((user || e->user == PART_ABSENT) && (client || e->client == PART_ABSENT));
 }
 
-/* What is wrong with the filter, or NULL. */
+/* What is wrong with the filter, or NULL. It may ask for ips, which have no quotas. */
 static const char *filter_fault(const struct kafka_describe_client_quotas_req *req, int16_t *code)
 {
-    bool user = false, client = false;
+    bool user = false, client = false, ip = false;
     *code = KAFKA_E_INVALID_REQUEST;
     for (uint32_t i = 0; i < req->n_components; i++) {
         const component *c = &req->components[i];
-        bool of_user = str_eq(c->entity_type, STR("user"));
-        bool *seen = of_user ? &user : &client;
-        if (!of_user && !str_eq(c->entity_type, STR("client-id"))) {
+        bool of_user = str_eq(c->entity_type, STR("user")),
+             of_ip = str_eq(c->entity_type, STR("ip"));
+        bool *seen = of_user ? &user : of_ip ? &ip : &client;
+        if (!of_user && !of_ip && !str_eq(c->entity_type, STR("client-id"))) {
             *code = KAFKA_E_UNSUPPORTED_VERSION;
             return "quotas are for user and client-id";
         }

@@ -16,6 +16,23 @@ static void one_done(struct kafka_request *r)
         kafka_request_finish(r, st->res);
 }
 
+/* Memory for one partition's request, which is counted; NULL sets the error. */
+static void *part_new(struct kafka_request *r, size_t size, int16_t *error)
+{
+    struct pending *st = r->state;
+    void *p = arena_zalloc(&r->arena, 1, size);
+    if (p == NULL)
+        *error = kafka_error_of(ERR_NO_MEMORY);
+    else
+        st->n++;
+    return p;
+}
+
+static bool part_known(const struct topic *t, int32_t partition)
+{
+    return t != NULL && partition >= 0 && (uint32_t)partition < t->n_partitions;
+}
+
 static bool pending_begin(struct kafka_request *r, void *res)
 {
     struct pending *st = kafka_request_alloc(r, 1, sizeof *st);
@@ -37,8 +54,8 @@ struct trim_part {
 static void trim_done(struct trim_request *t)
 {
     struct trim_part *p = CONTAINER_OF(t, struct trim_part, trim);
-    p->res->error_code = t->err == ERR_BUSY ? (int16_t)KAFKA_E_POLICY_VIOLATION
-                                            : kafka_error_of(t->err);
+    p->res->error_code =
+        t->err == ERR_BUSY ? (int16_t)KAFKA_E_POLICY_VIOLATION : kafka_error_of(t->err);
     p->res->low_watermark = t->err == ERR_OK ? t->start_offset : -1;
     one_done(p->request);
 }
@@ -47,28 +64,21 @@ static void trim_begin(struct kafka_request *r, const struct topic *t,
                        const struct kafka_delete_records_req_partition *in,
                        struct kafka_delete_records_res_partition *res)
 {
-    struct pending *st = r->state;
     *res = (struct kafka_delete_records_res_partition){.index = in->index, .low_watermark = -1};
-    if (t == NULL || in->index < 0 || (uint32_t)in->index >= t->n_partitions) {
+    if (!part_known(t, in->index))
         res->error_code = KAFKA_E_UNKNOWN_TOPIC;
-        return;
-    }
-    if (t->kind != TOPIC_USER) {
+    else if (t->kind != TOPIC_USER)
         res->error_code = KAFKA_E_TOPIC_AUTHORIZATION;
+    struct trim_part *p =
+        res->error_code == KAFKA_OK ? part_new(r, sizeof *p, &res->error_code) : NULL;
+    if (p == NULL)
         return;
-    }
-    struct trim_part *p = arena_zalloc(&r->arena, 1, sizeof *p);
-    if (p == NULL) {
-        res->error_code = kafka_error_of(ERR_NO_MEMORY);
-        return;
-    }
     p->request = r;
     p->res = res;
     p->trim.topic = t;
     p->trim.partition = (uint32_t)in->index;
     p->trim.offset = in->offset;
     p->trim.done = trim_done;
-    st->n++;
     shard_trim(r->shard, &p->trim);
 }
 
@@ -124,27 +134,23 @@ static void epoch_begin(struct kafka_request *r, const struct topic *t,
                         const struct kafka_offset_for_leader_epoch_req_partition *in,
                         struct kafka_offset_for_leader_epoch_res_partition *res)
 {
-    struct pending *st = r->state;
     *res = (struct kafka_offset_for_leader_epoch_res_partition){
         .partition = in->partition, .leader_epoch = -1, .end_offset = -1};
-    if (t == NULL || in->partition < 0 || (uint32_t)in->partition >= t->n_partitions)
+    if (!part_known(t, in->partition))
         res->error_code = KAFKA_E_UNKNOWN_TOPIC;
     else
         res->error_code = kafka_leader_epoch_check(in->current_leader_epoch);
     if (res->error_code != KAFKA_OK || in->leader_epoch != 0)
         return;
-    struct epoch_part *p = arena_zalloc(&r->arena, 1, sizeof *p);
-    if (p == NULL) {
-        res->error_code = kafka_error_of(ERR_NO_MEMORY);
+    struct epoch_part *p = part_new(r, sizeof *p, &res->error_code);
+    if (p == NULL)
         return;
-    }
     p->request = r;
     p->res = res;
     p->offset.topic = t;
     p->offset.partition = (uint32_t)in->partition;
     p->offset.timestamp_ms = -1;
     p->offset.done = epoch_done;
-    st->n++;
     shard_offsets(r->shard, &p->offset);
 }
 

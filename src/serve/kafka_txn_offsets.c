@@ -54,26 +54,13 @@ static bool txn_commit_topic(struct txn_commit *st, const struct topic *t,
         return false;
     for (uint32_t k = 0; k < in->n_partitions; k++) {
         const struct kafka_txn_offset_commit_req_partition *p = &in->partitions[k];
-        int16_t *error = &out->partitions[k].error_code;
+        const struct offsets_item item = {.topic = name,
+                                          .partition = p->index,
+                                          .offset = p->committed_offset,
+                                          .leader_epoch = p->committed_leader_epoch,
+                                          .metadata = p->committed_metadata};
         out->partitions[k].index = p->index;
-        if (t == NULL)
-            *error = by_id ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC;
-        else if (p->index < 0 || (uint32_t)p->index >= t->n_partitions)
-            *error = KAFKA_E_UNKNOWN_TOPIC;
-        else if (p->committed_metadata.len > GROUP_OFFSET_METADATA_BYTES_MAX)
-            *error = KAFKA_E_OFFSET_METADATA_TOO_LARGE;
-        if (*error != KAFKA_OK)
-            continue;
-        struct offsets_item *item = &st->write.items[st->write.n_items++];
-        *item = (struct offsets_item){
-            .topic = name,
-            .topic_number = t->number,
-            .partition = p->index,
-            .offset = p->committed_offset,
-            .leader_epoch = p->committed_leader_epoch,
-            .metadata = p->committed_metadata,
-        };
-        memcpy(item->topic_id.bytes, t->id, sizeof item->topic_id.bytes);
+        out->partitions[k].error_code = kafka_group_commit_add(&st->write, t, by_id, &item);
     }
     return true;
 }

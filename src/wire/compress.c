@@ -268,7 +268,7 @@ static enum err snappy_step(struct compress *c, struct buf *out, size_t *budget,
     if (!c->begun) {
         c->taken = XERIAL_HEADER_BYTES;
     }
-    while (c->taken < in.len && *budget > 0) {
+    while (c->taken<in.len && * budget> 0) {
         size_t before = out->len;
         if (in.len - c->taken < 4) {
             return damaged(why, COMPRESS_SNAPPY, "it ends inside a block's length");
@@ -331,8 +331,8 @@ static enum err lz4_step(struct compress *c, struct buf *out, size_t *budget, bo
         size_t n_out = step_out(out, *budget);
         size_t n_in = step_in(c, *budget);
         size_t room_before = n_out;
-        size_t more = LZ4F_decompress(c->lz4_in, out->ptr + out->len, &n_out,
-                                      c->in.ptr + c->taken, &n_in, NULL);
+        size_t more = LZ4F_decompress(c->lz4_in, out->ptr + out->len, &n_out, c->in.ptr + c->taken,
+                                      &n_in, NULL);
         if (LZ4F_isError(more)) {
             return damaged(why, COMPRESS_LZ4, LZ4F_getErrorName(more));
         }
@@ -394,10 +394,9 @@ static enum err zstd_begin(struct compress *c, struct err_detail *why)
     if ((c->zstd_in = ZSTD_createDCtx()) == NULL) {
         return err_set(why, ERR_NO_MEMORY, "out of memory for zstd");
     }
-    CHECK(!ZSTD_isError(
-              ZSTD_DCtx_setParameter(c->zstd_in, ZSTD_d_windowLogMax, WINDOW_LOG_MAX)) &&
-          !ZSTD_isError(ZSTD_DCtx_setParameter(c->zstd_in, ZSTD_d_experimentalParam2,
-                                               OUT_BUFFER_STABLE)));
+    CHECK(!ZSTD_isError(ZSTD_DCtx_setParameter(c->zstd_in, ZSTD_d_windowLogMax, WINDOW_LOG_MAX)) &&
+          !ZSTD_isError(
+              ZSTD_DCtx_setParameter(c->zstd_in, ZSTD_d_experimentalParam2, OUT_BUFFER_STABLE)));
     return ERR_OK;
 }
 

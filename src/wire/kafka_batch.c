@@ -198,8 +198,7 @@ static enum err check_records(struct kafka_run_check *k, int64_t *budget, struct
         return err_set(why, e, "%s", err_text(e, &inner));
     }
     bool refused = k->seen.timestamp_max > rules->timestamp_max ||
-                   k->seen.timestamp_min < rules->timestamp_min ||
-                   (rules->keys && k->seen.keyless);
+                   k->seen.timestamp_min < rules->timestamp_min || (rules->keys && k->seen.keyless);
     k->phase = refused ? RUN_REFUSED : RUN_END;
     return ERR_OK;
 }

@@ -86,8 +86,11 @@ def test_bad_quotas_are_refused_alone(server, entry):
     with Client(server) as client:
         assert alter(client, entry, ({"user": "ok"}, {PRODUCE: 1})) == [42, 0]
         assert describe(client) == [({"user": "ok"}, {PRODUCE: 1.0})]
-        answer = client.call("describe_client_quotas", 1, components=[{"entity_type": "ip"}])
+        answer = client.call("describe_client_quotas", 1, components=[{"entity_type": "group"}])
         assert answer["error_code"] == 35
+        answer = client.call("describe_client_quotas", 1, components=[
+            {"entity_type": "ip", "match_type": 2}])
+        assert (answer["error_code"], answer["entries"]) == (0, [])
 
 
 def answers_soon(client):

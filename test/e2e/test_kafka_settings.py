@@ -111,6 +111,16 @@ def test_broker_settings_are_read_only(server, admin):
     assert code == INVALID_REQUEST and "while it runs" in text
 
 
+def test_throttles_of_replication_can_be_cleared(server, admin, topic):
+    """kafka-reassign-partitions does it whenever a reassignment is over, whether there are some."""
+    admin.create_topics([NewTopic(topic, 1, 1)])
+    rate, replicas = "leader.replication.throttled.rate", "follower.replication.throttled.replicas"
+    assert incremental_alter(server, BROKER, "1", [(rate, DELETE, None)])[0] == OK
+    assert incremental_alter(server, BROKER, "1", [(rate, SET, "1")])[0] == INVALID_REQUEST
+    assert incremental_alter(server, TOPIC, topic, [(replicas, DELETE, None)])[0] == OK
+    assert incremental_alter(server, TOPIC, topic, [(replicas, SET, "*")])[0] == INVALID_CONFIG
+
+
 def test_incremental_changes(server, admin, topic):
     admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"retention.bytes": "777"})])
     alter = lambda *operations, **more: incremental_alter(server, TOPIC, topic, operations, **more)

@@ -89,6 +89,7 @@ def quotas_and_users():
     tool("ConfigCommand", *SERVER, "--alter", *of_user, "--add-config",
          "SCRAM-SHA-256=[iterations=4096,password=pw]")
     said(tool("ConfigCommand", *SERVER, "--describe", *of_user), "SCRAM-SHA-256=iterations=4096")
+    equal("", tool("ConfigCommand", *SERVER, "--describe", "--entity-type", "ips"), "quotas of ips")
 
 
 def acls():
@@ -200,6 +201,18 @@ def cluster():
          "--all-topic-partitions")
 
 
+def reassignment():
+    name = topic_of(1)
+    path = os.path.join(FOLDER, name + ".json")
+    os.makedirs(FOLDER, exist_ok=True)
+    with open(path, "w", encoding="ascii") as out:
+        json.dump({"partitions": [{"topic": name, "partition": 0, "replicas": [1]}], "version": 1},
+                  out)
+    said(tool("reassign.ReassignPartitionsCommand", *SERVER, "--verify",
+              "--reassignment-json-file", path), f"Reassignment of partition {name}-0 is completed",
+         "Clearing topic-level throttles")
+
+
 def refused():
     """What one broker without a quorum does not have is said, not guessed."""
     said(tool("MetadataQuorumCommand", *SERVER, "describe", "--status", status=1),
@@ -216,5 +229,5 @@ if __name__ == "__main__":
         ("groups", groups), ("group-offsets", group_offsets),
         ("verifiable-producer", verifiable_producer),
         ("records-and-offsets", records_and_offsets), ("transactions", transactions),
-        ("cluster", cluster), ("refused", refused),
+        ("cluster", cluster), ("reassignment", reassignment), ("refused", refused),
     ])

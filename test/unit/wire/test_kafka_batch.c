@@ -326,9 +326,8 @@ static void check_in_steps(struct fixture *f, const struct kafka_run_rules *rule
 static void damage_uses_up_the_budget(void **state)
 {
     struct fixture *f = *state;
-    const struct kafka_run_rules rules = {.batch_bytes_max = 1 << 20,
-                                          .timestamp_min = INT64_MIN,
-                                          .timestamp_max = INT64_MAX};
+    const struct kafka_run_rules rules = {
+        .batch_bytes_max = 1 << 20, .timestamp_min = INT64_MIN, .timestamp_max = INT64_MAX};
     for (uint32_t codec = COMPRESS_GZIP; codec < COMPRESS_CODECS; codec++) {
         struct kafka_run run;
         struct kafka_run_check k;

@@ -13,6 +13,7 @@ import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -49,6 +50,7 @@ final class Admins {
         cases.add("admin.broker-configs", this::brokerConfigs);
         cases.add("admin.list-offsets", this::listOffsets);
         cases.add("admin.groups", this::groups);
+        cases.add("admin.remove-members", this::removeMembers);
     }
 
     static <T> T get(KafkaFuture<T> future) throws Exception {
@@ -228,6 +230,26 @@ final class Admins {
             get(admin.deleteConsumerGroups(List.of(group)).all());
             Cases.fails(GroupIdNotFoundException.class, () -> get(
                 admin.deleteConsumerGroups(List.of(group)).all()));
+        }
+    }
+
+    /** Of both protocols; the consumer comes back when it hears of it. */
+    private void removeMembers() throws Exception {
+        String topic = kafka.topic(1);
+        kafka.fill(topic, 1);
+        for (String protocol : List.of("classic", "consumer")) {
+            String group = Cluster.fresh("g");
+            try (Admin admin = kafka.admin();
+                 KafkaConsumer<String, String> consumer = kafka.consumer(
+                     "group.id=" + group, "group.protocol=" + protocol)) {
+                consumer.subscribe(List.of(topic));
+                Cluster.poll(consumer, 1);
+                String host = get(admin.describeConsumerGroups(List.of(group)).all()).get(group)
+                    .members().iterator().next().host();
+                Cases.check(host.startsWith("/"), "the member's host: " + host);
+                get(admin.removeMembersFromConsumerGroup(
+                    group, new RemoveMembersFromConsumerGroupOptions()).all());
+            }
         }
     }
 }
