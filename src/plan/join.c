@@ -380,7 +380,7 @@ static struct query_level *blinded(const struct from *f, struct query_level *out
 /* Functions are LATERAL with and without the word. */
 static bool is_lateral(node *n)
 {
-    if (is_set_item(n))
+    if (is_set_item(n) || is_as_of(n))
         return true;
     return (int)n->node_case == PG_QUERY__NODE__NODE_RANGE_SUBSELECT && n->range_subselect->lateral;
 }
@@ -552,6 +552,12 @@ static bool from_join(struct from *f, const PgQuery__JoinExpr *j, struct query_l
                       const struct from_item *siblings, struct from_item *out)
 {
     struct binder *b = f->q->b;
+    PgQuery__JoinExpr lateral;
+    if (is_as_of(j->rarg)) {
+        if (!plan_as_of(b, j, &lateral))
+            return false;
+        j = &lateral;
+    }
     struct from_item left;
     struct from_item right;
     if (aliased_asof(j->larg)) {

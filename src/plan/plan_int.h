@@ -469,6 +469,10 @@ bool from_item(struct query_level *q, node *n, struct query_level *outer, struct
 /* Whether a function of this name gives several rows; whether an item of FROM is such a call. */
 bool is_set_function(struct str name);
 bool is_set_item(node *n);
+/* as_of(table, time [, time_column]) as an item of FROM. */
+bool is_as_of(node *n);
+/* A JOIN whose right item is as_of, as one with a LATERAL subquery. False with the error kept. */
+bool plan_as_of(struct binder *b, const PgQuery__JoinExpr *j, PgQuery__JoinExpr *out);
 /* The item as EXPAND over a row without columns; its arguments may refer to `outer`. */
 struct plan_node *plan_set_functions(struct query_level *q, const PgQuery__RangeFunction *r,
                                      struct query_level *outer);
@@ -684,7 +688,8 @@ struct str new_relation_name(struct binder *b, const PgQuery__RangeVar *r);
 /* Places in table_options' table. */
 enum { T_EVENT_TIME, T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE, T_KEY, T_PARTITIONS, T_FORMAT,
        T_ON_ERROR, T_TOPIC, T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES, T_SEGMENT_BYTES,
-       T_DELIMITER, T_QUOTE, T_NULL, T_PATTERN, T_SCHEMA, T_FRAMING, T_OPTIONS };
+       T_DELIMITER, T_QUOTE, T_NULL, T_PATTERN, T_SCHEMA, T_FRAMING,
+       T_EVENT_TIME_UNIT, T_RECORD_TIMESTAMP, T_OPTIONS };
 /* The options that say how values of the table's format are read, into r->text; its format and
  * columns are known. False with the error kept. */
 bool table_format_options(struct binder *b, struct relation *r, const struct option_value *v);
