@@ -408,11 +408,13 @@ static int64_t *row_watermarks(struct epochs *ep, struct reader *r, uint32_t par
     int64_t *before = arena_alloc(&ep->arena, (b->n_rows + 1) * sizeof(*before));
     if (before == NULL)
         fail_epoch(ep, ERR_NO_MEMORY, "computing watermarks", NULL);
-    const int64_t *ts = column_i8(&b->columns[rel->event_time]);
     int64_t now = r->watermarks[partition];
     for (uint32_t i = 0; i < b->n_rows; i++) {
+        int64_t ts, moved;
         before[i] = now;
-        int64_t moved = ts[i] < INT64_MIN + rel->lateness_us ? INT64_MIN : ts[i] - rel->lateness_us;
+        bool known = epoch_time_us(&b->columns[rel->event_time], i, rel->event_time_unit, &ts);
+        if (!known || __builtin_sub_overflow(ts, rel->lateness_us, &moved))
+            moved = INT64_MIN;
         now = moved > now ? moved : now;
     }
     r->watermarks[partition] = now;

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "engine/raw.h"
 #include "engine/records.h"
+#include "type/datetime.h"
 
 enum err relation_json_decoder(const struct relation *rel, bool strict, struct json_decoder **out)
 {
@@ -16,7 +17,7 @@ enum err relation_json_decoder(const struct relation *rel, bool strict, struct j
         fields[i] = (struct json_field){.name = c->name,
                                         .type = c->type,
                                         .typmod = c->typmod,
-                                        .not_null = c->not_null,
+                                        .not_null = c->not_null && i + 1 != rel->record_timestamp,
                                         .wanted = true,
                                         .lenient = relation_column_added(rel, i) && !strict};
     }
@@ -84,7 +85,11 @@ static enum err check_event_time(const struct relation *rel, const struct kafka_
     if (column_is_null(c, b->n_rows))
         return err_set(why, ERR_NULL_VIOLATION, "column \"%.*s\": the event time is missing",
                        STR_ARG(def->name));
-    int64_t ts = column_i8(c)[b->n_rows];
+    int64_t ts;
+    if (!epoch_time_us(c, b->n_rows, rel->event_time_unit, &ts))
+        return err_set(why, ERR_DATETIME_RANGE,
+                       "column \"%.*s\": the event time is out of range for its unit",
+                       STR_ARG(def->name));
     if (ts == INT64_MIN || ts == INT64_MAX)
         return err_set(why, ERR_DATETIME_RANGE, "column \"%.*s\": the event time is infinite",
                        STR_ARG(def->name));
@@ -101,6 +106,16 @@ static enum err check_event_time(const struct relation *rel, const struct kafka_
     err_hint(why, "Look at the sender's clock and time zone. How far ahead times may be is the "
                   "table's option max_future.");
     return ERR_FUTURE_EVENT_TIME;
+}
+
+/* The column that is the record's timestamp, whatever its value has there. */
+static void put_record_timestamp(const struct relation *rel, const struct kafka_record *rec,
+                                 struct batch *b)
+{
+    int64_t ms = rec->timestamp < 0 ? 0 : rec->timestamp;
+    struct value v = {.type = TYPE_TIMESTAMPTZ};
+    v.as.i8 = ms > TIMESTAMP_US_MAX / 1000 ? TIMESTAMP_US_MAX : ms * 1000;
+    column_set(&b->columns[rel->record_timestamp - 1], b->n_rows, &v);
 }
 
 static enum err value_decode(struct row_decoder *d, const struct kafka_record *rec,
@@ -125,6 +140,8 @@ static enum err value_decode(struct row_decoder *d, const struct kafka_record *r
         TRY(text_decode_row(d->text, rec->value, b, a, why));
     else
         TRY(json_decode_row(d->json, rec->value, b, a, why));
+    if (d->rel->record_timestamp > 0)
+        put_record_timestamp(d->rel, rec, b);
     return d->rel->event_time >= 0 ? check_event_time(d->rel, rec, b, why) : ERR_OK;
 }
 

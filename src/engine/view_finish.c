@@ -314,8 +314,21 @@ static void empty_add(struct state_partition *sp, struct group *g)
     sp->empty[sp->n_empty++] = g;
 }
 
-/* Lists groups that have lost their last row, and removes those that are listed when nobody scans:
- * a scan may still have to show them. */
+/* Removes the groups that are listed, when nobody scans: a scan may still have to show them. */
+static void remove_listed(struct view_run *v, struct state_partition *sp)
+{
+    if (!list_empty(&v->scans))
+        return;
+    for (uint32_t i = 0; i < sp->n_empty; i++) {
+        struct group *g = sp->empty[i];
+        g->flags &= (uint16_t)~GROUP_EMPTY;
+        if (!has_rows(v, g))
+            view_group_free(v, sp, g);
+    }
+    sp->n_empty = 0;
+}
+
+/* Lists groups that have lost their last row, and removes what is listed. */
 static enum err remove_empty(struct view_finish *f)
 {
     struct view_run *v = f->view;
@@ -329,15 +342,7 @@ static enum err remove_empty(struct view_finish *f)
         if (g->window_end == INT64_MAX && !has_rows(v, g))
             empty_add(sp, g);
     }
-    if (!list_empty(&v->scans))
-        return ERR_OK;
-    for (uint32_t i = 0; i < sp->n_empty; i++) {
-        struct group *g = sp->empty[i];
-        g->flags &= (uint16_t)~GROUP_EMPTY;
-        if (!has_rows(v, g))
-            view_group_free(v, sp, g);
-    }
-    sp->n_empty = 0;
+    remove_listed(v, sp);
     return ERR_OK;
 }
 
@@ -426,6 +431,7 @@ static enum err step_close(struct view_finish *f, uint32_t *rows)
     }
     sp->watermark_us = f->watermark_us;
     TRY(view_windows_closed(f->view, sp, f->n_closed));
+    remove_listed(f->view, sp);
     sp->n_windows -= f->n_closed;
     if (sp->n_windows > 0)
         memmove(sp->windows, sp->windows + f->n_closed, sp->n_windows * sizeof(*sp->windows));

@@ -496,10 +496,11 @@ static enum err create_topic_only(struct version *v, const struct topic *t, stru
     return ERR_OK;
 }
 
-/* A relation that follows from its topic alone. */
-static enum err create_topic_relation(struct version *v, struct object *topic,
+/* A relation that follows from its topic. */
+static enum err create_timed_relation(struct version *v, struct object *topic,
                                       const struct column_def *columns, uint32_t n_columns,
-                                      int32_t event_time, struct err_detail *why)
+                                      int32_t event_time, enum time_unit unit,
+                                      struct err_detail *why)
 {
     struct object *o = object_new(false);
     if (o == NULL)
@@ -516,12 +517,21 @@ static enum err create_topic_relation(struct version *v, struct object *topic,
         .format = raw ? FORMAT_RAW : FORMAT_JSON,
         .on_error = ON_ERROR_IGNORE,
         .event_time = event_time,
+        .event_time_unit = unit,
         .key = -1,
         .idle_timeout_us = IDLE_TIMEOUT_US_DEFAULT,
         .future_us_max = FUTURE_US_DEFAULT,
     };
     add_relation(v, o);
     return ERR_OK;
+}
+
+/* From its topic alone. */
+static enum err create_topic_relation(struct version *v, struct object *topic,
+                                      const struct column_def *columns, uint32_t n_columns,
+                                      int32_t event_time, struct err_detail *why)
+{
+    return create_timed_relation(v, topic, columns, n_columns, event_time, TIME_UNIT_NONE, why);
 }
 
 static enum err create_topic(struct version *v, const struct topic *t, struct err_detail *why)
@@ -969,7 +979,8 @@ static enum err create_late(struct version *v, struct object *view, const struct
     TRY(create_topic_only(v, late, &topic, why));
     object_hold(view, topic);
     view->view.late[of] = &topic->topic;
-    TRY(create_topic_relation(v, topic, source->columns, source->n_columns, source->event_time,
+    TRY(create_timed_relation(v, topic, source->columns, source->n_columns, source->event_time,
+                              source->event_time_unit,
                               why));
     const struct relation *r = catalog_relation(&v->pub, late->name);
     struct object *o = relation_object(r);

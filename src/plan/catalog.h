@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "plan/topic_config.h"
 #include "plan/security.h"
+#include "type/epoch_time.h"
 #include "type/type.h"
 #include "wire/text_rows.h"
 
@@ -122,6 +123,9 @@ struct relation {
     bool avro_framed;                /* ... with Confluent's header before each value */
     enum on_error on_error;
     int32_t event_time;              /* column, or -1 */
+    enum time_unit event_time_unit;  /* of numbers; NONE: it is a timestamp */
+    /* A timestamptz column, + 1, that is the record's timestamp whatever its value has; 0 = none */
+    uint32_t record_timestamp;
     int32_t key;                     /* column whose text is the record key, or -1 */
     /* PRIMARY KEY: of each key the newest row is there, and a delete takes it away. 0 = none: rows
      * are only ever added. In the order of the key, which is that of the record's */

@@ -210,6 +210,57 @@ static int32_t option_column(struct binder *b, const struct relation *r, const c
     return -1;
 }
 
+/* Times are times, or numbers with a unit. */
+static bool event_time_type(struct binder *b, struct relation *r, const struct option_value *v)
+{
+    const struct column_def *c = &r->columns[r->event_time];
+    const struct option_value *unit = &v[T_EVENT_TIME_UNIT];
+    bool time = c->type == TYPE_TIMESTAMPTZ || c->type == TYPE_TIMESTAMP;
+    if (unit->given)
+        r->event_time_unit = (enum time_unit)(TIME_UNIT_S + unit->number);
+    if (time && unit->given) {
+        bind_fail(b, unit->position, ERR_INVALID_ARGUMENT,
+                  "event_time_unit is for numbers, and \"%.*s\" is of type %s", STR_ARG(c->name),
+                  type_name(c->type));
+    } else if (!time && !epoch_time_type(c->type)) {
+        bind_fail(b, v[T_EVENT_TIME].position, ERR_TYPE_MISMATCH,
+                  "event_time column \"%.*s\" is of type %s, not timestamptz or timestamp",
+                  STR_ARG(c->name), type_name(c->type));
+        bind_hint(b, "Numbers since 1970 may be integer, bigint or double precision.");
+    } else if (!time && !unit->given) {
+        bind_fail(b, v[T_EVENT_TIME].position, ERR_TYPE_MISMATCH,
+                  "event_time column \"%.*s\" is a number: its unit is not known",
+                  STR_ARG(c->name));
+        bind_hint(b, "Say what it counts since 1970: WITH (event_time_unit = 'ms'), or s, us, ns.");
+    }
+    return b->err == ERR_OK;
+}
+
+/* A column that is the record's timestamp: for windows over when records arrived. */
+static bool record_timestamp_option(struct binder *b, struct relation *r,
+                                    const struct option_value *v)
+{
+    const struct option_value *o = &v[T_RECORD_TIMESTAMP];
+    if (!o->given)
+        return true;
+    int32_t c = option_column(b, r, "record_timestamp", o);
+    if (c < 0)
+        return false;
+    if (r->columns[c].type != TYPE_TIMESTAMPTZ || c == r->key || r->n_primary_key > 0 ||
+        (r->format != FORMAT_JSON && r->format != FORMAT_JSON_LINES)) {
+        bind_fail(b, o->position, ERR_UNSUPPORTED,
+                  "record_timestamp needs a timestamptz column, other than the key, of a table in "
+                  "format json without a PRIMARY KEY");
+        bind_hint(b, "Topics without a schema have the column \"timestamp\".");
+        return false;
+    }
+    r->record_timestamp = (uint32_t)c + 1;
+    if (r->topic == NULL) /* of a topic that is made: when records came, not what they say */
+        topic_config_set(&b->plan->change.topic.config, TOPIC_TIMESTAMP_TYPE,
+                         TIMESTAMP_LOG_APPEND);
+    return true;
+}
+
 static bool event_time_options(struct binder *b, struct relation *r, const struct option_value *v)
 {
     r->event_time = r->format == FORMAT_RAW ? RAW_TIMESTAMP : -1;
@@ -217,15 +268,10 @@ static bool event_time_options(struct binder *b, struct relation *r, const struc
         r->event_time = option_column(b, r, "event_time", &v[T_EVENT_TIME]);
         if (r->event_time < 0)
             return false;
-        const struct column_def *c = &r->columns[r->event_time];
-        if (c->type != TYPE_TIMESTAMPTZ && c->type != TYPE_TIMESTAMP) {
-            bind_fail(b, v[T_EVENT_TIME].position, ERR_TYPE_MISMATCH,
-                      "event_time column \"%.*s\" is of type %s, not timestamptz or timestamp",
-                      STR_ARG(c->name), type_name(c->type));
+        if (!event_time_type(b, r, v))
             return false;
-        }
     }
-    static const int needs[] = {T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE};
+    static const int needs[] = {T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE, T_EVENT_TIME_UNIT};
     for (size_t i = 0; i < ARRAY_LEN(needs); i++) {
         if (r->event_time < 0 && v[needs[i]].given) {
             bind_fail(b, v[needs[i]].position, ERR_INVALID_ARGUMENT,
@@ -421,7 +467,7 @@ static bool table_options_apply(struct binder *b, struct relation *r, const stru
     }
     r->key = v[T_KEY].given ? option_column(b, r, "key", &v[T_KEY]) : -1;
     return b->err == ERR_OK && table_format_options(b, r, v) && event_time_options(b, r, v) &&
-           table_topic(b, r, v);
+           table_topic(b, r, v) && record_timestamp_option(b, r, v);
 }
 
 static bool create_supported(struct binder *b, const PgQuery__CreateStmt *s)

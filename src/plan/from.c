@@ -344,21 +344,25 @@ static const struct relation *window_relation(struct binder *b, const struct win
     return plan_relation(b, &r);
 }
 
-static bool window_time(struct query_level *q, const struct window_call *w, uint32_t *column)
+static bool window_time(struct query_level *q, const struct window_call *w,
+                        const struct relation *rel, struct window_spec *spec)
 {
     struct binder *b = q->b;
     struct expr *e = bind_expr(q, w->args[WINDOW_TIME]);
     if (e == NULL)
         return false;
-    if (e->kind != EXPR_COLUMN || (e->type != TYPE_TIMESTAMPTZ && e->type != TYPE_TIMESTAMP)) {
+    if (e->kind == EXPR_COLUMN && rel->event_time >= 0 && (int32_t)e->index == rel->event_time)
+        spec->unit = rel->event_time_unit;
+    if (e->kind != EXPR_COLUMN || (e->type != TYPE_TIMESTAMPTZ && e->type != TYPE_TIMESTAMP &&
+                                   spec->unit == TIME_UNIT_NONE)) {
         bind_fail(b, e->position, ERR_TYPE_MISMATCH,
                   "the second argument of %.*s must be a timestamptz or timestamp column of the "
-                  "table",
+                  "table, or its event time",
                   STR_ARG(w->form->name));
         window_usage(b, w);
         return false;
     }
-    *column = e->index;
+    spec->time_column = e->index;
     return true;
 }
 
@@ -428,7 +432,7 @@ static struct plan_node *session_node(struct query_level *q, const struct window
     struct column_def *columns = bind_alloc(b, (size_t)n + 2, sizeof *columns);
     struct over_function *overs = bind_alloc(b, 2, sizeof *overs);
     struct sort_key *by = bind_alloc(b, 1, sizeof *by);
-    const struct expr **args = bind_alloc(b, 2, sizeof(*args));
+    const struct expr **args = bind_alloc(b, 3, sizeof(*args));
     const struct expr **exprs = bind_alloc(b, n, sizeof(*exprs));
     if (over == NULL || columns == NULL || overs == NULL || by == NULL || args == NULL ||
         exprs == NULL)
@@ -439,10 +443,13 @@ static struct plan_node *session_node(struct query_level *q, const struct window
     enum type t = window->columns[window->window.time_column].type;
     args[0] = expr_column(b, window->window.time_column, t, -1);
     args[1] = expr_const(b, gap, -1);
+    args[2] = expr_const(
+        b, (struct value){.type = TYPE_INT4, .as.i4 = (int32_t)window->window.unit}, -1);
     *by = (struct sort_key){.column = window->window.time_column};
     for (uint32_t i = 0; i < 2; i++)
         overs[i] = (struct over_function){.kind = i == 0 ? OVER_SESSION_START : OVER_SESSION_END,
-                                          .n_args = 2, .args = args, .type = t};
+                                          .n_args = 3, .args = args,
+                                          .type = window->columns[n - 1].type};
     over->columns = columns;
     over->partition_columns = partition;
     over->n_partition_columns = n_partition;
@@ -479,9 +486,11 @@ static bool from_window(struct query_level *q, const PgQuery__FuncCall *f,
         return false;
     struct query_level args = {.b = b, .scope = out->scope, .clause = CLAUSE_FROM};
     struct window_spec spec = {.kind = form->kind};
-    if (!window_time(&args, &w, &spec.time_column) || !window_sizes(&args, &w, rel, &spec))
+    if (!window_time(&args, &w, rel, &spec) || !window_sizes(&args, &w, rel, &spec))
         return false;
-    struct plan_node *n = window_node(q, input, input->columns[spec.time_column].type);
+    struct plan_node *n = window_node(q, input, spec.unit != TIME_UNIT_NONE
+                                                    ? TYPE_TIMESTAMPTZ
+                                                    : input->columns[spec.time_column].type);
     if (n == NULL)
         return false;
     n->window = spec;
@@ -534,9 +543,9 @@ static bool from_function(struct query_level *q, const PgQuery__RangeFunction *r
             return from_window(q, f, &window_forms[i], r->alias, out);
     }
     if (str_eq(name, STR("as_of"))) {
-        bind_fail(b, f->location, ERR_UNSUPPORTED, "table function as_of is not supported");
-        bind_hint(b, "Write LEFT JOIN LATERAL (SELECT ... WHERE key = ... AND time <= ... ORDER BY "
-                     "time DESC LIMIT 1) name ON true.");
+        bind_fail(b, f->location, ERR_UNSUPPORTED,
+                  "as_of stands to the right of JOIN or LEFT JOIN");
+        bind_hint(b, "Write: FROM orders o JOIN as_of(rates, o.at) r ON r.currency = o.currency.");
         return false;
     }
     bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION, "table function %.*s does not exist",

@@ -4,7 +4,8 @@
 enum { OPTIONS_MAX = 32 };
 
 static const struct option table_option_list[] = {
-    {"event_time", OPTION_TEXT, NULL, NULL, "timestamptz column that orders the table in time"},
+    {"event_time", OPTION_TEXT, NULL, NULL,
+     "timestamptz, timestamp or (with event_time_unit) number column that orders the table"},
     {"lateness", OPTION_INTERVAL, "0 s", NULL, "how far behind the newest event rows may come"},
     {"idle_timeout", OPTION_INTERVAL, "10 s", NULL,
      "a partition without rows for this long no longer holds the watermark back; '0' = never"},
@@ -31,6 +32,10 @@ static const struct option table_option_list[] = {
     {"schema", OPTION_STRING, NULL, NULL, "avro: the schema that records are written by, as JSON"},
     {"framing", OPTION_WORD, NULL, "none|confluent",
      "avro: whether values begin with a zero and a schema's number of four bytes; default: none"},
+    {"event_time_unit", OPTION_WORD, NULL, "s|ms|us|ns",
+     "what the event time counts since 1970, when it is an integer or float column"},
+    {"record_timestamp", OPTION_TEXT, NULL, NULL,
+     "timestamptz column that is the record's timestamp, not part of its value"},
 };
 
 static const struct option view_option_list[] = {

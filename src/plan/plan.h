@@ -94,11 +94,12 @@ enum window_kind {
 struct window_spec {
     enum window_kind kind;
     /* of the input, the table's event time in a view; timestamptz or timestamp, as the bounds are
-     * then */
+     * then, or a number */
     uint32_t time_column;
     /* tumble: slide == size. Windows start at multiples of slide since 1970 (UTC) + offset_us */
     int64_t size_us, slide_us;
     int64_t offset_us;
+    enum time_unit unit;         /* of a time that is a number; bounds are timestamptz then */
     bool untimed;                /* no row is late for it: its times are no event times */
 };
 
@@ -125,7 +126,8 @@ enum over_kind {
     OVER_ROW_NUMBER, OVER_RANK, OVER_DENSE_RANK, OVER_PERCENT_RANK, OVER_CUME_DIST, OVER_NTILE,
     OVER_LAG, OVER_LEAD, OVER_FIRST_VALUE, OVER_LAST_VALUE, OVER_NTH_VALUE, OVER_AGGREGATE,
     /* session(): of rows sorted by args[0], a timestamptz column, bounds of the row's session;
-     * args[1]: the gap, an int8 constant in microseconds */
+     * or a number; args[1]: the gap, an int8 constant in microseconds; args[2]: an int4 constant,
+     * the time's enum time_unit */
     OVER_SESSION_START, OVER_SESSION_END,
 };
 

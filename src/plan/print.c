@@ -426,8 +426,9 @@ static void print_over(const struct plan_node *n, struct buf *out)
             print_aggregate(&f->aggregate, n->input, out);
             continue;
         }
+        bool session = f->kind == OVER_SESSION_START || f->kind == OVER_SESSION_END;
         buf_printf(out, "%s(", names[f->kind]);
-        print_list(f->args, f->n_args, ", ", n->input, out);
+        print_list(f->args, session ? 2 : f->n_args, ", ", n->input, out);
         buf_printf(out, ")");
     }
     print_partition(n, out);

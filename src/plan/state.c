@@ -179,6 +179,10 @@ static struct kept kept_by_partition(const struct plan_node *n)
         struct window_bound b = window_bound_of(n->input, n->partition_columns[i]);
         ends_with(&k, &b, n->input->columns[n->partition_columns[i]].name);
     }
+    if (n->kind == PLAN_OVER && window_session_gap(n) > 0) {
+        struct window_bound b = {.is = true};
+        ends_with(&k, &b, STR("the session's end"));
+    }
     return k;
 }
 

@@ -146,16 +146,25 @@ static struct window_bound bound_of_window(const struct plan_node *n, bool end)
     return b;
 }
 
-/* A session may grow until the watermark is behind its end: rows are late before the watermark. */
-static struct window_bound bound_of_session(const struct plan_node *over, uint32_t column)
+int64_t window_session_gap(const struct plan_node *over)
 {
     const struct plan_node *w = over->input;
     while (w->kind == PLAN_FILTER || w->kind == PLAN_PROJECT)
         w = w->input;
+    bool sessions = over->n_overs > 0 && (over->overs[0].kind == OVER_SESSION_START ||
+                                          over->overs[0].kind == OVER_SESSION_END);
+    if (!sessions || w->kind != PLAN_WINDOW || !window_is_timed(w))
+        return 0;
+    return over->overs[0].args[1]->value.as.i8;
+}
+
+/* A session may grow until the watermark is behind its end: rows are late before the watermark. */
+static struct window_bound bound_of_session(const struct plan_node *over, uint32_t column)
+{
     struct window_bound b = {.to_end = 1};
     b.is = column >= over->input->n_columns &&
            over->overs[column - over->input->n_columns].kind == OVER_SESSION_END &&
-           w->kind == PLAN_WINDOW && window_is_timed(w);
+           window_session_gap(over) > 0;
     return b;
 }
 

@@ -18,6 +18,10 @@ struct window_bound {
 };
 /* Whether column `column` of the node's rows is a bound. */
 struct window_bound window_bound_of(const struct plan_node *n, uint32_t column);
+/* The gap in microseconds when an OVER makes sessions over event times: then a row of its input is
+ * of no more use when the watermark of all inputs is behind the end of the session that it is in.
+ * 0 for all other OVERs. */
+int64_t window_session_gap(const struct plan_node *over);
 /* The first key of a join that is a bound on both sides: its number, or n_keys. */
 uint32_t window_join_bound(const struct plan_node *join, int64_t *to_end);
 /* The one of the node's columns [0, n) that is a bound, rather one without NULLs, and rather an end

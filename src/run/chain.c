@@ -233,10 +233,11 @@ static enum err spread_rows(const struct chain_step *step, struct climb *f,
     if (s->row == NULL || s->start == NULL || s->end == NULL || s->late == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < in->n_rows; i++) {
-        int64_t ts = column_i8(time)[i];
+        int64_t ts;
         struct row_windows of;
         uint32_t origin = f->origin == NULL ? i : f->origin[i];
-        if (column_is_null(time, i) || !windows_of(&step->window, ts, &of)) {
+        if (column_is_null(time, i) || !epoch_time_us(time, i, step->window.unit, &ts) ||
+            !windows_of(&step->window, ts, &of)) {
             TRY(error_add(f, origin, ERR_DATETIME_RANGE, "the event time belongs to no window"));
             continue;
         }
@@ -276,7 +277,9 @@ static enum err run_window(const struct chain_step *step, struct climb *f,
                            const int64_t *watermarks)
 {
     struct spread s = {0};
-    enum type t = f->batch->columns[step->window.time_column].type;
+    enum type t = step->window.unit != TIME_UNIT_NONE
+                      ? TYPE_TIMESTAMPTZ
+                      : f->batch->columns[step->window.time_column].type;
     TRY(spread_rows(step, f, watermarks, &s));
     TRY(climb_gather(f, s.row, s.n));
     struct batch *narrow = f->batch;

@@ -831,7 +831,7 @@ bool flow_expire(const struct flow *f, struct flow_state *s, int64_t watermark_u
     uint32_t rows_left = FLOW_PIECE_ROWS;
     s->watermark_us = watermark_us > s->watermark_us ? watermark_us : s->watermark_us;
     for (uint32_t i = 0; i < f->n_ops && rows_left > 0; i++)
-        if (f->ops[i].windowed)
+        if (f->ops[i].windowed || f->ops[i].sessions)
             f->ops[i].kind->expire(&f->ops[i], s->ops[i], s->watermark_us, &rows_left);
     return rows_left == 0;
 }

@@ -49,6 +49,7 @@ struct flow_op {
     /* Filled by compile when a key of all ports is a bound of a window: its number, and what to add
      * to it for the window's end. */
     bool windowed;
+    bool sessions; /* its rows are over with the sessions that they are in */
     uint32_t bound_key;
     int64_t to_end;
     const enum type *key_types; /* filled by the core */
@@ -82,8 +83,8 @@ struct flow_kind {
     enum err (*pass)(struct flow_run *r, uint32_t port, const struct batch *b);
     enum err (*apply)(struct flow_run *r, const struct flow_packet *p, bool *more);
     enum err (*end_level)(struct flow_run *r, bool *more);
-    /* Of windowed operators: forgets what is kept under windows that have ended, until none is
-     * left or about *rows_left rows are gone, which it counts down. */
+    /* Of operators that are windowed or of sessions: forgets what is kept under windows that have
+     * ended, until none is left or about *rows_left rows are gone, which it counts down. */
     void (*expire)(const struct flow_op *op, void *state, int64_t watermark_us,
                    uint32_t *rows_left);
 };

@@ -378,16 +378,20 @@ static struct value session_bound(const struct over_state *s, const struct over_
                                   const struct over_side *side, uint32_t row)
 {
     const struct column *time = &side->batch->columns[op->args[0].column];
-    const int64_t *ts = column_i8(time);
-    int64_t gap = op->args[1].constant.as.i8, apart;
-    if (row > 0 && !__builtin_sub_overflow(ts[row], ts[row - 1], &apart) && apart <= gap)
+    const enum time_unit unit = (enum time_unit)op->args[2].constant.as.i4;
+    int64_t gap = op->args[1].constant.as.i8, apart, ts = 0, before = 0;
+    struct value v = {.type = op->type};
+    /* Times out of range are of no window: none came. */
+    v.null = !epoch_time_us(time, row, unit, &ts);
+    if (!v.null && row > 0 && epoch_time_us(time, row - 1, unit, &before) &&
+        !__builtin_sub_overflow(ts, before, &apart) && apart <= gap)
         return column_get(&side->columns[s->sorted.plan->n_columns + s->op], row - 1);
-    struct value v = {.type = time->type, .as.i8 = ts[row]};
+    v.as.i8 = ts;
     if (op->kind == OVER_SESSION_START)
         return v;
-    while (++row < side->rows.n && !__builtin_sub_overflow(ts[row], v.as.i8, &apart) &&
-           apart <= gap)
-        v.as.i8 = ts[row];
+    while (++row < side->rows.n && epoch_time_us(time, row, unit, &ts) &&
+           !__builtin_sub_overflow(ts, v.as.i8, &apart) && apart <= gap)
+        v.as.i8 = ts;
     v.as.i8 += gap;
     return v;
 }
@@ -647,8 +651,7 @@ static enum err give(struct flow_run *r, struct flow_out *out)
         }
     }
     s->phase = OVER_BEGIN;
-    flow_sorted_done(&s->sorted, r->op);
-    return ERR_OK;
+    return flow_sorted_done(&s->sorted, r->op);
 }
 
 static enum err over_partition(struct flow_run *r, struct flow_out *out)

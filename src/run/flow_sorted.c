@@ -31,6 +31,11 @@ enum err flow_sorted_compile(struct flow_op *op, const struct expr *const *more,
     for (uint32_t i = 0; i < node->n_sorts; i++)
         sorts[i] = node->sorts[i];
     *out = (struct flow_sorted_plan){.n_columns = n_in, .n_sorts = node->n_sorts, .sorts = sorts};
+    if (node->kind == PLAN_OVER)
+        out->gap_us = window_session_gap(node);
+    if (out->gap_us > 0)
+        out->unit = (enum time_unit)node->overs[0].args[2]->value.as.i4;
+    op->sessions = out->gap_us > 0;
     op->ports[0] = (struct flow_port){
         .n_exprs = n + n_keys, .exprs = exprs, .n_payload = n, .key_at = n, .n_keys = n_keys};
     op->n_ports = 1;
@@ -45,10 +50,13 @@ enum err flow_sorted_init(struct flow_sorted *s, const struct flow_op *op,
                           const struct flow_sorted_plan *p, uint64_t bytes_max)
 {
     *s = (struct flow_sorted){.plan = p};
-    uint32_t owner_bytes = flow_windows_init(&s->windows, op->windowed, sizeof(struct partition));
+    uint32_t row_bytes = op->sessions ? sizeof(struct flow_sorted_row)
+                                      : offsetof(struct flow_sorted_row, end);
+    uint32_t owner_bytes = flow_windows_init(&s->windows, op->windowed || op->sessions,
+                                             sizeof(struct partition));
     arena_init(&s->work, bytes_max);
     TRY(row_table_new(owner_bytes, bytes_max, &s->partitions));
-    return row_table_new(sizeof(struct flow_sorted_row), bytes_max, &s->rows);
+    return row_table_new(row_bytes, bytes_max, &s->rows);
 }
 
 void flow_sorted_deinit(struct flow_sorted *s)
@@ -93,6 +101,8 @@ enum err flow_sorted_apply(struct flow_sorted *s, struct flow_run *r, const stru
         TRY(flow_key_entry(s->partitions, p->hashes[i], p->keys[i], 0, &of, &created));
         if (created && r->op->windowed)
             TRY(flow_windows_add(&s->windows, of, flow_key_end(r->op, p->keys[i])));
+        else if (created && r->op->sessions)
+            TRY(flow_windows_add(&s->windows, of, INT64_MAX));
         struct partition *partition = row_entry_owner(of);
         if (!partition->touched)
             TRY(flow_touch(&s->touched, of));
@@ -197,10 +207,72 @@ enum err flow_sorted_next(struct flow_sorted *s, struct flow_run *r, bool *ready
     return ERR_OK;
 }
 
+/* ---- what is over ---- */
+
+/* Ends are looked at a gap at a time, so that partitions stand in few lists. */
+static int64_t session_list(const struct flow_sorted *s, int64_t end)
+{
+    int64_t gap = s->plan->gap_us, past = end % gap, up;
+    past = past <= 0 ? -past : gap - past;
+    return __builtin_add_overflow(end, past + 1, &up) ? INT64_MAX : up;
+}
+
+/* The sessions of rows that are there, as of now; the partition waits for the first that ends. */
+static enum err find_sessions(struct flow_sorted *s, struct row_entry *of)
+{
+    const struct column *time = &s->batch.columns[s->plan->sorts[0].column];
+    int64_t first = INT64_MAX, end = INT64_MAX, next = INT64_MAX, apart;
+    for (uint32_t i = s->n; i-- > 0;) {
+        struct row_entry *e = s->entries[s->order[i]];
+        int64_t t;
+        if (e->weight == 0 || !epoch_time_us(time, s->order[i], s->plan->unit, &t))
+            continue;
+        bool joined = next != INT64_MAX && !__builtin_sub_overflow(next, t, &apart) &&
+                      apart <= s->plan->gap_us;
+        if (!joined && __builtin_add_overflow(t, s->plan->gap_us, &end))
+            end = INT64_MAX;
+        ((struct flow_sorted_row *)row_entry_owner(e))->end = end;
+        first = end;
+        next = t;
+    }
+    flow_windows_remove(&s->windows, of);
+    return flow_windows_add(&s->windows, of, first == INT64_MAX ? first : session_list(s, first));
+}
+
+/* Rows of a partition some of whose sessions have ended. Without memory for its place in the lists
+ * it waits until rows of it come. */
+static void expire_sessions(struct flow_sorted *s, struct row_entry *of, int64_t watermark_us,
+                            uint32_t *rows_left)
+{
+    struct row_entry *e = row_table_first(s->rows, of->hash, row_entry_key(s->partitions, of));
+    int64_t first = INT64_MAX;
+    uint64_t left = 0;
+    while (e != NULL) {
+        struct row_entry *at = e;
+        int64_t end = ((struct flow_sorted_row *)row_entry_owner(e))->end;
+        e = row_table_next(s->rows, e);
+        *rows_left -= *rows_left > 0;
+        if (end < watermark_us) {
+            row_table_remove(s->rows, at);
+            continue;
+        }
+        left++;
+        first = end < first ? end : first;
+    }
+    if (left == 0)
+        row_table_remove(s->partitions, of);
+    else if (first != INT64_MAX &&
+             flow_windows_add(&s->windows, of, session_list(s, first)) != ERR_OK)
+        CHECK(flow_windows_add(&s->windows, of, INT64_MAX) == ERR_OK);
+}
+
 void flow_sorted_expire(struct flow_sorted *s, int64_t watermark_us, uint32_t *rows_left)
 {
     struct row_entry *of;
     CHECK(s->touched.n == 0);
+    while (s->plan->gap_us > 0 &&
+           (of = flow_windows_take(&s->windows, watermark_us, rows_left)) != NULL)
+        expire_sessions(s, of, watermark_us, rows_left);
     while ((of = flow_windows_take(&s->windows, watermark_us, rows_left)) != NULL) {
         struct row_entry *e =
             row_table_first(s->rows, of->hash, row_entry_key(s->partitions, of));
@@ -214,12 +286,14 @@ void flow_sorted_expire(struct flow_sorted *s, int64_t watermark_us, uint32_t *r
     }
 }
 
-void flow_sorted_done(struct flow_sorted *s, const struct flow_op *op)
+enum err flow_sorted_done(struct flow_sorted *s, const struct flow_op *op)
 {
     struct row_entry *of = s->touched.list[s->touched.at++];
     struct partition *partition = row_entry_owner(of);
     uint32_t left = 0;
     CHECK(s->phase == SORTED_READY);
+    if (op->sessions)
+        TRY(find_sessions(s, of));
     for (uint32_t i = 0; i < s->n; i++) {
         struct row_entry *e = s->entries[i];
         struct flow_sorted_row *row = row_entry_owner(e);
@@ -230,13 +304,14 @@ void flow_sorted_done(struct flow_sorted *s, const struct flow_op *op)
     }
     partition->touched = 0;
     if (left == 0) {
-        if (op->windowed)
+        if (op->windowed || op->sessions)
             flow_windows_remove(&s->windows, of);
         row_table_remove(s->partitions, of);
     }
     s->phase = SORTED_NONE;
     s->n = 0;
     arena_reset(&s->work, WORK_KEEP_BYTES);
+    return ERR_OK;
 }
 
 /* ---- out ---- */

@@ -6,7 +6,11 @@
  *
  * Rows are kept exactly as they were written (state/row_format.h). Those that are equal in all that
  * the operator sorts by come in the order of their bytes, so that the result follows from the
- * rows alone. */
+ * rows alone.
+ *
+ * Sessions (gap_us): each row knows when its session ends, as of when the partition was last done,
+ * and the partition waits in `windows` for the first of these ends. What the watermark has passed
+ * goes without output: no row that is not late comes within the gap of it any more. */
 #ifndef TIDEMILL_RUN_FLOW_SORTED_H
 #define TIDEMILL_RUN_FLOW_SORTED_H
 
@@ -20,17 +24,20 @@ struct flow_sorted_plan {
     struct row_format format;
     uint32_t n_sorts;
     const struct sort_key *sorts;
+    int64_t gap_us; /* sessions by the first of `sorts`, which is a time; 0: none */
+    enum time_unit unit; /* ... of it */
 };
 
 /* An entry's owner. */
 struct flow_sorted_row {
     int64_t settled; /* the weight when the partition was last done */
+    int64_t end;     /* of its session; only with sessions */
 };
 
 struct flow_sorted {
     const struct flow_sorted_plan *plan;
     struct row_table *partitions, *rows;
-    struct flow_windows windows; /* of partitions */
+    struct flow_windows windows; /* of partitions; with sessions: by the first that ends */
     struct flow_touched touched;
     enum { SORTED_NONE, SORTED_SORTING, SORTED_READY } phase;
     struct arena work; /* of the partition at hand: */
@@ -53,14 +60,15 @@ uint64_t flow_sorted_count(const struct flow_sorted *s);
 /* Takes in a packet. */
 enum err flow_sorted_apply(struct flow_sorted *s, struct flow_run *r,
                            const struct flow_packet *p) MUST_CHECK;
-/* Forgets the partitions of windows that have ended. Between epochs. */
+/* Forgets the partitions of windows that have ended, or rows of sessions. Between epochs. */
 void flow_sorted_expire(struct flow_sorted *s, int64_t watermark_us, uint32_t *rows_left);
 /* Brings the next touched partition to READY, as far as the piece's rows reach. True when it is;
  * false when there is none left, or the piece is used up (`*more`). */
 enum err flow_sorted_next(struct flow_sorted *s, struct flow_run *r, bool *ready,
                           bool *more) MUST_CHECK;
-/* The partition's output is given: rows that are gone are forgotten. Its memory is free again. */
-void flow_sorted_done(struct flow_sorted *s, const struct flow_op *op);
+/* The partition's output is given: rows that are gone are forgotten. Its memory is free again.
+ * ERR_NO_MEMORY. */
+enum err flow_sorted_done(struct flow_sorted *s, const struct flow_op *op) MUST_CHECK;
 /* Order of two rows of the partition by `sorts` alone: 0 for peers. */
 int flow_sorted_compare(const struct flow_sorted *s, uint32_t x, uint32_t y);
 /* Order of two values of a sort column. */

@@ -1,4 +1,5 @@
-"""Nexmark's queries as views over its events, against what PostgreSQL makes of them.
+"""Nexmark's queries as views over its events, against what PostgreSQL makes of them; q12, which is
+about when the events arrived, against the arrivals themselves.
 
 The events come in order and out of order (Beam's rule, in groups of 100); each view is made before
 the first event, in the middle and after the last one. The expected rows are in ../nexmark."""
@@ -26,6 +27,13 @@ TABLES = {
 GROUP = 100     # events that are mixed with each other
 SPREAD = 953    # prime to it
 CHUNK = 3000    # events sent before the next table has its turn
+SIDE_ROWS = 10000   # of q13's table, half of them inserted behind the events
+Q12 = ("SELECT bidder, count(*) AS bid_count, window_start, window_end "
+       "FROM tumble(bid_arrival, arrived, INTERVAL '1 second') "
+       "GROUP BY bidder, window_start, window_end")
+
+
+SIDE = "INSERT INTO side_input SELECT i, 'side ' || i FROM generate_series(%s::int8, %s::int8) i"
 
 
 def read_csv(path):
@@ -63,6 +71,7 @@ def make_views(db, when):
     for name in QUERIES:
         text = (NEXMARK / "queries" / f"{name}.sql").read_text(encoding="utf-8")
         db.execute(f"CREATE MATERIALIZED VIEW {name}_{when} AS {text}")
+    db.execute(f"CREATE MATERIALIZED VIEW q12_{when} AS {Q12}")
 
 
 @pytest.fixture(name="nexmark", scope="module", params=["in order", "out of order"])
@@ -77,11 +86,17 @@ def fixture_nexmark(request, tmp_path_factory):
             for table, columns in TABLES.items():
                 db.execute(f"CREATE TABLE {table} ({columns}) WITH (event_time = 'date_time', "
                            "lateness = '1 s', partitions = 2)")
+            db.execute("CREATE TABLE bid_arrival (bidder int8, arrived timestamptz NOT NULL) WITH "
+                       "(topic = 'bid', record_timestamp = 'arrived', event_time = 'arrived', "
+                       "lateness = '1 min')")
+            db.execute("CREATE TABLE side_input (key int8 PRIMARY KEY, value text)")
+            db.execute(SIDE, (0, SIDE_ROWS // 2 - 1))
             make_views(db, "before")
             send(db, sequence[:half])
             make_views(db, "middle")
             send(db, sequence[half:])
             make_views(db, "after")
+            db.execute(SIDE, (SIDE_ROWS // 2, SIDE_ROWS - 1))
             yield db
     finally:
         server.stop()
@@ -120,3 +135,21 @@ def test_query(nexmark, name, when):
         expected_header, *expected = read_csv(path)
         assert header == expected_header
         assert Counter(map(tuple, rows)) == Counter(map(tuple, expected))
+
+
+@pytest.mark.parametrize("when", ["before", "middle", "after"])
+def test_side_input(nexmark, when):
+    """q13's expected rows are counted and summed only: each has its own side row."""
+    assert nexmark.execute(f"SELECT count(*) FROM q13_{when} WHERE value <> 'side ' || "
+                           "mod(auction, 10000)").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("when", ["before", "middle", "after"])
+def test_processing_time(nexmark, when):
+    """Windows over when a record arrived: by its own timestamp, so that a view that is made later,
+    which reads the records again, has the same."""
+    arrivals = nexmark.execute("SELECT bidder, arrived FROM bid_arrival").fetchall()
+    expected = Counter((bidder, arrived.replace(microsecond=0)) for bidder, arrived in arrivals)
+    assert sum(expected.values()) == 27600
+    rows = nexmark.execute(f"SELECT bidder, window_start, bid_count FROM q12_{when}").fetchall()
+    assert {(bidder, start): n for bidder, start, n in rows} == expected

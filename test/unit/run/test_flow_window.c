@@ -296,36 +296,49 @@ static void much_is_forgotten_in_pieces(void **state)
     arena_deinit(&a);
 }
 
+enum { GAP = 20 };
+
+/* Sessions of rows of 2 columns, by key or of all. */
+static const struct plan_node *sessions(struct arena *a, const struct plan_node *scan, bool by_key)
+{
+    static const uint32_t key = 0;
+    static const struct sort_key by_time = {.column = 1};
+    static const struct expr gap = {.kind = EXPR_CONST, .type = TYPE_INT8, .n_nodes = 1,
+                                    .value = {.type = TYPE_INT8, .as.i8 = GAP}};
+    static const struct expr unit = {.kind = EXPR_CONST, .type = TYPE_INT4, .n_nodes = 1,
+                                     .value = {.type = TYPE_INT4, .as.i4 = TIME_UNIT_NONE}};
+    struct plan_node *w = plan_window(a, scan, 1, GAP, GAP);
+    w->window.kind = WINDOW_SESSION;
+    struct plan_node *n = plan_new(a, PLAN_OVER, w, 6);
+    const struct expr **args = fixture_alloc(a, 3, sizeof(*args));
+    struct over_function *overs = fixture_alloc(a, 2, sizeof(*overs));
+    args[0] = expr_column(a, w, 1);
+    args[1] = &gap;
+    args[2] = &unit;
+    for (uint32_t i = 0; i < 2; i++) {
+        overs[i] = (struct over_function){.kind = i == 0 ? OVER_SESSION_START : OVER_SESSION_END,
+                                          .n_args = 3, .args = args, .type = TYPE_TIMESTAMPTZ};
+        plan_columns(n)[4 + i] = (struct column_def){.name = STR("s"), .type = TYPE_TIMESTAMPTZ};
+    }
+    n->n_partition_columns = by_key;
+    n->partition_columns = &key;
+    n->n_sorts = 1;
+    n->sorts = &by_time;
+    n->n_overs = 2;
+    n->overs = overs;
+    return n;
+}
+
 /* Sessions merge and fall apart as rows come and go: those that the times alone make. */
 static void sessions_follow_from_the_times(void **state)
 {
     (void)state;
-    enum { GAP = 20, EPOCHS = 12 };
+    enum { EPOCHS = 12 };
     struct arena a;
     arena_init(&a, FIXTURE_BYTES);
     for (uint64_t seed = 1; seed <= 20; seed++) {
         rng_state = seed;
-        static const uint32_t by_key = 0;
-        static const struct sort_key by_time = {.column = 1};
-        const struct plan_node *scan = plan_scan(&a, timed, 2);
-        struct plan_node *w = plan_window(&a, scan, 1, GAP, GAP);
-        w->window.kind = WINDOW_SESSION;
-        struct plan_node *n = plan_new(&a, PLAN_OVER, w, 6);
-        struct expr gap = {.kind = EXPR_CONST, .type = TYPE_INT8, .n_nodes = 1,
-                           .value = {.type = TYPE_INT8, .as.i8 = GAP}};
-        const struct expr *args[] = {expr_column(&a, w, 1), &gap};
-        struct over_function overs[2] = {
-            {.kind = OVER_SESSION_START, .n_args = 2, .args = args, .type = TYPE_TIMESTAMPTZ},
-            {.kind = OVER_SESSION_END, .n_args = 2, .args = args, .type = TYPE_TIMESTAMPTZ}};
-        for (uint32_t i = 0; i < 2; i++)
-            plan_columns(n)[4 + i] =
-                (struct column_def){.name = STR("s"), .type = TYPE_TIMESTAMPTZ};
-        n->n_partition_columns = seed % 2;
-        n->partition_columns = &by_key;
-        n->n_sorts = 1;
-        n->sorts = &by_time;
-        n->n_overs = 2;
-        n->overs = overs;
+        const struct plan_node *scan = plan_scan(&a, timed, 2), *n = sessions(&a, scan, seed % 2);
         is_bound(n, 5, true, 1);
         is_bound(n, 4, false, 0);
         is_bound(n, 3, false, 0);
@@ -344,6 +357,34 @@ static void sessions_follow_from_the_times(void **state)
     arena_deinit(&a);
 }
 
+/* The watermark passes a thousand sessions: their rows go, and the answer is still that of all. */
+static void ended_sessions_are_forgotten(void **state)
+{
+    (void)state;
+    enum { EPOCHS = 200, STEP = 90, ROWS_OPEN_MAX = 400 };
+    struct arena a;
+    arena_init(&a, FIXTURE_BYTES);
+    for (uint32_t by_key = 0; by_key < 2; by_key++) {
+        rng_state = by_key + 1;
+        const struct plan_node *scan = plan_scan(&a, timed, 2), *n = sessions(&a, scan, by_key);
+        struct driver d;
+        struct rows changes = {0};
+        driver_open(&d, n, 1, &scan, 1);
+        for (int64_t epoch = 0; epoch < EPOCHS; epoch++) {
+            later_rows(&changes, epoch * STEP);
+            driver_epoch(&d, &changes);
+            assert_false(flow_expire(d.flow, d.states[0], epoch * STEP));
+            assert_in_range(driver_state_rows(&d), 1, ROWS_OPEN_MAX);
+        }
+        driver_check(&d, "sessions that end");
+        assert_false(flow_expire(d.flow, d.states[0], INT64_MAX - 1));
+        assert_int_equal(driver_state_rows(&d), 0);
+        rows_free(&changes);
+        driver_close(&d);
+    }
+    arena_deinit(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +393,7 @@ int main(void)
         cmocka_unit_test(bounds_of_windows_that_grow),
         cmocka_unit_test(much_is_forgotten_in_pieces),
         cmocka_unit_test(sessions_follow_from_the_times),
+        cmocka_unit_test(ended_sessions_are_forgotten),
         cmocka_unit_test(ended_windows_are_forgotten),
         cmocka_unit_test(late_rows_are_counted),
     };
