@@ -16,9 +16,8 @@ static uint64_t column_bytes(const struct column *c, uint32_t n)
     return bytes;
 }
 
-static enum err discard_take(const struct batch *rows, bool silent, struct receipt *taken)
+static enum err discard_take(const struct batch *rows, struct receipt *taken)
 {
-    (void)silent;
     if (rows->weights == NULL)
         taken->rows += rows->n_rows;
     for (uint32_t i = 0; rows->weights != NULL && i < rows->n_rows; i++) {

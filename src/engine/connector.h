@@ -4,8 +4,8 @@
  *
  * A publication has a partition for each of its source's, and a receipt for each epoch in which one
  * of them took rows, in the publication's own topic: it is written, made durable and seen with the
- * epoch's other outputs. After a restart rows that the record of epochs has come again, silently: a
- * connector counts them and sends nothing. Private to engine/. */
+ * epoch's other outputs. Rows of epochs that the record has do not come again after a restart.
+ * Private to engine/. */
 #ifndef TIDEMILL_ENGINE_CONNECTOR_H
 #define TIDEMILL_ENGINE_CONNECTOR_H
 
@@ -22,10 +22,9 @@ struct receipt {
 };
 
 struct connector_kind {
-    /* Takes rows with their weights (NULL: each came once) and adds them to *taken. `silent`: they
-     * were taken before the restart. On the shard of the partition, inside of an epoch: must not
-     * wait. An error fails the publication, for good. */
-    enum err (*take)(const struct batch *rows, bool silent, struct receipt *taken);
+    /* Takes rows with their weights (NULL: each came once) and adds them to *taken. On the shard of
+     * the partition, inside of an epoch: must not wait. An error fails the publication, for good. */
+    enum err (*take)(const struct batch *rows, struct receipt *taken);
 };
 /* The connector's functions; never NULL for what a publication can have. Any thread. */
 const struct connector_kind *connector_kind(enum connector c);

@@ -178,6 +178,45 @@ static int64_t weight_of(const struct batch *b, uint32_t row)
     return b->weights == NULL ? 1 : b->weights[row];
 }
 
+/* Of n changes the rows of one side, with the weights that they have in it; those that are the same
+ * on both sides are no changes. */
+static uint32_t side_rows(const struct view_rows *side, bool gone, const bool *same, uint32_t n,
+                          uint32_t *rows, int64_t *weights)
+{
+    uint32_t n_rows = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = side->place[i];
+        if (same[i] || row == UINT32_MAX)
+            continue;
+        weights[n_rows] = gone ? -weight_of(side->out.batch, row) : weight_of(side->out.batch, row);
+        rows[n_rows++] = row;
+    }
+    return n_rows;
+}
+
+/* The rows that went, and those that came, to the publication's connector. */
+static enum err publish_changes(struct view_finish *f, const struct view_rows *before,
+                                const struct view_rows *after, const bool *same, uint32_t n)
+{
+    struct arena *a = f->work->piece;
+    const struct view_rows *sides[2] = {before, after};
+    for (int side = 0; side < 2; side++) {
+        uint32_t *rows = arena_alloc(a, (n + 1) * sizeof(*rows));
+        int64_t *weights = arena_alloc(a, (n + 1) * sizeof(*weights));
+        if (rows == NULL || weights == NULL)
+            return ERR_NO_MEMORY;
+        uint32_t n_rows = side_rows(sides[side], side == 0, same, n, rows, weights);
+        if (n_rows == 0)
+            continue;
+        struct batch *b = batch_gather(sides[side]->out.batch, rows, n_rows, a);
+        if (b == NULL)
+            return ERR_NO_MEMORY;
+        b->weights = weights;
+        TRY(view_publish(f->view, f->part, b));
+    }
+    return ERR_OK;
+}
+
 /* The rows that went, and those that came. */
 static enum err feed_changes(struct view_finish *f, const struct view_rows *before,
                              const struct view_rows *after, const bool *same, uint32_t n)
@@ -185,19 +224,12 @@ static enum err feed_changes(struct view_finish *f, const struct view_rows *befo
     struct arena *a = f->work->arena;
     const struct view_rows *sides[2] = {before, after};
     for (int side = 0; side < 2 && view_run_feeds(f->view); side++) {
-        const struct batch *b = sides[side]->out.batch;
-        uint32_t *rows = arena_alloc(a, (n + 1) * sizeof(*rows)), n_rows = 0;
+        uint32_t *rows = arena_alloc(a, (n + 1) * sizeof(*rows));
         int64_t *weights = arena_alloc(a, (n + 1) * sizeof(*weights));
         if (rows == NULL || weights == NULL)
             return ERR_NO_MEMORY;
-        for (uint32_t i = 0; i < n; i++) {
-            uint32_t row = sides[side]->place[i];
-            if (same[i] || row == UINT32_MAX)
-                continue;
-            weights[n_rows] = side == 0 ? -weight_of(b, row) : weight_of(b, row);
-            rows[n_rows++] = row;
-        }
-        TRY(feed(f, b, rows, weights, n_rows, false));
+        uint32_t n_rows = side_rows(sides[side], side == 0, same, n, rows, weights);
+        TRY(feed(f, sides[side]->out.batch, rows, weights, n_rows, false));
     }
     return ERR_OK;
 }
@@ -234,6 +266,8 @@ static enum err write_changes(struct view_finish *f, const struct touched *t, ui
     TRY(feed_changes(f, &before, &after, same, n));
     if (f->silent)
         return ERR_OK;
+    if (v->connector != NULL)
+        return publish_changes(f, &before, &after, same, n);
     struct buf scratch[3];
     for (int b = 0; b < 3; b++)
         buf_init(&scratch[b], RECORDS_BYTES_MAX);
@@ -555,10 +589,8 @@ enum err view_finish_step(struct view_finish *f, bool *more)
         [FINISH_EXPIRE] = step_expire,
     };
     *more = false;
-    if (f->view->connector != NULL)
-        return write_receipt(f);
     if (f->view->aggregate == NULL)
-        return ERR_OK;
+        return f->view->connector != NULL ? write_receipt(f) : ERR_OK;
     f->part->out.epoch = f->work->epoch;
     uint32_t rows = BATCH_ROWS_MAX;
     while (f->phase != FINISH_END && rows > 0)
@@ -567,5 +599,5 @@ enum err view_finish_step(struct view_finish *f, bool *more)
     *more = f->phase != FINISH_END;
     if (!*more)
         tell_size(f->work->shard->engine, f->view, f->part);
-    return ERR_OK;
+    return !*more && f->view->connector != NULL ? write_receipt(f) : ERR_OK;
 }

@@ -124,10 +124,11 @@ static bool gives_once(const struct plan_node *root)
 
 /* Whether equal keys look alike: of a numeric (1.0 and 1.00) or a float (0 and -0) a row that goes
  * is not the one that comes. */
-static bool keys_are_plain(const struct relation *rel)
+static bool keys_are_plain(const struct view_run *v)
 {
-    for (uint32_t i = 0; i < rel->view->n_key_columns; i++) {
-        enum type t = rel->columns[rel->view->key_columns[i]].type, of = type_element(t);
+    const struct view *view = v->rel->view;
+    for (uint32_t i = 0; i < view->n_key_columns; i++) {
+        enum type t = v->root->columns[view->key_columns[i]].type, of = type_element(t);
         if (key_tail_bytes(&t, 1) > 0 || of == TYPE_FLOAT4 || of == TYPE_FLOAT8)
             return false;
     }
@@ -152,8 +153,9 @@ enum err view_flow_compile(struct view_run *v, struct err_detail *why)
         return ERR_NO_MEMORY;
     v->counted = true;
     v->unique = v->rel->view->n_key_columns < v->root->n_columns;
-    v->keyed = agg != NULL ? !settled : v->unique && gives_once(v->root) && keys_are_plain(v->rel);
+    v->keyed = agg != NULL ? !settled : v->unique && gives_once(v->root) && keys_are_plain(v);
     v->whole = agg == NULL && !v->keyed;
+    v->direct = v->connector != NULL && !settled && !v->emit_final;
     TRY(settled ? stage_of_aggregate(agg, &st) : stage_of_rows(v, &st));
     TRY(compile_last(v, agg, &st, why));
     struct window_bound window = window_of_keys(v->aggregate, v->agg.n_keys, &v->bound_column);
@@ -340,6 +342,8 @@ static enum err take_rows(void *arg, const struct batch *rows)
     const struct view_epoch *ve = &v->now;
     struct chain_result r;
     struct packet p;
+    if (v->direct)
+        return ve->silent ? ERR_OK : view_publish(v, &v->partitions[0], rows);
     arena_reset(ve->work->piece, EPOCH_ARENA_KEEP_BYTES);
     TRY(chain_run(v->source_chain, rows, NULL, ve->plan->wall_us, ve->work->piece, &r));
     for (uint32_t i = 0; i < r.n_errors; i++)

@@ -23,7 +23,7 @@ static enum err compile(struct view_run *v, struct err_detail *why)
     v->windows_per_row = 1;
     if (v->rel->view->connector != CONNECTOR_NONE)
         v->connector = connector_kind(v->rel->view->connector);
-    else if (!plan_is_view_chain(v->root))
+    if (!plan_is_view_chain(v->root) && (v->connector == NULL || !plan_is_pass(v->root)))
         return view_flow_compile(v, why);
     for (const struct plan_node *n = v->root; n != NULL; n = n->input) {
         if (n->kind == PLAN_AGGREGATE)

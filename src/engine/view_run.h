@@ -102,6 +102,7 @@ struct view_run {
     bool counted; /* the last aggregate counts a group's rows: without any it has no row */
     bool whole;   /* a group is a distinct row: it comes as often as is counted */
     bool keyed;   /* a group is the only row of its key, if it has one */
+    bool direct;  /* a publication that takes what operators give, without a last stage */
     bool unique;  /* the key of a row's changes is less than the row */
     uint32_t tail_bytes; /* of the keys of such groups: how the row writes them */
     struct chain *result_chain; /* from the aggregate's output to the root */
@@ -213,6 +214,9 @@ struct view_finish {
 enum err view_finish_step(struct view_finish *f, bool *more) MUST_CHECK;
 /* Memory of its state. */
 uint64_t view_partition_bytes(const struct state_partition *sp);
+/* Gives rows of a publication to its connector. */
+enum err view_publish(struct view_run *v, struct state_partition *sp,
+                      const struct batch *rows) MUST_CHECK;
 /* Makes the one row of a view without keys. */
 /* Whether views want to know of its changes, also in a replay. */
 bool view_run_feeds(const struct view_run *v);

@@ -143,12 +143,10 @@ static enum err apply_rows(struct view_run *v, struct state_partition *sp, const
     return ERR_OK;
 }
 
-/* Rows of a publication go to its connector, which is told of them again in a replay. */
-static enum err publish(struct view_run *v, struct state_partition *sp, const struct batch *rows,
-                        bool silent)
+enum err view_publish(struct view_run *v, struct state_partition *sp, const struct batch *rows)
 {
     struct receipt before = sp->taken;
-    TRY(v->connector->take(rows, silent, &sp->taken));
+    TRY(v->connector->take(rows, &sp->taken));
     stat_add(&v->stats->rows_out, sp->taken.rows - before.rows);
     stat_add(&v->stats->bytes_out, sp->taken.bytes - before.bytes);
     return ERR_OK;
@@ -158,8 +156,8 @@ enum err view_run_apply(struct view_run *v, const struct packet *p, const struct
                         bool silent, struct arena *a, struct arena *temporary)
 {
     struct state_partition *sp = &v->partitions[p->state_partition];
-    if (v->connector != NULL)
-        return publish(v, sp, p->batch, silent);
+    if (v->connector != NULL && v->aggregate == NULL)
+        return silent ? ERR_OK : view_publish(v, sp, p->batch);
     if (v->aggregate == NULL)
         return silent ? ERR_OK : apply_rows(v, sp, p, plan->epoch, plan->wall_us);
     char **cells = arena_alloc(temporary, p->batch->n_rows * sizeof(char *));

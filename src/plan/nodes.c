@@ -260,6 +260,21 @@ bool plan_is_view_chain(const struct plan_node *root)
            n->relation->n_primary_key == 0;
 }
 
+bool plan_is_pass(const struct plan_node *root)
+{
+    bool windowed = false;
+    const struct plan_node *n = root;
+    for (; n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT || n->kind == PLAN_EXPAND ||
+           n->kind == PLAN_WINDOW;
+         n = n->input) {
+        if (n->kind == PLAN_WINDOW && (windowed || n->window.kind == WINDOW_SESSION))
+            return false;
+        windowed |= n->kind == PLAN_WINDOW;
+    }
+    return n->kind == PLAN_SCAN &&
+           (!windowed || (n->relation->kind != REL_VIEW && n->relation->n_primary_key == 0));
+}
+
 static bool adds_only(const struct plan_node *n)
 {
     switch (n->kind) {

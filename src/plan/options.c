@@ -49,6 +49,8 @@ static const struct option view_option_list[] = {
 
 static const struct option publication_option_list[] = {
     {"connector", OPTION_WORD, NULL, "discard", "where the rows go; discard: they are counted"},
+    {"emit", OPTION_WORD, "changes", "changes|final",
+     "every change of a result, or one result per window when it is complete"},
 };
 
 const struct option *publication_options(size_t *n)

@@ -311,6 +311,9 @@ bool plan_is_last_stage(const struct plan_node *agg);
  * window over it, filters and projections, and an aggregate as its last stage or none. Any
  * thread. */
 bool plan_is_view_chain(const struct plan_node *root);
+/* Whether rows of one relation pass one by one, and are never taken back by what they go through: a
+ * publication of such a plan keeps nothing. Any thread. */
+bool plan_is_pass(const struct plan_node *root);
 /* The column of `below` that a column of `root` is, with a chain between them; UINT32_MAX when it
  * is computed. Any thread. */
 uint32_t plan_column_of(const struct plan_node *root, uint32_t column,

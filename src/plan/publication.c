@@ -4,7 +4,7 @@
 #include "plan/plan_int.h"
 
 /* Places in publication_options' table. */
-enum { P_CONNECTOR, P_OPTIONS };
+enum { P_CONNECTOR, P_EMIT, P_OPTIONS };
 
 static const int64_t RECEIPT_SEGMENT_BYTES = 4 << 20, RECEIPT_RETENTION_BYTES = 64 << 20;
 
@@ -104,36 +104,12 @@ static const PgQuery__SelectStmt *as_select(struct binder *b, const PgQuery__Pub
     return s;
 }
 
-/* Rows pass one by one: what keeps state is a materialized view's work. */
-static bool passes(struct binder *b, const struct plan_node *root, int32_t position)
-{
-    bool windowed = false;
-    const struct plan_node *n = root;
-    for (; n->kind != PLAN_SCAN; n = n->input) {
-        bool passing = n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT ||
-                       n->kind == PLAN_EXPAND || n->kind == PLAN_WINDOW;
-        if (!passing || n->right != NULL) {
-            bind_fail(b, position, ERR_UNSUPPORTED,
-                      "the published query joins, groups or sorts, which has to be kept up to "
-                      "date");
-            bind_hint(b, "Publish a materialized view: CREATE MATERIALIZED VIEW name AS SELECT "
-                         "..., then FOR TABLE name.");
-            return false;
-        }
-        windowed |= n->kind == PLAN_WINDOW;
-    }
-    if (!windowed || (n->relation->kind != REL_VIEW && n->relation->n_primary_key == 0))
-        return true;
-    bind_fail(b, position, ERR_UNSUPPORTED,
-              "the published query has a window over rows that change");
-    bind_hint(b, "Publish a materialized view of it.");
-    return false;
-}
-
 static void publication_topic(struct binder *b, struct str name, const struct relation *source)
 {
     struct topic *t = &b->plan->change.topic;
-    *t = topic_defaults(TOPIC_CHANGELOG, name, source->topic->n_partitions);
+    const struct plan_node *root = b->plan->root;
+    bool apart = plan_is_pass(root) || plan_is_view_chain(root); /* else operators are in one place */
+    *t = topic_defaults(TOPIC_CHANGELOG, name, apart ? source->topic->n_partitions : 1);
     t->placement = source->topic->placement;
     topic_config_set(&t->config, TOPIC_SEGMENT_BYTES, RECEIPT_SEGMENT_BYTES);
     topic_config_set(&t->config, TOPIC_RETENTION_BYTES, RECEIPT_RETENTION_BYTES);
@@ -150,20 +126,23 @@ static bool publication_name(struct binder *b, struct str name)
     return false;
 }
 
-static bool publication_plan(struct binder *b, const PgQuery__PublicationObjSpec *o)
+static bool publication_plan(struct binder *b, const PgQuery__PublicationObjSpec *o, bool final)
 {
     struct plan *p = b->plan;
     const PgQuery__SelectStmt *select = as_select(b, o->pubtable);
     b->continuous = true;
     p->view.connector = CONNECTOR_DISCARD;
-    p->view.append_only = true;
+    p->view.emit_final = final;
     p->view.retention_us = INT64_MAX;
     p->view.sql = b->sql;
     b->from_position = o->pubtable->relation->location;
     const struct plan_node *root = select != NULL ? plan_select(b, select, NULL) : NULL;
     p->root = plan_finish(b, root);
-    return p->root != NULL && passes(b, p->root, o->pubtable->relation->location) &&
-           view_check_published(b, p->root);
+    if (p->root == NULL || !(plan_is_pass(p->root) ? view_check_published(b, p->root)
+                                                   : view_check_plan(b, p->root)))
+        return false;
+    p->view.append_only = true; /* the receipts, which are all that it keeps */
+    return true;
 }
 
 bool plan_create_publication(struct binder *b, const PgQuery__CreatePublicationStmt *s)
@@ -188,7 +167,7 @@ bool plan_create_publication(struct binder *b, const PgQuery__CreatePublicationS
         bind_hint(b, "WITH (connector = 'discard') counts the rows and forgets them.");
         return false;
     }
-    if (!publication_plan(b, o))
+    if (!publication_plan(b, o, values[P_EMIT].number == 1))
         return false;
     *r = (struct relation){.name = r->name, .kind = REL_VIEW, .n_columns = PUBLICATION_COLUMNS,
                            .columns = publication_columns, .event_time = -1, .key = -1};

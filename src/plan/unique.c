@@ -67,6 +67,8 @@ static bool carried(const struct plan_node *n, uint64_t set, uint64_t *out)
 static void of_scan(const struct plan_node *n, struct unique *u)
 {
     const struct view *v = n->relation->kind == REL_VIEW ? n->relation->view : NULL;
+    if (v != NULL && v->connector != CONNECTOR_NONE)
+        v = NULL; /* its keys are of what it publishes */
     uint64_t set = 0;
     if (v == NULL || !v->unique)
         return;

@@ -139,7 +139,8 @@ static void relation_write(struct buf *out, struct buf *sql, const struct relati
     columns_write(out, r);
     if (r->kind == REL_VIEW) {
         string_member(out, "sql", r->view->sql);
-        key_write(out, r);
+        if (!published)
+            key_write(out, r);
         string_member(out, "emit", str_of(r->view->emit_final ? "final" : "changes"));
         string_member(out, "source", r->view->sources[0]->name);
         buf_put_str(out, STR(",\"sources\":["));
