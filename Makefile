@@ -8,7 +8,7 @@ TIDEMILL_WERROR ?= OFF
 CONFIGURE = cmake -DTIDEMILL_WERROR=$(TIDEMILL_WERROR) --log-level=WARNING --preset
 BUILD = cmake --build --preset
 
-.PHONY: all setup setup-test setup-clients web demo test test-quick test-clients bench bench-kafka fuzz fuzz-sql asan tsan tidy format clean help
+.PHONY: all setup setup-test setup-clients web demo test test-quick test-clients bench bench-kafka bench-sql fuzz fuzz-sql asan tsan tidy format clean help
 
 all: setup web ## build build/tidemill (installs missing Debian packages first)
 	@$(CONFIGURE) release >/dev/null
@@ -45,6 +45,9 @@ bench: setup web ## build and run every benchmark of bench/, or those of ARGS, e
 
 bench-kafka: all setup-clients ## Tidemill beside Apache Kafka; ARGS=quick for a short run
 	@bench/kafka/run.py $(ARGS)
+
+bench-sql: all setup-clients ## Tidemill's SQL beside Apache Flink and DuckDB; ARGS=quick for a short run
+	@bench/sql/run.py $(ARGS)
 
 fuzz: setup-test ## fuzz each target for FUZZ_SECONDS (60)
 	@$(CONFIGURE) fuzz >/dev/null

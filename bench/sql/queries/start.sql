@@ -1,0 +1,1 @@
+SELECT x FROM start_of_a_job
