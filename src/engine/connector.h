@@ -22,8 +22,9 @@ struct receipt {
 };
 
 struct connector_kind {
-    /* Takes rows with their weights (NULL: each came once) and adds them to *taken. On the shard of
-     * the partition, inside of an epoch: must not wait. An error fails the publication, for good. */
+    /* Takes rows with their weights (NULL: each came once) and adds them to *taken. On the shard
+     * of the partition, inside of an epoch: must not wait. An error fails the publication, for
+     * good. */
     enum err (*take)(const struct batch *rows, struct receipt *taken);
 };
 /* The connector's functions; never NULL for what a publication can have. Any thread. */

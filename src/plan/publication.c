@@ -108,7 +108,8 @@ static void publication_topic(struct binder *b, struct str name, const struct re
 {
     struct topic *t = &b->plan->change.topic;
     const struct plan_node *root = b->plan->root;
-    bool apart = plan_is_pass(root) || plan_is_view_chain(root); /* else operators are in one place */
+    /* Operators are in one place. */
+    bool apart = plan_is_pass(root) || plan_is_view_chain(root);
     *t = topic_defaults(TOPIC_CHANGELOG, name, apart ? source->topic->n_partitions : 1);
     t->placement = source->topic->placement;
     topic_config_set(&t->config, TOPIC_SEGMENT_BYTES, RECEIPT_SEGMENT_BYTES);
