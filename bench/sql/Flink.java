@@ -26,8 +26,8 @@ import org.apache.flink.util.CloseableIterator;
  *   check FILE   the query's rows at the end:          "rows COUNT CHECKSUM"
  * </pre>
  *
- * CPU is that of the whole process. Each query is a cluster of its own with two slots, RocksDB state
- * and checkpoints, as the configuration below says.
+ * CPU is that of the whole process. Each query is a cluster of its own with two slots, RocksDB
+ * state and checkpoints, as the configuration below says.
  */
 public final class Flink {
     private static final int PARALLELISM = 2;

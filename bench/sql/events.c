@@ -6,9 +6,9 @@
  * The folders below FOLDER are there already. P is 0 or 1: fifty events go to the one, the next
  * to the other, so that a reader of each has the same time. Of 50 events one is a person, three
  * are auctions and 46 bids; hot ones are chosen as Nexmark's own generator does: half of the bids
- * are on the newest auction whose number is divisible by 100, three quarters by its bidder, and three
- * quarters of the auctions are a hot seller's. One event comes every 100 us, one reading every 5 us.
- * What varies is a function of the seed and the event's number. */
+ * are on the newest auction whose number is divisible by 100, three quarters by its bidder, and
+ * three quarters of the auctions are a hot seller's. One event comes every 100 us, one reading
+ * every 5 us. What varies is a function of the seed and the event's number. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -138,8 +138,8 @@ static void auction(FILE *out, int64_t event, int64_t us, const char *at)
     int64_t bid = price();
     fprintf(out,
             "{\"id\":%" PRId64 ",\"item_name\":\"%s\",\"description\":\"%s\","
-            "\"initial_bid\":%" PRId64 ",\"reserve\":%" PRId64 ",\"date_time\":\"%s\",\"expires\":\"%s\",\"seller\":%" PRId64
-            ",\"category\":%d,\"extra\":\"%s\"}\n",
+            "\"initial_bid\":%" PRId64 ",\"reserve\":%" PRId64 ",\"date_time\":\"%s\","
+            "\"expires\":\"%s\",\"seller\":%" PRId64 ",\"category\":%d,\"extra\":\"%s\"}\n",
             FIRST_ID + last_auction(event), text(name, 3 + below(18)), text(about, 3 + below(98)),
             bid, bid + price(), at, stamp(expires, until * 1000), FIRST_ID + seller,
             (int)(FIRST_CATEGORY + below(CATEGORIES)), extra(more, 150, 500));
