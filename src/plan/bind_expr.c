@@ -396,7 +396,19 @@ static struct expr *bind_any(struct query_level *q, const PgQuery__AExpr *x)
     return all ? not(q->b, e) : e;
 }
 
-static struct expr *bind_between(struct query_level *q, const PgQuery__AExpr *x, bool negate)
+static struct expr *between(struct query_level *q, struct expr *value, struct expr *low,
+                            struct expr *high, bool negate, int32_t position)
+{
+    struct str from = negate ? STR("<") : STR(">=");
+    struct str to = negate ? STR(">") : STR("<=");
+    const struct expr *both[2] = {bind_operator(q, from, value, low, position),
+                                  bind_operator(q, to, value, high, position)};
+    return expr_new(q->b, negate ? EXPR_OR : EXPR_AND, TYPE_BOOL, position, both, 2);
+}
+
+/* SYMMETRIC: between the bounds in either order. */
+static struct expr *bind_between(struct query_level *q, const PgQuery__AExpr *x, bool negate,
+                                 bool symmetric)
 {
     if (x->rexpr == NULL || (int)x->rexpr->node_case != PG_QUERY__NODE__NODE_LIST ||
         x->rexpr->list->n_items != 2)
@@ -406,11 +418,11 @@ static struct expr *bind_between(struct query_level *q, const PgQuery__AExpr *x,
     struct expr *high = bind_expr(q, x->rexpr->list->items[1]);
     if (value == NULL || low == NULL || high == NULL)
         return NULL;
-    struct str from = negate ? STR("<") : STR(">=");
-    struct str to = negate ? STR(">") : STR("<=");
-    const struct expr *both[2] = {bind_operator(q, from, value, low, x->location),
-                                  bind_operator(q, to, value, high, x->location)};
-    return expr_new(q->b, negate ? EXPR_OR : EXPR_AND, TYPE_BOOL, x->location, both, 2);
+    if (!symmetric)
+        return between(q, value, low, high, negate, x->location);
+    const struct expr *orders[2] = {between(q, value, low, high, negate, x->location),
+                                    between(q, value, high, low, negate, x->location)};
+    return expr_new(q->b, negate ? EXPR_AND : EXPR_OR, TYPE_BOOL, x->location, orders, 2);
 }
 
 /* The result has the left side's type where PostgreSQL compares the two types as they are. */
@@ -457,14 +469,15 @@ static struct expr *bind_a_expr(struct query_level *q, const PgQuery__AExpr *x)
     case PG_QUERY__A__EXPR__KIND__AEXPR_NOT_DISTINCT: return bind_distinct(q, x, true);
     case PG_QUERY__A__EXPR__KIND__AEXPR_NULLIF: return bind_nullif(q, x);
     case PG_QUERY__A__EXPR__KIND__AEXPR_IN: return bind_in(q, x);
-    case PG_QUERY__A__EXPR__KIND__AEXPR_BETWEEN: return bind_between(q, x, false);
-    case PG_QUERY__A__EXPR__KIND__AEXPR_NOT_BETWEEN: return bind_between(q, x, true);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_BETWEEN: return bind_between(q, x, false, false);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_NOT_BETWEEN: return bind_between(q, x, true, false);
     case PG_QUERY__A__EXPR__KIND__AEXPR_SIMILAR:
         bind_fail(q->b, x->location, ERR_UNSUPPORTED, "SIMILAR TO is not supported");
         return bind_hint(q->b, "Use LIKE, or a regular expression with ~.");
+    case PG_QUERY__A__EXPR__KIND__AEXPR_BETWEEN_SYM: return bind_between(q, x, false, true);
+    case PG_QUERY__A__EXPR__KIND__AEXPR_NOT_BETWEEN_SYM: return bind_between(q, x, true, true);
     default:
-        bind_fail(q->b, x->location, ERR_UNSUPPORTED, "BETWEEN SYMMETRIC is not supported");
-        return bind_hint(q->b, "Write BETWEEN with the lower bound first.");
+        return bind_fail(q->b, x->location, ERR_UNSUPPORTED, "this operator is not supported");
     }
 }
 

@@ -132,6 +132,20 @@ static bool refused(struct binder *b, struct str name, const PgQuery__TypeName *
     return b->err != ERR_OK;
 }
 
+/* The text depends on a type of the catalog. */
+static bool type_used(struct binder *b, enum type t)
+{
+    for (const struct type_use *u = b->plan != NULL ? b->plan->types : NULL; u != NULL; u = u->next)
+        if (u->type == t)
+            return true;
+    struct type_use *u = bind_alloc(b, 1, sizeof *u);
+    if (u == NULL || b->plan == NULL)
+        return u != NULL;
+    *u = (struct type_use){t, b->plan->types};
+    b->plan->types = u;
+    return true;
+}
+
 enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmod, int32_t *fields)
 {
     *typmod = -1;
@@ -152,8 +166,11 @@ enum type bind_type(struct binder *b, const PgQuery__TypeName *t, int32_t *typmo
     if (b->dialect == DIALECT_WIDE)
         type = widened(type);
     bool made = t->n_names == 1 || str_eq(node_string(t->names[0]), STR("public"));
-    if (type == TYPE_UNKNOWN && made)
+    if (type == TYPE_UNKNOWN && made) {
         type = catalog_type(b->catalog, name);
+        if (type != TYPE_UNKNOWN && !type_used(b, type))
+            return TYPE_UNKNOWN;
+    }
     if (type == TYPE_UNKNOWN)
         return no_type(b, name, t->location);
     bool array = t->n_array_bounds > 0 || type_is_array(type);

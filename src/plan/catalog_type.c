@@ -55,12 +55,15 @@ static bool function_uses(const struct user_function *f, enum type t)
     return found;
 }
 
-static bool uses(const struct relation *r, enum type t, struct str name)
+static bool uses(const struct relation *r, enum type t)
 {
     for (uint32_t i = 0; i < r->n_columns; i++)
         if (type_element(r->columns[i].type) == t)
             return true;
-    return r->view != NULL && names(r->sql, name);
+    const struct type_use *u = r->view != NULL ? r->view->plan->types : NULL;
+    while (u != NULL && type_element(u->type) != t)
+        u = u->next;
+    return u != NULL;
 }
 
 enum err catalog_drop_type(struct version *v, struct str name, struct err_detail *why)
@@ -70,11 +73,11 @@ enum err catalog_drop_type(struct version *v, struct str name, struct err_detail
         return err_set(why, ERR_UNDEFINED_OBJECT, "type \"%.*s\" does not exist", STR_ARG(name));
     for (uint32_t i = 0; i < v->pub.n_relations; i++) {
         const struct relation *r = v->pub.relations[i];
-        if (!uses(r, v->pub.types[at], name))
+        if (!uses(r, v->pub.types[at]))
             continue;
         err_set(why, ERR_DEPENDENT_OBJECTS,
                 "cannot drop type %.*s because other objects depend on it", STR_ARG(name));
-        err_hint(why, "\"%.*s\" uses it, or may: drop that first.", STR_ARG(r->name));
+        err_hint(why, "\"%.*s\" uses it: drop that first.", STR_ARG(r->name));
         return ERR_DEPENDENT_OBJECTS;
     }
     for (uint32_t i = 0; i < v->pub.n_functions; i++) {

@@ -114,12 +114,25 @@ static bool inlinable(const struct plan_node *root)
     return true;
 }
 
+/* Columns that are one expression. */
+static bool has_twins(const struct plan_node *root)
+{
+    for (uint32_t i = 0; i < root->n_exprs; i++)
+        for (uint32_t k = 0; k < i; k++)
+            if (expr_equal(root->exprs[i], root->exprs[k]))
+                return true;
+    return false;
+}
+
 /* A query in FROM. A projection on top disappears: its expressions stand for the names. Not so that
- * of a query of WITH that joins: rows would get wider with each that reads another twice. */
-static bool from_query(struct binder *b, const struct plan_node *root, bool with,
+ * of a query of WITH that joins: rows would get wider with each that reads another twice. Nor one
+ * whose columns GROUPING SETS must tell apart. */
+static bool from_query(struct query_level *q, const struct plan_node *root, bool with,
                        const PgQuery__Alias *alias, struct str name, struct from_item *out)
 {
-    bool substitute = inlinable(root) && (!with || plan_is_chain(root));
+    struct binder *b = q->b;
+    bool substitute = inlinable(root) && (!with || plan_is_chain(root)) &&
+                      !(q->has_sets && has_twins(root));
     out->node = substitute ? root->input : root;
     return scope_set(b, out, root->columns, root->n_columns, substitute ? root->exprs : NULL,
                      alias_or(b, alias, name), (struct str){NULL, 0}) &&
@@ -135,17 +148,17 @@ static bool from_relation(struct query_level *q, const PgQuery__RangeVar *r,
     if (b->err != ERR_OK)
         return false;
     if (query != NULL)
-        return from_query(b, query, true, r->alias, cte->name, out);
+        return from_query(q, query, true, r->alias, cte->name, out);
     const struct relation *rel = plan_relation(b, r);
     if (rel != NULL && rel->kind == REL_QUERY) {
         b->from_position = r->location;
         const struct plan_node *root = plan_query_named(b, rel);
-        return root != NULL && from_query(b, root, false, r->alias, rel->name, out);
+        return root != NULL && from_query(q, root, false, r->alias, rel->name, out);
     }
     if (rel != NULL && b->continuous && rel->kind == REL_VIEW && rel->view->append_only) {
         b->from_position = r->location;
         return view_depends(b, rel) &&
-               from_query(b, rel->view->plan->root, true, r->alias, rel->name, out);
+               from_query(q, rel->view->plan->root, true, r->alias, rel->name, out);
     }
     out->node = rel != NULL ? scan(b, rel) : NULL;
     if (out->node == NULL)
@@ -166,7 +179,7 @@ static bool from_subquery(struct query_level *q, const PgQuery__RangeSubselect *
         return false;
     }
     const struct plan_node *root = plan_select(b, s->subquery->select_stmt, outer);
-    return root != NULL && from_query(b, root, false, s->alias, STR("subquery"), out);
+    return root != NULL && from_query(q, root, false, s->alias, STR("subquery"), out);
 }
 
 /* ---- windows ---- */

@@ -213,6 +213,12 @@ enum copy_format { COPY_TEXT, COPY_CSV };
 enum conflict { CONFLICT_ERROR, CONFLICT_NOTHING, CONFLICT_UPDATE };
 enum user_change { USER_CREATE, USER_ALTER, USER_DROP };
 
+/* A type that CREATE TYPE made, and that the statement's text names. */
+struct type_use {
+    enum type type;
+    const struct type_use *next;
+};
+
 /* Everything a statement needs, in one arena, immutable after planning; holds a reference to its
  * catalog version. */
 struct plan {
@@ -242,11 +248,12 @@ struct plan {
     /* CREATE_*: complete but for numbers and ids, which shard 0 fills */
     struct catalog_change change;
     enum user_change user_change;
-    enum type made_type;                 /* CREATE_TYPE */
+    enum type made_type;                 /* CREATE_TYPE, of a text that was accepted */
     const struct user_function *function; /* CREATE_FUNCTION: number and overloads are not set */
     uint32_t n_functions;                /* of CREATE FUNCTION that it is bound with: numbers */
     const uint32_t *functions;
     uint32_t n_view_drops;               /* DROP FUNCTION: so many of `drops` are views */
+    const struct type_use *types;
     uint32_t n_drops;                    /* DROP: change.verb says of what */
     const struct str *drops;
     struct str name, text;

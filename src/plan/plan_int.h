@@ -214,6 +214,7 @@ struct query_level {
     uint32_t n_overs, overs_cap;
     struct over_call *overs;
     const uint32_t *over_columns;    /* where they stand, when they are placed */
+    bool has_sets;                   /* GROUP BY has GROUPING SETS: known before FROM is bound */
     uint32_t n_sets;                 /* of GROUP BY; 0: one with all keys */
     struct grouping_set *sets;
     int32_t sets_position;

@@ -576,6 +576,44 @@ static bool any_strict(const struct conditions *c, uint32_t from, uint32_t to)
     return false;
 }
 
+/* The column of a scan that an expression over `n` is, with the scan; or NULL. */
+static const struct plan_node *scanned(const struct plan_node *n, const struct expr *e,
+                                       uint32_t *column)
+{
+    while (e->kind == EXPR_COLUMN && (n->kind == PLAN_FILTER || n->kind == PLAN_PROJECT)) {
+        e = n->kind == PLAN_PROJECT ? n->exprs[e->index] : e;
+        n = n->input;
+    }
+    if (e->kind != EXPR_COLUMN || n->kind != PLAN_SCAN)
+        return NULL;
+    *column = n->scan_columns[e->index];
+    return n;
+}
+
+/* Whether a row of the left has at most one match: its keys are all of a table's PRIMARY KEY. */
+static bool one_match(const struct plan_node *join)
+{
+    uint32_t of_key = 0;
+    const struct plan_node *scan = NULL;
+    for (uint32_t i = 0; i < join->join.n_keys; i++) {
+        uint32_t column;
+        const struct plan_node *s = scanned(join->right, join->join.right_keys[i], &column);
+        scan = s != NULL ? s : scan;
+    }
+    if (scan == NULL || scan->relation->n_primary_key == 0)
+        return false;
+    for (uint32_t k = 0; k < scan->relation->n_primary_key; k++)
+        for (uint32_t i = 0; i < join->join.n_keys; i++) {
+            uint32_t column;
+            if (scanned(join->right, join->join.right_keys[i], &column) != scan ||
+                column != scan->relation->primary_key[k])
+                continue;
+            of_key++;
+            break;
+        }
+    return of_key == scan->relation->n_primary_key;
+}
+
 static const struct plan_node *push_outer_join(struct pushing *p, const struct plan_node *n,
                                                struct conditions *c)
 {
@@ -598,6 +636,8 @@ static const struct plan_node *push_outer_join(struct pushing *p, const struct p
     copy->right = copy->input != NULL ? push(p, n->right, &right) : NULL;
     if (copy->right == NULL || !set_keys(b, copy, &on))
         return NULL;
+    if (kind == JOIN_SINGLE && one_match(copy))
+        copy->join.kind = JOIN_LEFT;
     return filtered(b, copy, c);
 }
 

@@ -873,6 +873,9 @@ static struct plan_node *plan_plain(struct binder *b, const PgQuery__SelectStmt 
     sel->q.b = b;
     sel->q.outer = outer;
     sel->s = s;
+    for (size_t i = 0; i < s->n_group_clause; i++)
+        sel->q.has_sets |=
+            (int)s->group_clause[i]->node_case == PG_QUERY__NODE__NODE_GROUPING_SET;
     sel->distinct = s->n_distinct_clause > 0 && (int)s->distinct_clause[0]->node_case == 0;
     sel->keep_unknown = keep_unknown && s->n_distinct_clause == 0 && s->n_group_clause == 0 &&
                         s->n_sort_clause == 0;

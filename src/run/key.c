@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "type/array.h"
 #include "type/numeric.h"
 
 #include <math.h>
@@ -38,6 +39,77 @@ uint32_t key_tail_bytes(const enum type *types, uint32_t n)
 static i128 interval_length(const struct interval *iv)
 {
     return ((i128)iv->months * 30 + iv->days) * 86400000000 + iv->us;
+}
+
+/* Of intervals of one length, the one with the most months, then days. */
+static struct interval interval_canonical(const struct interval *iv)
+{
+    static const i128 day = 86400000000;
+    i128 left = interval_length(iv);
+    i128 months = left / (30 * day);
+    months = months > INT32_MAX ? INT32_MAX : months < INT32_MIN ? INT32_MIN : months;
+    left -= months * 30 * day;
+    i128 days = left / day;
+    days = days > INT32_MAX ? INT32_MAX : days < INT32_MIN ? INT32_MIN : days;
+    return (struct interval){
+        .months = (int32_t)months, .days = (int32_t)days, .us = (int64_t)(left - days * day)};
+}
+
+static float float4_canonical(float f)
+{
+    return isnan(f) ? (float)NAN : f == 0 ? 0 : f;
+}
+
+static double float8_canonical(double d)
+{
+    return isnan(d) ? (double)NAN : d == 0 ? 0 : d;
+}
+
+/* One element, in place. */
+static void element_canonical(enum type t, char *at)
+{
+    if (t == TYPE_NUMERIC) {
+        struct numeric n, out;
+        memcpy(&n, at, sizeof(n));
+        n = numeric_canonical(n);
+        memset(&out, 0, sizeof(out)); /* what is between the members is part of the key */
+        out.unscaled = n.unscaled;
+        out.scale = n.scale;
+        out.kind = n.kind;
+        memcpy(at, &out, sizeof(out));
+    } else if (t == TYPE_INTERVAL) {
+        struct interval iv;
+        memcpy(&iv, at, sizeof(iv));
+        iv = interval_canonical(&iv);
+        memcpy(at, &iv, sizeof(iv));
+    } else if (t == TYPE_FLOAT4) {
+        float f;
+        memcpy(&f, at, sizeof(f));
+        f = float4_canonical(f);
+        memcpy(at, &f, sizeof(f));
+    } else {
+        double d;
+        memcpy(&d, at, sizeof(d));
+        d = float8_canonical(d);
+        memcpy(at, &d, sizeof(d));
+    }
+}
+
+/* An array in the key: elements that are equal get one form, of the same width. */
+static void array_canonical(enum type t, char *bytes, size_t len)
+{
+    enum type element = type_element(t);
+    if (element != TYPE_NUMERIC && element != TYPE_INTERVAL && element != TYPE_FLOAT4 &&
+        element != TYPE_FLOAT8)
+        return;
+    struct array a = array_open(t, (struct str){bytes, len});
+    char *data = bytes + (a.data - bytes);
+    for (uint32_t i = 0; i < a.n; i++) {
+        uint32_t end;
+        memcpy(&end, a.ends + (size_t)i * sizeof(end), sizeof(end));
+        if ((end & ARRAY_NULL_BIT) == 0)
+            element_canonical(element, data + end - type_info(element)->width);
+    }
 }
 
 /* Width of a value in the key. */
@@ -89,16 +161,18 @@ static char *value_encode(char *at, const struct column *c, uint32_t row)
     case TYPE_ENUM: {
         struct str s = column_str(c)[row];
         uint32_t len = (uint32_t)s.len;
-        return put(put(at, &len, sizeof(len)), s.ptr, s.len);
+        at = put(at, &len, sizeof(len));
+        char *end = put(at, s.ptr, s.len);
+        if (type_is_array(c->type))
+            array_canonical(c->type, at, s.len);
+        return end;
     }
     case TYPE_FLOAT4: {
-        float f = column_f4(c)[row];
-        f = isnan(f) ? (float)NAN : f == 0 ? 0 : f;
+        float f = float4_canonical(column_f4(c)[row]);
         return put(at, &f, sizeof(f));
     }
     case TYPE_FLOAT8: {
-        double d = column_f8(c)[row];
-        d = isnan(d) ? (double)NAN : d == 0 ? 0 : d;
+        double d = float8_canonical(column_f8(c)[row]);
         return put(at, &d, sizeof(d));
     }
     case TYPE_NUMERIC: {

@@ -5,8 +5,8 @@
  *
  * Values that SQL holds equal are brought to one form first: -0 and 0, all NaN, 1.0 and 1.00, 1 day
  * and 24 hours. The tail (scale of a numeric, parts of an interval) brings back the form of the row
- * at hand; its size is the same for all rows of the same columns. Arrays and jsonb are their bytes:
- * {1.0} and {1.00} are two keys. */
+ * at hand; its size is the same for all rows of the same columns. So are the elements of arrays,
+ * which stay in that form: {1.50} is read back as {1.5}. jsonb is its bytes. */
 #ifndef TIDEMILL_RUN_KEY_H
 #define TIDEMILL_RUN_KEY_H
 

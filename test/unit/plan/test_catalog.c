@@ -38,6 +38,24 @@ static void test_relations_of_topics(void **state)
     catalog_unref(c);
 }
 
+/* A definition is for good: statements that are only prepared must not use the numbers up. */
+static void test_types_are_made_when_accepted(void **state)
+{
+    (void)state;
+    struct err_detail why = {0};
+    const struct catalog *c = fixture_catalog();
+    struct plan *p;
+    const char *sql = "CREATE TYPE prepared AS ENUM ('a', 'b')";
+    assert_int_equal(plan_statement(str_of(sql), c, NULL, 0, &p, &why), ERR_OK);
+    assert_int_equal(p->made_type, TYPE_UNKNOWN);
+    const struct catalog *next;
+    assert_int_equal(catalog_apply(c, &p->change, &next, &why), ERR_OK);
+    assert_int_not_equal(catalog_type(next, STR("prepared")), TYPE_UNKNOWN);
+    plan_free(p);
+    catalog_unref(next);
+    catalog_unref(c);
+}
+
 static void test_old_version_stays(void **state)
 {
     (void)state;
@@ -623,6 +641,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_relations_of_topics), cmocka_unit_test(test_old_version_stays),
+        cmocka_unit_test(test_types_are_made_when_accepted),
         cmocka_unit_test(test_table_takes_topics_name), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_json_strict),
         cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_json_of_format_1),

@@ -12,16 +12,19 @@
 #include "base/mem.h"
 #include "run/key.h"
 #include "state/group_table.h"
+#include "type/array.h"
 #include "type/numeric.h"
 
-enum { ROWS = 120, COLUMNS = 16 };
+enum { ROWS = 120, COLUMNS = 20 };
 
 static const size_t ARENA_MAX = 64u << 20;
 static const enum type types[COLUMNS] = {TYPE_BOOL,     TYPE_INT4, TYPE_INT8,        TYPE_FLOAT8,
                                          TYPE_NUMERIC,  TYPE_TEXT, TYPE_TIMESTAMPTZ, TYPE_DATE,
                                          TYPE_INTERVAL, TYPE_JSONB,
                                          TYPE_INT2, TYPE_FLOAT4, TYPE_TIMESTAMP, TYPE_TIME,
-                                         TYPE_UUID, TYPE_BYTEA};
+                                         TYPE_UUID, TYPE_BYTEA,
+                                         TYPE_ARRAY | TYPE_NUMERIC, TYPE_ARRAY | TYPE_INTERVAL,
+                                         TYPE_ARRAY | TYPE_FLOAT8, TYPE_ARRAY | TYPE_TEXT};
 static uint64_t rng_state;
 
 static uint32_t rng(uint32_t below)
@@ -30,8 +33,26 @@ static uint32_t rng(uint32_t below)
     return (uint32_t)(rng_state >> 33) % below;
 }
 
+static struct value random_value(enum type t, struct arena *a);
+
+static struct value random_array(enum type t, struct arena *a)
+{
+    struct value v = {.type = t};
+    struct array_builder b;
+    array_builder_init(&b, type_element(t));
+    for (uint32_t n = rng(3); n > 0; n--) {
+        struct value element = random_value(type_element(t), a);
+        array_builder_add(&b, &element);
+    }
+    assert_int_equal(array_builder_finish_list(&b, a, &v.as.s, NULL), ERR_OK);
+    array_builder_deinit(&b);
+    return v;
+}
+
 static struct value random_value(enum type t, struct arena *a)
 {
+    if (type_is_array(t))
+        return random_array(t, a);
     static const double doubles[] = {0, -0.0, 1, -1, 1e300, (double)INFINITY, (double)NAN};
     static const char *const documents[] = {"1", "\"a\"", "{\"a\": 1}", "null"};
     struct value v = {.type = t, .null = rng(6) == 0};
@@ -127,7 +148,7 @@ static void print_value(const struct value *v, struct buf *out)
 }
 
 /* Reads the key back and compares texts, so that 1.0 is not taken for 1.00; of floats only the
- * value: -0 comes back as 0. */
+ * value: -0 comes back as 0; nor of arrays, whose elements come back in their shortest form. */
 static void check_decoded(const struct batch *b, uint32_t row, struct str key, struct arena *a)
 {
     enum type t[COLUMNS];
@@ -145,7 +166,7 @@ static void check_decoded(const struct batch *b, uint32_t row, struct str key, s
         print_value(&u, &x);
         print_value(&v, &y);
         assert_true(u.null || value_compare(&u, &v) == 0);
-        bool zeros = t[c] == TYPE_FLOAT8 || t[c] == TYPE_FLOAT4;
+        bool zeros = t[c] == TYPE_FLOAT8 || t[c] == TYPE_FLOAT4 || type_is_array(t[c]);
         assert_true(zeros || str_eq(buf_str(&x), buf_str(&y)));
         int64_t alone;
         if (t[c] != TYPE_INT8 && t[c] != TYPE_TIMESTAMPTZ)
