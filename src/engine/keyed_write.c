@@ -686,10 +686,12 @@ static enum err results_take(struct keyed_write *w)
     for (uint64_t i = 0; w->results != NULL && i < w->n_rows; i++) {
         if (w->results[i].batch == NULL)
             continue;
-        if (returned_add(w->returned, w->results[i].batch, w->results[i].row) != ERR_OK)
-            return err_set(&w->why, ERR_TOO_LARGE,
-                           "the rows are written, but RETURNING gives more than %d bytes",
-                           INGEST_BYTES_MAX);
+        if (returned_add(w->returned, w->results[i].batch, w->results[i].row) == ERR_OK)
+            continue;
+        err_set(&w->why, ERR_TOO_LARGE,
+                "the rows are written, but RETURNING gives more than %d bytes", INGEST_BYTES_MAX);
+        err_hint(&w->why, "Do not repeat the statement: ask for the rows with a SELECT.");
+        return ERR_TOO_LARGE;
     }
     return ERR_OK;
 }

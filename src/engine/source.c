@@ -124,7 +124,8 @@ static enum err value_decode(struct row_decoder *d, const struct kafka_record *r
 {
     d->op = ROW_PUT;
     if (rec->row > RECORD_ROWS_MAX)
-        return err_set(why, ERR_LIMIT, "the record has more than %d rows", RECORD_ROWS_MAX);
+        return err_set(why, ERR_LIMIT, "the record has more than %d rows: these are not read",
+                       RECORD_ROWS_MAX);
     if (d->keyed != NULL)
         TRY(keyed_decode(d->keyed, d->rel, rec, b, a, &d->op, why));
     else if (d->raw)
@@ -349,15 +350,24 @@ static void rows_begin(struct record_reader_state *r)
     r->in_record = r->rest.len > 0 || r->whole.value.ptr == NULL;
 }
 
+/* What is left of the open record, which ends it. */
+static struct str all_left(struct record_reader_state *r)
+{
+    struct str all = r->array.body, left = r->rest;
+    if (r->is_array) {
+        left = without_blanks((struct str){all.ptr + r->array.at, all.len - r->array.at});
+        if (left.len > 0 && left.ptr[0] == ',')
+            left = without_blanks((struct str){left.ptr + 1, left.len - 1});
+    }
+    r->in_record = false;
+    return left;
+}
+
 /* The open array's next item. What cannot be told apart is one row, which is refused. */
 static bool array_next(struct record_reader_state *r, struct str *row)
 {
-    struct str all = r->array.body;
     if (json_rows_next(&r->array, row, NULL) != ERR_OK) {
-        *row = without_blanks((struct str){all.ptr + r->array.at, all.len - r->array.at});
-        if (row->len > 0 && row->ptr[0] == ',')
-            *row = without_blanks((struct str){row->ptr + 1, row->len - 1});
-        r->in_record = false;
+        *row = all_left(r);
         return true;
     }
     r->in_record = row->ptr != NULL;
@@ -387,12 +397,12 @@ static bool record_row(struct record_reader_state *r, struct kafka_record *out)
     *out = r->whole;
     if (row.ptr == NULL)
         r->in_record = false;
+    else if (number > RECORD_ROWS_MAX)
+        row = all_left(r);
     else if (!r->is_array)
         line_next(r, &row);
     else if (!array_next(r, &row))
         return false;
-    if (number > RECORD_ROWS_MAX)
-        r->in_record = false;
     out->value = row;
     return true;
 }

@@ -303,7 +303,7 @@ static bool falling_drop(struct alteration *a)
     for (uint32_t f = 0; f < a->n_falling; f++) {
         for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
             const struct relation *v = b->catalog->relations[i];
-            if (!falls(a, v) && relation_reads(v, a->falling[f]->number))
+            if (!falls(a, v) && relation_depends(v, a->falling[f]))
                 a->falling[a->n_falling++] = v;
         }
     }

@@ -595,6 +595,16 @@ bool relation_reads(const struct relation *r, uint32_t number)
     return v != NULL && view_source(v, number) != UINT32_MAX;
 }
 
+bool relation_depends(const struct relation *r, const struct relation *on)
+{
+    const struct view *reader = r->view, *view = on->view;
+    for (uint32_t k = 0; view != NULL && reader != NULL && k < view->n_sources; k++)
+        for (uint32_t i = 0; i < reader->n_sources; i++)
+            if (view->late[k] != NULL && reader->sources[i]->topic == view->late[k])
+                return true;
+    return relation_reads(r, on->number);
+}
+
 const char *relation_noun(const struct relation *r)
 {
     if (r->kind == REL_QUERY)
@@ -1050,7 +1060,7 @@ static enum err drop_allowed(const struct catalog *c, const struct relation *r,
                        STR_ARG(r->name));
     for (uint32_t i = 0; i < c->n_relations; i++) {
         const struct relation *v = c->relations[i];
-        if (relation_reads(v, r->number)) {
+        if (relation_depends(v, r)) {
             enum err e = err_set(why, ERR_DEPENDENT_OBJECTS,
                                  "cannot drop %s %.*s because %s %.*s depends on it",
                                  relation_noun(r), STR_ARG(r->name), relation_noun(v),

@@ -233,6 +233,9 @@ struct catalog {
 
 /* Whether a view of any kind was made over the relation of this number. */
 bool relation_reads(const struct relation *r, uint32_t number);
+/* Whether `r` cannot be without `on`: it reads that, or the late rows of that view, which go with
+ * it. */
+bool relation_depends(const struct relation *r, const struct relation *on);
 /* "table", "view", "materialized view" or "publication", and as DROP calls it. */
 const char *relation_noun(const struct relation *r);
 const char *relation_drop_word(const struct relation *r);

@@ -339,6 +339,23 @@ static PgQuery__SelectStmt *tree_select(struct binder *b, const PgQuery__RangeVa
     return items[0] == NULL ? NULL : q;
 }
 
+/* Beside other tables "*" would be their columns, too. */
+static bool star_alone(struct binder *b, node *const *list, size_t n, size_t n_others)
+{
+    for (size_t i = 0; n_others > 0 && i < n; i++) {
+        const PgQuery__Node *v = list[i]->res_target->val;
+        if ((int)v->node_case != PG_QUERY__NODE__NODE_COLUMN_REF || v->column_ref->n_fields > 1 ||
+            (int)v->column_ref->fields[0]->node_case != PG_QUERY__NODE__NODE_A_STAR)
+            continue;
+        bind_fail(b, v->column_ref->location, ERR_UNSUPPORTED,
+                  "RETURNING * beside other tables is not supported");
+        bind_hint(b, "RETURNING gives columns of the table that is changed: write its name before "
+                     "the star.");
+        return false;
+    }
+    return true;
+}
+
 bool plan_returning(struct binder *b, const struct relation *r, const PgQuery__RangeVar *table,
                     node *const *list, size_t n)
 {
@@ -418,6 +435,8 @@ bool plan_update(struct binder *b, const PgQuery__UpdateStmt *s)
     return new_row(b, r, sets, root, n, root->exprs, exprs + n) &&
            change_plan(b, r, project_new(b, root->input, exprs, columns, 2 * n), STMT_UPDATE,
                        "UPDATE") &&
+           star_alone(b, (node *const *)s->returning_list, s->n_returning_list,
+                      s->n_from_clause) &&
            plan_returning(b, r, s->relation, (node *const *)s->returning_list,
                           s->n_returning_list);
 }
@@ -432,6 +451,8 @@ bool plan_delete(struct binder *b, const PgQuery__DeleteStmt *s)
                                 s->where_clause, s->with_clause);
     return q != NULL && set_targets(b, q, tree_star(b, table_alias(s->relation)), NULL, NULL) &&
            change_plan(b, r, plan_select(b, q, NULL), STMT_DELETE, "DELETE") &&
+           star_alone(b, (node *const *)s->returning_list, s->n_returning_list,
+                      s->n_using_clause) &&
            plan_returning(b, r, s->relation, (node *const *)s->returning_list,
                           s->n_returning_list);
 }

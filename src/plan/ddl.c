@@ -378,6 +378,13 @@ static bool table_topic(struct binder *b, struct relation *r, const struct optio
     struct str name = v[T_TOPIC].given ? v[T_TOPIC].text : r->name;
     int32_t at = v[T_TOPIC].position;
     const struct topic *t = catalog_topic(b->catalog, name);
+    const struct relation *taken = t == NULL ? catalog_relation(b->catalog, name) : NULL;
+    if (taken != NULL && !str_eq(name, r->name)) {
+        bind_fail(b, at, ERR_DUPLICATE_TABLE, "\"%.*s\" is the name of a %s, which has no topic",
+                  STR_ARG(name), relation_noun(taken));
+        bind_hint(b, "Choose another name for the topic.");
+        return false;
+    }
     if ((t == NULL && !topic_name_ok(b, name, at)) || !partitions_ok(b, &v[T_PARTITIONS]))
         return false;
     if (t == NULL) {
@@ -856,7 +863,7 @@ static bool drop_dependents(struct binder *b, struct drop_list *out, const struc
 {
     for (uint32_t i = 0; i < b->catalog->n_relations; i++) {
         const struct relation *v = b->catalog->relations[i];
-        if (!relation_reads(v, r->number) || listed(out, v->name))
+        if (!relation_depends(v, r) || listed(out, v->name))
             continue;
         if (!cascade && !listed(asked, v->name)) {
             bind_fail(b, -1, ERR_DEPENDENT_OBJECTS,

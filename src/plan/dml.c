@@ -302,6 +302,12 @@ static bool follow_ok(struct binder *b)
 static bool copy_to_table(struct binder *b, const PgQuery__CopyStmt *s)
 {
     const struct relation *r = plan_relation(b, s->relation);
+    if (r != NULL && r->kind == REL_QUERY) {
+        bind_fail(b, s->relation->location, ERR_WRONG_OBJECT_TYPE, "cannot copy from view \"%.*s\"",
+                  STR_ARG(r->name));
+        bind_hint(b, "Try the COPY (SELECT ...) TO variant.");
+        return false;
+    }
     if (r == NULL || !insert_columns(b, r, (node *const *)s->attlist, s->n_attlist, true))
         return false;
     struct plan_node *scan = plan_node_new(b, PLAN_SCAN, NULL, b->plan->n_insert_columns);

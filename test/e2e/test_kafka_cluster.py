@@ -1,11 +1,13 @@
 """What tools ask of a cluster: brokers, partitions, sizes, leaders, replicas, in every version."""
 import os
 import re
+import subprocess
 
 import kafka_wire as wire
 import pytest
 from kafka_schema import APIS, Client
 
+INVALID_TOPIC = 17
 LOG_DIRS_VERSIONS = [1, 2, 3, 4, 5]
 
 
@@ -17,6 +19,16 @@ def client(server):
         answer = client.call("create_topics", 7, topics=topics)
         assert [t["error_code"] for t in answer["topics"]] == [0, 0, 0]
         yield client
+
+
+def test_the_name_of_a_plain_view_is_no_topic(client, server):
+    """... and none is made for who asks for it, as it would be for another name."""
+    subprocess.run(["psql", "-q", "-h", "127.0.0.1", "-p", str(server.port("pg")), "-U", "e2e",
+                    "-c", "CREATE VIEW only_a_query AS SELECT 1 AS a"], check=True, timeout=30)
+    for _ in range(2):
+        answer = client.call("metadata", 12, topics=[{"name": "only_a_query"}],
+                             allow_auto_topic_creation=1)
+        assert [t["error_code"] for t in answer["topics"]] == [INVALID_TOPIC]
 
 
 def test_every_advertised_version_has_a_codec(client):
