@@ -3,6 +3,7 @@
 #define TIDEMILL_CLI_CLI_H
 
 #include "base/err.h"
+#include "connect/http_client.h"
 #include "engine/engine.h"
 #include "serve/connection.h"
 
@@ -27,6 +28,7 @@ void cli_usage(const char *command);
 struct server {
     struct host *host;
     struct engine *engine;
+    struct http_client client; /* of the engine's helper threads */
     uint16_t http_port, kafka_port, pg_port;
 };
 /* Opens the engine and starts the listeners; prints the error and a hint when it cannot. */

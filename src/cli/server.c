@@ -6,6 +6,7 @@
 #include "serve/pg.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static void complain(enum err e, const struct err_detail *why)
@@ -40,7 +41,10 @@ bool server_open(const struct cli_options *o, struct server *out)
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     if (options.n_shards == 0)
         options.n_shards = cpus < 1 ? 1 : cpus > SHARDS_MAX ? SHARDS_MAX : (uint32_t)cpus;
+    options.fetch = (struct engine_fetch){.get = http_client_get, .arg = &out->client};
     enum err e = libraries_allow(o->c_functions, &why);
+    if (e == ERR_OK)
+        e = http_client_init(&out->client, getenv("TIDEMILL_SCHEMA_REGISTRY_AUTH"), &why);
     if (e == ERR_OK)
         e = engine_open(out->host, &options, &out->engine, &why);
     if (e != ERR_OK) {

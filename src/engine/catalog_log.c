@@ -13,10 +13,13 @@ enum {
     REPLAY_ARENA_BYTES_MAX = 256 << 20,
     FLOOR_BYTES = 24,
     FLOORS_PER_RECORD = 2048,
+    SCHEMA_HEADER_BYTES = 9,
 };
 
 #define KEY_CHANGE          STR("change")
 #define KEY_FLOOR           STR("floor")
+#define KEY_SCHEMA          STR("schema")
+#define KEY_SNAPSHOT_SCHEMA STR("snapshot_schema")
 #define KEY_SNAPSHOT_BEGIN  STR("snapshot_begin")
 #define KEY_SNAPSHOT_CHANGE STR("snapshot_change")
 #define KEY_SNAPSHOT_FLOOR  STR("snapshot_floor")
@@ -68,6 +71,27 @@ enum err catalog_log_floor(struct catalog_log *cl, uint32_t reader, uint32_t par
     return e;
 }
 
+static void put_schema(struct buf *out, const struct schema *s)
+{
+    buf_put_be32(out, s->relation);
+    buf_put_be32(out, s->id);
+    buf_put_u8(out, (uint8_t)s->state);
+    buf_put_str(out, s->text);
+}
+
+enum err catalog_log_schema(struct catalog_log *cl, const struct schema *schema, int64_t *end,
+                            struct err_detail *why)
+{
+    struct buf value;
+    buf_init(&value, CHANGE_BYTES_MAX);
+    put_schema(&value, schema);
+    enum err e = buf_err(&value);
+    if (e == ERR_OK)
+        e = append(cl, KEY_SCHEMA, buf_str(&value), end, why);
+    buf_deinit(&value);
+    return e;
+}
+
 /* ---- snapshots ---- */
 
 struct snapshot {
@@ -105,14 +129,26 @@ static enum err snapshot_floor(void *arg, uint32_t reader, uint32_t partition, i
     return buf_err(&s->floors);
 }
 
+static enum err snapshot_schema(void *arg, const struct schema *schema)
+{
+    struct snapshot *s = arg;
+    buf_clear(&s->json);
+    put_schema(&s->json, schema);
+    TRY(buf_err(&s->json));
+    records_add(&s->out, KEY_SNAPSHOT_SCHEMA, buf_str(&s->json), s->at_ms, NULL, 0);
+    return ERR_OK;
+}
+
 static enum err snapshot_make(struct snapshot *s, const struct catalog *catalog,
-                              struct coordinator *co, struct err_detail *why)
+                              struct coordinator *co, const struct schemas *schemas,
+                              struct err_detail *why)
 {
     char count[16];
     records_add(&s->out, KEY_SNAPSHOT_BEGIN, STR(""), s->at_ms, NULL, 0);
     TRY(catalog_snapshot(catalog, snapshot_change, s));
     TRY(coordinator_floors(co, snapshot_floor, s));
     snapshot_floors_end(s);
+    TRY(schemas_each(schemas, catalog, snapshot_schema, s));
     int n = snprintf(count, sizeof(count), "%u", s->out.n_records);
     records_add(&s->out, KEY_SNAPSHOT_END, (struct str){count, (size_t)n}, s->at_ms, NULL, 0);
     return records_finish(&s->out, why);
@@ -135,7 +171,7 @@ void catalog_log_compact(struct catalog_log *cl, const struct catalog *catalog,
     records_init(&s.out);
     buf_init(&s.json, CHANGE_BYTES_MAX);
     buf_init(&s.floors, (FLOORS_PER_RECORD + 1) * FLOOR_BYTES);
-    enum err e = snapshot_make(&s, catalog, co, &why);
+    enum err e = snapshot_make(&s, catalog, co, cl->shard->engine->schemas, &why);
     if (e == ERR_OK)
         e = part_append(cl->part, s.out.bytes.ptr, s.out.bytes.len, s.out.n_records, &base, &why);
     cl->since_bytes = 0;
@@ -201,6 +237,18 @@ static enum err read_floors(const struct reading *r, const struct kafka_record *
     return ERR_OK;
 }
 
+static enum err read_schema(const struct reading *r, const struct kafka_record *rec,
+                            struct err_detail *why)
+{
+    struct str v = rec->value;
+    int state = v.len < SCHEMA_HEADER_BYTES ? 0 : v.ptr[SCHEMA_HEADER_BYTES - 1];
+    if (state != SCHEMA_FOUND && state != SCHEMA_REFUSED)
+        return err_set(why, ERR_CORRUPT, "sys.catalog offset %" PRId64 ": no schema", rec->offset);
+    return schemas_add(r->log->shard->engine->schemas, be32_get(v.ptr), be32_get(v.ptr + 4),
+                       (enum schema_state)state,
+                       (struct str){v.ptr + SCHEMA_HEADER_BYTES, v.len - SCHEMA_HEADER_BYTES});
+}
+
 static enum err read_change(const struct reading *r, const struct kafka_record *rec,
                             struct err_detail *why)
 {
@@ -223,6 +271,8 @@ static enum err read_record(void *arg, const struct kafka_record *rec, struct er
         return read_change(r, rec, why);
     if (str_eq(rec->key, KEY_FLOOR))
         return read_floors(r, rec, why);
+    if (str_eq(rec->key, KEY_SCHEMA) || (of_snapshot && str_eq(rec->key, KEY_SNAPSHOT_SCHEMA)))
+        return read_schema(r, rec, why);
     /* Behind the snapshot that counts: one that was cut. */
     if (of_snapshot && str_eq(rec->key, KEY_SNAPSHOT_CHANGE))
         return read_change(r, rec, why);

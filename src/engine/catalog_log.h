@@ -6,9 +6,11 @@
  *   "change"           a catalog_change as JSON (plan/catalog_json.c)
  *   "floor"            n x { u32 reader | u32 partition | i64 offset | i64 watermark_us },
  *                      big-endian
+ *   "schema"           u32 relation | u32 number | u8 enum schema_state | text: schemas.h
  *   "snapshot_begin"   empty
  *   "snapshot_change"  like "change": applied to the catalog of an empty data directory, in order
  *   "snapshot_floor"   like "floor"
+ *   "snapshot_schema"  like "schema"
  *   "snapshot_end"     decimal: how many records of the snapshot come before it
  *
  *   | change floor change | begin change change floor end | change floor ...
@@ -23,6 +25,7 @@
 
 #include "engine/coordinator.h"
 #include "engine/partition.h"
+#include "engine/schemas.h"
 
 struct catalog_log {
     struct shard *shard;
@@ -38,6 +41,10 @@ enum err catalog_log_change(struct catalog_log *cl, const struct catalog_change 
                             int64_t *end, struct err_detail *why) MUST_CHECK;
 enum err catalog_log_floor(struct catalog_log *cl, uint32_t reader, uint32_t partition,
                            int64_t offset, int64_t watermark_us, int64_t *end) MUST_CHECK;
+
+/* The same for a schema that has become known. ERR_NO_SPACE and what else an append ends with. */
+enum err catalog_log_schema(struct catalog_log *cl, const struct schema *schema, int64_t *end,
+                            struct err_detail *why) MUST_CHECK;
 
 /* Start-up: applies what the partition of sys.catalog on shard `s` has to *catalog, which nobody
  * else holds, and hands floors to the coordinator. */

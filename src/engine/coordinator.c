@@ -5,6 +5,7 @@
 #include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/records.h"
+#include "engine/schemas.h"
 #include "engine/view_figures.h"
 #include "engine/view_run.h"
 
@@ -54,7 +55,7 @@ static bool part_waits(const struct coordinator *co, const struct co_reader *r, 
 static bool reader_behind(const struct coordinator *co, const struct co_reader *r)
 {
     uint32_t i = 0;
-    while (i < r->n_parts && r->parts[i].pos >= co_part_stable(co, r, i))
+    while (i < r->n_parts && (r->parts[i].waits || r->parts[i].pos >= co_part_stable(co, r, i)))
         i++;
     return i < r->n_parts;
 }
@@ -243,7 +244,8 @@ static bool plan_input(struct coordinator *co, struct co_reader *r, uint32_t i,
                                .floor_us = INT64_MIN,
                                .watermark_us = p->watermark_us,
                                .idle = p->idle};
-    int64_t limit = r->silent ? p->replay_to : reader_waits(co, r) ? p->pos : p->durable;
+    bool waits = p->waits || (!r->silent && reader_waits(co, r));
+    int64_t limit = waits ? p->pos : r->silent ? p->replay_to : p->durable;
     if (limit > p->durable)
         limit = p->durable;
     if (p->pos >= limit)
@@ -542,6 +544,34 @@ static void live_check(const struct coordinator *co)
         live_check(co);
 }
 
+/* Nothing of a partition is read while the schema of its next record is not known. */
+static void part_schema(struct coordinator *co, const struct co_reader *r, uint32_t partition,
+                        const struct input_result *result)
+{
+    struct schemas *schemas = co->engine->schemas;
+    r->parts[partition].waits =
+        result->waits.on && result->waits.version == schemas_version(schemas);
+    if (result->waits.on)
+        schemas_want(schemas, r->rel, result->waits.schema);
+}
+
+void coordinator_schemas(struct coordinator *co)
+{
+    LIST_FOR (it, &co->readers) {
+        struct co_reader *r = LIST_ENTRY(it, struct co_reader, link);
+        for (uint32_t i = 0; i < r->n_parts; i++)
+            if (r->parts[i].waits) {
+                r->parts[i].waits = false;
+                co_reader_activate(co, r);
+            }
+    }
+}
+
+void coordinator_logged(struct coordinator *co, int64_t end)
+{
+    co->floors_end = end;
+}
+
 static void reader_finish(struct coordinator *co, uint32_t i)
 {
     struct co_reader *r = co->plan_readers[i];
@@ -566,9 +596,11 @@ static void reader_finish(struct coordinator *co, uint32_t i)
     for (uint32_t p = 0; p < r->n_parts; p++) {
         r->idle &= er->inputs[p].idle;
         r->parts[p].pos = co->results[i][p].reached;
+        part_schema(co, r, p, &co->results[i][p]);
         r->parts[p].watermark_us = co->results[i][p].watermark_us;
         r->failed |= co->results[i][p].failed;
-        co->backlog |= r->parts[p].pos < er->inputs[p].to || er->inputs[p].to < r->parts[p].durable;
+        co->backlog |= !r->parts[p].waits && (r->parts[p].pos < er->inputs[p].to ||
+                                              er->inputs[p].to < r->parts[p].durable);
         if (r->main)
             stat_set(&part_stats_of(co, r, p)->position, r->parts[p].pos);
     }

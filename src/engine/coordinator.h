@@ -75,6 +75,11 @@ void coordinator_at_boundary(struct coordinator *co, struct boundary_action *a);
 int64_t coordinator_position(const struct coordinator *co, const struct boundary_action *a,
                              const struct relation *table, uint32_t partition);
 
+/* The catalog's topic must be durable up to `end` before an epoch is committed. */
+void coordinator_logged(struct coordinator *co, int64_t end);
+/* A schema has become known: partitions that wait for one go on. */
+void coordinator_schemas(struct coordinator *co);
+
 /* A floor read back from the catalog topic at start-up, or made when a partition woke: from
  * `offset` on, the partition's watermark is at least `watermark_us` for that reader. */
 enum err coordinator_add_floor(struct coordinator *co, uint32_t reader, uint32_t partition,

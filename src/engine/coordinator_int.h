@@ -19,6 +19,7 @@ struct co_part {
     int64_t keep; /* retention has to leave what is from here on: it may not be committed yet */
     int64_t keep_next; /* ... when keep_epoch is committed */
     bool idle;
+    bool waits; /* at pos is a record whose schema has to come first */
 };
 
 struct co_reader {

@@ -484,6 +484,12 @@ enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int
     return catalog_log_floor(&s->ddl->log, reader, partition, offset, watermark_us, end);
 }
 
+enum err ddl_log_schema(struct shard *s, const struct schema *schema, int64_t *end,
+                        struct err_detail *why)
+{
+    return catalog_log_schema(&s->ddl->log, schema, end, why);
+}
+
 /* ---- start-up ---- */
 
 static enum err bootstrap_topic(const struct catalog **c, const char *name, uint32_t number,

@@ -12,6 +12,7 @@
 #include "engine/coordinator.h"
 
 struct ddl;
+struct schema;
 
 /* Shard 0's queue of changes; made and freed by the main thread while no worker runs. */
 enum err ddl_new(struct shard *s, struct ddl **out) MUST_CHECK;
@@ -21,6 +22,10 @@ void ddl_free(struct ddl *d);
  * durable for it to count. */
 enum err ddl_log_floor(struct shard *s, uint32_t reader, uint32_t partition, int64_t offset,
                        int64_t watermark_us, int64_t *end) MUST_CHECK;
+
+/* The same for a schema (schemas.h). */
+enum err ddl_log_schema(struct shard *s, const struct schema *schema, int64_t *end,
+                        struct err_detail *why) MUST_CHECK;
 
 /* Start-up, before any thread runs: the topics that every data directory has. */
 enum err ddl_bootstrap(struct engine *e, const struct catalog **catalog,

@@ -9,6 +9,7 @@
 #include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/remover.h"
+#include "engine/schemas.h"
 #include "engine/source.h"
 #include "engine/view_figures.h"
 
@@ -432,6 +433,7 @@ static enum err make_shards(struct engine *e)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < e->n_shards * e->n_shards; i++)
         TRY(ring_init(&e->rings[i], SHARD_RING_SLOTS));
+    TRY(schemas_new(e, &e->schemas));
     for (uint32_t i = 0; i < e->n_shards; i++) {
         TRY(shard_init(&e->shards[i], e, i));
         TRY(epochs_new(&e->shards[i], &e->shards[i].epochs));
@@ -448,6 +450,7 @@ static enum err start_workers(struct engine *e)
     TRY(remover_start(e->remover));
     TRY(compactor_new(e, &e->compactor));
     TRY(compactor_start(e->compactor));
+    TRY(schemas_start(e->schemas));
     for (uint32_t i = 0; i < e->n_shards; i++) {
         char name[24];
         snprintf(name, sizeof(name), "shard-%u", i);
@@ -535,6 +538,7 @@ void engine_close(struct engine *e)
         topic_stats_free(atomic_load(&e->topic_stats[i]));
     for (uint32_t i = 0; e->relation_stats != NULL && i < 2 * NUMBERS_MAX; i++)
         relation_stats_free(atomic_load(&e->relation_stats[i]));
+    schemas_free(e->schemas);
     mem_free(e->topic_stats);
     mem_free(e->relation_stats);
     mem_free(e->rings);

@@ -20,6 +20,15 @@ struct engine;
 struct shard;
 struct part;
 
+/* How things are fetched from outside. `get` may block, with a bound of its own: it is called by a
+ * helper thread. ERR_OK: an answer came, with its HTTP status, and its body appended to `body`. All
+ * else: why none came; `why` names the URL. It gives up when host_stop_requested. */
+struct engine_fetch {
+    enum err (*get)(void *arg, struct host *h, const char *url, struct buf *body, int *status,
+                    struct err_detail *why);
+    void *arg;
+};
+
 struct engine_options {
     const char *data_dir;
     uint32_t n_shards; /* 1..SHARDS_MAX; 0 = number of processors */
@@ -30,6 +39,7 @@ struct engine_options {
     uint32_t epoch_ms_min; /* between two epochs under load: 1..EPOCH_MS_MAX; 0 = 2 */
     /* Of sys.catalog and sys.epochs, which hold a few of them; 0 = 1 MB. */
     uint32_t internal_segment_bytes;
+    struct engine_fetch fetch; /* get NULL: what needs it waits for ever, and says so */
 };
 enum { SHARDS_MAX = 64, EPOCH_MS_MAX = 100 };
 

@@ -91,6 +91,7 @@ struct metric {
 };
 
 struct remover;
+struct schemas;
 
 struct engine {
     struct host *host;
@@ -102,6 +103,7 @@ struct engine {
     struct ring *rings; /* [from * n_shards + to] */
     struct remover *remover;
     struct compactor *compactor;
+    struct schemas *schemas;
     _Atomic uint32_t shards_arrived;
     _Atomic bool ready;
     _Atomic uint32_t outputs_waiting; /* writers of outputs that cannot write now */

@@ -10,6 +10,24 @@ int packet_compare(const struct packet *x, const struct packet *y)
            (x->source_partition < y->source_partition);
 }
 
+struct packet **packets_sort(struct packet **all, struct packet **spare, uint32_t n)
+{
+    for (uint32_t width = 1; width < n; width *= 2) {
+        for (uint32_t from = 0; from < n; from += 2 * width) {
+            uint32_t mid = from + width < n ? from + width : n,
+                     end = from + 2 * width < n ? from + 2 * width : n;
+            for (uint32_t i = from, j = mid, k = from; k < end; k++)
+                spare[k] = j == end || (i < mid && packet_compare(all[i], all[j]) <= 0)
+                               ? all[i++]
+                               : all[j++];
+        }
+        struct packet **t = all;
+        all = spare;
+        spare = t;
+    }
+    return all;
+}
+
 int64_t epoch_table_watermark(const struct epoch_reader *r, const struct input_result *results)
 {
     struct watermark_sum sum = WATERMARK_SUM_NONE;

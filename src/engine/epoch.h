@@ -115,6 +115,11 @@ struct input_result {
     int64_t reached;
     int64_t watermark_us; /* at `reached` */
     bool failed;          /* it cannot be read from there on */
+    /* The record there is of a schema that was not known when schemas_version was `version`. */
+    struct schema_wait {
+        bool on;
+        uint32_t schema, version;
+    } waits;
 };
 
 /* The table's watermark after an epoch: the least new watermark of the partitions that are not idle
@@ -136,6 +141,8 @@ struct packet {
 
 /* Order by view, state partition and source partition. */
 int packet_compare(const struct packet *x, const struct packet *y);
+/* Sorts n packets so, equal ones in the order they have; gives `all` or `spare`, each of n. */
+struct packet **packets_sort(struct packet **all, struct packet **spare, uint32_t n);
 
 /* A view that cannot go on, on its way to the coordinator, which fails it on all shards. */
 struct view_failure {

@@ -71,6 +71,7 @@ struct epochs {
     uint32_t reader_at, input_at; /* SOURCE: where in the plan */
     uint32_t readers_left, inputs_left;
     bool input_open;
+    struct schema_wait input_waits; /* at `offset` */
     int64_t offset, load_offset; /* processed up to, read up to */
     uint64_t input_bytes;
     uint32_t n_batches; /* decoded in this epoch */
@@ -285,6 +286,7 @@ static void input_end(struct epochs *ep, struct reader *r)
     struct input_result *result = &ep->results[ep->reader_at][ep->input_at];
     uint32_t partition = ep->plan->readers[ep->reader_at].inputs[ep->input_at].partition;
     result->reached = ep->offset;
+    result->waits = ep->input_waits;
     result->watermark_us = r->watermarks[partition];
     if (r->keyed != NULL)
         r->keyed[partition].position = ep->offset;
@@ -448,6 +450,12 @@ static bool decode_one(struct epochs *ep, struct reader *r, uint32_t partition,
     enum err e = row_decode(&r->decoder, rec, partition, b, &ep->arena, &why);
     if (e == ERR_NO_MEMORY)
         fail_epoch(ep, e, "decoding", NULL);
+    if (e == ERR_BUSY && r->decoder.schemas != NULL) {
+        ep->input_waits.on = true;
+        ep->input_waits.schema = r->decoder.wanted;
+        ep->offset = rec->offset;
+        return false;
+    }
     if (e != ERR_OK)
         decode_refused(ep, r, partition, rec, &why, e);
     return e == ERR_OK;
@@ -568,7 +576,8 @@ static void decode_records(struct epochs *ep, struct reader *r, uint32_t partiti
         return;
     }
     struct batch *b = decode_batch(ep, r, n);
-    for (size_t i = 0; i < n; i++)
+    ep->input_waits.version = schemas_version(ep->shard->engine->schemas);
+    for (size_t i = 0; i < n && !ep->input_waits.on; i++)
         if (decode_one(ep, r, partition, &ep->records[i], b))
             ep->records[b->n_rows - 1] = ep->records[i];
     count_rows(ep, r, b->n_rows);
@@ -608,6 +617,7 @@ static void source_step(struct epochs *ep)
             return;
         }
         ep->input_open = true;
+        ep->input_waits.on = false;
         ep->offset = ep->load_offset = ep->plan->readers[ep->reader_at].inputs[ep->input_at].from;
         ep->input_bytes = 0;
         ep->reading = (struct record_reader_state){
@@ -635,6 +645,10 @@ static void source_step(struct epochs *ep)
         n > 0 ? record_reader_reached(&ep->reading, &ep->records[n - 1]) : ep->load_offset;
     if (n > 0)
         decode_records(ep, r, in->partition, n);
+    if (ep->input_waits.on) {
+        input_end(ep, r);
+        return;
+    }
     if (e != ERR_OK)
         decode_refused(ep, r, in->partition,
                        &(struct kafka_record){.offset = ep->reading.batch_offset}, &why, e);
@@ -703,20 +717,7 @@ static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
     if (all == NULL || spare == NULL)
         return NULL;
     level_packets(ep, all);
-    for (uint32_t width = 1; width < *n; width *= 2) {
-        for (uint32_t from = 0; from < *n; from += 2 * width) {
-            uint32_t mid = from + width < *n ? from + width : *n,
-                     end = from + 2 * width < *n ? from + 2 * width : *n;
-            for (uint32_t i = from, j = mid, k = from; k < end; k++)
-                spare[k] = j == end || (i < mid && packet_compare(all[i], all[j]) <= 0)
-                               ? all[i++]
-                               : all[j++];
-        }
-        struct packet **t = all;
-        all = spare;
-        spare = t;
-    }
-    return all;
+    return packets_sort(all, spare, *n);
 }
 
 /* A copy of `u` for each partition that lives here of the topic's first n; counted, and kept once
@@ -1274,7 +1275,7 @@ static enum err reader_new(struct epochs *ep, uint32_t id, const struct relation
                          .silent = record_reader_find(record, id) != NULL,
                          .watermark_us = INT64_MIN};
     list_init(&r->views);
-    enum err e = row_decoder_init(&r->decoder, rel, false);
+    enum err e = row_decoder_init(&r->decoder, rel, false, ep->shard->engine->schemas);
     if (e == ERR_OK)
         e = reader_grow(r, rel->topic->n_partitions);
     if (e == ERR_OK)
@@ -1328,14 +1329,15 @@ static enum err view_new(struct epochs *ep, const struct relation *rel,
 
 /* The reader's relation in another version, between epochs. A view that is behind reads old records
  * by the new columns as well: which of them are rows, and what views find in them, is the same. */
-static enum err reader_follow(struct reader *r, const struct relation *rel)
+static enum err reader_follow(const struct epochs *ep, struct reader *r,
+                              const struct relation *rel)
 {
     if (rel->n_alterations == r->decoder.rel->n_alterations) {
         r->decoder.rel = rel;
         return ERR_OK;
     }
     struct row_decoder next;
-    TRY(row_decoder_init(&next, rel, false));
+    TRY(row_decoder_init(&next, rel, false, ep->shard->engine->schemas));
     row_decoder_deinit(&r->decoder);
     r->decoder = next;
     return ERR_OK;
@@ -1355,7 +1357,7 @@ static enum err drop_gone(struct epochs *ep, const struct catalog *c)
     for (size_t at = 0; (r = map_next(&ep->readers, &at)) != NULL;) {
         const struct relation *rel = catalog_relation_by_number(c, r->rel_number);
         if (rel != NULL && catalog_relation_by_number(c, reader_relation(r->id)) != NULL) {
-            TRY(reader_follow(r, rel));
+            TRY(reader_follow(ep, r, rel));
             continue;
         }
         map_remove(&ep->readers, r->id);

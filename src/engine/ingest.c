@@ -57,7 +57,8 @@ enum err ingest_open(struct shard *s, const struct relation *table, struct inges
     in->parts = mem_zalloc(n, sizeof(*in->parts));
     in->appends = mem_zalloc(n, sizeof(*in->appends));
     bool full = in->parts == NULL || in->appends == NULL;
-    enum err e = full ? ERR_NO_MEMORY : row_decoder_init(&in->decoder, table, true);
+    enum err e = full ? ERR_NO_MEMORY : row_decoder_init(&in->decoder, table, true,
+                                                           s->engine->schemas);
     if (e != ERR_OK) {
         mem_free(in->parts);
         mem_free(in->appends);

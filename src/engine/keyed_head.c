@@ -79,7 +79,7 @@ static enum err tail_init(struct head *h)
     h->ops = mem_zalloc(KEYED_ROWS_AT_ONCE, sizeof(*h->ops));
     if (h->compress == NULL || h->scratch == NULL || h->records == NULL || h->ops == NULL)
         return ERR_NO_MEMORY;
-    return row_decoder_init(&h->decoder, h->rel, false);
+    return row_decoder_init(&h->decoder, h->rel, false, NULL);
 }
 
 static enum err clear_rows(struct head *h)

@@ -333,6 +333,7 @@ void query_close(struct query *q)
                 shard_wait_cancel(q->shard, &src->parts[p]->wait);
     }
     shard_timer_cancel(q->shard, &q->look);
+    shard_timer_cancel(q->shard, &q->schema_look);
     q->closed = true;
     atomic_store_explicit(&q->unwanted, true, memory_order_relaxed);
     if (q->in_flight == 0)

@@ -151,6 +151,10 @@ struct query {
     struct boundary_action boundary;
     struct shard_timer look; /* whether the moment can come, while it is asked for */
     bool stuck;              /* it could not, at the last look */
+    /* query_log.c */
+    struct shard_timer schema_look; /* whether the schema of the next record has come */
+    uint32_t schema;                /* ... which is this one */
+    int64_t schema_by_ns;           /* until when it is waited for; 0: not yet */
 };
 
 /* ---- query.c ---- */

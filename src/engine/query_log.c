@@ -1,7 +1,10 @@
 /* Logs as a query's source: tables up to their stable offset, read by the query's own shard; what
  * epochs write as of one epoch, so that no reader sees half of it. */
+#include "base/check.h"
 #include "base/mem.h"
 #include "engine/query_int.h"
+
+enum { SCHEMA_LOOK_MS = 20, SCHEMA_WAIT_MS_MAX = 5000 };
 
 #define OUTRUN_TEXT \
     "this reader is further behind than the log reaches: rows it has not seen were removed"
@@ -79,7 +82,7 @@ enum err source_decode_rows(struct query_source *src, const struct part_read *p,
         struct err_detail why;
         enum err e =
             row_decode(&src->decoder, &q->records[i], p->partition, b, &q->batch_arena, &why);
-        if (e == ERR_NO_MEMORY)
+        if (e == ERR_NO_MEMORY || (e == ERR_BUSY && src->decoder.schemas != NULL))
             return e; /* others are dead letters, not rows */
     }
     *out = b;
@@ -150,6 +153,35 @@ static void keyed_step(struct query_source *src, struct part_read *p, size_t n)
         query_step_later(q);
 }
 
+static void schema_look_fire(struct shard_timer *t)
+{
+    query_step_later(CONTAINER_OF(t, struct query, schema_look));
+}
+
+/* Some record from `offset` on is of a schema that the table's reader has yet to get. A follower
+ * waits as that does, others for a while. */
+static void schema_wait(struct query_source *src, struct part_read *p, int64_t offset)
+{
+    struct query *q = src->query;
+    int64_t now = q->shard->mono_ns;
+    p->offset = offset;
+    src->range_open = false;
+    if (q->schema_by_ns == 0 || q->schema != src->decoder.wanted)
+        q->schema_by_ns = now + (int64_t)SCHEMA_WAIT_MS_MAX * 1000000;
+    q->schema = src->decoder.wanted;
+    q->schema_look.fire = schema_look_fire;
+    enum err e = ERR_BUSY;
+    if (q->live || now < q->schema_by_ns)
+        e = shard_timer_set(q->shard, &q->schema_look,
+                            now + (int64_t)SCHEMA_LOOK_MS * 1000000);
+    if (e == ERR_OK)
+        return;
+    err_set(&q->why, e, "\"%.*s\" partition %u: schema %u has not come from the registry at %.*s",
+            STR_ARG(src->rel->name), p->partition, q->schema, STR_ARG(src->rel->registry));
+    err_hint(&q->why, "SELECT * FROM sys.schemas tells why. It is asked for until it comes.");
+    query_fail(q, e);
+}
+
 bool source_range_step(struct query_source *src, struct part_read *p)
 {
     struct query *q = src->query;
@@ -176,10 +208,15 @@ bool source_range_step(struct query_source *src, struct part_read *p)
     }
     struct batch *rows = NULL, scanned;
     if (e == ERR_OK) {
+        int64_t first = q->records[0].offset;
         p->offset = record_reader_reached(&src->reading, &q->records[n - 1]);
         bool changes = q->live && src->rel->kind == REL_VIEW;
         e = changes ? source_decode_changes(src, p, n, &rows)
                     : source_decode_rows(src, p, n, &rows);
+        if (e == ERR_BUSY) {
+            schema_wait(src, p, first);
+            return true;
+        }
     }
     if (e == ERR_OK)
         e = source_narrow(src, rows, &scanned, &q->batch_arena);
@@ -336,7 +373,7 @@ enum err source_log_open(struct query_source *src)
     TRY(source_parts_add(src, src->kind == SOURCE_LOG ? 0 : -1));
     if (q->follow)
         list_add(&q->shard->follows, &q->follow_link);
-    return row_decoder_init(&src->decoder, src->rel, false);
+    return row_decoder_init(&src->decoder, src->rel, false, q->shard->engine->schemas);
 }
 
 void source_log_close(struct query_source *src)

@@ -7,6 +7,7 @@
 #include "engine/engine_int.h"
 #include "engine/epochs.h"
 #include "engine/partition.h"
+#include "engine/schemas.h"
 
 enum call_state { CALL_REQUEST = 1, CALL_REPLY, CALL_POST };
 
@@ -395,6 +396,8 @@ bool shard_turn(void *arg)
     parts_finish_flushes(s);
     inbox_drain(s);
     timers_fire(s);
+    if (s->index == 0)
+        schemas_turn(s);
     if (s->coordinator != NULL)
         coordinator_turn(s->coordinator);
     epochs_turn(s->epochs);

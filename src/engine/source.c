@@ -26,7 +26,8 @@ enum err relation_json_decoder(const struct relation *rel, bool strict, struct j
     return e;
 }
 
-static enum err fields_decoder_open(struct row_decoder *d, const struct relation *rel)
+static enum err fields_decoder_open(struct row_decoder *d, const struct relation *rel,
+                                    const struct schemas *schemas)
 {
     struct row_field *fields = mem_zalloc(rel->n_columns + 1, sizeof(*fields));
     if (fields == NULL)
@@ -37,7 +38,9 @@ static enum err fields_decoder_open(struct row_decoder *d, const struct relation
             .name = c->name, .type = c->type, .typmod = c->typmod, .not_null = c->not_null,
             .added = relation_column_added(rel, i)};
     }
-    enum err e = rel->format == FORMAT_AVRO
+    enum err e = rel->registry.len > 0
+                     ? schema_decoder_new(schemas, rel, fields, rel->n_columns, &d->schemas)
+                 : rel->format == FORMAT_AVRO
                      ? avro_decoder_new(rel->avro_schema, rel->avro_framed, fields,
                                         rel->n_columns, &d->avro, NULL)
                      : text_decoder_new(&rel->text, fields, rel->n_columns, &d->text, NULL);
@@ -45,7 +48,8 @@ static enum err fields_decoder_open(struct row_decoder *d, const struct relation
     return e;
 }
 
-enum err row_decoder_init(struct row_decoder *d, const struct relation *rel, bool strict)
+enum err row_decoder_init(struct row_decoder *d, const struct relation *rel, bool strict,
+                          const struct schemas *schemas)
 {
     *d = (struct row_decoder){.rel = rel};
     d->raw = rel->kind == REL_RAW_TOPIC || (rel->kind == REL_TABLE && rel->format == FORMAT_RAW);
@@ -55,7 +59,8 @@ enum err row_decoder_init(struct row_decoder *d, const struct relation *rel, boo
         return keyed_decoder_new(rel, &d->keyed);
     bool other = rel->kind == REL_TABLE && rel->format != FORMAT_JSON &&
                  rel->format != FORMAT_JSON_LINES;
-    return other ? fields_decoder_open(d, rel) : relation_json_decoder(rel, strict, &d->json);
+    return other ? fields_decoder_open(d, rel, schemas)
+                 : relation_json_decoder(rel, strict, &d->json);
 }
 
 void row_decoder_deinit(struct row_decoder *d)
@@ -64,12 +69,14 @@ void row_decoder_deinit(struct row_decoder *d)
     text_decoder_free(d->text);
     keyed_decoder_free(d->keyed);
     avro_decoder_free(d->avro);
+    schema_decoder_free(d->schemas);
 }
 
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a)
 {
     return d->raw             ? raw_batch(rows, a)
            : d->keyed != NULL ? keyed_decoder_batch(d->keyed, rows, a)
+           : d->schemas != NULL ? schema_decoder_batch(d->schemas, rows, a)
            : d->avro != NULL  ? avro_decoder_batch(d->avro, rows, a)
            : d->text != NULL  ? text_decoder_batch(d->text, rows, a)
                               : json_decoder_batch(d->json, rows, a);
@@ -133,8 +140,10 @@ static enum err value_decode(struct row_decoder *d, const struct kafka_record *r
     else if (rec->value.ptr == NULL)
         return err_set(why, ERR_MALFORMED, "the record has no value: %s was expected",
                        d->text != NULL   ? "a line of text"
-                       : d->avro != NULL ? "an Avro record"
+                       : d->avro != NULL || d->schemas != NULL ? "an Avro record"
                                          : "a JSON object");
+    else if (d->schemas != NULL)
+        TRY(schema_decode(d->schemas, rec->value, b, a, &d->wanted, why));
     else if (d->avro != NULL)
         TRY(avro_decode_row(d->avro, rec->value, b, a, why));
     else if (d->text != NULL)

@@ -5,6 +5,7 @@
 
 #include "engine/keyed_record.h"
 #include "engine/partition.h"
+#include "engine/schema_decoder.h"
 #include "wire/avro.h"
 #include "wire/json.h"
 #include "wire/text_rows.h"
@@ -24,21 +25,24 @@ struct row_decoder {
     struct text_decoder *text;
     struct keyed_decoder *keyed;
     struct avro_decoder *avro;
+    struct schema_decoder *schemas;
     bool raw;                   /* ... or a record is its row as it is */
     enum row_op op; /* of the last record; ROW_PUT without a PRIMARY KEY */
+    uint32_t wanted; /* ERR_BUSY: the schema that has to be known first */
 };
 /* A decoder of rows as JSON for the relation, whatever its format. */
 enum err relation_json_decoder(const struct relation *rel, bool strict,
                                struct json_decoder **out) MUST_CHECK;
 /* `strict`: of rows that come in: a value that does not fit a column which ALTER TABLE added is an
- * error, and not NULL as in records. */
-enum err row_decoder_init(struct row_decoder *d, const struct relation *rel,
-                          bool strict) MUST_CHECK;
+ * error, and not NULL as in records. `schemas`: of the engine; unused for most formats. */
+enum err row_decoder_init(struct row_decoder *d, const struct relation *rel, bool strict,
+                          const struct schemas *schemas) MUST_CHECK;
 void row_decoder_deinit(struct row_decoder *d);
 /* A batch for up to `rows` rows. NULL when the arena is full. */
 struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, struct arena *a);
 /* Decodes a record into row b->n_rows and counts it, or tells by d->op that it is of no row. Errors
- * say why the row is refused, event time rules included; then nothing is added. */
+ * say why the row is refused, event time rules included; then nothing is added. ERR_BUSY: whether
+ * it is a row is not known before schema d->wanted is. */
 enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
                     struct batch *b, struct arena *a, struct err_detail *why) MUST_CHECK;
 

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "engine/query_int.h"
 #include "engine/records.h"
+#include "engine/schemas.h"
 #include "wire/json.h"
 
 #include <stdio.h>
@@ -32,6 +33,7 @@ struct rows {
     struct batch *batch;
     struct arena *arena;
     uint32_t column;
+    uint32_t rows_max; /* there is room for */
     bool failed;
 };
 
@@ -295,6 +297,45 @@ static void functions_rows(struct shard *s, struct rows *r)
     }
 }
 
+/* Why a schema has not come. */
+static struct str schema_error(const struct schema *one, char *out, size_t n)
+{
+    if (one->err == ERR_OK)
+        return (struct str){0};
+    int len = one->status != 0 && one->status != 200
+                  ? snprintf(out, n, "the registry answered with HTTP status %d", one->status)
+              : one->status == 200
+                  ? snprintf(out, n, "the registry did not answer with a schema")
+                  : snprintf(out, n, "the registry cannot be reached: %s",
+                             err_info(one->err)->text);
+    return (struct str){out, (size_t)len};
+}
+
+static void schemas_rows(struct shard *s, struct rows *r)
+{
+    static const char *const states[] = {[SCHEMA_UNKNOWN] = "waiting",
+                                         [SCHEMA_WAITING] = "waiting",
+                                         [SCHEMA_FOUND] = "found",
+                                         [SCHEMA_REFUSED] = "refused"};
+    const void *at = NULL;
+    struct schema one;
+    char text[ERR_TEXT_MAX];
+    while (schemas_next(s->engine->schemas, &at, &one)) {
+        const struct relation *rel = catalog_relation_by_number(s->catalog, one.relation);
+        bool known = one.state >= SCHEMA_FOUND;
+        if (rel == NULL || r->batch->n_rows == r->rows_max)
+            continue;
+        put_text(r, rel->name);
+        put_i8(r, one.id);
+        put_text(r, str_of(states[one.state]));
+        put_text(r, one.state == SCHEMA_FOUND ? one.text : (struct str){0});
+        put_i4(r, one.tries);
+        put_text(r, one.state == SCHEMA_REFUSED ? one.text
+                    : known                     ? (struct str){0}
+                                                : schema_error(&one, text, sizeof text));
+    }
+}
+
 struct sys_table {
     const char *name;
     void (*rows)(struct shard *s, struct rows *r);
@@ -304,6 +345,7 @@ static const struct sys_table sys_tables[] = {
     {"sys.functions", functions_rows},
     {"sys.metrics", metrics_rows}, {"sys.partitions", partitions_rows},
     {"sys.publications", publications_rows},
+    {"sys.schemas", schemas_rows},
     {"sys.tables", tables_rows},   {"sys.topics", topics_rows},
     {"sys.users", users_rows},     {"sys.views", views_rows},
 };
@@ -318,9 +360,13 @@ static uint32_t rows_bound(struct shard *s)
         columns += s->catalog->relations[i]->n_columns;
     engine_metrics(s, count_metric, &metrics);
     const struct security *security = s->catalog->security;
-    return partitions + columns + metrics + s->catalog->n_relations + s->catalog->n_functions +
-           security->credentials.n +
-           security->acls.n + 64;
+    const void *at = NULL;
+    struct schema one;
+    uint32_t schemas = 0;
+    while (schemas_next(s->engine->schemas, &at, &one))
+        schemas++;
+    return schemas + partitions + columns + metrics + s->catalog->n_relations +
+           s->catalog->n_functions + security->credentials.n + security->acls.n + 64;
 }
 
 enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a, struct batch **out)
@@ -332,7 +378,8 @@ enum err sys_rows(struct shard *s, const struct relation *rel, struct arena *a, 
         types[i] = rel->columns[i].type;
     if (str_eq(rel->name, STR("sys.explain")))
         return sys_explain_rows(s, a, out);
-    struct rows r = {.arena = a, .batch = batch_new(types, rel->n_columns, rows_bound(s), a)};
+    struct rows r = {.arena = a, .rows_max = rows_bound(s)};
+    r.batch = batch_new(types, rel->n_columns, r.rows_max, a);
     if (r.batch == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < ARRAY_LEN(sys_tables); i++)

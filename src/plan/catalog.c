@@ -1000,6 +1000,8 @@ static enum err create_late(struct version *v, struct object *view, const struct
     o->relation.text = source->text;
     o->relation.avro_schema = source->avro_schema;
     o->relation.avro_framed = source->avro_framed;
+    o->relation.registry = source->registry;
+    o->relation.schemas_of = source->number;
     return ERR_OK;
 }
 

@@ -96,6 +96,7 @@ struct table_alteration {
     uint32_t number;
 };
 
+enum { SCHEMA_URL_BYTES_MAX = 512 }; /* of a registry */
 enum { RELATION_SYSTEM = 0x40000000, RELATION_OF_TOPIC = 0x20000000 };
 
 /* A table, a view's output, or a raw topic seen as a table. */
@@ -121,6 +122,8 @@ struct relation {
     struct text_format text;         /* FORMAT_CSV, FORMAT_REGEX */
     struct str avro_schema;          /* FORMAT_AVRO */
     bool avro_framed;                /* ... with Confluent's header before each value */
+    struct str registry;             /* ... whose schemas are there; empty: avro_schema is all */
+    uint32_t schemas_of;             /* late rows: the table whose schemas these are; 0: its own */
     enum on_error on_error;
     int32_t event_time;              /* column, or -1 */
     enum time_unit event_time_unit;  /* of numbers; NONE: it is a timestamp */
@@ -247,6 +250,11 @@ uint32_t view_source(const struct view *v, uint32_t relation_number);
 uint32_t view_late_source(const struct view *v, uint32_t i);
 /* Whether the topic has late rows of the view. */
 bool view_has_late(const struct view *v, const struct topic *t);
+/* The relation that the schemas of a registry are kept for. */
+static inline uint32_t relation_schemas(const struct relation *r)
+{
+    return r->schemas_of != 0 ? r->schemas_of : r->number;
+}
 /* Columns that are not dropped. */
 uint32_t relation_n_columns(const struct relation *r);
 static inline bool relation_column_dropped(const struct relation *r, uint32_t i)

@@ -45,6 +45,10 @@ static const struct column_def partitions_columns[] = {
 static const struct column_def metrics_columns[] = {
     COLUMN("name", TYPE_TEXT), COLUMN("labels", TYPE_JSONB), COLUMN("value", TYPE_FLOAT8),
 };
+static const struct column_def schemas_columns[] = {
+    COLUMN("table_name", TYPE_TEXT), COLUMN("id", TYPE_INT8), COLUMN("state", TYPE_TEXT),
+    COLUMN("schema", TYPE_TEXT), COLUMN("tries", TYPE_INT4), COLUMN("error", TYPE_TEXT),
+};
 static const struct column_def users_columns[] = {
     COLUMN("name", TYPE_TEXT), COLUMN("mechanism", TYPE_TEXT), COLUMN("iterations", TYPE_INT4),
 };
@@ -78,6 +82,7 @@ static const struct system_relation system_relations[] = {
     {"sys.metrics", metrics_columns, ARRAY_LEN(metrics_columns)},
     {"sys.partitions", partitions_columns, ARRAY_LEN(partitions_columns)},
     {"sys.publications", publications_columns, ARRAY_LEN(publications_columns)},
+    {"sys.schemas", schemas_columns, ARRAY_LEN(schemas_columns)},
     {"sys.tables", tables_columns, ARRAY_LEN(tables_columns)},
     {"sys.topics", topics_columns, ARRAY_LEN(topics_columns)},
     {"sys.users", users_columns, ARRAY_LEN(users_columns)},

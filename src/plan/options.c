@@ -36,6 +36,8 @@ static const struct option table_option_list[] = {
      "what the event time counts since 1970, when it is an integer or float column"},
     {"record_timestamp", OPTION_TEXT, NULL, NULL,
      "timestamptz column that is the record's timestamp, not part of its value"},
+    {"schema_registry", OPTION_STRING, NULL, NULL,
+     "avro: the URL of the registry that has the schemas of the records' numbers"},
 };
 
 static const struct option view_option_list[] = {

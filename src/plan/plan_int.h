@@ -690,7 +690,7 @@ struct str new_relation_name(struct binder *b, const PgQuery__RangeVar *r);
 enum { T_EVENT_TIME, T_LATENESS, T_IDLE_TIMEOUT, T_MAX_FUTURE, T_KEY, T_PARTITIONS, T_FORMAT,
        T_ON_ERROR, T_TOPIC, T_RETENTION, T_RETENTION_MS, T_RETENTION_BYTES, T_SEGMENT_BYTES,
        T_DELIMITER, T_QUOTE, T_NULL, T_PATTERN, T_SCHEMA, T_FRAMING,
-       T_EVENT_TIME_UNIT, T_RECORD_TIMESTAMP, T_OPTIONS };
+       T_EVENT_TIME_UNIT, T_RECORD_TIMESTAMP, T_SCHEMA_REGISTRY, T_OPTIONS };
 /* The options that say how values of the table's format are read, into r->text; its format and
  * columns are known. False with the error kept. */
 bool table_format_options(struct binder *b, struct relation *r, const struct option_value *v);

@@ -28,6 +28,7 @@ static bool options_fit(struct binder *b, const struct relation *r, const struct
         {T_PATTERN, "pattern", FORMAT_REGEX, FORMAT_REGEX},
         {T_SCHEMA, "schema", FORMAT_AVRO, FORMAT_AVRO},
         {T_FRAMING, "framing", FORMAT_AVRO, FORMAT_AVRO},
+        {T_SCHEMA_REGISTRY, "schema_registry", FORMAT_AVRO, FORMAT_AVRO},
     };
     for (size_t i = 0; i < ARRAY_LEN(of); i++) {
         if (!v[of[i].option].given || r->format == of[i].format || r->format == of[i].or_format)
@@ -122,6 +123,49 @@ static bool regex_format_options(struct binder *b, struct relation *r,
     return false;
 }
 
+static bool registry_ok(struct binder *b, const struct option_value *v)
+{
+    struct str url = v[T_SCHEMA_REGISTRY].text;
+    bool http = (url.len > 7 && memcmp(url.ptr, "http://", 7) == 0) ||
+                (url.len > 8 && memcmp(url.ptr, "https://", 8) == 0);
+    bool plain = url.len < SCHEMA_URL_BYTES_MAX;
+    for (size_t i = 0; i < url.len; i++)
+        plain = plain && url.ptr[i] > ' ' && url.ptr[i] < 0x7f && url.ptr[i] != '?' &&
+                url.ptr[i] != '#';
+    bool userinfo = memchr(url.ptr, '@', url.len) != NULL;
+    if (http && plain && !userinfo && (!v[T_FRAMING].given || v[T_FRAMING].number == 1))
+        return true;
+    if (http && plain && !userinfo) {
+        bind_fail(b, v[T_FRAMING].position, ERR_INVALID_ARGUMENT,
+                  "a registry's records have framing = 'confluent'");
+        return false;
+    }
+    bind_fail(b, v[T_SCHEMA_REGISTRY].position, ERR_INVALID_ARGUMENT,
+              "schema_registry must be a URL of less than %d characters", SCHEMA_URL_BYTES_MAX);
+    bind_hint(b, userinfo ? "User and password are for TIDEMILL_SCHEMA_REGISTRY_AUTH, not for the "
+                            "URL: docs/sql.md tells how."
+                          : "Write schema_registry = 'http://127.0.0.1:8081'.");
+    return false;
+}
+
+/* Schemas come with the records. One that is given says what to do where they have no field. */
+static bool registry_options(struct binder *b, struct relation *r, const struct option_value *v,
+                             const struct row_field *fields)
+{
+    struct avro_decoder *d = NULL;
+    struct err_detail why = {0};
+    r->registry = v[T_SCHEMA_REGISTRY].text;
+    r->avro_framed = true;
+    if (!registry_ok(b, v) || !v[T_SCHEMA].given)
+        return b->err == ERR_OK;
+    enum err e = avro_decoder_new_evolving(r->avro_schema, r->avro_schema, fields, r->n_columns,
+                                           &d, &why);
+    avro_decoder_free(d);
+    if (e != ERR_OK)
+        bind_fail(b, v[T_SCHEMA].position, e, "%s", err_text(e, &why));
+    return e == ERR_OK;
+}
+
 static bool avro_format_options(struct binder *b, struct relation *r,
                                 const struct option_value *v)
 {
@@ -130,9 +174,12 @@ static bool avro_format_options(struct binder *b, struct relation *r,
     struct err_detail why = {0};
     r->avro_schema = v[T_SCHEMA].text;
     r->avro_framed = v[T_FRAMING].given && v[T_FRAMING].number == 1;
+    if (v[T_SCHEMA_REGISTRY].given)
+        return fields != NULL && registry_options(b, r, v, fields);
     if (!v[T_SCHEMA].given) {
         bind_fail(b, v[T_FORMAT].position, ERR_INVALID_ARGUMENT, "format 'avro' needs a schema");
-        bind_hint(b, "WITH (format = 'avro', schema = '{\"type\": \"record\", ...}').");
+        bind_hint(b, "WITH (format = 'avro', schema = '{\"type\": \"record\", ...}'), or "
+                     "schema_registry = 'http://127.0.0.1:8081'.");
     }
     if (fields == NULL || b->err != ERR_OK)
         return false;

@@ -55,7 +55,10 @@ static void format_options_write(struct buf *out, const struct relation *r)
     if (r->format == FORMAT_REGEX)
         literal_write(out, "pattern", r->text.pattern);
     if (r->format == FORMAT_AVRO) {
-        literal_write(out, "schema", r->avro_schema);
+        if (r->avro_schema.ptr != NULL)
+            literal_write(out, "schema", r->avro_schema);
+        if (r->registry.len > 0)
+            literal_write(out, "schema_registry", r->registry);
         literal_write(out, "framing", r->avro_framed ? STR("confluent") : STR("none"));
     }
     if (r->format == FORMAT_CSV) {

@@ -21,6 +21,12 @@ struct avro_decoder {
     const struct row_field *fields;
     const struct avro_type *record;
     int32_t *columns; /* by field of the record; or NO_COLUMN */
+    const struct avro_type *reader; /* NULL: none */
+    bool evolves;
+    struct column_default {
+        bool missing; /* the record has no field for the column */
+        struct str text; /* what it is then; ptr NULL: NULL */
+    } *defaults; /* by column */
 };
 
 /* A value being read. */
@@ -59,31 +65,91 @@ static bool fits(enum type column, const struct avro_type *t)
     case TYPE_INT4:
     case TYPE_INT8: return whole;
     case TYPE_FLOAT8: return whole || t->kind == AVRO_FLOAT || t->kind == AVRO_DOUBLE;
-    case TYPE_FLOAT4: return t->kind == AVRO_FLOAT;
+    case TYPE_FLOAT4: return whole || t->kind == AVRO_FLOAT;
     case TYPE_NUMERIC: return whole || t->logical == AVRO_DECIMAL;
     case TYPE_DATE: return t->logical == AVRO_DATE || text;
     case TYPE_TIME: return time || text;
     case TYPE_TIMESTAMPTZ:
     case TYPE_TIMESTAMP: return timestamp || text;
-    case TYPE_BYTEA: return bytes && t->logical == AVRO_PLAIN;
+    case TYPE_BYTEA:
+        return (bytes && t->logical == AVRO_PLAIN) || t->kind == AVRO_STRING;
+    case TYPE_TEXT: return text || (t->kind == AVRO_BYTES && t->logical == AVRO_PLAIN);
+    case TYPE_UUID: return text || (t->kind == AVRO_FIXED && t->size == UUID_BYTES);
     default: break;
     }
     return text;
+}
+
+/* The number of a record's field; n when there is none. */
+static uint32_t field_find(const struct avro_type *r, struct str name)
+{
+    uint32_t i = 0;
+    while (i < r->n && !str_eq(r->names[i], name))
+        i++;
+    return i;
+}
+
+/* Defaults of bytes are text, a character a byte; this writes them as PostgreSQL reads them. */
+static struct str bytes_default(struct str text, struct arena *a)
+{
+    struct buf hex;
+    buf_init(&hex, 2 * text.len + 8);
+    buf_put_str(&hex, STR("\\x"));
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned c = (unsigned char)text.ptr[i];
+        if ((c & 0xfe) == 0xc2 && i + 1 < text.len) /* U+0080 to U+00FF */
+            c = (c & 3) << 6 | ((unsigned char)text.ptr[++i] & 0x3f);
+        buf_printf(&hex, "%02x", c);
+    }
+    struct str out = hex.failed ? (struct str){0} : arena_str(a, buf_str(&hex));
+    buf_deinit(&hex);
+    return out;
+}
+
+/* What the reader's schema says of a column that the record has no field of that name for: its
+ * field by an alias, or a default. */
+static enum err column_missing(struct avro_decoder *d, uint32_t c, uint32_t *field)
+{
+    const struct row_field *f = &d->fields[c];
+    struct column_default *to = &d->defaults[c];
+    uint32_t i = d->reader == NULL ? 0 : field_find(d->reader, f->name);
+    to->missing = true;
+    if (d->reader == NULL || i == d->reader->n)
+        return ERR_OK;
+    const struct json_value own = {JSON_OBJECT, d->reader->texts[i]};
+    struct json_value list, item;
+    struct str key;
+    size_t at = 0;
+    if (json_member(&own, STR("aliases"), &list) && list.kind == JSON_ARRAY)
+        while (*field == d->record->n && json_next(&list, &at, &key, &item))
+            if (item.kind == JSON_STRING)
+                *field = field_find(d->record, json_string(&item, &d->arena));
+    to->missing = *field == d->record->n;
+    if (!to->missing || !json_member(&own, STR("default"), &item) || item.kind == JSON_NULL)
+        return ERR_OK;
+    bool text = item.kind == JSON_STRING && f->type != TYPE_JSONB;
+    to->text = text ? json_string(&item, &d->arena) : item.text;
+    if (text && f->type == TYPE_BYTEA && to->text.ptr != NULL)
+        to->text = bytes_default(to->text, &d->arena);
+    return to->text.ptr == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
 static enum err columns_find(struct avro_decoder *d, struct err_detail *why)
 {
     const struct avro_type *r = d->record;
     d->columns = arena_alloc(&d->arena, ((size_t)r->n + 1) * sizeof *d->columns);
-    if (d->columns == NULL)
+    d->defaults = arena_zalloc(&d->arena, (size_t)d->n + 1, sizeof *d->defaults);
+    if (d->columns == NULL || d->defaults == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < r->n; i++)
         d->columns[i] = NO_COLUMN;
     for (uint32_t c = 0; c < d->n; c++) {
         const struct row_field *f = &d->fields[c];
-        uint32_t i = 0;
-        while (i < r->n && !str_eq(r->names[i], f->name))
-            i++;
+        uint32_t i = field_find(r, f->name);
+        if (i == r->n && d->evolves)
+            TRY(column_missing(d, c, &i));
+        if (i == r->n && d->evolves)
+            continue;
         if (i == r->n)
             return err_set(why, ERR_INVALID_PARAMETER,
                            "the schema's record has no field \"%.*s\"", STR_ARG(f->name));
@@ -97,26 +163,56 @@ static enum err columns_find(struct avro_decoder *d, struct err_detail *why)
     return ERR_OK;
 }
 
-enum err avro_decoder_new(struct str schema, bool framed, const struct row_field *fields,
-                          uint32_t n, struct avro_decoder **out, struct err_detail *why)
+static enum err schema_copy(struct avro_decoder *d, struct str text, const struct avro_type **out,
+                            struct err_detail *why)
 {
-    struct avro_decoder *d = mem_zalloc(1, sizeof *d);
+    struct str copy = arena_str(&d->arena, text);
+    return copy.ptr == NULL ? ERR_NO_MEMORY : avro_schema_parse(copy, &d->arena, out, why);
+}
+
+static enum err decoder_fill(struct avro_decoder *d, struct str writer, struct str reader,
+                             const struct row_field *fields, struct err_detail *why)
+{
+    d->fields = row_fields_copy(fields, d->n, &d->arena);
+    if (d->fields == NULL)
+        return ERR_NO_MEMORY;
+    TRY(schema_copy(d, writer, &d->record, why));
+    if (reader.ptr != NULL)
+        TRY(schema_copy(d, reader, &d->reader, why));
+    return columns_find(d, why);
+}
+
+static enum err decoder_new(const struct avro_decoder *like, struct str writer, struct str reader,
+                            const struct row_field *fields, struct avro_decoder **out,
+                            struct err_detail *why)
+{
+    struct avro_decoder *d = mem_alloc(sizeof *d);
     *out = NULL;
     if (d == NULL)
         return ERR_NO_MEMORY;
+    *d = *like;
     arena_init(&d->arena, DECODER_BYTES_MAX);
-    d->framed = framed;
-    d->n = n;
-    d->fields = row_fields_copy(fields, n, &d->arena);
-    enum err e = d->fields == NULL ? ERR_NO_MEMORY
-                                   : avro_schema_parse(schema, &d->arena, &d->record, why);
-    if (e == ERR_OK)
-        e = columns_find(d, why);
+    enum err e = decoder_fill(d, writer, reader, fields, why);
     if (e == ERR_OK)
         *out = d;
     else
         avro_decoder_free(d);
     return e;
+}
+
+enum err avro_decoder_new(struct str schema, bool framed, const struct row_field *fields,
+                          uint32_t n, struct avro_decoder **out, struct err_detail *why)
+{
+    struct avro_decoder like = {.framed = framed, .n = n};
+    return decoder_new(&like, schema, (struct str){0}, fields, out, why);
+}
+
+enum err avro_decoder_new_evolving(struct str writer, struct str reader,
+                                   const struct row_field *fields, uint32_t n,
+                                   struct avro_decoder **out, struct err_detail *why)
+{
+    struct avro_decoder like = {.framed = true, .evolves = true, .n = n};
+    return decoder_new(&like, writer, reader, fields, out, why);
 }
 
 void avro_decoder_free(struct avro_decoder *d)
@@ -451,6 +547,15 @@ static enum err convert(struct in *in, const struct row_field *f, struct value *
         else if (from == TYPE_FLOAT4)
             v->as.f8 = (double)v->as.f4;
         break;
+    case TYPE_FLOAT4:
+        if (from == TYPE_INT8)
+            v->as.f4 = (float)v->as.i8;
+        break;
+    case TYPE_TEXT:
+        if (from == TYPE_BYTEA && (!str_utf8_valid(v->as.s) || memchr(v->as.s.ptr, 0, v->as.s.len)))
+            return err_set(in->why, ERR_ENCODING, "Avro: bytes that are no text in UTF-8");
+        break;
+    case TYPE_UUID: memcpy(v->as.uuid, v->as.s.ptr, UUID_BYTES); break;
     case TYPE_NUMERIC:
         if (from == TYPE_INT8)
             v->as.num = numeric_from_i64(v->as.i8);
@@ -476,7 +581,8 @@ static enum err column_read(struct in *in, const struct avro_type *t, const stru
     e = f->type == TYPE_JSONB ? json_column(in, t, &v) : read_scalar(in, t, &v);
     if (e != ERR_OK)
         return row_field_fail(f, e, in->why);
-    if (v.type == TYPE_TEXT && f->type != TYPE_TEXT && f->type != TYPE_JSONB)
+    bool as_is = f->type == TYPE_TEXT || f->type == TYPE_JSONB || f->type == TYPE_BYTEA;
+    if (v.type == TYPE_TEXT && !as_is)
         return row_field_parse(f, c, row, v.as.s, in->a, in->why);
     e = convert(in, f, &v);
     return e == ERR_OK ? row_field_set(f, c, row, &v, in->why) : row_field_fail(f, e, in->why);
@@ -498,5 +604,16 @@ enum err avro_decode_row(struct avro_decoder *d, struct str value, struct batch 
                 ? any_value(&in, r->of[i], 1, NULL)
                 : column_read(&in, r->of[i], &d->fields[c], &out->columns[c], out->n_rows));
     }
-    return in.p == in.end ? ERR_OK : malformed(&in, "the record ends before the value does");
+    if (in.p != in.end)
+        return malformed(&in, "the record ends before the value does");
+    for (uint32_t c = 0; d->evolves && c < d->n; c++) {
+        const struct row_field *f = &d->fields[c];
+        const struct column_default *other = &d->defaults[c];
+        if (!other->missing)
+            continue;
+        TRY(other->text.ptr == NULL
+                ? row_field_null(f, &out->columns[c], out->n_rows, why)
+                : row_field_parse(f, &out->columns[c], out->n_rows, other->text, a, why));
+    }
+    return ERR_OK;
 }

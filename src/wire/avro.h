@@ -6,8 +6,9 @@
  *   bytes   0e | 02 00 00 00 00 00 00 f8 3f       ->  id 7, temp 1.5
  *
  * What a column takes of its field's type; null branches of unions are NULL:
- *   bool boolean | int2 int4 int8 int, long | float8 int, long, float, double | float4 float
- *   numeric decimal, int, long | text string, enum | bytea bytes, fixed
+ *   bool boolean | int2 int4 int8 int, long | float8 int, long, float, double
+ *   float4 int, long, float | numeric decimal, int, long | text string, enum, bytes
+ *   bytea bytes, fixed, string | uuid string, fixed of 16
  *   timestamptz, timestamp  timestamp-millis, -micros (and local-)  | date date | time time-*
  *   jsonb anything | all others: string, read as PostgreSQL reads the type's text
  * Fields that name no column are skipped. Source: Apache Avro 1.11 specification. */
@@ -33,6 +34,12 @@ struct avro_decoder;
 enum err avro_decoder_new(struct str schema, bool framed, const struct row_field *fields,
                           uint32_t n, struct avro_decoder **out,
                           struct err_detail *why) MUST_CHECK;
+/* The same for records of one of many schemas, `writer`, behind Confluent's header: a column that
+ * it has no field for is NULL, or what the field of the same name in `reader` says: the field of
+ * the writer that is one of its aliases, or its default. `reader` may have no ptr. */
+enum err avro_decoder_new_evolving(struct str writer, struct str reader,
+                                   const struct row_field *fields, uint32_t n,
+                                   struct avro_decoder **out, struct err_detail *why) MUST_CHECK;
 /* NULL is fine. Batches stay valid. */
 void avro_decoder_free(struct avro_decoder *d);
 /* NULL when the arena is full. */

@@ -22,6 +22,7 @@ struct avro_type {
     int32_t scale;    /* DECIMAL */
     uint32_t n;       /* symbols, branches, fields; 1 for items and values */
     struct str *names; /* of symbols and fields */
+    struct str *texts; /* of fields: each as JSON */
     const struct avro_type **of; /* of items, values, branches and fields */
 };
 

@@ -148,7 +148,8 @@ static enum err parts_alloc(struct schema *s, struct avro_type *t, uint32_t n)
     t->n = n;
     t->names = arena_zalloc(s->a, (size_t)n + 1, sizeof *t->names);
     t->of = arena_zalloc(s->a, (size_t)n + 1, sizeof *t->of);
-    return t->names == NULL || t->of == NULL ? no_memory(s) : ERR_OK;
+    t->texts = arena_zalloc(s->a, (size_t)n + 1, sizeof *t->texts);
+    return t->names == NULL || t->of == NULL || t->texts == NULL ? no_memory(s) : ERR_OK;
 }
 
 /* The items of a JSON array, which must be one, up to AVRO_TYPES_MAX. */
@@ -205,6 +206,7 @@ static enum err record_type(struct schema *s, const struct json_value *v, struct
                            "Avro schema: a field of record \"%.*s\" has no type",
                            STR_ARG(t->name));
         TRY(text_member(s, &field, "name", true, &t->names[i]));
+        t->texts[i] = field.text;
         for (uint32_t k = 0; k < i; k++)
             if (str_eq(t->names[k], t->names[i]))
                 return err_set(s->why, ERR_INVALID_PARAMETER,

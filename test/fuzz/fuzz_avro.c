@@ -41,6 +41,12 @@ static void value(struct str text, const struct row_field *f, uint32_t n, struct
         CHECK(e == ERR_OK || e == ERR_NO_MEMORY || why.text[0] != 0);
     }
     avro_decoder_free(d);
+    e = avro_decoder_new_evolving(text, text, f, n, &d, &why);
+    b = e == ERR_OK ? avro_decoder_batch(d, 1, &a) : NULL;
+    if (b != NULL)
+        e = avro_decode_row(d, bytes, b, &a, &why);
+    CHECK(e == ERR_OK || e == ERR_NO_MEMORY || why.text[0] != 0);
+    avro_decoder_free(d);
     arena_deinit(&a);
 }
 

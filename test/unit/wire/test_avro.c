@@ -171,6 +171,12 @@ static void test_types(void **state)
         {"{\"type\": \"array\", \"items\": \"null\"}", "feffffffffffffffff01", "error",
          TYPE_JSONB},
         {"\"bytes\"", "04 00ff", "\\x00ff", TYPE_BYTEA},
+        {"\"bytes\"", "04 6869", "hi", TYPE_TEXT},
+        {"\"bytes\"", "04 00ff", "error", TYPE_TEXT},
+        {"\"string\"", "04 6869", "\\x6869", TYPE_BYTEA},
+        {"\"long\"", "03", "-2", TYPE_FLOAT4},
+        {"{\"type\": \"fixed\", \"name\": \"u\", \"size\": 16}",
+         "00112233445566778899aabbccddeeff", "00112233-4455-6677-8899-aabbccddeeff", TYPE_UUID},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char text[400], hex[200];
@@ -261,12 +267,78 @@ static void test_framing(void **state)
     buf_deinit(&out);
 }
 
+/* A row by the writer's schema and the reader's; the value has the header. */
+static void evolve(const char *writer, const char *reader, const struct row_field *f, uint32_t n,
+                   struct str value, const char *want)
+{
+    struct arena a;
+    struct avro_decoder *d;
+    struct err_detail why = {0};
+    struct buf out;
+    arena_init(&a, ARENA_MAX);
+    buf_init(&out, 1 << 20);
+    struct str r = reader == NULL ? (struct str){0} : str_of(reader);
+    enum err e = avro_decoder_new_evolving(str_of(writer), r, f, n, &d, &why);
+    struct batch *b = e == ERR_OK ? avro_decoder_batch(d, 1, &a) : NULL;
+    if (e == ERR_OK)
+        e = avro_decode_row(d, value, b, &a, &why);
+    if (e != ERR_OK)
+        buf_printf(&out, "error: %s", err_text(e, &why));
+    for (uint32_t i = 0; e == ERR_OK && i < n; i++) {
+        struct value v = column_get(&b->columns[i], 0);
+        buf_put_str(&out, i > 0 ? STR("|") : STR(""));
+        if (v.null)
+            buf_put_str(&out, STR("NULL"));
+        else
+            value_print(&v, &out);
+    }
+    buf_put_u8(&out, 0);
+    assert_string_equal(out.ptr, want);
+    buf_deinit(&out);
+    avro_decoder_free(d);
+    arena_deinit(&a);
+}
+
+static void test_evolution(void **state)
+{
+    (void)state;
+    static const char writer[] =
+        "{\"type\": \"record\", \"name\": \"r\", \"fields\": ["
+        "{\"name\": \"id\", \"type\": \"int\"}, {\"name\": \"old\", \"type\": \"string\"}]}";
+    static const char reader[] =
+        "{\"type\": \"record\", \"name\": \"r\", \"fields\": ["
+        "{\"name\": \"id\", \"type\": \"long\"},"
+        "{\"name\": \"name\", \"type\": \"string\", \"aliases\": [\"x\", \"old\"]},"
+        "{\"name\": \"n\", \"type\": \"int\", \"default\": 7},"
+        "{\"name\": \"b\", \"type\": \"bytes\", \"default\": \"a\\u00ff\\\\\"},"
+        "{\"name\": \"doc\", \"type\": \"string\", \"default\": \"t\"},"
+        "{\"name\": \"z\", \"type\": [\"null\", \"int\"], \"default\": null}]}";
+    static const struct row_field six[] = {
+        FIELD("id", TYPE_INT8), FIELD("name", TYPE_TEXT), FIELD("n", TYPE_INT4),
+        FIELD("b", TYPE_BYTEA), FIELD("doc", TYPE_JSONB), FIELD("z", TYPE_INT4)};
+    static const struct row_field needed[] = {
+        {.name = {"n", 1}, .type = TYPE_INT4, .typmod = -1, .not_null = true}};
+    static const char bytes[] = "\0\0\0\0\1\x06\x04hi";
+    struct str value = {bytes, sizeof bytes - 1};
+    evolve(writer, reader, six, ARRAY_LEN(six), value, "3|hi|7|\\x61ff5c|\"t\"|NULL");
+    evolve(writer, NULL, six, ARRAY_LEN(six), value, "3|NULL|NULL|NULL|NULL|NULL");
+    evolve(writer, NULL, needed, 1, value,
+           "error: column \"n\": null or missing, but the column is NOT NULL");
+    evolve(writer, reader, six, ARRAY_LEN(six), (struct str){bytes, 4},
+           "error: Avro: no header of a zero and the schema's number at byte 0 of 4");
+    evolve("{", reader, six, ARRAY_LEN(six), value,
+           "error: the schema is not JSON: malformed JSON: expected a key in double "
+           "quotes, but the "
+           "text ends");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),  cmocka_unit_test(test_damage),
         cmocka_unit_test(test_types),   cmocka_unit_test(test_schemas),
         cmocka_unit_test(test_framing), cmocka_unit_test(test_hostile_schemas),
+        cmocka_unit_test(test_evolution),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
