@@ -185,7 +185,7 @@ static enum err add_encoded(struct ingest *in, const struct batch *b, struct err
 {
     struct buf text;
     buf_init(&text, INGEST_BYTES_MAX);
-    enum err e = row_encode(in->table, b->columns, 0, &text, why);
+    enum err e = row_encode(&in->decoder, b->columns, 0, &in->arena, &text, why);
     if (e == ERR_OK && text.failed)
         e = ERR_TOO_LARGE;
     struct str value = arena_str(&in->arena, buf_str(&text));

@@ -182,9 +182,25 @@ static enum err encode_json(const struct relation *rel, const struct column *col
     return ERR_OK;
 }
 
-enum err row_encode(const struct relation *rel, const struct column *columns, uint32_t row,
-                    struct buf *out, struct err_detail *why)
+static enum err encode_avro(const struct row_decoder *d, const struct column *columns,
+                            uint32_t row, struct arena *a, struct buf *out, struct err_detail *why)
 {
+    struct buf json;
+    buf_init(&json, out->max);
+    enum err e = encode_json(d->rel, columns, row, &json);
+    struct str object = json.failed ? (struct str){0} : arena_str(a, buf_str(&json));
+    buf_deinit(&json);
+    if (e == ERR_OK && object.ptr == NULL)
+        e = ERR_NO_MEMORY;
+    return e == ERR_OK ? avro_row_write(d->avro, object, out, a, why) : e;
+}
+
+enum err row_encode(const struct row_decoder *d, const struct column *columns, uint32_t row,
+                    struct arena *a, struct buf *out, struct err_detail *why)
+{
+    const struct relation *rel = d->rel;
+    if (d->avro != NULL && !rel->avro_framed)
+        return encode_avro(d, columns, row, a, out, why);
     switch (rel->format) {
     case FORMAT_RAW:
     case FORMAT_JSON:

@@ -46,10 +46,10 @@ struct batch *row_decoder_batch(const struct row_decoder *d, uint32_t rows, stru
 enum err row_decode(struct row_decoder *d, const struct kafka_record *rec, uint32_t partition,
                     struct batch *b, struct arena *a, struct err_detail *why) MUST_CHECK;
 
-/* Appends row `row` of the relation's columns as a record's value that row_decode reads.
- * ERR_UNSUPPORTED when its format can only be read. */
-enum err row_encode(const struct relation *rel, const struct column *columns, uint32_t row,
-                    struct buf *out, struct err_detail *why) MUST_CHECK;
+/* Appends row `row` of the relation's columns as a record's value that row_decode reads. `a` is for
+ * what it needs meanwhile. ERR_UNSUPPORTED when its format can only be read. */
+enum err row_encode(const struct row_decoder *d, const struct column *columns, uint32_t row,
+                    struct arena *a, struct buf *out, struct err_detail *why) MUST_CHECK;
 
 /* Buffers for decompressed batches, which live as long as rows borrow from them. */
 struct scratch_pool {

@@ -617,3 +617,9 @@ enum err avro_decode_row(struct avro_decoder *d, struct str value, struct batch 
     }
     return ERR_OK;
 }
+
+enum err avro_row_write(const struct avro_decoder *d, struct str object, struct buf *out,
+                        struct arena *a, struct err_detail *why)
+{
+    return avro_record_write(d->record, object, out, a, why);
+}

@@ -50,4 +50,11 @@ struct batch *avro_decoder_batch(const struct avro_decoder *d, uint32_t rows, st
 enum err avro_decode_row(struct avro_decoder *d, struct str value, struct batch *out,
                          struct arena *a, struct err_detail *why) MUST_CHECK;
 
+/* Appends a row, given as a JSON object with the columns' names, as a record that avro_decode_row
+ * reads: not framed, by the decoder's schema. A field that is no member has its default, else null;
+ * of a union it is the first branch that takes it. ERR_OUT_OF_RANGE, value_parse's and
+ * ERR_MALFORMED when the schema does not take it, ERR_LIMIT, ERR_NO_MEMORY, ERR_TOO_LARGE. */
+enum err avro_row_write(const struct avro_decoder *d, struct str object, struct buf *out,
+                        struct arena *a, struct err_detail *why) MUST_CHECK;
+
 #endif

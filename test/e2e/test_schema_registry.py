@@ -1,12 +1,13 @@
 """Tables whose Avro schemas are in a registry. Apache Avro's Python library writes the bytes."""
 import datetime
+import decimal
 
 import kafka
 import psycopg
 import pytest
 
 from conftest import wait_for
-from schema_registry import Registry, encode
+from schema_registry import Registry, decode, encode
 
 SEND_SECONDS_MAX = 30
 
@@ -215,3 +216,44 @@ def test_late_rows_keep_their_schemas(make_server, registry):
     registry.status = 500
     server.restart()
     assert rows(server, "SELECT id FROM late") == [(2,)]
+
+
+def test_rows_that_are_inserted_are_records_of_the_schema(make_server):
+    """Apache Avro's library reads what INSERT writes."""
+    server = make_server()
+    schema = record(
+        "r", {"name": "id", "type": "int"}, {"name": "big", "type": ["null", "long"]},
+        {"name": "f", "type": "float"}, {"name": "d", "type": ["double", "null"]},
+        {"name": "ok", "type": "boolean"}, {"name": "tag", "type": ["null", "string"]},
+        {"name": "raw", "type": "bytes"},
+        {"name": "mood", "type": {"type": "enum", "name": "m", "symbols": ["sad", "ok"]}},
+        {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal",
+                                   "precision": 12, "scale": 2}},
+        {"name": "doc", "type": {"type": "map", "values": [
+            "long", {"type": "array", "items": "string"},
+            {"type": "record", "name": "p", "fields": [{"name": "x", "type": "double"}]}]}})
+    run(server, "CREATE TABLE t (id int4, big int8, f float4, d float8, ok bool, tag text, "
+        "raw bytea, mood text, day date, at timestamptz, price numeric(12,2), doc jsonb) "
+        f"WITH (format = 'avro', schema = '{literal(schema)}')",
+        "INSERT INTO t VALUES (-1, 9007199254740993, 1.5, 0.1, true, 'h\u00e9', '\\x00ff', 'ok', "
+        "'2026-01-02', '2026-01-02 03:04:05.678901Z', -1234567.5, "
+        """'{"a": 7, "b": ["x", ""], "c": {"x": 1.5}}'), """
+        "(2147483647, NULL, 0, NULL, false, NULL, '', 'sad', '1969-12-31', "
+        "'1969-12-31 23:59:59Z', 0, '{}')")
+    consumer = kafka.KafkaConsumer("t", bootstrap_servers=[server.kafka],
+                                   auto_offset_reset="earliest", consumer_timeout_ms=3000)
+    values = [message.value for message in consumer]
+    consumer.close()
+    utc = datetime.timezone.utc
+    assert [decode(literal(schema), b"\0\0\0\0\0" + v)[1] for v in values] == [
+        {"id": -1, "big": 9007199254740993, "f": 1.5, "d": 0.1, "ok": True, "tag": "h\u00e9",
+         "raw": b"\0\xff", "mood": "ok", "day": datetime.date(2026, 1, 2),
+         "at": datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, utc),
+         "price": decimal.Decimal("-1234567.50"),
+         "doc": {"a": 7, "b": ["x", ""], "c": {"x": 1.5}}},
+        {"id": 2147483647, "big": None, "f": 0, "d": None, "ok": False, "tag": None, "raw": b"",
+         "mood": "sad", "day": datetime.date(1969, 12, 31),
+         "at": datetime.datetime(1969, 12, 31, 23, 59, 59, 0, utc), "price": decimal.Decimal(0),
+         "doc": {}}]

@@ -328,8 +328,74 @@ static void test_evolution(void **state)
            "error: Avro: no header of a zero and the schema's number at byte 0 of 4");
     evolve("{", reader, six, ARRAY_LEN(six), value,
            "error: the schema is not JSON: malformed JSON: expected a key in double "
-           "quotes, but the "
-           "text ends");
+           "quotes, but the text ends");
+}
+
+/* Objects as records of a field x, in hex; "error". test/e2e/test_schema_registry.py has Apache
+ * Avro's library read such records. */
+static void test_writing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *x, *want;
+    } cases[] = {
+        {"\"int\"", "-3", "05"},
+        {"\"int\"", "2147483648", "error"},
+        {"\"int\"", "1.5", "error"},
+        {"\"int\"", "null", "error"},
+        {"\"long\"", "-9223372036854775808", "ffffffffffffffffff01"},
+        {"\"boolean\"", "true", "01"},
+        {"\"float\"", "1.5", "0000c03f"},
+        {"\"double\"", "\"NaN\"", "000000000000f87f"},
+        {"\"string\"", "\"h\\u00e9\"", "0668c3a9"},
+        {"\"string\"", "12.50", "0a31322e3530"},
+        {"\"bytes\"", "\"\\\\x00ff\"", "0400ff"},
+        {"[\"null\", \"long\", \"double\", \"string\"]", "null", "00"},
+        {"[\"null\", \"long\", \"double\", \"string\"]", "7", "020e"},
+        {"[\"null\", \"long\", \"double\", \"string\"]", "0.5", "04000000000000e03f"},
+        {"[\"null\", \"long\", \"double\", \"string\"]", "\"a\"", "060261"},
+        {"[\"null\", \"long\"]", "{}", "error"},
+        {"{\"type\": \"enum\", \"name\": \"e\", \"symbols\": [\"A\", \"B\"]}", "\"B\"", "02"},
+        {"{\"type\": \"enum\", \"name\": \"e\", \"symbols\": [\"A\", \"B\"]}", "\"C\"", "error"},
+        {"{\"type\": \"fixed\", \"name\": \"f\", \"size\": 2}", "\"\\\\x0102\"", "0102"},
+        {"{\"type\": \"fixed\", \"name\": \"f\", \"size\": 3}", "\"\\\\x0102\"", "error"},
+        {"{\"type\": \"bytes\", \"logicalType\": \"decimal\", \"scale\": 2}", "12.5", "0404e2"},
+        {"{\"type\": \"bytes\", \"logicalType\": \"decimal\", \"scale\": 2}", "-0.01", "02ff"},
+        {"{\"type\": \"bytes\", \"logicalType\": \"decimal\", \"scale\": 2}", "1.28", "040080"},
+        {"{\"type\": \"int\", \"logicalType\": \"date\"}", "\"1970-01-03\"", "04"},
+        {"{\"type\": \"int\", \"logicalType\": \"time-millis\"}", "\"00:00:01\"", "d00f"},
+        {"{\"type\": \"long\", \"logicalType\": \"timestamp-millis\"}",
+         "\"1969-12-31T23:59:59.9995Z\"", "01"},
+        {"{\"type\": \"array\", \"items\": \"int\"}", "[1, 2]", "0202020400"},
+        {"{\"type\": \"map\", \"values\": \"int\"}", "{\"a\": 1}", "0202610200"},
+        {"{\"type\": \"record\", \"name\": \"s\", \"fields\": ["
+         "{\"name\": \"a\", \"type\": \"int\"},"
+         "{\"name\": \"b\", \"type\": \"int\", \"default\": 5},"
+         "{\"name\": \"c\", \"type\": [\"null\", \"s\"]}]}",
+         "{\"a\": 1, \"c\": {\"a\": 2}}", "020a02040a00"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[600], object[200], hex[200] = "error";
+        struct row_field f = FIELD("x", TYPE_JSONB);
+        struct avro_decoder *d;
+        struct err_detail why = {0};
+        struct arena a;
+        struct buf out;
+        arena_init(&a, ARENA_MAX);
+        buf_init(&out, 1 << 20);
+        snprintf(text, sizeof text,
+                 "{\"type\": \"record\", \"name\": \"r\", \"fields\": [{\"name\": \"x\", "
+                 "\"type\": %s}]}", cases[i].type);
+        snprintf(object, sizeof object, "{\"more\": 1, \"x\": %s}", cases[i].x);
+        assert_int_equal(avro_decoder_new(str_of(text), false, &f, 1, &d, &why), ERR_OK);
+        if (avro_row_write(d, str_of(object), &out, &a, &why) == ERR_OK)
+            for (size_t k = 0; k < out.len; k++)
+                snprintf(hex + 2 * k, 3, "%02x", (unsigned char)out.ptr[k]);
+        assert_string_equal(hex, cases[i].want);
+        avro_decoder_free(d);
+        buf_deinit(&out);
+        arena_deinit(&a);
+    }
 }
 
 int main(void)
@@ -338,7 +404,7 @@ int main(void)
         cmocka_unit_test(test_values),  cmocka_unit_test(test_damage),
         cmocka_unit_test(test_types),   cmocka_unit_test(test_schemas),
         cmocka_unit_test(test_framing), cmocka_unit_test(test_hostile_schemas),
-        cmocka_unit_test(test_evolution),
+        cmocka_unit_test(test_evolution), cmocka_unit_test(test_writing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
