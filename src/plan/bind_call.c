@@ -95,7 +95,9 @@ static bool not_a_set(struct binder *b, const PgQuery__FuncCall *f, struct str n
     if (!is_set_function(name))
         return true;
     bind_fail(b, f->location, ERR_UNSUPPORTED,
-              "%.*s gives several rows, and is supported in FROM only", STR_ARG(name));
+              "%.*s gives several rows: it stands in FROM, or is an item of "
+              "a select list",
+              STR_ARG(name));
     bind_hint(b, "Write FROM t, %.*s(t.x) AS x: it sees the tables to its left.", STR_ARG(name));
     return false;
 }

@@ -399,10 +399,40 @@ static const struct user_function *named_function(struct binder *b, const PgQuer
     return found;
 }
 
+/* make_interval(days => 3): what is not given is 0. */
+static struct expr *bind_make_interval(struct query_level *q, const PgQuery__FuncCall *f)
+{
+    static const char *const names[] = {"years", "months", "weeks", "days", "hours", "mins",
+                                        "secs"};
+    struct binder *b = q->b;
+    struct expr *args[ARRAY_LEN(names)] = {NULL};
+    for (uint32_t i = 0; i < f->n_args; i++) {
+        bool named = (int)f->args[i]->node_case == PG_QUERY__NODE__NODE_NAMED_ARG_EXPR;
+        uint32_t at = i;
+        if (named)
+            for (at = 0; at < ARRAY_LEN(names) &&
+                         !str_eq(str_of(f->args[i]->named_arg_expr->name), str_of(names[at]));)
+                at++;
+        if (at >= ARRAY_LEN(names) || args[at] != NULL)
+            return bind_fail(b, f->location, ERR_UNDEFINED_FUNCTION,
+                             "make_interval has years, months, weeks, days, hours, mins and secs");
+        args[at] = bind_expr(q, named ? f->args[i]->named_arg_expr->arg : f->args[i]);
+    }
+    for (uint32_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct value zero = {.type = i + 1 < ARRAY_LEN(names) ? TYPE_INT4 : TYPE_FLOAT8};
+        if (args[i] == NULL && b->err == ERR_OK)
+            args[i] = expr_const(b, zero, f->location);
+    }
+    return b->err == ERR_OK
+               ? bind_named(q, "make_interval", args, ARRAY_LEN(names), f->location) : NULL;
+}
+
 struct expr *bind_named_arguments(struct query_level *q, const PgQuery__FuncCall *f,
                                   struct str name)
 {
     struct binder *b = q->b;
+    if (str_eq(name, STR("make_interval")))
+        return bind_make_interval(q, f);
     uint32_t n = (uint32_t)f->n_args, place[FUNCTION_ARGS_MAX];
     struct expr *args[FUNCTION_ARGS_MAX];
     if (f->n_args > FUNCTION_ARGS_MAX)

@@ -18,6 +18,7 @@ static const struct set_function {
     {"json_array_elements", FUNCTION_SET, {{"jsonb_array_elements", "value"}}},
     {"jsonb_array_elements_text", FUNCTION_SET, {{"jsonb_array_elements_text", "value"}}},
     {"json_array_elements_text", FUNCTION_SET, {{"jsonb_array_elements_text", "value"}}},
+    {"jsonb_path_query", FUNCTION_SET, {{"jsonb_path_query", NULL}}},
     {"jsonb_object_keys", FUNCTION_SET, {{"jsonb_object_keys", NULL}}},
     {"json_object_keys", FUNCTION_SET, {{"jsonb_object_keys", NULL}}},
     {"jsonb_each", FUNCTION_SET, {{"jsonb_keys", "key"}, {"jsonb_values", "value"}}},
@@ -42,6 +43,12 @@ static struct str call_name(const PgQuery__FuncCall *f)
 bool is_set_function(struct str name)
 {
     return str_eq(name, STR("unnest")) || find_set_function(name) != NULL;
+}
+
+uint32_t set_function_columns(struct str name)
+{
+    const struct set_function *s = find_set_function(name);
+    return s != NULL && s->columns[1].function != NULL ? 2 : 1;
 }
 
 /* The call of an item of ROWS FROM; NULL when it is none. */

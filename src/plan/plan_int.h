@@ -6,7 +6,7 @@
  *   plan.c       plan_statement: one function per kind of statement; parameters
  *   select.c     SELECT and VALUES: targets, grouping, ordering
  *   from.c       items of FROM: relations, subqueries, windows
- *   expand.c     functions that give several rows
+ *   expand.c     functions that give several rows; target_set.c: in the select list
  *   join.c       items together: commas, JOIN ... ON/USING, LATERAL; what names mean
  *   with.c       WITH
  *   setop.c      UNION, INTERSECT, EXCEPT
@@ -474,6 +474,11 @@ bool is_set_item(node *n);
 bool is_as_of(node *n);
 /* A JOIN whose right item is as_of, as one with a LATERAL subquery. False with the error kept. */
 bool plan_as_of(struct binder *b, const PgQuery__JoinExpr *j, PgQuery__JoinExpr *out);
+/* The columns that the function gives. */
+uint32_t set_function_columns(struct str name);
+/* The statement with an item of FROM for the functions in its select list; `s` itself without. */
+const PgQuery__SelectStmt *select_sets(struct binder *b, const PgQuery__SelectStmt *s);
+extern const struct str target_set_table;  /* the item's name */
 /* The item as EXPAND over a row without columns; its arguments may refer to `outer`. */
 struct plan_node *plan_set_functions(struct query_level *q, const PgQuery__RangeFunction *r,
                                      struct query_level *outer);

@@ -79,6 +79,8 @@ static bool add_star(struct selection *sel, struct str table, int32_t position)
         const struct scope_column *c = &q->scope.columns[i];
         if (table.len > 0 ? !str_eq(c->table, table) && !str_eq(c->table2, table) : !c->bare)
             continue;
+        if (str_eq(c->table, target_set_table))
+            continue;
         if (!add_target(sel, c->expr, c->name, c->typmod))
             return false;
         n++;
@@ -100,6 +102,8 @@ static struct str sublink_name(const PgQuery__SubLink *s, int *strength)
     *strength = 2;
     if ((int)s->sub_link_type == PG_QUERY__SUB_LINK_TYPE__EXISTS_SUBLINK)
         return STR("exists");
+    if ((int)s->sub_link_type == PG_QUERY__SUB_LINK_TYPE__ARRAY_SUBLINK)
+        return STR("array");
     if ((int)s->sub_link_type == PG_QUERY__SUB_LINK_TYPE__EXPR_SUBLINK && s->subselect != NULL &&
         (int)s->subselect->node_case == PG_QUERY__NODE__NODE_SELECT_STMT) {
         const PgQuery__SelectStmt *q = s->subselect->select_stmt;
@@ -862,13 +866,25 @@ static struct plan_node *values_input(struct selection *sel)
     return b->err == ERR_OK ? n : NULL;
 }
 
+/* The rows would be expanded before they are counted. */
+static void *refuse_sets(const struct selection *sel)
+{
+    bind_fail(sel->q.b, node_location(sel->s->target_list[0]), ERR_UNSUPPORTED,
+              "functions that give rows are not supported in the select list of a query with "
+              "aggregates or window functions");
+    return bind_hint(sel->q.b, "Compute those in a subquery: SELECT unnest(a), n FROM (SELECT "
+                               "...) s.");
+}
+
 static struct plan_node *plan_plain(struct binder *b, const PgQuery__SelectStmt *s,
                                     struct query_level *outer, bool keep_unknown)
 {
     if (s->n_values_lists > 0 && s->n_sort_clause == 0)
         return limit_node(b, s, plan_values(b, s, outer, NULL, 0));
+    const PgQuery__SelectStmt *plain = s;
     struct selection *sel = bind_alloc(b, 1, sizeof *sel);
-    if (sel == NULL)
+    s = select_sets(b, s);
+    if (sel == NULL || s == NULL)
         return NULL;
     sel->q.b = b;
     sel->q.outer = outer;
@@ -893,6 +909,8 @@ static struct plan_node *plan_plain(struct binder *b, const PgQuery__SelectStmt 
     if (!bind_windows(&sel->q, (node *const *)s->window_clause, s->n_window_clause) ||
         !bind_targets(sel) || !bind_groups(sel) || !bind_sorts(sel) || !bind_distinct_on(sel))
         return NULL;
+    if (s != plain && (sel->q.n_overs > 0 || sel->q.n_aggs > 0))
+        return refuse_sets(sel);
     return build(sel);
 }
 

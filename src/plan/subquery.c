@@ -352,6 +352,90 @@ static struct expr *own_copy(struct binder *b, const struct expr *e)
     return copy;
 }
 
+/* ---- ARRAY(SELECT ...) ---- */
+
+/* Rows to be collected: their node, the value, and what they are sorted by. */
+struct collected {
+    const struct plan_node *node;
+    const struct expr *value;
+    const struct plan_node *sort;    /* or NULL */
+};
+
+/* Below the columns that only sort, and with LIMIT below those. */
+static bool collected_rows(struct binder *b, const struct plan_node *n, struct collected *out)
+{
+    const struct plan_node *limit = n->kind == PLAN_LIMIT ? n : NULL;
+    const struct plan_node *below = limit != NULL ? n->input : n;
+    const struct plan_node *project = below->kind == PLAN_PROJECT ? below : NULL;
+    const struct plan_node *sort = project != NULL ? below->input : below;
+    *out = (struct collected){n, expr_column(b, 0, n->columns[0].type, -1), NULL};
+    if (sort->kind != PLAN_SORT)
+        return b->err == ERR_OK;
+    if (project != NULL)
+        out->value = project->exprs[0];
+    out->node = out->sort = sort;
+    if (limit != NULL) {
+        struct plan_node *l = plan_node_new(b, PLAN_LIMIT, sort, 0);
+        if (l == NULL)
+            return false;
+        l->limit = limit->limit;
+        l->offset = limit->offset;
+        out->node = l;
+    }
+    return b->err == ERR_OK;
+}
+
+/* array_agg of the value, in the rows' order; what is equal in it comes in that of the values. */
+static bool array_of(struct binder *b, const struct collected *c, struct aggregate *out)
+{
+    uint32_t n = c->sort != NULL ? c->sort->n_sorts : 0;
+    const struct expr **more = bind_alloc(b, (size_t)n + 1, sizeof(*more));
+    struct sort_key *sorts = bind_alloc(b, (size_t)n + 1, sizeof *sorts);
+    if (more == NULL || sorts == NULL)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t column = c->sort->sorts[i].column;
+        more[i] = expr_column(b, column, c->sort->columns[column].type, -1);
+        sorts[i] = c->sort->sorts[i];
+        sorts[i].column = i + 1;
+    }
+    *out = (struct aggregate){.function = AGG_ARRAY, .arg = c->value, .n_more = n, .more = more,
+                              .n_sorts = n + 1, .sorts = sorts,
+                              .type = type_array_of(c->value->type)};
+    return b->err == ERR_OK;
+}
+
+static struct expr *bind_array_sublink(struct query_level *q, const PgQuery__SubLink *s)
+{
+    struct binder *b = q->b;
+    struct collected c;
+    struct plan_node *n = subselect(q, s);
+    if (n != NULL && n->n_columns != 1)
+        return bind_fail(b, s->location, ERR_SYNTAX, "subquery must return only one column");
+    if (n != NULL && type_is_array(n->columns[0].type)) {
+        bind_fail(b, s->location, ERR_UNSUPPORTED, "ARRAY(SELECT ...) of arrays is not supported");
+        return bind_hint(b, "Use jsonb_agg.");
+    }
+    struct aggregate *agg = bind_alloc(b, 1, sizeof *agg);
+    if (n == NULL || agg == NULL || !collected_rows(b, n, &c) || !array_of(b, &c, agg))
+        return NULL;
+    struct plan_node *a = plan_node_new(b, PLAN_AGGREGATE, c.node, 1);
+    struct column_def *column = bind_alloc(b, 1, sizeof *column);
+    if (a == NULL || column == NULL)
+        return NULL;
+    *column = (struct column_def){STR("array"), agg->type, -1, false};
+    a->columns = column;
+    a->aggs = agg;
+    a->n_aggs = 1;
+    a->position = s->location;
+    /* Of no rows it is an array without elements. */
+    struct value none = {.type = TYPE_UNKNOWN, .as.s = STR("{}")};
+    const struct expr *args[2] = {
+        subquery_value(q, a, s->location),
+        coerce_try(b, expr_const(b, none, s->location), agg->type, CAST_IMPLICIT)};
+    return expr_new(b, EXPR_COALESCE, agg->type, s->location, args, 2);
+}
+
 struct expr *bind_sublink(struct query_level *q, const PgQuery__SubLink *s)
 {
     struct binder *b = q->b;
@@ -375,9 +459,8 @@ struct expr *bind_sublink(struct query_level *q, const PgQuery__SubLink *s)
         const struct expr *e = quantified_value(q, &x);
         return own_copy(b, negated ? not(b, e) : e);
     }
-    default:
-        bind_fail(b, s->location, ERR_UNSUPPORTED, "ARRAY(SELECT ...) is not supported");
-        return bind_hint(b, "Join with the subquery instead.");
+    case PG_QUERY__SUB_LINK_TYPE__ARRAY_SUBLINK: return bind_array_sublink(q, s);
+    default: return bind_fail(b, s->location, ERR_UNSUPPORTED, "this subquery is not supported");
     }
 }
 

@@ -14,6 +14,8 @@ static const struct function_table *const tables[] = {
     &functions_extract,    &functions_json,  &functions_math,    &functions_misc,
     &functions_pattern,    &functions_set,   &functions_text,    &functions_time,
     &functions_bytea,      &functions_float4, &functions_int2,   &functions_timestamp,
+    &functions_number,     &functions_document, &functions_string,  &functions_jsonpath,
+    &functions_calendar, &functions_format,
 };
 
 uint32_t function_candidates(enum function_kind kind, struct str name, const struct function **out)

@@ -15,7 +15,8 @@ struct function_table {
 extern const struct function_table functions_arithmetic, functions_array, functions_cast,
     functions_compare, functions_extract, functions_json, functions_math, functions_misc,
     functions_pattern, functions_set, functions_text, functions_time,
-    functions_bytea, functions_float4, functions_int2, functions_timestamp;
+    functions_bytea, functions_float4, functions_int2, functions_timestamp, functions_number,
+    functions_document, functions_string, functions_jsonpath, functions_calendar, functions_format;
 
 /* Casts from or to array and enum types. */
 const struct function *function_cast_made(enum type from, enum type to, enum cast_level level);
@@ -105,6 +106,9 @@ bool kernel_elements(struct kernel_context *k, const struct array *a, struct col
 /* Stores the builder's array as the result of a row. */
 void kernel_put_array(struct kernel_context *k, struct column *out, uint32_t row,
                       struct array_builder *b, const struct array *shape);
+/* Takes the text in `b` as the jsonb result of a row; it is normalised first. */
+void kernel_put_json(struct kernel_context *k, struct column *out, uint32_t row,
+                     const struct buf *b);
 /* Stores a copy of the bytes as the text result of a row. */
 void kernel_put_text(struct kernel_context *k, struct column *out, uint32_t row, const void *bytes,
                      size_t n);

@@ -206,9 +206,8 @@ KERNEL(json_array_length)
 
 /* ---- building ---- */
 
-/* Takes the text in `b` as the jsonb result of a row; it is normalised first. */
-static void put_parsed(struct kernel_context *k, struct column *out, uint32_t row,
-                       const struct buf *b)
+void kernel_put_json(struct kernel_context *k, struct column *out, uint32_t row,
+                     const struct buf *b)
 {
     struct err_detail why = {0};
     if (b->failed) {
@@ -247,7 +246,7 @@ KERNEL(json_concat)
             buf_put_str(&b, STR(", "));
         buf_put_str(&b, in_y);
         buf_put_u8(&b, objects ? '}' : ']');
-        put_parsed(k, out, row, &b);
+        kernel_put_json(k, out, row, &b);
     }
     buf_deinit(&b);
 }
@@ -282,7 +281,7 @@ KERNEL(json_delete)
             buf_put_str(&b, value);
         }
         buf_put(&b, j.ptr + j.len - 1, 1);
-        put_parsed(k, out, row, &b);
+        kernel_put_json(k, out, row, &b);
     }
     buf_deinit(&b);
 }
@@ -312,7 +311,7 @@ KERNEL(any_to_json)
     {
         buf_clear(&b);
         put_argument(&b, args[0], arg_at(constant, 0, row));
-        put_parsed(k, out, row, &b);
+        kernel_put_json(k, out, row, &b);
     }
     buf_deinit(&b);
 }
@@ -331,7 +330,7 @@ KERNEL(json_build_array)
             put_argument(&b, args[i], arg_at(constant, i, row));
         }
         buf_put_u8(&b, ']');
-        put_parsed(k, out, row, &b);
+        kernel_put_json(k, out, row, &b);
     }
     buf_deinit(&b);
 }
@@ -361,10 +360,21 @@ KERNEL(json_build_object)
         if (wrong != NULL)
             kernel_fail(k, row, ERR_INVALID_PARAMETER, "%s", wrong);
         else
-            put_parsed(k, out, row, &b);
+            kernel_put_json(k, out, row, &b);
     }
     buf_deinit(&b);
 }
+
+#define JSON_CONSTANT(name, text)                                                               \
+    KERNEL(name)                                                                                \
+    {                                                                                           \
+        (void)args;                                                                             \
+        (void)constant;                                                                         \
+        KERNEL_ROWS(k, row)                                                                     \
+            column_str(out)[row] = STR(text);                                                   \
+    }
+JSON_CONSTANT(json_empty_array, "[]")
+JSON_CONSTANT(json_empty_object, "{}")
 
 #define VARIADIC(name_, result_, first_, rest_, n_, nulls_, kernel_)                            \
     {                                                                                           \
@@ -402,6 +412,14 @@ static const struct function rows[] = {
     VARIADIC("jsonb_extract_path_text", TEXT, JSONB, TEXT, 2, false, json_extract_path_text),
     VARIADIC("jsonb_build_array", JSONB, UNKNOWN, UNKNOWN, 1, true, json_build_array),
     VARIADIC("jsonb_build_object", JSONB, UNKNOWN, UNKNOWN, 1, true, json_build_object),
+    VARIADIC("json_extract_path", JSONB, JSONB, TEXT, 2, false, json_extract_path),
+    VARIADIC("json_extract_path_text", TEXT, JSONB, TEXT, 2, false, json_extract_path_text),
+    VARIADIC("json_build_array", JSONB, UNKNOWN, UNKNOWN, 1, true, json_build_array),
+    VARIADIC("json_build_object", JSONB, UNKNOWN, UNKNOWN, 1, true, json_build_object),
+    FUNCTION0("jsonb_build_array", JSONB, json_empty_array),
+    FUNCTION0("jsonb_build_object", JSONB, json_empty_object),
+    FUNCTION0("json_build_array", JSONB, json_empty_array),
+    FUNCTION0("json_build_object", JSONB, json_empty_object),
     ANY_TO_JSON("to_jsonb"),
     ANY_TO_JSON("to_json"),
     FUNCTION1("array_to_json", JSONB, ARRAY, any_to_json),

@@ -509,6 +509,205 @@ KERNEL(regex_groups)
     array_builder_deinit(&b);
 }
 
+/* ---- the n-th match from a place on ---- */
+
+static bool parameter_ok(struct kernel_context *k, uint32_t row, const char *name, int32_t v,
+                         int32_t least, int32_t most)
+{
+    bool ok = v >= least && v <= most;
+    if (!ok)
+        kernel_fail(k, row, ERR_INVALID_PARAMETER, "invalid value for parameter \"%s\": %d", name,
+                    v);
+    return ok;
+}
+
+/* False: the row has failed. The byte that the search begins at; s.len + 1 behind the text. */
+static bool start_of(struct kernel_context *k, uint32_t row, struct str s, int32_t start,
+                     size_t *from)
+{
+    if (!parameter_ok(k, row, "start", start, 1, INT32_MAX))
+        return false;
+    *from = start - 1 > utf8_count(s) ? s.len + 1 : utf8_offset(s, start - 1);
+    return true;
+}
+
+static bool not_global(struct kernel_context *k, uint32_t row, const struct pattern *p,
+                       const char *name)
+{
+    bool global = regex_is_global(p->regex);
+    if (global)
+        kernel_fail(k, row, ERR_INVALID_PARAMETER,
+                    "%s() does not support the \"global\" option", name);
+    return !global;
+}
+
+static bool nth_match(struct kernel_context *k, struct pattern *p, uint32_t row, struct str s,
+                      size_t from, int32_t n, struct regex_match *m)
+{
+    *m = (struct regex_match){0};
+    for (; from <= s.len; from = behind(s, m)) {
+        if (!search(k, p, row, s, from, m))
+            return false;
+        if (!m->found || --n == 0)
+            return true;
+    }
+    m->found = false;
+    return true;
+}
+
+KERNEL(regex_count_from)
+{
+    struct pattern p = {0};
+    struct regex_match m;
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row), flags = k->n_args > 3 ? ARG_STR(3, row) : STR("");
+        int32_t count = 0;
+        size_t from;
+        if (!start_of(k, row, s, ARG_I4(2, row), &from) ||
+            !pattern_ready(k, &p, row, ARG_STR(1, row), flags) ||
+            !not_global(k, row, &p, "regexp_count"))
+            continue;
+        for (; from <= s.len; from = behind(s, &m)) {
+            if (!search(k, &p, row, s, from, &m) || !m.found)
+                break;
+            count++;
+        }
+        column_i4(out)[row] = count;
+    }
+}
+
+/* The group that is meant, when the match has it. */
+static bool group_there(const struct regex_match *m, int32_t group)
+{
+    return m->found && (uint32_t)group < m->n_groups && m->start[group] != SIZE_MAX;
+}
+
+/* regexp_substr(text, pattern, start, n, flags, group) */
+KERNEL(regex_substr_from)
+{
+    struct pattern p = {0};
+    struct regex_match m;
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row), flags = k->n_args > 4 ? ARG_STR(4, row) : STR("");
+        int32_t n = k->n_args > 3 ? ARG_I4(3, row) : 1, g = k->n_args > 5 ? ARG_I4(5, row) : 0;
+        size_t from;
+        if (!start_of(k, row, s, ARG_I4(2, row), &from) ||
+            !parameter_ok(k, row, "n", n, 1, INT32_MAX) ||
+            !parameter_ok(k, row, "subexpr", g, 0, INT32_MAX) ||
+            !pattern_ready(k, &p, row, ARG_STR(1, row), flags) ||
+            !not_global(k, row, &p, "regexp_substr") ||
+            !nth_match(k, &p, row, s, from, n, &m))
+            continue;
+        if (group_there(&m, g))
+            column_str(out)[row] = (struct str){s.ptr + m.start[g], m.end[g] - m.start[g]};
+        else
+            kernel_null_row(k, out, row);
+    }
+}
+
+/* regexp_instr(text, pattern, start, n, end, flags, group) */
+KERNEL(regex_instr)
+{
+    struct pattern p = {0};
+    struct regex_match m;
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row), flags = k->n_args > 5 ? ARG_STR(5, row) : STR("");
+        int32_t start = k->n_args > 2 ? ARG_I4(2, row) : 1, n = k->n_args > 3 ? ARG_I4(3, row) : 1;
+        int32_t end = k->n_args > 4 ? ARG_I4(4, row) : 0, g = k->n_args > 6 ? ARG_I4(6, row) : 0;
+        size_t from;
+        if (!start_of(k, row, s, start, &from) ||
+            !parameter_ok(k, row, "n", n, 1, INT32_MAX) ||
+            !parameter_ok(k, row, "endoption", end, 0, 1) ||
+            !parameter_ok(k, row, "subexpr", g, 0, INT32_MAX) ||
+            !pattern_ready(k, &p, row, ARG_STR(1, row), flags) ||
+            !not_global(k, row, &p, "regexp_instr") || !nth_match(k, &p, row, s, from, n, &m))
+            continue;
+        size_t at = !group_there(&m, g) ? SIZE_MAX : end != 0 ? m.end[g] : m.start[g];
+        column_i4(out)[row] =
+            at == SIZE_MAX ? 0 : (int32_t)utf8_count((struct str){s.ptr, at}) + 1;
+    }
+}
+
+/* regexp_replace(text, pattern, replacement, start, n, flags): the n-th match, with 0 all. */
+static bool replace_from(struct kernel_context *k, struct pattern *p, uint32_t row, struct str s,
+                         struct str with, size_t from, int32_t n, struct writer *w)
+{
+    size_t done = 0;
+    struct regex_match m;
+    for (int32_t i = 1; from <= s.len; from = behind(s, &m), i++) {
+        if (!search(k, p, row, s, from, &m))
+            return false;
+        if (!m.found)
+            break;
+        if (n != 0 && i != n)
+            continue;
+        put(w, s.ptr + done, m.start[0] - done);
+        put_replacement(w, with, s, &m);
+        done = m.end[0];
+        if (w->n > REPLACED_MAX) {
+            kernel_fail(k, row, ERR_LIMIT, "requested length too large: the maximum is %d",
+                        REPLACED_MAX);
+            return false;
+        }
+        if (n != 0)
+            break;
+    }
+    put(w, s.ptr + done, s.len - done);
+    return true;
+}
+
+KERNEL(regex_replace_from)
+{
+    struct pattern p = {0};
+    KERNEL_ROWS(k, row)
+    {
+        struct str s = ARG_STR(0, row), with = ARG_STR(2, row);
+        struct str flags = k->n_args > 5 ? ARG_STR(5, row) : STR("");
+        int32_t n = k->n_args > 4 ? ARG_I4(4, row) : 1;
+        struct writer w = {0};
+        size_t from;
+        if (!start_of(k, row, s, ARG_I4(3, row), &from) ||
+            !parameter_ok(k, row, "n", n, 0, INT32_MAX) ||
+            !pattern_ready(k, &p, row, ARG_STR(1, row), flags) ||
+            !replace_from(k, &p, row, s, with, from, n, &w))
+            continue;
+        char *text = kernel_alloc(k, w.n);
+        if (text == NULL)
+            return;
+        w = (struct writer){.at = text};
+        if (replace_from(k, &p, row, s, with, from, n, &w))
+            column_str(out)[row] = (struct str){text, w.n};
+    }
+}
+
+#define PREPARE(name, flags_at)                                                                 \
+    static enum err name(const struct value *const *constants, uint32_t n_args,                \
+                         struct arena *a, const void **out, struct err_detail *why)            \
+    {                                                                                           \
+        return prepare_with(constants, n_args, flags_at, "", a, out, why);                      \
+    }
+PREPARE(prepare_flags3, 3)
+PREPARE(prepare_flags4, 4)
+PREPARE(prepare_flags5, 5)
+
+#define REGEX_FROM(name_, result_, n_, kernel_, prepare_, ...)                                  \
+    {                                                                                           \
+        .name = name_, .kind = FUNCTION_PLAIN, .result = TYPE_##result_, .n_args = n_,          \
+        .args = {TYPE_TEXT, TYPE_TEXT, __VA_ARGS__}, .kernel = kernel_, .prepare = prepare_     \
+    }
+#define REGEX_INSTR(n_)                                                                         \
+    REGEX_FROM("regexp_instr", INT4, n_, regex_instr, prepare_flags5, TYPE_INT4, TYPE_INT4,     \
+               TYPE_INT4, TYPE_TEXT, TYPE_INT4)
+#define REGEX_SUBSTR(n_)                                                                        \
+    REGEX_FROM("regexp_substr", TEXT, n_, regex_substr_from, prepare_flags4, TYPE_INT4,         \
+               TYPE_INT4, TYPE_TEXT, TYPE_INT4)
+#define REGEX_REPLACE(n_)                                                                       \
+    REGEX_FROM("regexp_replace", TEXT, n_, regex_replace_from, prepare_flags5, TYPE_TEXT,       \
+               TYPE_INT4, TYPE_INT4, TYPE_TEXT)
+
 #define REGEX_ARRAY(name_, n_, kernel_)                                                         \
     {                                                                                           \
         .name = name_, .kind = FUNCTION_PLAIN, .result = (enum type)(TYPE_ARRAY | TYPE_TEXT),   \
@@ -546,6 +745,21 @@ static const struct function rows[] = {
     REGEX_ARRAY("regexp_split_to_array", 3, regex_split),
     REGEX_ARRAY("regexp_match", 2, regex_groups),
     REGEX_ARRAY("regexp_match", 3, regex_groups),
+    REGEX_FROM("regexp_count", INT4, 3, regex_count_from, prepare_flags3, TYPE_INT4),
+    REGEX_FROM("regexp_count", INT4, 4, regex_count_from, prepare_flags3, TYPE_INT4, TYPE_TEXT),
+    REGEX_SUBSTR(3),
+    REGEX_SUBSTR(4),
+    REGEX_SUBSTR(5),
+    REGEX_SUBSTR(6),
+    REGEX_INSTR(2),
+    REGEX_INSTR(3),
+    REGEX_INSTR(4),
+    REGEX_INSTR(5),
+    REGEX_INSTR(6),
+    REGEX_INSTR(7),
+    REGEX_REPLACE(4),
+    REGEX_REPLACE(5),
+    REGEX_REPLACE(6),
     REGEX_FUNCTION("regexp_replace", TEXT, 3, regex_replace, prepare_replace),
     REGEX_FUNCTION("regexp_replace", TEXT, 4, regex_replace, prepare_replace),
 };

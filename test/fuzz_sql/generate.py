@@ -157,6 +157,12 @@ class Generator:
             return self.rng.choice([
                 expression(type_, "length(", text, ")"), expression(type_, "abs(", a, ")"),
                 expression(type_, "(", a, " % 3)"), expression(type_, "(- ", a, ")"),
+                expression(type_, "num_nulls(", text, ", ", a, ")"),
+                expression(type_, "regexp_instr(", text, ", '[ab]')"),
+                expression(type_, "cardinality(ARRAY(",
+                           self.select(depth - 1, scope, ["int4"])[0], "))")
+                if depth > 0 and self.rng.random() < 0.05
+                else expression(type_, "regexp_count(", text, ", '[ab]', 1)"),
                 expression(type_, "extract(day FROM ", self.value("date", scope, depth),
                            ")::int4")])
         if type_ == "text":
@@ -192,6 +198,11 @@ class Generator:
             expression("text", "(", a, " || ", b, ")"), expression("text", "upper(", a, ")"),
             expression("text", "substr(", a, ", 1, 2)"), expression("text", number, "::text"),
             expression("text", "replace(", a, ", 'a', 'x')"),
+            expression("text", "format('%s|%L', ", a, ", ", number, ")"),
+            expression("text", "overlay(", a, " PLACING 'z' FROM 1 FOR 1)"),
+            expression("text", "quote_literal(", a, ")"),
+            expression("text", "regexp_replace(", a, ", '[ab]', '-', 1, 0)"),
+            expression("text", "to_char(", self.value("int4", scope, depth), ", 'FM999,990')"),
             expression("text", "concat(", a, ", ", number, ")")])
 
     def comparable(self, scope):

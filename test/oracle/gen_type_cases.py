@@ -36,6 +36,9 @@ NULL = None
 SAME_ERROR = {
     "22007": "22P02", "22015": "22008", "22009": "22008", "22P05": "22P02",
     "2201E": "22023", "2201F": "22023", "2201B": "22023", "22011": "22023", "22025": "22023",
+    "22004": "23502", "22038": "22023", "22039": "22023", "2203A": "22023", "2203C": "22023",
+    "22033": "22023", "22034": "22023", "22035": "22023", "22036": "22023", "2203B": "22023",
+    "2203F": "22023", "22031": "22023", "2203D": "22023", "2203G": "22023",
     "2202E": "22P02", "22019": "22023", "22032": "22P02", "2201G": "22023",
 }
 
@@ -43,7 +46,7 @@ SAME_ERROR = {
 # Messages that Tidemill words differently: it says where, or more.
 OWN_TEXTS = ("invalid input syntax for type json", "invalid regular expression",
              "numeric field overflow", "unsupported Unicode", "requested character",
-             "null character", "invalid byte sequence")
+             "null character", "invalid byte sequence", "invalid value \"", "hour \"")
 
 OPTIONS = {"scale": 1.0, "seed": SEED}
 
@@ -736,6 +739,175 @@ def ask_narrow_calls(w, r, some):
                    ("text", encoding))
 
 
+# ---- functions of later: numbers, documents, paths, templates ----
+
+PATHS = ["$", "$.a", "$.a.b", "$[*]", "$.*", "$.a[*]", "$[0]", "$[last]", "$[0 to 1]", "$.**",
+         "$.**{1}", "$.**{last}", "$[*] ? (@ > 1)", "$.* ? (@.type() == \"string\")", "$.size()",
+         "$[*].size()", "$.type()", "$.a + 1", "$.a * 2 - 1", "$.c % 3", "$.a / 4",
+         "strict $.a", "strict $[*].a", "lax $.bb.aa", "$ ? (exists (@.a))", "$.a == 1",
+         "$[*] ? (@ like_regex \"^a\")", "$.* ? (@ starts with \"q\")", "$.a ? (@ == null)",
+         "$.bb[1 to last]", "$.a.double()", "$[*].abs()", "$.c.ceiling()", "$.c.floor()",
+         "$ ? (@.a > 0 && @.c < 5)", "$ ? (!(@.a > 0) || @.c == true)", "$.\"key one\"",
+         "($.a > 1) is unknown", "$[*] ? ((@ > 1) is unknown)", "1", "\"x\"", "null",
+         "$ ? (@.a == $x)", "$[1, 0]", "$[-1]", "$.aa.type()"]
+
+NUMBER_TEMPLATES = ["999", "9999.99", "0000", "009.90", "FM999.99", "FM990.00", "9,999,999",
+                    "FM9,999", "S999", "999S", "999MI", "FM999MI", "PL999", "SG99.9", "999PR",
+                    "FM999PR", "99G999D99", "FM0.000", "9", "FM9", ".99", "RN", "FMRN",
+                    "999th", "9999TH", "99V99", "0,000.00", "S0.9", "FMS999.9", "\"n:\"999",
+                    "L999", "9 9 9", "990D9", "FM999999990.0099"]
+
+DATE_TEMPLATES = [("2024-03-05", "YYYY-MM-DD"), ("05 Mar 2024", "DD Mon YYYY"),
+                  ("March 5, 2024", "Month DD, YYYY"), ("20240305", "YYYYMMDD"),
+                  ("5/3/24", "DD/MM/YY"), ("2024-065", "YYYY-DDD"), ("99-12-31", "YY-MM-DD"),
+                  ("2024-13-01", "YYYY-MM-DD"), ("2024-02-30", "YYYY-MM-DD"),
+                  ("x2024", "YYYY"), ("2024", "YYYY"), ("2024 07", "YYYY MM"),
+                  ("2024-W10-2", "IYYY-\"W\"IW-ID"), ("2460375", "J"), ("Tuesday 05", "Day DD"),
+                  ("070", "YYY"), ("1,999", "Y,YYY"), ("2024/3/5", "YYYY-MM-DD"), ("", "YYYY")]
+TIME_TEMPLATES = [("2024-03-05 17:04:05", "YYYY-MM-DD HH24:MI:SS"),
+                  ("2024-03-05 05:04:05 PM", "YYYY-MM-DD HH12:MI:SS AM"),
+                  ("2024-03-05 17:04:05.123456", "YYYY-MM-DD HH24:MI:SS.US"),
+                  ("2024-03-05 17:04:05.12", "YYYY-MM-DD HH24:MI:SS.MS"),
+                  ("20240305170405", "YYYYMMDDHH24MISS"), ("2024-03-05 25", "YYYY-MM-DD HH24"),
+                  ("2024-03-05 17:04 +02", "YYYY-MM-DD HH24:MI TZH"),
+                  ("2024-03-05 13 PM", "YYYY-MM-DD HH12 PM"),
+                  ("05/Mar/2024:17:04:05", "DD/Mon/YYYY:HH24:MI:SS"),
+                  ("2024-03-05 61234", "YYYY-MM-DD SSSS")]
+KEYS = ["{a}", "{a,b}", "{bb,0}", "{0}", "{-1}", "{1,a}", "{}", "{x}", "{5}", "{c,aa}", "{a,x,y}",
+        "{NULL}"]
+
+
+def ask_numbers(w, r):
+    """function_number.c"""
+    some = SOME
+    for name in ("sinh", "cosh", "asinh", "acosh", "atanh", "cot", "asind", "acosd", "atand"):
+        for _ in times(20):
+            w.function(name, ("float8", r.choice([repr(round(r.uniform(-1.2, 1.2), 3)),
+                                                  repr(round(r.uniform(-30, 30), 2)), "0", "1",
+                                                  "-1", "0.5", "-0.5", "NaN", "Infinity"])))
+    for name in ("sind", "cosd", "tand", "cotd"):
+        for _ in times(40):
+            w.function(name, ("float8", str(r.choice([r.randint(-24, 24) * 15, r.randint(-500, 500),
+                                                      "NaN", "Infinity", "0.5"]))))
+    for _ in times(30):
+        w.function("atan2d", ("float8", repr(round(r.uniform(-3, 3), 1))),
+                   ("float8", repr(round(r.uniform(-3, 3), 1))))
+        for kind in ("int4", "int8", "numeric"):
+            for name in ("gcd", "lcm"):
+                values = [some[kind](r) if r.random() < 0.3 else str(r.randint(-40, 400) * 6)
+                          for _ in range(2)]
+                w.function(name, *[(kind, v) for v in values])
+        for name in ("trim_scale", "min_scale"):
+            w.function(name, ("numeric", some["numeric"](r)))
+        bounds = [str(r.randint(-20, 60)), str(r.randint(-20, 60))]
+        w.function("width_bucket", ("numeric", "%.2f" % r.uniform(-30, 70)),
+                   ("numeric", bounds[0]), ("numeric", bounds[1]),
+                   ("int4", str(r.randint(-1, 12))))
+    for n in range(-1, 34):
+        w.function("factorial", ("int8", str(n)))
+
+
+def ask_strings(w, r):
+    """function_string.c, function_format.c, function_calendar.c"""
+    some = SOME
+    for _ in times(30):
+        for name in ("quote_ident", "quote_literal"):
+            w.function(name, ("text", r.choice([some["text"](r), "select", "back\\slash", "it's",
+                                                "Table", "a1", "1a", "between"])))
+        w.function("overlay", ("text", some["text"](r)), ("text", some["text"](r)),
+                   ("int4", str(r.randint(-1, 8))))
+        w.function("overlay", ("text", some["text"](r)), ("text", some["text"](r)),
+                   ("int4", str(r.randint(0, 8))), ("int4", str(r.randint(-2, 6))))
+        template = r.choice(["%s", "%I", "%L", "%%", "a %s b %s", "%2$s %1$s", "%10s|", "%-10s|",
+                             "%*s|", "%", "%x", "%1$", "%0$s", "%3$s", "%1$L %I"])
+        w.function("format", ("text", template), ("text", some["text"](r)),
+                   ("int4", str(r.randint(-5, 12))))
+        w.function("bit_count", ("bytea", "\\x" + "".join(r.choice("0123456789abcdef")
+                                                          for _ in range(8))))
+    for template in NUMBER_TEMPLATES:
+        for _ in times(12):
+            value = r.choice(["%d" % r.randint(-9, 9), "%.2f" % r.uniform(-1200, 1200), "0",
+                              "%.3f" % r.uniform(-1, 1), "%d" % r.randint(-99999, 99999), "485",
+                              "0.5", "-0.5", "12", "3999", "111", "1000000"])
+            w.function("to_char", ("numeric", value), ("text", template))
+            if "." not in value:
+                w.function("to_char", ("int4", value), ("text", template))
+            w.function("to_char", ("float8", value), ("text", template))
+    patterns = ["a", "b+", "(a)(b)?", "[a-c]", "x*", "^a", ".", "é", "(b)|(c)"]
+    for _ in times(60):
+        text = ("text", r.choice(["abcabc", "xaybzc", "", "aaa", "ébcé", some["text"](r)]))
+        pattern = ("text", r.choice(patterns))
+        flags = ("text", r.choice(["", "i", "g"]))
+        numbers = [("int4", str(r.randint(0, 5))) for _ in range(4)]
+        w.function("regexp_count", text, pattern, numbers[0], flags)
+        w.function("regexp_count", text, pattern, numbers[0])
+        w.function("regexp_substr", *[text, pattern, numbers[0], numbers[1], flags,
+                                      numbers[2]][:r.randint(3, 6)])
+        w.function("regexp_instr", *[text, pattern, numbers[0], numbers[1],
+                                     ("int4", str(r.randint(0, 1))), flags,
+                                     numbers[2]][:r.randint(2, 7)])
+        w.function("regexp_replace", *[text, pattern, ("text", r.choice(["-", "<\\1>", "\\&"])),
+                                       numbers[0], numbers[1], flags][:r.randint(4, 6)])
+    for text, template in (("12,454.8-", "99G999D9S"), ("1,234", "9,999"), ("-12.50", "99.99"),
+                           ("12", "999"), ("<123>", "999PR"), ("0012", "0000"), ("  7", "999"),
+                           ("3.14159", "9.99"), ("1 2", "99"), ("", "99"), ("x", "9"),
+                           ("1,234,567.89", "9,999,999.99"), ("$12", "L99"), ("-5", "S9"),
+                           ("12345", "999")):
+        w.function("to_number", ("text", text), ("text", template))
+    for text, template in DATE_TEMPLATES:
+        w.function("to_date", ("text", text), ("text", template))
+    for text, template in DATE_TEMPLATES + TIME_TEMPLATES:
+        w.function("to_timestamp", ("text", text), ("text", template))
+    for _ in times(30):
+        w.function("justify_interval", ("interval", some["interval"](r)))
+        parts = [("int4", str(r.randint(-40, 40))) for _ in range(6)]
+        parts.append(("float8", repr(round(r.uniform(-100, 100), r.randint(0, 6)))))
+        w.function("make_interval", *parts[:r.randint(1, 7)])
+        moments = [some["timestamptz"](r).replace("+00", "") for _ in range(4)]
+        if r.random() < 0.5:
+            moments = ["2024-01-%02d" % r.randint(1, 9) for _ in range(4)]
+        moments = [NULL if r.random() < 0.1 else m for m in moments]
+        for kind in ("timestamp", "timestamptz"):
+            w.function("overlaps", *[(kind, m) for m in moments])
+            w.function("overlaps", (kind, moments[0]), ("interval", some["interval"](r)),
+                       (kind, moments[2]), ("interval", some["interval"](r)))
+
+
+def ask_documents(w, r):
+    """function_document.c, function_jsonpath.c"""
+    some = SOME["jsonb"]
+    for _ in times(80):
+        for name in ("jsonb_set", "jsonb_insert"):
+            w.function(name, ("jsonb", some(r)), ("_text", r.choice(KEYS)), ("jsonb", some(r)))
+            w.function(name, ("jsonb", some(r)), ("_text", r.choice(KEYS)), ("jsonb", some(r)),
+                       ("bool", r.choice(["true", "false"])))
+        w.function("jsonb_set_lax", ("jsonb", some(r)), ("_text", r.choice(KEYS)),
+                   ("jsonb", r.choice([NULL, some(r)])), ("bool", "true"),
+                   ("text", r.choice(["use_json_null", "delete_key", "return_target",
+                                      "raise_exception", "x"])))
+        w.operator("#-", ("jsonb", some(r)), ("_text", r.choice(KEYS)))
+        w.operator("-", ("jsonb", some(r)), ("int4", str(r.randint(-3, 3))))
+        for name in ("-", "?|", "?&"):
+            w.operator(name, ("jsonb", some(r)), ("_text", r.choice(["{a}", "{a,b}", "{}", "{bb}",
+                                                                     "{c,aa}"])))
+        for name in ("jsonb_strip_nulls", "jsonb_pretty"):
+            w.function(name, ("jsonb", some(r)))
+        w.function("jsonb_object", ("_text", r.choice(["{a,1,b,2}", "{}",
+                                                       "{{a,1},{b,NULL}}", "{a,NULL}",
+                                                       "{NULL,a}"])))
+        w.function("jsonb_object", ("_text", r.choice(["{a,b}", "{a,NULL}", "{a,a}"])),
+                   ("_text", r.choice(["{1,2}", "{2,1}", "{NULL,x}"])))
+    for path in PATHS:
+        for _ in times(10):
+            document = ("jsonb", some(r))
+            for name in ("jsonb_path_exists", "jsonb_path_query_first", "jsonb_path_query_array",
+                         "jsonb_path_match"):
+                w.case("fn", name, name + "({0}, {1}::jsonpath)", [document, ("text", path)])
+            w.case("fn", "jsonb_path_query_array", "jsonb_path_query_array({0}, {1}::jsonpath, "
+                   "{2}, {3})", [document, ("text", path), ("jsonb", '{"x": 1}'),
+                                 ("bool", "true")])
+
+
 def main():
     root = pathlib.Path(__file__).resolve().parents[2]
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "test/unit/type/cases"
@@ -746,7 +918,8 @@ def main():
         for name, ask in (("inputs", ask_inputs), ("casts", ask_casts),
                           ("arithmetic", ask_arithmetic), ("math", ask_math), ("text", ask_text),
                           ("times", ask_times), ("json", ask_json),
-                          ("narrow", ask_narrow)):
+                          ("narrow", ask_narrow), ("numbers", ask_numbers),
+                          ("strings", ask_strings), ("documents", ask_documents)):
             w = Writer(server, folder, name)
             ask(w, random.Random(OPTIONS["seed"]))
             w.close()

@@ -84,6 +84,9 @@ CASES(text)
 CASES(times)
 CASES(json)
 CASES(narrow)
+CASES(numbers)
+CASES(strings)
+CASES(documents)
 
 int main(void)
 {
@@ -91,7 +94,8 @@ int main(void)
         cmocka_unit_test(test_inputs), cmocka_unit_test(test_casts),
         cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_math),
         cmocka_unit_test(test_text), cmocka_unit_test(test_times), cmocka_unit_test(test_json),
-        cmocka_unit_test(test_narrow),
+        cmocka_unit_test(test_narrow), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_strings), cmocka_unit_test(test_documents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
