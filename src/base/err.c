@@ -85,7 +85,7 @@ static const struct err_info err_table[ERR_COUNT_] = {
     [ERR_DUPLICATE_FUNCTION] = {"duplicate_function", "a function of this name exists",
         "42723", KAFKA_INVALID_REQUEST, 409, USER},
     [ERR_LIBRARY] = {"library", "a shared object of functions cannot be used",
-        "58P01", KAFKA_UNKNOWN_SERVER_ERROR, 500, USER},
+        "58P01", KAFKA_UNKNOWN_SERVER_ERROR, 409, USER},
     [ERR_INVALID_FUNCTION] = {"invalid_function", "the function cannot be defined so",
         "42P13", KAFKA_INVALID_REQUEST, 400, USER},
     [ERR_DUPLICATE_TABLE] = {"duplicate_table", "a table, view or topic of this name exists",
