@@ -335,7 +335,7 @@ static void damage_uses_up_the_budget(void **state)
         buf_clear(&f->bytes);
         write_pair(f, codec, 1000);
         size_t n = 12 + be32_get(f->bytes.ptr + 8);
-        memset(f->bytes.ptr + n - 4, 0xff, 4);
+        f->bytes.ptr[KAFKA_BATCH_HEADER_BYTES] ^= 0x7f; /* each codec begins with a magic number */
         reseal(f->bytes.ptr, n);
         kafka_run_check_begin(&k, f->bytes.ptr, f->bytes.len, &rules, f->c, &f->scratch, &run);
         assert_int_equal(kafka_run_check_step(&k, &budget, &f->why), ERR_BAD_RECORD_BATCH);
