@@ -94,8 +94,8 @@ static void created(struct ddl_request *d)
     /* Only the catalog of now knows the new topic; the old one stays referenced for what points
      * into it. */
     const struct topic *t = catalog_topic(shard_catalog(r->shard), name);
-    if (d->err == ERR_DUPLICATE_TABLE && t == NULL) {
-        out->error_code = KAFKA_E_INVALID_TOPIC; /* the name of a view, which has no topic */
+    if (t == NULL && catalog_relation(shard_catalog(r->shard), name) != NULL) {
+        out->error_code = KAFKA_E_INVALID_TOPIC; /* it is a view's, which has no topic */
     } else if (d->err != ERR_OK && d->err != ERR_DUPLICATE_TABLE) {
         out->error_code = kafka_error_of(d->err);
     } else if (t == NULL) {
