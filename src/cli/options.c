@@ -8,6 +8,7 @@
 enum option_kind {
     OPTION_TEXT,
     OPTION_NUMBER,
+    OPTION_MEGABYTES,
     OPTION_FLAG,
     OPTION_SWITCH,
     OPTION_FSYNC,
@@ -57,6 +58,9 @@ static const struct option options[] = {
     {"--c-functions", "DIR",
      "allow functions in C from the shared objects directly in this folder (none)", OPTION_TEXT,
      false, FIELD(c_functions), 0},
+    {"--snapshot-mb", "N|off",
+     "input between two snapshots of views' state, in MB (256); a restart replays about as much",
+     OPTION_MEGABYTES, false, FIELD(engine.snapshot_bytes), 1 << 20},
     {"--insecure", NULL, "accept connections from other addresses than loopback", OPTION_FLAG,
      false, FIELD(serve.insecure), 0},
     {"--once", NULL, "replay all readings as fast as they can be processed, print a summary, exit",
@@ -111,6 +115,19 @@ static bool set_host_port(const struct option *o, const char *text, const char *
     return valid;
 }
 
+/* "off" is as many as nobody has. */
+static bool set_megabytes(const struct option *o, const char *text, uint64_t *out)
+{
+    uint32_t n = 0;
+    *out = UINT64_MAX;
+    if (strcmp(text, "off") == 0)
+        return true;
+    if (!set_number(o, text, &n))
+        return false;
+    *out = (uint64_t)n << 20;
+    return true;
+}
+
 static bool set_option(const struct option *o, const char *text, struct cli_options *out)
 {
     void *field = (char *)out + o->offset;
@@ -123,6 +140,8 @@ static bool set_option(const struct option *o, const char *text, struct cli_opti
         return true;
     case OPTION_NUMBER:
         return set_number(o, text, field);
+    case OPTION_MEGABYTES:
+        return set_megabytes(o, text, field);
     case OPTION_AUTH:
         *(bool *)field = strcmp(text, "required") == 0;
         if (*(bool *)field || strcmp(text, "optional") == 0)

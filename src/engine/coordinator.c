@@ -6,6 +6,7 @@
 #include "engine/partition.h"
 #include "engine/records.h"
 #include "engine/schemas.h"
+#include "engine/snapshots.h"
 #include "engine/view_figures.h"
 #include "engine/view_run.h"
 
@@ -186,9 +187,17 @@ static int64_t keep_from(const struct coordinator *co, uint32_t topic_number, ui
 /* Tells the partitions' owners. Positions only grow, so what was told last is never too high. */
 static void keep_tell(const struct coordinator *co, const struct topic *t)
 {
-    for (uint32_t p = 0; p < t->n_partitions; p++)
-        stat_set(&engine_part_stats(co->engine, t->number, p)->keep_from,
-                 keep_from(co, t->number, p));
+    for (uint32_t p = 0; p < t->n_partitions; p++) {
+        struct part_stats *ps = engine_part_stats(co->engine, t->number, p);
+        stat_set(&ps->keep_from, keep_from(co, t->number, p));
+        stat_set(&ps->snapshot_keep, snapshots_keep(co, t->number, p));
+    }
+}
+
+void co_keep_tell_all(const struct coordinator *co)
+{
+    for (uint32_t i = 0; i < co->catalog->n_topics; i++)
+        keep_tell(co, co->catalog->topics[i]);
 }
 
 bool co_epoch_happened(const struct coordinator *co, uint64_t epoch)
@@ -413,7 +422,7 @@ static void pace_fire(struct shard_timer *t)
 
 static void epoch_begin(struct coordinator *co)
 {
-    if (list_empty(&co->active) || !pace_due(co))
+    if (list_empty(&co->active) || snapshots_pressed(co->engine) || !pace_due(co))
         return;
     /* Planning one reader may activate others. */
     uint32_t n = 0, cap = (uint32_t)co->by_id.count;
@@ -1134,6 +1143,7 @@ void coordinator_set_catalog(struct coordinator *co, const struct catalog *catal
 void coordinator_turn(struct coordinator *co)
 {
     commit_turn(co);
+    snapshots_advance(co);
     if (co->letters_due && co->n_done == co->engine->n_shards)
         epoch_end(co);
     if (co->running || co->catalog_acks > 0)
@@ -1149,8 +1159,10 @@ void coordinator_turn(struct coordinator *co)
         return;
     }
     co_run_actions(co);
-    if (co->shard->phase == SHARD_RUNNING)
-        epoch_begin(co);
+    if (co->shard->phase != SHARD_RUNNING)
+        return;
+    snapshots_boundary(co);
+    epoch_begin(co);
 }
 
 void coordinator_on_advance(struct shard *s, struct shard_call *c)
@@ -1259,6 +1271,19 @@ static enum err reader_add(struct coordinator *co, uint32_t id, const struct rel
     keep_tell(co, rel->topic);
     co_reader_activate(co, r);
     return ERR_OK;
+}
+
+void coordinator_restore_reader(struct coordinator *co, uint32_t id, const struct reader_state *at)
+{
+    struct co_reader *r = co_reader_find(co, id);
+    CHECK(r != NULL && r->silent);
+    r->watermark_us = at->watermark_us;
+    for (uint32_t p = 0; p < at->n_parts && p < r->n_parts; p++) {
+        struct co_part *part = &r->parts[p];
+        part->pos = part->keep = part->keep_next = at->positions[p];
+        part->watermark_us = at->watermarks[p];
+    }
+    keep_tell(co, r->rel->topic);
 }
 
 static void view_free(struct coordinator *co, struct co_view *v)

@@ -53,6 +53,10 @@ struct boundary_relation {
     int64_t *targets; /* room for PARTITIONS_MAX offsets of its table; filled by the coordinator */
 };
 
+/* At the start, when all is adopted: a reader begins where a snapshot has it. */
+void coordinator_restore_reader(struct coordinator *co, uint32_t id,
+                                const struct reader_state *at);
+
 /* Something that must see all shards at one epoch: called on shard 0 at the next boundary, where it
  * may shard_post or forward calls to all shards. */
 struct boundary_action {

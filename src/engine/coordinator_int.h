@@ -158,6 +158,8 @@ void co_births_finish(struct coordinator *co);
 void co_failures_spread(struct coordinator *co);
 /* Views fail that were made over ones that had failed. */
 void co_unborn_fail(struct coordinator *co);
+/* Tells the owners of all partitions what they have to keep. */
+void co_keep_tell_all(const struct coordinator *co);
 /* It may have work. */
 void co_reader_activate(struct coordinator *co, struct co_reader *r);
 /* What may be processed of a partition. */

@@ -10,6 +10,7 @@
 #include "engine/partition.h"
 #include "engine/remover.h"
 #include "engine/schemas.h"
+#include "engine/snapshot_load.h"
 #include "engine/source.h"
 #include "engine/view_figures.h"
 
@@ -23,6 +24,7 @@ enum {
     VERSION_BYTES = 64,
     INTERNAL_SEGMENT_BYTES_DEFAULT = 1 << 20,
     EPOCH_MS_MIN_DEFAULT = 2,
+    STARTS_MAX = 3, /* each without a snapshot that the one before had to give up */
 };
 static const uint64_t DEFAULT_MEMORY_BYTES = 4ULL << 30;
 
@@ -97,6 +99,7 @@ static enum err part_chunk_add(struct topic_stats *t, uint32_t chunk)
         stat_set(&parts[i].position, -1);
         stat_set(&parts[i].keep_from, INT64_MAX);
         stat_set(&parts[i].window_end_us, INT64_MAX);
+        stat_set(&parts[i].snapshot_keep, INT64_MAX);
     }
     atomic_store_explicit(&t->chunks[chunk], parts, memory_order_release);
     return ERR_OK;
@@ -406,6 +409,11 @@ static enum err recover(struct engine *e, struct err_detail *why)
     arena_init(&a, RECORD_ARENA_BYTES_MAX);
     if (err == ERR_OK)
         err = read_epoch_record(first, &a, &record, why);
+    struct snapshot_found *found = NULL;
+    for (uint32_t i = 0; err == ERR_OK && i < e->n_shards; i++)
+        err = epochs_prepare(e->shards[i].epochs, catalog, why);
+    if (err == ERR_OK)
+        err = snapshots_find(e, catalog, &record, &a, &found, why);
     for (uint32_t i = 0; err == ERR_OK && i < e->n_shards; i++) {
         err = epochs_adopt(e->shards[i].epochs, catalog, &record, why);
         if (err == ERR_OK)
@@ -413,6 +421,8 @@ static enum err recover(struct engine *e, struct err_detail *why)
     }
     if (err == ERR_OK)
         err = coordinator_adopt(first->coordinator, catalog, &record);
+    if (err == ERR_OK && found != NULL)
+        err = snapshots_restore(e, found, why);
     if (err == ERR_OK)
         ddl_settle(first);
     arena_deinit(&a);
@@ -439,6 +449,7 @@ static enum err make_shards(struct engine *e)
         TRY(epochs_new(&e->shards[i], &e->shards[i].epochs));
     }
     TRY(coordinator_new(&e->shards[0], &e->shards[0].coordinator));
+    TRY(snapshots_new(e, &e->snapshots));
     return ddl_new(&e->shards[0], &e->shards[0].ddl);
 }
 
@@ -451,6 +462,7 @@ static enum err start_workers(struct engine *e)
     TRY(compactor_new(e, &e->compactor));
     TRY(compactor_start(e->compactor));
     TRY(schemas_start(e->schemas));
+    TRY(snapshots_start(e->snapshots));
     for (uint32_t i = 0; i < e->n_shards; i++) {
         char name[24];
         snprintf(name, sizeof(name), "shard-%u", i);
@@ -488,9 +500,11 @@ static void metrics_register(struct engine *e)
                       true, &e->compacted_bytes);
 }
 
-enum err engine_open(struct host *h, const struct engine_options *options, struct engine **out,
-                     struct err_detail *why)
+/* *again: a snapshot that was begun with has been moved aside. */
+static enum err open_once(struct host *h, const struct engine_options *options,
+                          struct engine **out, bool *again, struct err_detail *why)
 {
+    *again = false;
     struct engine *e = mem_zalloc(1, sizeof(*e));
     if (e == NULL)
         return ERR_NO_MEMORY;
@@ -505,6 +519,8 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
         e->options.default_partitions = 1;
     if (e->options.internal_segment_bytes == 0)
         e->options.internal_segment_bytes = INTERNAL_SEGMENT_BYTES_DEFAULT;
+    if (e->options.snapshot_bytes == 0)
+        e->options.snapshot_bytes = SNAPSHOT_INPUT_BYTES;
     if (e->options.memory_bytes_max == 0)
         e->options.memory_bytes_max = DEFAULT_MEMORY_BYTES;
     e->started_ns = host_mono_ns(h);
@@ -512,12 +528,25 @@ enum err engine_open(struct host *h, const struct engine_options *options, struc
     host_random(h, &e->hash_seed, sizeof(e->hash_seed));
     enum err err = open_all(e, options, why);
     if (err != ERR_OK) {
+        *again = e->restart;
         engine_close(e);
         return err;
     }
     metrics_register(e);
     *out = e;
     return ERR_OK;
+}
+
+enum err engine_open(struct host *h, const struct engine_options *options, struct engine **out,
+                     struct err_detail *why)
+{
+    enum err e;
+    bool again;
+    int left = STARTS_MAX;
+    do
+        e = open_once(h, options, out, &again, why);
+    while (again && --left > 0);
+    return e;
 }
 
 void engine_close(struct engine *e)
@@ -532,6 +561,7 @@ void engine_close(struct engine *e)
         parts_close(s);
         shard_deinit(s);
     }
+    snapshots_free(e->snapshots);
     for (uint32_t i = 0; e->rings != NULL && i < e->n_shards * e->n_shards; i++)
         ring_deinit(&e->rings[i]);
     for (uint32_t i = 0; e->topic_stats != NULL && i < NUMBERS_MAX; i++)

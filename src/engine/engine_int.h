@@ -28,6 +28,7 @@ struct part_stats {
     _Atomic int64_t watermark_us; /* INT64_MIN = none */
     _Atomic int64_t keep_from;    /* retention stays below: views still need it; INT64_MAX = none
                                      does. Written by the coordinator */
+    _Atomic int64_t snapshot_keep; /* ... and below this: snapshots need what is behind it */
     _Atomic int64_t position;     /* next offset the table's reader processes; -1 = not read */
     _Atomic int64_t window_end_us; /* a view's: of its first open window; INT64_MAX = none */
     _Atomic uint64_t compactions; /* steps, each of which may have changed the log */
@@ -92,6 +93,7 @@ struct metric {
 
 struct remover;
 struct schemas;
+struct snapshots;
 
 struct engine {
     struct host *host;
@@ -104,6 +106,8 @@ struct engine {
     struct remover *remover;
     struct compactor *compactor;
     struct schemas *schemas;
+    struct snapshots *snapshots;
+    bool restart; /* the start has to begin anew: a snapshot that it began with is no good */
     _Atomic uint32_t shards_arrived;
     _Atomic bool ready;
     _Atomic uint32_t outputs_waiting; /* writers of outputs that cannot write now */
@@ -175,6 +179,10 @@ static inline void engine_count_busy(struct engine *e, struct figure *busy_ns, i
     stat_add(&busy_ns->total, (uint64_t)(host_mono_ns(e->host) - began_ns));
 }
 static inline void stat_set(_Atomic int64_t *v, int64_t x)
+{
+    atomic_store_explicit(v, x, memory_order_relaxed);
+}
+static inline void stat_setu(_Atomic uint64_t *v, uint64_t x)
 {
     atomic_store_explicit(v, x, memory_order_relaxed);
 }

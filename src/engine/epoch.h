@@ -66,6 +66,13 @@ struct epoch_reader {
     const struct epoch_input *inputs;
 };
 
+/* A reader as a snapshot has it. */
+struct reader_state {
+    int64_t watermark_us; /* of the table */
+    uint32_t n_parts;
+    int64_t *positions, *watermarks; /* by partition */
+};
+
 /* Rows of a partition, from this epoch's first on, are held against at least this watermark in one
  * view of several tables: it has ended windows while the table was idle. Of source READER_OF_VIEW:
  * the watermark that the view itself had at the last commit. */

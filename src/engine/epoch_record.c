@@ -397,6 +397,29 @@ uint32_t record_view_reader(const struct epoch_record *record, uint32_t view)
     return found == NULL ? view : found->reader;
 }
 
+enum err record_view_part(struct epoch_record *record, struct arena *a, uint32_t own)
+{
+    const struct record_reader *at = record_reader_find(record, record_view_reader(record, own));
+    if (at == NULL || at->id == own)
+        return ERR_OK;
+    struct record_reader *readers = arena_alloc(a, (record->n_readers + 1) * sizeof(*readers));
+    if (readers == NULL)
+        return ERR_NO_MEMORY;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < record->n_readers; i++)
+        if (record->readers[i].id != own) /* one that it had before it joined */
+            readers[n++] = record->readers[i];
+    readers[n] = *at;
+    readers[n++].id = own;
+    qsort(readers, n, sizeof(*readers), compare_readers);
+    record->readers = readers;
+    record->n_readers = n;
+    for (uint32_t i = 0; i < record->n_views; i++)
+        if (record->views[i].view == own)
+            record->views[i].reader = own;
+    return ERR_OK;
+}
+
 const struct record_failure *record_failure_find(const struct epoch_record *record, uint32_t view)
 {
     const struct record_failure key = {.view = view};

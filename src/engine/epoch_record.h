@@ -75,6 +75,9 @@ enum err record_sum_take(struct record_sum *s, struct epoch_record *out) MUST_CH
 const struct record_reader *record_reader_find(const struct epoch_record *record, uint32_t id);
 /* The reader a view was on when it was last recorded; its own when it is new. */
 uint32_t record_view_reader(const struct epoch_record *record, uint32_t view);
+/* A summed record says from now on that the view's source `own` (reader_own) is read by a reader
+ * of its own, which stands where the one stands that it was on. Memory is `a`'s. */
+enum err record_view_part(struct epoch_record *record, struct arena *a, uint32_t own) MUST_CHECK;
 /* Why a view has failed; NULL when it has not. */
 const struct record_failure *record_failure_find(const struct epoch_record *record, uint32_t view);
 /* How far a derived partition was committed; 0 when no epoch has written it. */

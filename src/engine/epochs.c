@@ -6,6 +6,7 @@
 #include "engine/epoch_record.h"
 #include "engine/keyed_rows.h"
 #include "engine/output_wait.h"
+#include "engine/snapshots.h"
 #include "engine/source.h"
 #include "engine/view_flow.h"
 
@@ -374,6 +375,7 @@ static bool range_load(struct epochs *ep, const struct epoch_input *in, struct r
     bool some = range.len > 0;
     if (e == ERR_OK && some) {
         e = record_reader_load(&ep->reading, &range, &ep->arena);
+        snapshots_input(ep->shard->engine, r->silent ? 0 : range.len);
         ep->input_bytes += range.len;
         /* The range may go past `to`: records from there on are left for the next epoch. */
         ep->load_offset = range.next_offset < in->to ? range.next_offset : in->to;
@@ -706,9 +708,7 @@ static uint32_t level_packets(const struct epochs *ep, struct packet **all)
     return n;
 }
 
-/* All packets of the level for this shard, by view, state partition and source partition. Those of
- * one source partition come from one shard in the order they were made, and a merge sort keeps that
- * order. */
+/* All packets of the level for this shard, sorted. */
 static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
 {
     *n = level_packets(ep, NULL);
@@ -1438,6 +1438,21 @@ enum err epochs_keyed(struct epochs *ep, uint32_t relation, uint32_t partition,
     *rows = r->keyed[partition].rows;
     *position = r->keyed[partition].position;
     return r->keyed_full ? ERR_LIMIT : ERR_OK;
+}
+
+void epochs_each_view(struct epochs *ep, void (*each)(void *arg, struct view_run *v), void *arg)
+{
+    struct view_run *v;
+    for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;)
+        each(arg, v);
+}
+
+void epochs_restore_reader(struct epochs *ep, uint32_t id, const struct reader_state *at)
+{
+    struct reader *r = map_get(&ep->readers, id);
+    r->watermark_us = at->watermark_us;
+    for (uint32_t p = 0; p < at->n_parts && p < r->n_parts; p++)
+        r->watermarks[p] = at->watermarks[p];
 }
 
 struct view_run *epochs_view(struct epochs *ep, uint32_t number)

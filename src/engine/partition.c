@@ -966,7 +966,9 @@ static void retention_fire(struct shard_timer *t)
     struct part *p;
     for (size_t at = 0; (p = map_next(&s->parts, &at)) != NULL;) {
         int64_t keep = stat_get(&p->stats->keep_from);
+        int64_t snapshot = stat_get(&p->stats->snapshot_keep);
         keep = keep < p->keep_from ? keep : p->keep_from;
+        keep = keep < snapshot ? keep : snapshot;
         if (log_retain(p->log, s->wall_us / 1000, keep) > 0) {
             part_publish(p);
             mark_dirty(p);

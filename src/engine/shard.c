@@ -8,6 +8,7 @@
 #include "engine/epochs.h"
 #include "engine/partition.h"
 #include "engine/schemas.h"
+#include "engine/snapshots.h"
 
 enum call_state { CALL_REQUEST = 1, CALL_REPLY, CALL_POST };
 
@@ -406,6 +407,7 @@ bool shard_turn(void *arg)
     local_drain(s); /* what is durable without a flush is answered in this turn */
     compaction_turn(s);
     removals_turn(s);
+    snapshots_turn(s);
     turn_tell(s);
     services_turn(s); /* last, so that what the steps before have answered is sent in this turn */
     /* The steps before may have added some. */

@@ -319,7 +319,7 @@ static enum err close_begin(struct view_finish *f)
     return f->groups == NULL || f->spare == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
-static bool has_rows(const struct view_run *v, struct group *g)
+bool view_group_has_rows(const struct view_run *v, struct group *g)
 {
     struct value count;
     struct err_detail why;
@@ -348,6 +348,13 @@ static void empty_add(struct state_partition *sp, struct group *g)
     sp->empty[sp->n_empty++] = g;
 }
 
+enum err view_empty_add(struct state_partition *sp, struct group *g)
+{
+    TRY(empty_reserve(sp, 1));
+    empty_add(sp, g);
+    return ERR_OK;
+}
+
 /* Removes the groups that are listed, when nobody scans: a scan may still have to show them. */
 static void remove_listed(struct view_run *v, struct state_partition *sp)
 {
@@ -356,7 +363,7 @@ static void remove_listed(struct view_run *v, struct state_partition *sp)
     for (uint32_t i = 0; i < sp->n_empty; i++) {
         struct group *g = sp->empty[i];
         g->flags &= (uint16_t)~GROUP_EMPTY;
-        if (!has_rows(v, g))
+        if (!view_group_has_rows(v, g))
             view_group_free(v, sp, g);
     }
     sp->n_empty = 0;
@@ -373,7 +380,7 @@ static enum err remove_empty(struct view_finish *f)
     for (uint32_t i = 0; i < sp->n_touched; i++) {
         struct group *g = sp->touched[i].group;
         /* Those of windows are in the window's list until it closes. */
-        if (g->window_end == INT64_MAX && !has_rows(v, g))
+        if (g->window_end == INT64_MAX && !view_group_has_rows(v, g))
             empty_add(sp, g);
     }
     remove_listed(v, sp);
@@ -390,7 +397,7 @@ static enum err gone_first(struct view_finish *f)
     if (came == NULL)
         return ERR_NO_MEMORY;
     for (uint32_t i = 0; i < sp->n_touched; i++)
-        if (has_rows(f->view, sp->touched[i].group))
+        if (view_group_has_rows(f->view, sp->touched[i].group))
             came[n_came++] = sp->touched[i];
         else
             sp->touched[n_gone++] = sp->touched[i];
@@ -432,11 +439,8 @@ static enum err close_group(struct view_finish *f, struct window_bucket *b)
     uint32_t ref = f->ref;
     f->ref = g->next_in_window;
     g->flags |= GROUP_CLOSED;
-    if (f->view->counted && !has_rows(f->view, g)) {
-        TRY(empty_reserve(sp, 1));
-        empty_add(sp, g);
-        return ERR_OK;
-    }
+    if (f->view->counted && !view_group_has_rows(f->view, g))
+        return view_empty_add(sp, g);
     if (f->n_kept++ == 0)
         b->first = ref;
     else
@@ -548,7 +552,7 @@ static enum err step_expire(struct view_finish *f, uint32_t *rows)
     return ERR_OK;
 }
 
-static void tell_size(struct engine *e, struct view_run *v, struct state_partition *sp)
+void view_tell_size(struct engine *e, struct view_run *v, struct state_partition *sp)
 {
     int64_t groups = (int64_t)group_table_count(sp->groups),
             bytes = (int64_t)view_partition_bytes(sp);
@@ -598,6 +602,6 @@ enum err view_finish_step(struct view_finish *f, bool *more)
     shard_worked(f->work->shard, BATCH_ROWS_MAX - rows);
     *more = f->phase != FINISH_END;
     if (!*more)
-        tell_size(f->work->shard->engine, f->view, f->part);
+        view_tell_size(f->work->shard->engine, f->view, f->part);
     return !*more && f->view->connector != NULL ? write_receipt(f) : ERR_OK;
 }

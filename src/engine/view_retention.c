@@ -1,6 +1,7 @@
 #include "engine/view_retention.h"
 
 #include "base/mem.h"
+#include "engine/view_capture.h"
 #include "engine/view_scan.h"
 
 enum { CLOSED_MAX = 1 << 24 };
@@ -52,8 +53,9 @@ enum err view_windows_closed(const struct view_run *v, struct state_partition *s
     return ERR_OK;
 }
 
-void view_group_free(const struct view_run *v, struct state_partition *sp, struct group *g)
+void view_group_free(struct view_run *v, struct state_partition *sp, struct group *g)
 {
+    view_capture_keep(v, sp, g);
     for (uint32_t i = 0; i < v->agg.n_aggs; i++) {
         sp->heap_bytes -= agg_heap_bytes(&v->agg.ops[i], group_cells(g));
         agg_clear(&v->agg.ops[i], group_cells(g));
@@ -61,7 +63,7 @@ void view_group_free(const struct view_run *v, struct state_partition *sp, struc
     group_table_remove(sp->groups, g);
 }
 
-uint32_t view_windows_expire(const struct view_run *v, struct state_partition *sp, uint32_t max)
+uint32_t view_windows_expire(struct view_run *v, struct state_partition *sp, uint32_t max)
 {
     struct window_queue *q = &sp->closed;
     uint32_t left = max;

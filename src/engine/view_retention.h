@@ -16,7 +16,7 @@
 enum { EXPIRE_GROUPS_MAX = 64 << 10 }; /* freed for one partition in one epoch */
 
 /* Removes a group that is in no list of the partition's. */
-void view_group_free(const struct view_run *v, struct state_partition *sp, struct group *g);
+void view_group_free(struct view_run *v, struct state_partition *sp, struct group *g);
 /* Whether, at a watermark, a window that ends at `end` is over for so long that nobody can ask for
  * it. */
 bool view_window_expired(const struct view_run *v, int64_t watermark_us, int64_t end);
@@ -27,6 +27,6 @@ enum err view_windows_closed(const struct view_run *v, struct state_partition *s
 /* Frees up to `max` groups of windows that are expired, and tells how many; none that had not
  * expired yet when somebody who is reading the view began. None of them is in the partition's
  * touched list. */
-uint32_t view_windows_expire(const struct view_run *v, struct state_partition *sp, uint32_t max);
+uint32_t view_windows_expire(struct view_run *v, struct state_partition *sp, uint32_t max);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
+#include "engine/view_capture.h"
 #include "engine/view_flow.h"
 #include "engine/view_scan.h"
 
@@ -179,6 +180,7 @@ void view_run_free(struct view_run *v)
     if (v == NULL)
         return;
     view_scans_stop(v);
+    view_capture_stop(v);
     leave_readers(v);
     for (uint32_t i = 0; v->partitions != NULL && i < v->n_partitions; i++)
         partition_free(v, &v->partitions[i]);
@@ -210,6 +212,7 @@ static void view_remove(struct removal *r, struct engine *e, bool files)
 void view_run_give_up(struct shard *s, struct view_run *v)
 {
     view_scans_stop(v);
+    view_capture_stop(v);
     tell_gone(v);
     leave_readers(v);
     v->removal.run = view_remove;

@@ -60,6 +60,7 @@ struct state_partition {
 
 struct reader;
 struct epoch_work;
+struct view_capture;
 
 /* A view with operators in the epoch at hand. */
 struct view_epoch {
@@ -122,6 +123,7 @@ struct view_run {
     struct list over_link; /* of the views with a level, by level */
     struct list feeds;    /* view_input.link of the views that read it */
     struct list scans;    /* view_scan.link: what they may still read is not freed */
+    struct view_capture *capture; /* under way: what it has not written yet is not lost; or NULL */
     uint64_t planned;     /* the epoch that it was in last */
     bool silent;          /* in this one: what it gives was given before */
     int64_t watermark_us; /* ... the least of its sources', after it */
@@ -212,6 +214,14 @@ struct view_finish {
 };
 /* The next piece; true in *more when there is another. An error fails the view and ends it. */
 enum err view_finish_step(struct view_finish *f, bool *more) MUST_CHECK;
+/* A group joins the open ones of its window. ERR_NO_MEMORY. */
+enum err view_window_add(struct state_partition *sp, struct group *g, int64_t end) MUST_CHECK;
+/* Whether a group of a view that counts them has rows. */
+bool view_group_has_rows(const struct view_run *v, struct group *g);
+/* A group without rows is removed at the end of an epoch in which nobody scans. ERR_NO_MEMORY. */
+enum err view_empty_add(struct state_partition *sp, struct group *g) MUST_CHECK;
+/* Brings the view's statistics in line with a partition's size. */
+void view_tell_size(struct engine *e, struct view_run *v, struct state_partition *sp);
 /* Memory of its state. */
 uint64_t view_partition_bytes(const struct state_partition *sp);
 /* Gives rows of a publication to its connector. */

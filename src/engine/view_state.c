@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "engine/epochs.h"
+#include "engine/view_capture.h"
 #include "engine/view_retention.h"
 #include "engine/view_scan.h"
 #include "run/key.h"
@@ -40,7 +41,7 @@ static struct window_bucket *bucket_for(struct state_partition *sp, int64_t end)
     return &sp->windows[low];
 }
 
-static enum err window_add(struct state_partition *sp, struct group *g, int64_t end)
+enum err view_window_add(struct state_partition *sp, struct group *g, int64_t end)
 {
     struct window_bucket *b = bucket_for(sp, end);
     if (b == NULL)
@@ -107,15 +108,17 @@ static enum err find_groups(struct view_run *v, struct state_partition *sp, cons
         TRY(group_table_upsert(sp->groups, p->hashes[i], p->keys[i], &g, &created));
         if (created && p->window_end != NULL && p->window_end[i] != INT64_MAX) {
             g->window_end = p->window_end[i];
-            TRY(window_add(sp, g, g->window_end));
+            TRY(view_window_add(sp, g, g->window_end));
         }
         cells[i] = g->flags & GROUP_CLOSED ? NULL : group_cells(g);
         if (cells[i] == NULL) {
             stat_add(&v->stats->late_rows, 1);
             continue;
         }
-        if (!created && g->touched_epoch != epoch)
+        if (!created && g->touched_epoch != epoch) {
             view_scans_keep(v, sp, g);
+            view_capture_keep(v, sp, g);
+        }
         /* Groups that have lost their rows are removed, also in a replay. */
         if (!v->emit_final && (!silent || v->counted || feeds) && g->touched_epoch != epoch)
             TRY(touch(v, sp, g, created, a));

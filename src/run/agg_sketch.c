@@ -210,6 +210,43 @@ static enum err distinct_copy(const struct agg_op *op, const void *cell, void *o
     return ERR_OK;
 }
 
+/* The cell's block as it is; nothing where there is none. */
+static void distinct_store(const void *cell, struct buf *out)
+{
+    const struct distinct_cell *c = cell;
+    if (c->r != NULL)
+        buf_put(out, c->r, registers_bytes(c->r));
+}
+
+static enum err block_load(void **block, struct str bytes)
+{
+    *block = bytes.len == 0 ? NULL : mem_alloc(bytes.len);
+    if (bytes.len > 0 && *block == NULL)
+        return ERR_NO_MEMORY;
+    if (bytes.len > 0)
+        memcpy(*block, bytes.ptr, bytes.len);
+    return ERR_OK;
+}
+
+static bool registers_whole(const struct registers *r, size_t len)
+{
+    if (len < sizeof(*r) || registers_bytes(r) != len)
+        return false;
+    return r->cap == 0 || (r->n <= r->cap && r->n < LIST_MAX);
+}
+
+static enum err distinct_load(void *cell, struct str bytes)
+{
+    struct distinct_cell *c = cell;
+    void *block;
+    TRY(block_load(&block, bytes));
+    c->r = block;
+    if (c->r == NULL || registers_whole(c->r, bytes.len))
+        return ERR_OK;
+    mem_free(block);
+    return ERR_CORRUPT;
+}
+
 /* ---- percentiles ---- */
 
 enum {
@@ -352,6 +389,28 @@ static enum err quantile_copy(const struct agg_op *op, const void *cell, void *o
     return ERR_OK;
 }
 
+static void quantile_store(const void *cell, struct buf *out)
+{
+    const struct quantile_cell *c = cell;
+    if (c->b != NULL)
+        buf_put(out, c->b, sizeof(*c->b) + c->b->cap * sizeof(*c->b->list));
+}
+
+static enum err quantile_load(void *cell, struct str bytes)
+{
+    struct quantile_cell *c = cell;
+    void *block;
+    TRY(block_load(&block, bytes));
+    c->b = block;
+    if (c->b == NULL)
+        return ERR_OK;
+    if (bytes.len >= sizeof(*c->b) && c->b->n <= c->b->cap &&
+        bytes.len == sizeof(*c->b) + c->b->cap * sizeof(*c->b->list))
+        return ERR_OK;
+    mem_free(block);
+    return ERR_CORRUPT;
+}
+
 const struct agg_functions agg_sketch_distinct = {
     .cell_bytes = sizeof(struct distinct_cell),
     .update = distinct_update,
@@ -359,6 +418,8 @@ const struct agg_functions agg_sketch_distinct = {
     .heap_bytes = distinct_heap_bytes,
     .free = distinct_free,
     .copy = distinct_copy,
+    .store = distinct_store,
+    .load = distinct_load,
 };
 const struct agg_functions agg_sketch_quantile = {
     .cell_bytes = sizeof(struct quantile_cell),
@@ -367,4 +428,6 @@ const struct agg_functions agg_sketch_quantile = {
     .heap_bytes = quantile_heap_bytes,
     .free = quantile_free,
     .copy = quantile_copy,
+    .store = quantile_store,
+    .load = quantile_load,
 };

@@ -596,6 +596,72 @@ static enum err values_copy(const struct agg_op *op, const void *cell, void *out
     return ERR_OK;
 }
 
+/* How many, how many of them are sorted; each: length, length of its key, weight, bytes. */
+struct stored_head {
+    uint32_t n, sorted;
+};
+struct stored_entry {
+    uint32_t len, key_len;
+    int64_t weight;
+};
+
+static void values_store(const void *cell, struct buf *out)
+{
+    const struct values_cell *c = cell;
+    const struct values *v = c->values;
+    if (v == NULL)
+        return;
+    const struct stored_head head = {v->n, v->sorted};
+    buf_put(out, &head, sizeof(head));
+    for (uint32_t i = 0; i < v->n; i++) {
+        const struct entry *e = &v->entries[i];
+        const struct stored_entry s = {e->len, e->key_len, e->weight};
+        buf_put(out, &s, sizeof(s));
+        buf_put(out, v->bytes + e->at, e->len);
+    }
+}
+
+static enum err entries_load(struct values_cell *c, struct str bytes)
+{
+    struct stored_head head;
+    struct stored_entry s;
+    if (bytes.len < sizeof(head))
+        return ERR_CORRUPT;
+    memcpy(&head, bytes.ptr, sizeof(head));
+    bytes = (struct str){bytes.ptr + sizeof(head), bytes.len - sizeof(head)};
+    c->values = mem_zalloc(1, sizeof(*c->values));
+    if (c->values == NULL)
+        return ERR_NO_MEMORY;
+    struct values *v = c->values;
+    for (uint32_t i = 0; i < head.n; i++) {
+        if (bytes.len < sizeof(s))
+            return ERR_CORRUPT;
+        memcpy(&s, bytes.ptr, sizeof(s));
+        if (s.len > bytes.len - sizeof(s) || s.key_len > s.len)
+            return ERR_CORRUPT;
+        TRY(reserve(v, s.len));
+        if (s.len > 0)
+            memcpy(v->bytes + v->used, bytes.ptr + sizeof(s), s.len);
+        v->entries[v->n++] = (struct entry){
+            .at = v->used, .len = s.len, .key_len = s.key_len, .weight = s.weight};
+        v->used += s.len;
+        bytes = (struct str){bytes.ptr + sizeof(s) + s.len, bytes.len - sizeof(s) - s.len};
+    }
+    v->sorted = head.sorted;
+    v->told = values_bytes(v);
+    return head.sorted <= head.n && bytes.len == 0 ? ERR_OK : ERR_CORRUPT;
+}
+
+static enum err values_load(void *cell, struct str bytes)
+{
+    struct values_cell *c = cell;
+    *c = (struct values_cell){0};
+    enum err e = bytes.len == 0 ? ERR_OK : entries_load(c, bytes);
+    if (e != ERR_OK)
+        values_free(cell);
+    return e;
+}
+
 const struct agg_functions agg_values = {
     .cell_bytes = sizeof(struct values_cell),
     .update = values_update,
@@ -603,4 +669,6 @@ const struct agg_functions agg_values = {
     .heap_bytes = values_heap_bytes,
     .free = values_free,
     .copy = values_copy,
+    .store = values_store,
+    .load = values_load,
 };

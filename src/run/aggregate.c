@@ -1,5 +1,6 @@
 #include "run/aggregate.h"
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "base/mem.h"
 #include "run/agg_values.h"
@@ -479,8 +480,30 @@ static enum err text_copy(const struct agg_op *op, const void *cell, void *out, 
     return c->ptr == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
-#define TEXT_CELL(update_) \
-    {sizeof(struct text_cell), update_, result_text, text_heap_bytes, text_free, text_copy}
+static void text_put(const void *cell, struct buf *out)
+{
+    const struct text_cell *c = cell;
+    buf_put(out, c->ptr, c->len);
+}
+
+static enum err text_take(void *cell, struct str bytes)
+{
+    struct text_cell *c = cell;
+    uint64_t unused = 0;
+    c->ptr = NULL;
+    c->len = c->cap = 0;
+    return bytes.len == 0 ? ERR_OK : text_store(c, bytes, &unused);
+}
+
+#define TEXT_CELL(update_)                                                                     \
+    {.cell_bytes = sizeof(struct text_cell),                                                   \
+     .update = (update_),                                                                      \
+     .result = result_text,                                                                    \
+     .heap_bytes = text_heap_bytes,                                                            \
+     .free = text_free,                                                                        \
+     .copy = text_copy,                                                                        \
+     .store = text_put,                                                                        \
+     .load = text_take}
 #define PLAIN_CELL(cell_, update_, result_) \
     {.cell_bytes = sizeof(cell_), .update = (update_), .result = (result_)}
 
@@ -767,6 +790,40 @@ void agg_clear(const struct agg_op *op, char *cells)
     if (f->free != NULL)
         f->free(cells + op->cell_at);
     memset(cells + op->cell_at, 0, f->cell_bytes);
+}
+
+/* A length, then as many bytes. */
+void agg_store(const struct agg_op *op, const char *cells, struct buf *out)
+{
+    uint32_t len = 0;
+    if (!agg_owns_heap(op))
+        return;
+    size_t at = out->len;
+    buf_put(out, &len, sizeof(len));
+    functions_of(op->kind)->store(cells + op->cell_at, out);
+    if (out->failed)
+        return;
+    out->failed = out->len - at - sizeof(len) > UINT32_MAX;
+    le32_put(out->ptr + at, (uint32_t)(out->len - at - sizeof(len)));
+}
+
+enum err agg_load(const struct agg_op *op, char *cells, struct str *bytes)
+{
+    if (!agg_owns_heap(op))
+        return ERR_OK;
+    const struct agg_functions *f = functions_of(op->kind);
+    enum err e = ERR_CORRUPT;
+    struct str kept = {bytes->ptr + sizeof(uint32_t), 0};
+    if (bytes->len >= sizeof(uint32_t))
+        kept.len = le32_get(bytes->ptr);
+    if (bytes->len >= sizeof(uint32_t) && kept.len <= bytes->len - sizeof(uint32_t))
+        e = f->load(cells + op->cell_at, kept);
+    if (e != ERR_OK) {
+        memset(cells + op->cell_at, 0, f->cell_bytes);
+        return e;
+    }
+    *bytes = (struct str){kept.ptr + kept.len, bytes->len - sizeof(uint32_t) - kept.len};
+    return ERR_OK;
 }
 
 enum err agg_copy(const struct agg_op *op, const char *cells, char *out, struct arena *a)

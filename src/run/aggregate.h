@@ -96,6 +96,11 @@ bool agg_owns_heap(const struct agg_op *op);
 uint64_t agg_heap_bytes(const struct agg_op *op, const char *cells);
 /* Frees what the cell owns outside of its bytes, and zeroes it. */
 void agg_clear(const struct agg_op *op, char *cells);
+/* Appends what a cell owns outside of its bytes; agg_load reads it back into a cell that is a copy
+ * of the bytes, and takes it off the front of `bytes`. Both do nothing for one that owns nothing.
+ * After an error the cell owns nothing. ERR_CORRUPT, ERR_NO_MEMORY. */
+void agg_store(const struct agg_op *op, const char *cells, struct buf *out);
+enum err agg_load(const struct agg_op *op, char *cells, struct str *bytes) MUST_CHECK;
 /* Copies a cell for a later result, which is the same then; what it needs is in `a`, so never
  * agg_clear or agg_update the copy. */
 enum err agg_copy(const struct agg_op *op, const char *cells, char *out,

@@ -22,6 +22,10 @@ struct agg_functions {
     uint64_t (*heap_bytes)(const void *cell);
     void (*free)(void *cell);
     enum err (*copy)(const struct agg_op *op, const void *cell, void *out, struct arena *a);
+    /* What the cell owns, as bytes that outlive the process; and back into a cell whose own bytes
+     * are as they were then, pointers included, which mean nothing now. */
+    void (*store)(const void *cell, struct buf *out);
+    enum err (*load)(void *cell, struct str bytes);
 };
 
 extern const struct agg_functions agg_moments_int, agg_moments_numeric, agg_moments_float,

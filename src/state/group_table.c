@@ -81,6 +81,11 @@ void group_table_keep_tail(struct group_table *g, uint32_t bytes)
     g->tail_bytes = bytes;
 }
 
+uint32_t group_table_tail(const struct group_table *g)
+{
+    return g->tail_bytes;
+}
+
 void group_table_free(struct group_table *g)
 {
     if (g == NULL)
@@ -233,6 +238,24 @@ static enum err slots_grow(struct group_table *g)
     g->bytes += n * sizeof(struct slot);
     if (g->bytes > g->bytes_max)
         slots_move(g, UINT64_MAX);
+    return ERR_OK;
+}
+
+enum err group_table_reserve(struct group_table *g, uint64_t n)
+{
+    uint64_t slots = g->mask + 1;
+    CHECK(g->count == 0 && g->old.slots == NULL);
+    while (slots < UINT32_MAX && n * 10 > slots * 7)
+        slots *= 2;
+    if (slots == g->mask + 1 || slots * sizeof(struct slot) > g->bytes_max)
+        return ERR_OK;
+    struct slot *room = mem_zalloc(slots, sizeof(struct slot));
+    if (room == NULL)
+        return ERR_NO_MEMORY;
+    mem_free(g->slots);
+    g->slots = room;
+    g->bytes += (slots - g->mask - 1) * sizeof(struct slot);
+    g->mask = slots - 1;
     return ERR_OK;
 }
 

@@ -56,11 +56,16 @@ enum err group_table_new(uint32_t cells_bytes, uint64_t bytes_max,
  * how the first row with that key wrote it. At most GROUP_TAIL_BYTES_MAX; before the first upsert.
  */
 void group_table_keep_tail(struct group_table *g, uint32_t bytes);
+/* How many those are. */
+uint32_t group_table_tail(const struct group_table *g);
 void group_table_free(struct group_table *g);
 /* The group of `key`, created with zeroed cells when missing (`created` tells). ERR_LIMIT when the
  * state is full, ERR_TOO_LARGE for a key over GROUP_KEY_BYTES_MAX, ERR_NO_MEMORY. */
 enum err group_table_upsert(struct group_table *g, uint64_t hash, struct str key,
                             struct group **out, bool *created) MUST_CHECK;
+/* Of an empty table: room in its slots for `n` groups, so that none is moved when they come. Where
+ * its bound is too low for that it does nothing. ERR_NO_MEMORY. */
+enum err group_table_reserve(struct group_table *g, uint64_t n) MUST_CHECK;
 /* Removes a row that is in the table. Its memory is used again when all rows of its page are gone:
  * rows that are removed together should have come together. */
 void group_table_remove(struct group_table *g, struct group *row);

@@ -603,6 +603,13 @@ static void live(struct script *s, void *arg)
     r->through = true;
 }
 
+/* Some lives take snapshots all the time, some a few, and some only use what there is. */
+static uint64_t snapshot_bytes(uint64_t seed, uint32_t life)
+{
+    static const uint64_t some[] = {1, 200, 1000, 3000, SNAPSHOTS_OFF};
+    return some[(seed * 7 + life) % ARRAY_LEN(some)];
+}
+
 enum death { DEATH_NONE, DEATH_STOP, DEATH_CRASH, DEATH_POWER };
 
 static struct host *sim_new(uint64_t seed)
@@ -635,7 +642,9 @@ static void run_world(uint64_t seed, bool deaths)
     uint32_t lives = deaths ? 2 + rng(LIVES_MAX - 1) : 1;
     for (uint32_t life = 1; !r.through; life++) {
         enum death death = life >= lives ? DEATH_NONE : (enum death)(1 + rng(3));
-        const struct engine_options options = {.data_dir = "/data", .n_shards = 1 + rng(4)};
+        const struct engine_options options = {.data_dir = "/data",
+                                               .n_shards = 1 + rng(4),
+                                               .snapshot_bytes = snapshot_bytes(seed, life)};
         const struct script_part parts[] = {{live, &r, rng(4)}, {stopper, NULL, rng(4)}};
         struct err_detail why = {0};
         if (death >= DEATH_CRASH)
@@ -675,7 +684,9 @@ static int run_error(void *arg)
     struct host *h = sim_new(seed);
     host_sim_fault_at(h, 40 + rng(1500), SIM_FAULT_ERROR, false);
     for (uint32_t life = 1; !r.through; life++) {
-        const struct engine_options options = {.data_dir = "/data", .n_shards = 1 + rng(3)};
+        const struct engine_options options = {.data_dir = "/data",
+                                               .n_shards = 1 + rng(3),
+                                               .snapshot_bytes = snapshot_bytes(seed, life)};
         const struct script_part part = {live, &r, rng(4)};
         struct err_detail why = {0};
         enum err e = scripts_run(h, &options, &part, 1, &why);

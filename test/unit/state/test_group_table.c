@@ -386,6 +386,29 @@ static void every_allocation_can_fail(void **state)
     }
 }
 
+static void room_is_made_for_groups_that_will_come(void **state)
+{
+    (void)state;
+    struct group_table *g;
+    struct group *row;
+    bool created;
+    assert_int_equal(group_table_new(8, 1 << 20, &g), ERR_OK);
+    assert_int_equal(group_table_reserve(g, UINT32_MAX), ERR_OK); /* more than fits: nothing */
+    uint64_t before = group_table_bytes(g);
+    assert_int_equal(group_table_reserve(g, 1000), ERR_OK);
+    uint64_t reserved = group_table_bytes(g);
+    assert_true(reserved > before);
+    for (uint64_t i = 0; i < 1000; i++) {
+        struct str key = {(const char *)&i, sizeof(i)};
+        assert_int_equal(group_table_upsert(g, i * 0x9e3779b97f4a7c15u, key, &row, &created),
+                         ERR_OK);
+        assert_true(created);
+    }
+    assert_true((group_table_bytes(g) - reserved) % GROUP_PAGE_BYTES == 0); /* no slots */
+    assert_int_equal(group_table_count(g), 1000);
+    group_table_free(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +420,7 @@ int main(void)
         cmocka_unit_test(every_row_is_found_while_slots_move),
         cmocka_unit_test(keys_up_to_the_maximum),
         cmocka_unit_test(bound_is_kept),
+        cmocka_unit_test(room_is_made_for_groups_that_will_come),
         cmocka_unit_test(every_allocation_can_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
