@@ -12,6 +12,7 @@ static void usage(FILE *to)
         "usage: tidemill serve --data DIR [options]   run the server\n"
         "       tidemill demo [options]               a server with real sensor readings "
         "flowing through\n"
+        "       tidemill check DIR [--repair]         what is damaged in a data directory\n"
         "       tidemill version\n"
         "tidemill COMMAND --help lists a command's options.\n");
 }
@@ -29,6 +30,8 @@ int main(int argc, char **argv)
         usage(stdout);
         return 0;
     }
+    if (strcmp(command, "check") == 0)
+        return cli_check(argc, argv);
     bool serve = strcmp(command, "serve") == 0;
     if (!serve && strcmp(command, "demo") != 0) {
         usage(stderr);

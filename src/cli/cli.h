@@ -39,5 +39,7 @@ void server_run(struct server *s);
 /* The commands; they return the exit status. */
 int cli_serve(const struct cli_options *o);
 int cli_demo(const struct cli_options *o);
+/* Takes argv as main has it, from the command on. */
+int cli_check(int argc, char **argv);
 
 #endif
