@@ -181,8 +181,7 @@ static bool make_results(struct epochs *ep)
     return make_ends(ep, 0);
 }
 
-/* Every epoch begins with another reader and another of its inputs: the last ones may have to wait
- * when the epoch is full, and it shall not always be the same. */
+/* Not always the same reader and input come first: when the epoch is full the last ones wait. */
 static void reader_enter(struct epochs *ep, uint32_t at)
 {
     uint32_t n = ep->plan->readers[at].n_inputs;
@@ -720,8 +719,7 @@ static struct packet **sorted_packets(struct epochs *ep, uint32_t *n)
     return packets_sort(all, spare, *n);
 }
 
-/* A copy of `u` for each partition that lives here of the topic's first n; counted, and kept once
- * there is room for them. */
+/* `u` for each of the topic's first n partitions that lives here; counted, kept where is room. */
 static void add_units(struct epochs *ep, const struct apply_unit *u, const struct topic *t,
                       uint32_t n, uint32_t *n_units)
 {
@@ -1438,13 +1436,6 @@ enum err epochs_keyed(struct epochs *ep, uint32_t relation, uint32_t partition,
     *rows = r->keyed[partition].rows;
     *position = r->keyed[partition].position;
     return r->keyed_full ? ERR_LIMIT : ERR_OK;
-}
-
-void epochs_each_view(struct epochs *ep, void (*each)(void *arg, struct view_run *v), void *arg)
-{
-    struct view_run *v;
-    for (size_t at = 0; (v = map_next(&ep->views, &at)) != NULL;)
-        each(arg, v);
 }
 
 void epochs_restore_reader(struct epochs *ep, uint32_t id, const struct reader_state *at)

@@ -65,8 +65,6 @@ void epochs_view_failed(struct epochs *ep, uint32_t number);
 struct keyed_rows;
 enum err epochs_keyed(struct epochs *ep, uint32_t relation, uint32_t partition,
                       const struct keyed_rows **rows, int64_t *position) MUST_CHECK;
-/* All views, in no order. */
-void epochs_each_view(struct epochs *ep, void (*each)(void *arg, struct view_run *v), void *arg);
 /* At the start: a reader begins where a snapshot has it. */
 void epochs_restore_reader(struct epochs *ep, uint32_t id, const struct reader_state *at);
 /* NULL when this shard does not run the view. */

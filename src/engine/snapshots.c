@@ -138,10 +138,9 @@ static void partitions_put(struct capture *c, const struct view_run *v)
     }
 }
 
-static void view_begin(void *arg, struct view_run *v)
+static void view_begin(struct capture *c, struct view_run *v)
 {
-    struct capture *c = arg;
-    if (v->failed || c->err != ERR_OK || !view_can_capture(v->rel))
+    if (v == NULL || v->failed || c->err != ERR_OK || !view_can_capture(v->rel))
         return;
     partitions_put(c, v);
     if (v->aggregate == NULL || c->err != ERR_OK)
@@ -164,8 +163,8 @@ static void capture_begin(struct shard *s, struct shard_call *call)
     c->views = mem_zalloc(s->catalog->n_relations + 1, sizeof(*c->views));
     if (c->views == NULL)
         c->err = ERR_NO_MEMORY;
-    else
-        epochs_each_view(s->epochs, view_begin, c);
+    for (uint32_t i = 0; c->err == ERR_OK && i < s->catalog->n_relations; i++)
+        view_begin(c, epochs_view(s->epochs, s->catalog->relations[i]->number));
     frames_hand(c, &c->scan);
     s->busy = true;
 }
