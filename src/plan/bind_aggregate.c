@@ -55,6 +55,7 @@ static const struct aggregate_info {
                                    .idempotent = true,
                                    .sketch = true},
     [AGG_APPROX_PERCENTILE] = {.name = "approx_percentile"},
+    [AGG_APPROX_TOP_K] = {.name = "approx_top_k", .sketch = true},
 };
 
 const char *aggregate_name(enum aggregate_function f)
@@ -132,6 +133,7 @@ bool aggregate_is_linear(const struct aggregate *a)
     case AGG_REGR_SXX:
     case AGG_REGR_SXY:
     case AGG_REGR_SYY:
+    case AGG_APPROX_TOP_K:
     case AGG_APPROX_COUNT_DISTINCT: return false;
     }
     UNREACHABLE();
@@ -150,6 +152,7 @@ enum agg_rule {
     RULE_DISC,          /* WITHIN GROUP: any value, from a fraction */
     RULE_MODE,          /* WITHIN GROUP */
     RULE_FRACTION,      /* a float8 and a fraction */
+    RULE_TOP_K,         /* of any type, and a number */
 };
 
 static const struct agg_name {
@@ -198,6 +201,7 @@ static const struct agg_name {
     {"mode", AGG_MODE, RULE_MODE, 0},
     {"approx_count_distinct", AGG_APPROX_COUNT_DISTINCT, RULE_ANY, 1},
     {"approx_percentile", AGG_APPROX_PERCENTILE, RULE_FRACTION, 2},
+    {"approx_top_k", AGG_APPROX_TOP_K, RULE_TOP_K, 2},
 };
 
 static const struct agg_name *find_name(struct str name)
@@ -284,6 +288,7 @@ static enum type aggregate_result(enum aggregate_function f, enum type arg)
     case AGG_STRING: return TYPE_TEXT;
     case AGG_ARRAY: return arg == TYPE_UNKNOWN ? arg : type_array_of(arg);
     case AGG_JSON:
+    case AGG_APPROX_TOP_K:
     case AGG_JSON_OBJECT: return TYPE_JSONB;
     case AGG_PERCENTILE_CONT:
     case AGG_PERCENTILE_DISC:
@@ -583,7 +588,8 @@ static bool set_direct(struct agg_call *c, uint32_t i)
         return false;
     if ((e->kind != EXPR_CONST && e->kind != EXPR_PARAM) ||
         (many && e->type != type_array_of(TYPE_FLOAT8))) {
-        bind_fail(c->q->b, e->position, ERR_UNSUPPORTED, "the fraction of %s must be a constant",
+        bind_fail(c->q->b, e->position, ERR_UNSUPPORTED, "the %s of %s must be a constant",
+                  c->out->function == AGG_APPROX_TOP_K ? "number" : "fraction",
                   c->name->name);
         return false;
     }
@@ -735,6 +741,9 @@ static bool bind_rule(struct agg_call *c)
     case RULE_MODE: return bind_within(c);
     case RULE_FRACTION:
         agg->arg = argument_as(c, 0, TYPE_FLOAT8);
+        return agg->arg != NULL && set_direct(c, 1);
+    case RULE_TOP_K:
+        agg->arg = coerce_unknown(c->q->b, c->args[0]);
         return agg->arg != NULL && set_direct(c, 1);
     }
     UNREACHABLE();

@@ -54,7 +54,7 @@ enum aggregate_function {
     /* of all values in order */
     AGG_STRING, AGG_ARRAY, AGG_JSON, AGG_JSON_OBJECT, AGG_PERCENTILE_CONT, AGG_PERCENTILE_DISC,
     AGG_MODE,
-    AGG_APPROX_COUNT_DISTINCT, AGG_APPROX_PERCENTILE,
+    AGG_APPROX_COUNT_DISTINCT, AGG_APPROX_PERCENTILE, AGG_APPROX_TOP_K,
 };
 
 struct aggregate {
@@ -67,7 +67,8 @@ struct aggregate {
     /* ORDER BY, then the arguments; `column` 0 is arg, i is more[i - 1]. Of AGG_STRING and on */
     uint32_t n_sorts;
     const struct sort_key *sorts;
-    /* percentile's fraction, or an array of some: a constant or parameter; or NULL */
+    /* percentile's fraction, or an array of some, or approx_top_k's number (float8): a constant or
+     * parameter; or NULL */
     const struct expr *direct;
     const struct expr *filter;   /* FILTER (WHERE ...), or NULL */
     /* result: PostgreSQL's rules (sum(int4)->int8, sum(int8)->numeric, avg(int)->numeric, ...) */

@@ -204,7 +204,7 @@ static bool check_sketches(struct binder *b, const struct plan_node *n)
                   "%s over rows that may go again is not supported in a materialized view",
                   aggregate_name(n->aggs[i].function));
         bind_hint(b, "Outer joins, EXCEPT and groups in subqueries take rows back: use "
-                     "count(DISTINCT ...) there.");
+                     "count(DISTINCT ...) there, or GROUP BY the value.");
         return false;
     }
     return true;

@@ -14,4 +14,7 @@
 
 enum { SKETCH_REGISTERS = 4096 };
 
+/* approx_top_k(x, k) keeps 10 counters for each of the k values, 100 at least (agg_top_k.c). */
+enum { TOP_K_MAX = 1000, TOP_K_COUNTERS_EACH = 10, TOP_K_COUNTERS_MIN = 100 };
+
 #endif

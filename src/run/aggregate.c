@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "run/agg_values.h"
+#include "run/agg_sketch.h"
 #include "run/aggregate_int.h"
 #include "run/numeric_sum.h"
 #include "state/group_table.h"
@@ -545,6 +546,8 @@ static const struct agg_functions *functions_of(enum agg_kind kind)
         return &agg_sketch_distinct;
     case AGGK_SKETCH_QUANTILE:
         return &agg_sketch_quantile;
+    case AGGK_TOP_K:
+        return &agg_top_k;
     case AGGK_COUNT:
     case AGGK_SUM_INT:
     case AGGK_SUM_FLOAT:
@@ -666,11 +669,30 @@ static bool kind_for(enum aggregate_function f, enum type t, enum agg_kind *kind
     case AGG_APPROX_COUNT_DISTINCT:
         *kind = AGGK_SKETCH_DISTINCT;
         return true;
+    case AGG_APPROX_TOP_K:
+        *kind = AGGK_TOP_K;
+        return true;
     case AGG_APPROX_PERCENTILE:
         *kind = AGGK_SKETCH_QUANTILE;
         return t == TYPE_FLOAT8;
     }
     UNREACHABLE();
+}
+
+/* How many values approx_top_k is to give. */
+static enum err resolve_top_k(const struct aggregate *agg, struct arena *a, struct agg_op *out,
+                              struct err_detail *why)
+{
+    const struct expr *e = agg->direct;
+    double *k = arena_alloc(a, sizeof *k);
+    if (k == NULL)
+        return ERR_NO_MEMORY;
+    *k = e->kind == EXPR_CONST && !e->value.null ? e->value.as.f8 : 0;
+    if (!(*k >= 1 && *k <= TOP_K_MAX) || *k != (double)(int)*k)
+        return err_set(why, ERR_OUT_OF_RANGE, "approx_top_k gives 1 to %d values", TOP_K_MAX);
+    out->fractions = k;
+    out->n_fractions = 1;
+    return ERR_OK;
 }
 
 static enum err resolve_fractions(const struct aggregate *agg, struct arena *a,
@@ -719,7 +741,9 @@ enum err agg_resolve(const struct aggregate *agg, struct arena *a, uint32_t *cel
     if (!kind_for(agg->function, t, &out->kind))
         return err_set(why, ERR_UNSUPPORTED, "this aggregate does not exist for type %s",
                        type_info(t)->name);
-    if (agg->direct != NULL)
+    if (agg->direct != NULL && agg->function == AGG_APPROX_TOP_K)
+        TRY(resolve_top_k(agg, a, out, why));
+    else if (agg->direct != NULL)
         TRY(resolve_fractions(agg, a, out, why));
     if (out->kind == AGGK_VALUES)
         TRY(agg_values_resolve(agg, a, &out->values));

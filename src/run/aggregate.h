@@ -37,6 +37,7 @@ enum agg_kind {
     AGGK_VALUES,          /* all values in order (run/agg_values.h) */
     AGGK_SKETCH_DISTINCT, /* run/agg_sketch.h */
     AGGK_SKETCH_QUANTILE,
+    AGGK_TOP_K,
     AGGK_COUNT_
 };
 

@@ -29,7 +29,8 @@ struct agg_functions {
 };
 
 extern const struct agg_functions agg_moments_int, agg_moments_numeric, agg_moments_float,
-    agg_moments_pair, agg_values, agg_sketch_distinct, agg_sketch_quantile;
+    agg_moments_pair, agg_values, agg_sketch_distinct, agg_sketch_quantile,
+    agg_top_k;
 
 static inline bool agg_row_skipped(const struct agg_op *op, const struct agg_rows *r, uint32_t i)
 {
