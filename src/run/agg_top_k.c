@@ -19,7 +19,8 @@ enum { FIRST_COUNTERS = 8, NO_COUNTER = 0 };
 struct counter {
     int64_t count, error;
     uint64_t hash;
-    struct value value;              /* its bytes are the counter's */
+    struct value value;
+    bool owns;                       /* the value's bytes are the counter's */
     uint32_t heap_at;
 };
 
@@ -27,6 +28,7 @@ struct top_k {
     uint32_t n, cap, max;            /* counters: there, room, at most */
     uint32_t n_slots;                /* a power of two */
     uint64_t bytes;                  /* of values */
+    bool loaded;                     /* types and hashes are not known yet: know_type */
     struct counter *counters;
     uint32_t *heap;
     uint32_t *slots;                 /* number of the counter + 1 */
@@ -51,7 +53,7 @@ static void table_free(struct top_k *t)
     if (t == NULL)
         return;
     for (uint32_t i = 0; i < t->n; i++)
-        if (type_info(t->counters[i].value.type)->by_ref)
+        if (t->counters[i].owns)
             mem_free((void *)(uintptr_t)t->counters[i].value.as.s.ptr);
     mem_free(t->counters);
     mem_free(t->heap);
@@ -174,7 +176,7 @@ static enum err take_least(struct top_k *t, struct value v, uint64_t hash, int64
     struct counter *c = &t->counters[t->heap[0]];
     TRY(value_own(t, &v));
     slot_remove(t, slot_of(t, c->hash, &c->value));
-    if (type_info(c->value.type)->by_ref) {
+    if (c->owns) {
         t->bytes -= c->value.as.s.len + 1;
         mem_free((void *)(uintptr_t)c->value.as.s.ptr);
     }
@@ -202,12 +204,27 @@ static enum err count(struct top_k *t, struct value v, int64_t weight)
     if (t->n == t->cap)
         TRY(grow(t));
     TRY(value_own(t, &v));
-    t->counters[t->n] = (struct counter){.count = weight, .hash = hash, .value = v};
+    t->counters[t->n] = (struct counter){
+        .count = weight, .hash = hash, .value = v, .owns = type_info(v.type)->by_ref};
     t->slots[slot_of(t, hash, &v)] = t->n + 1;
     heap_put(t, t->n, t->n);
     t->n++;
     heap_up(t, t->n - 1);
     return ERR_OK;
+}
+
+/* What a snapshot does not tell: types, whose numbers are a process's own, and so hashes. */
+static void know_type(struct top_k *t, enum type type)
+{
+    if (t == NULL || !t->loaded)
+        return;
+    t->loaded = false;
+    for (uint32_t i = 0; i < t->n; i++) {
+        struct counter *c = &t->counters[i];
+        c->value.type = type;
+        c->hash = value_hash(&c->value);
+        t->slots[slot_of(t, c->hash, &c->value)] = i + 1;
+    }
 }
 
 static uint32_t wanted(const struct agg_op *op)
@@ -222,6 +239,7 @@ static enum err update(const struct agg_op *op, const struct agg_rows *r)
             continue;
         struct top_cell *c = agg_row_cell(op, r, i);
         uint64_t before = table_bytes(c->t);
+        know_type(c->t, op->arg_type);
         if (c->t == NULL && (c->t = mem_zalloc(1, sizeof *c->t)) == NULL)
             return ERR_NO_MEMORY;
         uint32_t max = TOP_K_COUNTERS_EACH * wanted(op);
@@ -253,6 +271,7 @@ static enum err result(const struct agg_op *op, const void *cell, struct arena *
     out->as.s = c->shown;
     if (out->null || c->is_shown)
         return ERR_OK;
+    know_type(c->t, op->arg_type);
     const struct counter **all = arena_alloc(a, t->n * sizeof(*all));
     if (all == NULL)
         return ERR_NO_MEMORY;
@@ -286,6 +305,102 @@ static void cell_free(void *cell)
     table_free(((struct top_cell *)cell)->t);
 }
 
+/* ---- snapshots: how many counters, how many at most, then each ---- */
+
+struct stored {
+    int64_t count, error;
+    uint64_t len;                    /* of bytes that follow; NO_BYTES: the value is here */
+    union value_data value;
+};
+#define NO_BYTES UINT64_MAX
+
+static void store(const void *cell, struct buf *out)
+{
+    const struct top_k *t = ((const struct top_cell *)cell)->t;
+    if (t == NULL)
+        return;
+    buf_put(out, &t->n, sizeof t->n);
+    buf_put(out, &t->max, sizeof t->max);
+    for (uint32_t i = 0; i < t->n; i++) {
+        const struct counter *c = &t->counters[i];
+        struct stored s;
+        memset(&s, 0, sizeof s);
+        s.count = c->count;
+        s.error = c->error;
+        s.len = c->owns ? c->value.as.s.len : NO_BYTES;
+        if (!c->owns)
+            s.value = c->value.as;
+        buf_put(out, &s, sizeof s);
+        if (c->owns)
+            buf_put(out, c->value.as.s.ptr, c->value.as.s.len);
+    }
+}
+
+/* Takes the next counter off *bytes. */
+static enum err load_counter(struct top_k *t, struct str *bytes)
+{
+    struct stored s;
+    if (bytes->len < sizeof s)
+        return ERR_CORRUPT;
+    memcpy(&s, bytes->ptr, sizeof s);
+    *bytes = (struct str){bytes->ptr + sizeof s, bytes->len - sizeof s};
+    struct counter c = {.count = s.count, .error = s.error, .owns = s.len != NO_BYTES};
+    c.value.as = s.value;
+    if (c.owns) {
+        if (bytes->len < s.len)
+            return ERR_CORRUPT;
+        char *own = mem_alloc(s.len + 1);
+        if (own == NULL)
+            return ERR_NO_MEMORY;
+        if (s.len > 0)
+            memcpy(own, bytes->ptr, s.len);
+        c.value.as.s = (struct str){own, s.len};
+        t->bytes += s.len + 1;
+        *bytes = (struct str){bytes->ptr + s.len, bytes->len - s.len};
+    }
+    t->counters[t->n] = c;
+    heap_put(t, t->n, t->n);
+    t->n++;
+    heap_up(t, t->n - 1);
+    return ERR_OK;
+}
+
+static enum err load_table(struct top_k *t, struct str bytes)
+{
+    uint32_t n;
+    if (bytes.len < sizeof n + sizeof t->max)
+        return ERR_CORRUPT;
+    memcpy(&n, bytes.ptr, sizeof n);
+    memcpy(&t->max, bytes.ptr + sizeof n, sizeof t->max);
+    bytes = (struct str){bytes.ptr + sizeof n + sizeof t->max,
+                         bytes.len - sizeof n - sizeof t->max};
+    if (n > t->max || t->max > TOP_K_COUNTERS_EACH * TOP_K_MAX || t->max < TOP_K_COUNTERS_MIN)
+        return ERR_CORRUPT;
+    while (t->cap < n)
+        TRY(grow(t));
+    while (t->n < n)
+        TRY(load_counter(t, &bytes));
+    t->loaded = true;
+    return bytes.len == 0 ? ERR_OK : ERR_CORRUPT;
+}
+
+static enum err load(void *cell, struct str bytes)
+{
+    struct top_cell *c = cell;
+    c->t = NULL;
+    if (bytes.len == 0)
+        return ERR_OK;
+    struct top_k *t = mem_zalloc(1, sizeof *t);
+    if (t == NULL)
+        return ERR_NO_MEMORY;
+    enum err e = load_table(t, bytes);
+    if (e == ERR_OK)
+        c->t = t;
+    else
+        table_free(t);
+    return e;
+}
+
 static enum err copy(const struct agg_op *op, const void *cell, void *out, struct arena *a)
 {
     struct value v = {.type = TYPE_JSONB};
@@ -302,4 +417,6 @@ const struct agg_functions agg_top_k = {
     .heap_bytes = heap_bytes,
     .free = cell_free,
     .copy = copy,
+    .store = store,
+    .load = load,
 };
