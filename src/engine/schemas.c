@@ -337,6 +337,11 @@ static void answer_take(struct schemas *s, struct job *j)
                            .text = buf_str(&j->text)};
     e->asked = false;
     s->n_asked--;
+    if (entry_find(s, full_key(known.relation)) != NULL) { /* refused, whatever the answer is */
+        list_remove(&e->waiting);
+        coordinator_schemas(shard->coordinator);
+        return;
+    }
     if (j->state != SCHEMA_WAITING)
         j->err = ddl_log_schema(shard, &known, &end, &j->why);
     if (j->state != SCHEMA_WAITING && j->err == ERR_OK) {
@@ -368,11 +373,12 @@ void schemas_turn(struct shard *shard)
         return;
     LIST_FOR_SAFE (it, next, &s->waiting) {
         struct entry *e = LIST_ENTRY(it, struct entry, waiting);
-        const struct relation *rel =
-            catalog_relation_by_number(shard->catalog, (uint32_t)(e->key >> 32));
-        if (rel == NULL && !e->asked)
-            list_remove(it); /* dropped */
-        else if (rel != NULL && !e->asked && e->due_ns <= shard->mono_ns &&
+        uint32_t number = (uint32_t)(e->key >> 32);
+        const struct relation *rel = catalog_relation_by_number(shard->catalog, number);
+        bool over = rel == NULL || entry_find(s, full_key(number)) != NULL;
+        if (over && !e->asked)
+            list_remove(it); /* dropped, or full */
+        else if (!over && !e->asked && e->due_ns <= shard->mono_ns &&
                  s->n_asked < SCHEMAS_ASKED_MAX)
             ask(s, e, rel);
     }

@@ -322,11 +322,14 @@ static void schemas_rows(struct shard *s, struct rows *r)
     char text[ERR_TEXT_MAX];
     while (schemas_next(s->engine->schemas, &at, &one)) {
         const struct relation *rel = catalog_relation_by_number(s->catalog, one.relation);
-        bool known = one.state >= SCHEMA_FOUND;
         if (rel == NULL || r->batch->n_rows == r->rows_max)
             continue;
+        uint32_t id = one.id;
+        if (one.state < SCHEMA_FOUND) /* the table may be full */
+            schemas_find(s->engine->schemas, one.relation, id, &one);
+        bool known = one.state >= SCHEMA_FOUND;
         put_text(r, rel->name);
-        put_i8(r, one.id);
+        put_i8(r, id);
         put_text(r, str_of(states[one.state]));
         put_text(r, one.state == SCHEMA_FOUND ? one.text : (struct str){0});
         put_i4(r, one.tries);

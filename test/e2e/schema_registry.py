@@ -12,7 +12,8 @@ import avro.schema
 
 
 class Registry:
-    """`schemas` is by number; `status` != 200 is what all requests get; `asked` counts them."""
+    """`schemas` is by number; `status` != 200 is what all requests get; `asked` counts them; a
+    schema that is a number is the HTTP status of its request."""
 
     def __init__(self, port=0, user=None):
         self.schemas, self.status, self.asked, self.user = {}, 200, {}, user
@@ -61,7 +62,7 @@ class Registry:
         elif status == 200:
             number = int(request.path.rsplit("/", 1)[1])
             schema = self.schemas.get(number)
-            status = 200 if schema is not None else 404
+            status = schema if isinstance(schema, int) else 200 if schema is not None else 404
             answer = schema if isinstance(schema, dict) and "schema" in schema else \
                 {"schema": schema} if schema is not None else {"error_code": 40403}
         text = json.dumps(answer).encode()

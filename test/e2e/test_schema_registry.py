@@ -1,6 +1,7 @@
 """Tables whose Avro schemas are in a registry. Apache Avro's Python library writes the bytes."""
 import datetime
 import decimal
+import time
 
 import kafka
 import psycopg
@@ -10,6 +11,7 @@ from conftest import wait_for
 from schema_registry import Registry, decode, encode
 
 SEND_SECONDS_MAX = 30
+SCHEMAS_MAX = 1000  # of a table
 
 
 def record(name, *fields):
@@ -52,10 +54,10 @@ def run(server, *statements):
             connection.execute(statement)
 
 
-def produce(server, topic, *values):
+def produce(server, topic, *values, partition=None):
     producer = kafka.KafkaProducer(bootstrap_servers=[server.kafka], acks="all")
     for value in values:
-        producer.send(topic, value)
+        producer.send(topic, value, partition=partition)
     producer.flush(SEND_SECONDS_MAX)
     producer.close()
 
@@ -174,6 +176,34 @@ def test_schemas_that_are_not_there_are_dead_letters(make_server, registry):
     run(server, "CREATE TABLE orders2 (id text) WITH (format = 'avro', topic = 'orders', "
         f"schema_registry = '{registry.url}')")
     assert rows(server, "SELECT id FROM orders2") == [("a",)]
+
+
+def test_a_table_that_is_full_decides_what_still_waits(make_server, registry):
+    server = make_server()
+    text = literal(record("r", {"name": "id", "type": "int"}))
+    registry.schemas = {number: text for number in range(1, SCHEMAS_MAX + 1)} | {5000: 503}
+    run(server, "CREATE TABLE r (id int8) WITH (format = 'avro', partitions = 2, "
+        f"schema_registry = '{registry.url}')",
+        "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM r")
+    late = encode(5000, text, {"id": 0})
+    state = "SELECT state FROM sys.schemas WHERE id = 5000"
+    produce(server, "r", late, partition=1)
+    wait_for(lambda: rows(server, state) == [("waiting",)])
+    produce(server, "r", *[encode(number, text, {"id": number})
+                           for number in range(1, SCHEMAS_MAX + 1)], partition=0)
+    letters = "SELECT reason FROM sys.dead_letters"
+    full = "schema 5000: the table has 1000 schemas"
+    wait_for(lambda: [r.startswith(full) for r, in rows(server, letters)] == [True], seconds=60)
+    registry.schemas[5000] = text  # too late, for it and for what comes behind it
+    time.sleep(2)
+    produce(server, "r", late, encode(1, text, {"id": 1}), partition=1)
+    wait_for(lambda: rows(server, "SELECT n FROM v") == [(SCHEMAS_MAX + 1,)], seconds=60)
+    assert [r.startswith(full) for r, in rows(server, letters)] == [True, True]
+    assert rows(server, state) == [("refused",)]
+    server.kill()
+    server.start()
+    run(server, "CREATE MATERIALIZED VIEW w AS SELECT count(*) AS n FROM r")
+    wait_for(lambda: rows(server, "SELECT n FROM w") == [(SCHEMAS_MAX + 1,)], seconds=60)
 
 
 def test_a_password_goes_to_its_registry_only(make_server, registry, monkeypatch):
