@@ -129,6 +129,8 @@ bool plan_as_of(struct binder *b, const PgQuery__JoinExpr *j, PgQuery__JoinExpr 
         return usage(b, f->location, "stands to the right of JOIN or LEFT JOIN, with ON");
     if (alias != NULL && alias->n_colnames > 0)
         return usage(b, f->location, "takes no names of columns behind its own name");
+    if (j->rarg->range_function->ordinality)
+        return usage(b, f->location, "takes no WITH ORDINALITY");
     if (!time_column(b, f, schema, table, &time) ||
         !template_parse(b, schema, table, alias != NULL ? str_of(alias->aliasname) : table, time,
                         &join))

@@ -82,6 +82,20 @@ static const struct scope_column *find_whole(const struct query_level *q, struct
     return NULL;
 }
 
+/* The column of `s` that the name means; NULL with `twice` when there are several. */
+static const struct scope_column *find_in(const struct scope *s, struct str table, struct str name,
+                                          bool *twice)
+{
+    const struct scope_column *found = NULL;
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (!column_matches(&s->columns[i], table, name))
+            continue;
+        *twice |= found != NULL;
+        found = &s->columns[i];
+    }
+    return found;
+}
+
 const struct scope_column *scope_find(struct query_level *q, const PgQuery__ColumnRef *ref,
                                       uint32_t *level)
 {
@@ -96,16 +110,13 @@ const struct scope_column *scope_find(struct query_level *q, const PgQuery__Colu
                          "cross-database references are not implemented");
     *level = 0;
     for (const struct query_level *l = q; l != NULL; l = l->outer, ++*level) {
-        const struct scope_column *found = NULL;
-        for (uint32_t i = 0; i < l->scope.n; i++) {
-            const struct scope_column *c = &l->scope.columns[i];
-            if (!column_matches(c, table, name))
-                continue;
-            if (found != NULL)
-                return bind_fail(q->b, ref->location, ERR_AMBIGUOUS_COLUMN,
-                                 "column reference \"%.*s\" is ambiguous", STR_ARG(name));
-            found = c;
-        }
+        bool twice = false;
+        const struct scope_column *found = find_in(&l->scope, table, name, &twice);
+        bool both = found != NULL && table.len == 0 && l->outer != NULL && l->outer->joined &&
+                    find_in(&l->outer->scope, table, name, &twice) != NULL;
+        if (twice || both)
+            return bind_fail(q->b, ref->location, ERR_AMBIGUOUS_COLUMN,
+                             "column reference \"%.*s\" is ambiguous", STR_ARG(name));
         if (found != NULL)
             return found;
         if (l->closed)

@@ -385,8 +385,8 @@ static bool is_lateral(node *n)
     return (int)n->node_case == PG_QUERY__NODE__NODE_RANGE_SUBSELECT && n->range_subselect->lateral;
 }
 
-/* The item to the right of `left`. */
-static bool from_right(struct from *f, node *n, struct query_level *outer,
+/* The item to the right of `left`; `as_of`: it was made of one. */
+static bool from_right(struct from *f, node *n, bool as_of, struct query_level *outer,
                        const struct from_item *left, struct from_item *out)
 {
     struct binder *b = f->q->b;
@@ -396,7 +396,7 @@ static bool from_right(struct from *f, node *n, struct query_level *outer,
     if (level == NULL)
         return false;
     *level = (struct query_level){.b = b, .outer = outer, .scope = left->scope,
-                                  .clause = CLAUSE_FROM};
+                                  .joined = as_of, .clause = CLAUSE_FROM};
     return from_any(f, n, level, left, out);
 }
 
@@ -553,7 +553,8 @@ static bool from_join(struct from *f, const PgQuery__JoinExpr *j, struct query_l
 {
     struct binder *b = f->q->b;
     PgQuery__JoinExpr lateral;
-    if (is_as_of(j->rarg)) {
+    bool as_of = is_as_of(j->rarg);
+    if (as_of) {
         if (!plan_as_of(b, j, &lateral))
             return false;
         j = &lateral;
@@ -566,7 +567,7 @@ static bool from_join(struct from *f, const PgQuery__JoinExpr *j, struct query_l
         return false;
     }
     if (!from_any(f, j->larg, outer, siblings, &left) ||
-        !from_right(f, j->rarg, outer, &left, &right))
+        !from_right(f, j->rarg, as_of, outer, &left, &right))
         return false;
     int type = (int)j->jointype;
     int32_t at = node_location(j->rarg);
@@ -633,7 +634,7 @@ const struct plan_node *plan_from(struct query_level *q, node *const *items, siz
     for (size_t i = 1; i < n; i++) {
         struct from_item right;
         struct from_item both = {0};
-        if (!from_right(&f, items[i], q->outer, &all, &right))
+        if (!from_right(&f, items[i], false, q->outer, &all, &right))
             return NULL;
         int32_t at = node_location(items[i]);
         b->from_position = at >= 0 ? at : b->from_position;

@@ -202,6 +202,9 @@ struct query_level {
     const struct from_item *unseen;  /* in FROM, but out of reach: for errors */
     /* A function's body: its scope are the arguments, and names are not looked for further out. */
     bool closed;
+    /* The rows that as_of stands to the right of: a bare name that they and the rows inside have is
+     * ambiguous, as in the condition of a join. */
+    bool joined;
     enum clause clause;
     uint64_t named;                  /* bit l: a column of the query l levels out was named */
     uint32_t n_subqueries, subqueries_cap;
