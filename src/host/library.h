@@ -25,9 +25,13 @@ enum err libraries_allow(const char *folder, struct err_detail *why) MUST_CHECK;
 enum err library_digest(struct str file, uint8_t out[LIBRARY_DIGEST_BYTES],
                         struct err_detail *why) MUST_CHECK;
 
-/* A symbol of the file with this content, which is loaded if it is not yet. The same errors;
- * ERR_LIBRARY when the file has another content, cannot be loaded or lacks the symbol. Loading
- * blocks. */
+/* The file's tidemill_function_abi, with this content, which is loaded if it is not yet. The same
+ * errors; ERR_LIBRARY when the file has another content, cannot be loaded or lacks the symbol.
+ * Loading blocks. */
+enum err library_abi(struct str file, const uint8_t digest[LIBRARY_DIGEST_BYTES], void **out,
+                     struct err_detail *why) MUST_CHECK;
+
+/* In the same way any other symbol of the file itself: not of what it depends on. */
 enum err library_symbol(struct str file, const uint8_t digest[LIBRARY_DIGEST_BYTES],
                         struct str symbol, void **out, struct err_detail *why) MUST_CHECK;
 

@@ -15,6 +15,8 @@
 
 enum { PATH_BYTES_MAX = 4096, SYMBOL_BYTES_MAX = 256 };
 
+#define ABI_SYMBOL "tidemill_function_abi"
+
 struct library {
     uint8_t digest[LIBRARY_DIGEST_BYTES];
     void *handle;
@@ -170,25 +172,54 @@ static enum err take_in(struct str file, const uint8_t digest[LIBRARY_DIGEST_BYT
     return ERR_OK;
 }
 
+static enum err handle_of(struct str file, const uint8_t digest[LIBRARY_DIGEST_BYTES],
+                          void **handle, struct err_detail *why)
+{
+    enum err e = ERR_OK;
+    *handle = NULL;
+    pthread_mutex_lock(&gate);
+    for (uint32_t i = 0; i < n_libraries && *handle == NULL; i++)
+        if (memcmp(libraries[i].digest, digest, LIBRARY_DIGEST_BYTES) == 0)
+            *handle = libraries[i].handle;
+    if (*handle == NULL)
+        e = take_in(file, digest, handle, why);
+    pthread_mutex_unlock(&gate);
+    return e;
+}
+
+enum err library_abi(struct str file, const uint8_t digest[LIBRARY_DIGEST_BYTES], void **out,
+                     struct err_detail *why)
+{
+    void *handle;
+    TRY(handle_of(file, digest, &handle, why));
+    *out = dlsym(handle, ABI_SYMBOL);
+    return *out != NULL ? ERR_OK
+                        : err_set(why, ERR_LIBRARY, "\"%.*s\" has no symbol \"%s\"",
+                                  STR_ARG(file), ABI_SYMBOL);
+}
+
+/* dlsym looks into what an object depends on too: whether it is in the object with the ABI. */
+static bool is_own(void *symbol, void *abi)
+{
+    Dl_info of_symbol, of_abi;
+    return symbol != NULL && symbol != abi && dladdr(symbol, &of_symbol) != 0 &&
+           dladdr(abi, &of_abi) != 0 && of_symbol.dli_fbase == of_abi.dli_fbase;
+}
+
 enum err library_symbol(struct str file, const uint8_t digest[LIBRARY_DIGEST_BYTES],
                         struct str symbol, void **out, struct err_detail *why)
 {
     char name[SYMBOL_BYTES_MAX];
-    void *handle = NULL;
-    enum err e = ERR_OK;
+    void *handle, *abi;
     if (symbol.len >= sizeof name)
         return err_set(why, ERR_INVALID_ARGUMENT, "a symbol has at most %d bytes",
                        SYMBOL_BYTES_MAX - 1);
     snprintf(name, sizeof name, "%.*s", STR_ARG(symbol));
-    pthread_mutex_lock(&gate);
-    for (uint32_t i = 0; i < n_libraries && handle == NULL; i++)
-        if (memcmp(libraries[i].digest, digest, LIBRARY_DIGEST_BYTES) == 0)
-            handle = libraries[i].handle;
-    if (handle == NULL)
-        e = take_in(file, digest, &handle, why);
-    *out = e == ERR_OK ? dlsym(handle, name) : NULL;
-    pthread_mutex_unlock(&gate);
-    if (e == ERR_OK && *out == NULL)
-        return err_set(why, ERR_LIBRARY, "\"%.*s\" has no symbol \"%s\"", STR_ARG(file), name);
-    return e;
+    TRY(library_abi(file, digest, &abi, why));
+    TRY(handle_of(file, digest, &handle, why));
+    *out = dlsym(handle, name);
+    if (is_own(*out, abi))
+        return ERR_OK;
+    *out = NULL;
+    return err_set(why, ERR_LIBRARY, "\"%.*s\" has no symbol \"%s\"", STR_ARG(file), name);
 }

@@ -28,7 +28,7 @@ static enum err check_abi(struct str file, const uint8_t digest[LIBRARY_DIGEST_B
 {
     void *abi;
     struct err_detail none = {0};
-    enum err e = library_symbol(file, digest, STR("tidemill_function_abi"), &abi, &none);
+    enum err e = library_abi(file, digest, &abi, &none);
     if (e != ERR_OK && e != ERR_LIBRARY) {
         *why = none;
         return e;

@@ -158,7 +158,7 @@ struct writing {
     const struct template *t;
     char text[FORMATTED_MAX];
     size_t n;
-    char whole[DIGITS_MAX], fraction[DIGITS_MAX];
+    char whole[ITEMS_MAX], fraction[ITEMS_MAX];
     uint32_t n_whole;                /* digits without leading zeros */
     uint32_t shown_from;             /* the first place before the point that shows a digit */
     uint32_t place;                  /* of the next digit */
@@ -294,7 +294,7 @@ static void take_digits(struct writing *w, const char *text, size_t n)
     if (w->negative)
         i++;
     for (; i < n && text[i] != '.'; i++)
-        if ((w->n_whole > 0 || text[i] != '0') && w->n_whole < DIGITS_MAX)
+        if ((w->n_whole > 0 || text[i] != '0') && w->n_whole < sizeof w->whole)
             w->whole[w->n_whole++] = text[i];
     memset(w->fraction, '0', sizeof w->fraction);
     for (size_t k = 0; i + 1 + k < n && k < sizeof w->fraction; k++)

@@ -10,7 +10,8 @@
 
 enum {
     JSONPATH_BYTES_MAX = 64 << 10,
-    JSONPATH_NESTING_MAX = 100,
+    JSONPATH_NESTING_MAX = 100,      /* of parentheses, signs and steps */
+    JSONPATH_DEPTH_MAX = 500,        /* of the tree, which chains of operators make deep too */
     JSONPATH_ITEMS_MAX = 1 << 20,    /* that one path gives, and that one step looks at */
     JSONPATH_STEPS_MAX = 20000000,   /* of one application: a second or so */
 };

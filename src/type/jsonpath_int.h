@@ -24,6 +24,7 @@ enum path_method { METHOD_TYPE, METHOD_SIZE, METHOD_DOUBLE, METHOD_CEILING, METH
 struct path_node {
     enum path_kind kind;
     struct path_node *left, *right;
+    uint32_t depth;                  /* of the tree below: at most JSONPATH_DEPTH_MAX */
     struct str text;                 /* MEMBER, VARIABLE: the name; LITERAL: a jsonb value */
     enum path_method method;
     uint32_t deep_from, deep_to;     /* DEEP; UINT32_MAX = the leaves' level, and no end */

@@ -26,6 +26,15 @@ static void *fail(struct parser *s, enum err e, const char *text)
     return NULL;
 }
 
+/* Counts what is below a node; application recurses as deep as the tree is. */
+static bool count_below(struct parser *s, struct path_node *n, const struct path_node *below)
+{
+    if (below != NULL && n->depth <= below->depth)
+        n->depth = below->depth + 1;
+    return n->depth <= JSONPATH_DEPTH_MAX ||
+           (fail(s, ERR_LIMIT, "it is nested too deep"), false);
+}
+
 static struct path_node *node_new(struct parser *s, enum path_kind kind, struct path_node *left,
                                   struct path_node *right)
 {
@@ -35,7 +44,8 @@ static struct path_node *node_new(struct parser *s, enum path_kind kind, struct 
     n->kind = kind;
     n->left = left;
     n->right = right;
-    return n;
+    n->depth = 1;
+    return count_below(s, n, left) && count_below(s, n, right) ? n : NULL;
 }
 
 /* ---- tokens ---- */
@@ -220,6 +230,8 @@ static struct path_node *subscripts(struct parser *s, struct path_node *left)
             return NULL;
         if (take_word(s, "to"))
             range->right = parse_or(s);
+        if (!count_below(s, range, range->right) || !count_below(s, n, range))
+            return NULL;
         *at = range;
         at = &range->next;
     } while (s->err == ERR_OK && take(s, ","));

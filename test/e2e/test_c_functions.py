@@ -74,6 +74,8 @@ def test_only_what_is_allowed(make_server, folder):
     assert "no name of a file" in str(refused(server, outside))
     assert "cannot open" in str(refused(server, CREATE.replace("weather.so", "none.so")))
     assert "no symbol" in str(refused(server, CREATE.replace("'celsius'", "'kelvin'")))
+    for other in ("abort", "puts", "tidemill_function_abi"):
+        assert "no symbol" in str(refused(server, CREATE.replace("'celsius'", f"'{other}'")))
     numeric = CREATE.replace("f float8", "f numeric")
     assert "no values of type numeric" in str(refused(server, numeric))
     (folder / "text.so").write_text("no shared object", encoding="utf-8")
