@@ -59,7 +59,7 @@ static const struct option options[] = {
      "allow functions in C from the shared objects directly in this folder (none)", OPTION_TEXT,
      false, FIELD(c_functions), 0},
     {"--snapshot-mb", "N|off",
-     "input between two snapshots of views' state, in MB (256); a restart replays about as much",
+     "input between two snapshots of views' state, in MB (off); a restart replays about as much",
      OPTION_MEGABYTES, false, FIELD(engine.snapshot_bytes), 1 << 20},
     {"--insecure", NULL, "accept connections from other addresses than loopback", OPTION_FLAG,
      false, FIELD(serve.insecure), 0},
@@ -119,7 +119,7 @@ static bool set_host_port(const struct option *o, const char *text, const char *
 static bool set_megabytes(const struct option *o, const char *text, uint64_t *out)
 {
     uint32_t n = 0;
-    *out = UINT64_MAX;
+    *out = 0;
     if (strcmp(text, "off") == 0)
         return true;
     if (!set_number(o, text, &n))

@@ -23,10 +23,11 @@ static void run_again(struct part *p)
 
 static bool begin(struct part *p)
 {
-    int64_t keep = stat_get(&p->stats->keep_from);
+    int64_t keep = stat_get(&p->stats->keep_from), snapshot = stat_get(&p->stats->snapshot_keep);
     int64_t stable = log_stable_offset(p->log);
     keep = keep < p->keep_from ? keep : p->keep_from;
     keep = keep < stable ? keep : stable;
+    keep = keep < snapshot ? keep : snapshot;
     if (p->dropped || log_compact_begin(p->log, p->shard->wall_us / 1000, keep, &p->compaction) !=
                           ERR_OK)
         return false; /* out of memory: tried again with the next look */

@@ -4,6 +4,7 @@
 #include "engine/snapshots.h"
 #include "log/log_check.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 struct walk {
@@ -104,7 +105,7 @@ static void version_check(struct data_check *c)
     struct host_file *f = NULL;
     struct err_detail why = {0};
     uint64_t size = 0;
-    int version;
+    int version = INT_MAX;
     snprintf(path, sizeof(path), "%s/VERSION", c->dir);
     enum err e = host_file_open(c->host, path, HOST_OPEN_READ, &f, &why);
     if (e == ERR_OK)
@@ -118,6 +119,8 @@ static void version_check(struct data_check *c)
         tell(c, true, path, "is not a Tidemill version file");
     else if (version > DATA_FORMAT_VERSION)
         tell(c, true, path, "is of a newer version of tidemill");
+    /* What is not known is not repaired. */
+    c->repair &= e == ERR_OK && version <= DATA_FORMAT_VERSION;
 }
 
 /* Calls each() for the names in a folder of the data directory, if it is there. */

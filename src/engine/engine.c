@@ -519,8 +519,6 @@ static enum err open_once(struct host *h, const struct engine_options *options,
         e->options.default_partitions = 1;
     if (e->options.internal_segment_bytes == 0)
         e->options.internal_segment_bytes = INTERNAL_SEGMENT_BYTES_DEFAULT;
-    if (e->options.snapshot_bytes == 0)
-        e->options.snapshot_bytes = SNAPSHOT_INPUT_BYTES;
     if (e->options.memory_bytes_max == 0)
         e->options.memory_bytes_max = DEFAULT_MEMORY_BYTES;
     e->started_ns = host_mono_ns(h);

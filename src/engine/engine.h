@@ -40,10 +40,11 @@ struct engine_options {
     /* Of sys.catalog and sys.epochs, which hold a few of them; 0 = 1 MB. */
     uint32_t internal_segment_bytes;
     struct engine_fetch fetch; /* get NULL: what needs it waits for ever, and says so */
-    /* Of input between two snapshots of views' state; 0 = 256 MB. */
+    /* Of input between two snapshots of views' state. A start uses those that are there in any
+     * case; retention minds them only when more are taken. */
     uint64_t snapshot_bytes;
 };
-#define SNAPSHOTS_OFF UINT64_MAX
+#define SNAPSHOTS_OFF ((uint64_t)0)
 enum { SHARDS_MAX = 64, EPOCH_MS_MAX = 100 };
 
 /* Opens the data directory (ERR_IN_USE when another process has it), recovers the log and the

@@ -181,7 +181,7 @@ static enum err hold_against_log(const struct snapshot_found *f, const struct ca
                                  const struct epoch_record *record, struct err_detail *why)
 {
     uint64_t last = record->epoch < EPOCH_FIRST ? EPOCH_FIRST : record->epoch;
-    if (f->committed > last)
+    if (f->committed > last || f->epoch > last)
         return err_set(why, ERR_CORRUPT,
                        "%s is of epoch %llu and counts on the record of epoch %llu, but the last "
                        "record is of %llu",
@@ -189,11 +189,11 @@ static enum err hold_against_log(const struct snapshot_found *f, const struct ca
                        (unsigned long long)last);
     for (const struct found_reader *r = f->readers; r != NULL; r = r->next) {
         const struct relation *rel = catalog_relation_by_number(catalog, r->relation);
-        for (uint32_t p = 0; rel != NULL && p < r->n_parts && p < rel->topic->n_partitions; p++) {
+        for (uint32_t p = 0; rel != NULL && p < rel->topic->n_partitions; p++) {
             struct engine *e = f->engine;
             const struct part *part = part_find(&e->shards[topic_shard(e, rel->topic, p)],
                                                 rel->topic->number, p);
-            int64_t at = r->state.positions[p];
+            int64_t at = p < r->n_parts ? r->state.positions[p] : 0;
             if (part == NULL || log_quarantined(part->log))
                 continue;
             if (log_end_offset(part->log) < at)
@@ -203,12 +203,11 @@ static enum err hold_against_log(const struct snapshot_found *f, const struct ca
                                f->path, STR_ARG(rel->topic->name), p, (long long)at,
                                (long long)log_end_offset(part->log));
             if (log_start_offset(part->log) > at)
-                engine_note(e, "warning",
-                            "topic \"%.*s\" partition %u begins at offset %lld, behind what the "
-                            "snapshot of epoch %llu has (%lld): what was between is not in views",
-                            STR_ARG(rel->topic->name), p,
-                            (long long)log_start_offset(part->log), (unsigned long long)f->epoch,
-                            (long long)at);
+                return err_set(why, ERR_CORRUPT,
+                               "%s has topic \"%.*s\" partition %u up to offset %lld, and the log "
+                               "begins at %lld: what was between is gone",
+                               f->path, STR_ARG(rel->topic->name), p, (long long)at,
+                               (long long)log_start_offset(part->log));
         }
     }
     return ERR_OK;
@@ -456,7 +455,8 @@ enum err snapshots_find(struct engine *e, const struct catalog *catalog,
         TRY(file_read(e, catalog, record, names.epochs[i - 1], a, &f));
         if (f == NULL)
             continue;
-        TRY(hold_it(f, catalog));
+        if (snapshots_on(e))
+            TRY(hold_it(f, catalog));
         if (n_held++ == 0)
             *out = f;
     }
@@ -485,16 +485,24 @@ static enum err restore_partition(const struct snapshot_found *f, struct snapsho
     int64_t watermark_us = snapshot_i64(c), of_view_us = snapshot_i64(c);
     uint64_t n_groups = snapshot_u64(c);
     const struct found_view *v = view_find(f, number);
-    if (c->failed || v == NULL)
+    if (c->failed)
         return ERR_CORRUPT;
+    if (v == NULL)
+        return ERR_OK; /* it began with this epoch, and is computed from the start */
     for (uint32_t i = 0; v->restored && i < e->n_shards; i++) {
         struct view_run *run = epochs_view(e->shards[i].epochs, number);
         if (run == NULL || partition >= run->n_partitions)
             return ERR_CORRUPT;
+        struct state_partition *sp = &run->partitions[partition];
         run->watermark_us = of_view_us;
-        run->partitions[partition].watermark_us = watermark_us;
-        if (run->partitions[partition].groups != NULL)
-            TRY(group_table_reserve(run->partitions[partition].groups, n_groups));
+        sp->watermark_us = watermark_us;
+        if (sp->groups == NULL)
+            continue;
+        if (sp->restoring)
+            return ERR_CORRUPT;
+        sp->restoring = true;
+        sp->n_restoring = n_groups;
+        TRY(group_table_reserve(sp->groups, n_groups));
     }
     return ERR_OK;
 }
@@ -506,15 +514,13 @@ static enum err partition_owner(const struct snapshot_found *f, uint32_t number,
     struct engine *e = f->engine;
     const struct found_view *v = view_find(f, number);
     *out = NULL;
-    if (v == NULL)
-        return ERR_CORRUPT;
-    if (!v->restored)
+    if (v == NULL || !v->restored)
         return ERR_OK;
     struct view_run *run = epochs_view(e->shards[0].epochs, number);
     if (run == NULL || partition >= run->n_partitions)
         return ERR_CORRUPT;
     *out = epochs_view(e->shards[topic_shard(e, run->rel->topic, partition)].epochs, number);
-    return *out == NULL || (*out)->partitions[partition].groups == NULL ? ERR_CORRUPT : ERR_OK;
+    return *out == NULL || !(*out)->partitions[partition].restoring ? ERR_CORRUPT : ERR_OK;
 }
 
 static enum err restore_frame(void *arg, uint32_t kind, struct str payload, struct err_detail *why)
@@ -536,7 +542,8 @@ static enum err restore_frame(void *arg, uint32_t kind, struct str payload, stru
                                  err_info(e)->text);
 }
 
-static enum err view_complete(const struct snapshot_found *f, const struct found_view *v)
+static enum err view_complete(const struct snapshot_found *f, const struct found_view *v,
+                              struct err_detail *why)
 {
     struct engine *e = f->engine;
     struct relation_stats *st = engine_relation_stats(e, v->number);
@@ -547,9 +554,14 @@ static enum err view_complete(const struct snapshot_found *f, const struct found
     for (uint32_t i = 0; i < e->n_shards; i++) {
         struct view_run *run = epochs_view(e->shards[i].epochs, v->number);
         stat_set(&st->watermark_us, run->watermark_us);
-        for (uint32_t p = 0; p < run->n_partitions; p++)
-            if (run->partitions[p].groups != NULL)
-                TRY(view_groups_loaded(e, run, &run->partitions[p]));
+        for (uint32_t p = 0; p < run->n_partitions; p++) {
+            struct state_partition *sp = &run->partitions[p];
+            if (sp->groups == NULL)
+                continue;
+            if (!sp->restoring || group_table_count(sp->groups) != sp->n_restoring)
+                return err_set(why, ERR_CORRUPT, "%s has not all groups of a view", f->path);
+            TRY(view_groups_loaded(e, run, sp));
+        }
         for (uint32_t k = 0; k < v->n_inputs; k++)
             for (uint32_t p = 0; p < v->inputs[k].n_floors; p++) {
                 const struct view_floor floor = {v->number, k, p, v->inputs[k].floors[p]};
@@ -580,7 +592,7 @@ enum err snapshots_restore(struct engine *e, struct snapshot_found *found, struc
     enum err err = snapshot_check(e->host, found->path, restore_frame, found, why);
     for (const struct found_view *v = found->views; v != NULL && err == ERR_OK; v = v->next)
         if (v->restored)
-            err = view_complete(found, v);
+            err = view_complete(found, v, why);
     if (err == ERR_OK)
         return restore_readers(found);
     if (err != ERR_NO_MEMORY) {

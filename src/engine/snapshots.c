@@ -270,6 +270,12 @@ bool snapshots_pressed(const struct engine *e)
     return false;
 }
 
+bool snapshots_on(const struct engine *e)
+{
+    /* With fsync = os a power cut may take what the positions count. */
+    return e->options.snapshot_bytes != SNAPSHOTS_OFF && e->options.fsync != FSYNC_OS;
+}
+
 void snapshots_input(struct engine *e, uint64_t bytes)
 {
     atomic_fetch_add_explicit(&e->snapshots->input_bytes, bytes, memory_order_relaxed);
@@ -280,12 +286,17 @@ void snapshots_input(struct engine *e, uint64_t bytes)
 static int64_t hold_keep(const struct snapshot_hold *h, uint32_t topic_number, uint32_t partition)
 {
     int64_t least = INT64_MAX;
+    bool of_topic = false, known = false;
     for (uint32_t i = 0; h != NULL && i < h->n; i++) {
         const struct snapshot_position *p = &h->positions[i];
-        if (p->topic_number == topic_number && p->partition == partition && p->offset < least)
-            least = p->offset;
+        of_topic |= p->topic_number == topic_number;
+        if (p->topic_number != topic_number || p->partition != partition)
+            continue;
+        known = true;
+        least = p->offset < least ? p->offset : least;
     }
-    return least;
+    /* A partition that was added since: all of it is behind the snapshot. */
+    return of_topic && !known ? 0 : least;
 }
 
 int64_t snapshots_keep(const struct coordinator *co, uint32_t topic_number, uint32_t partition)
@@ -439,11 +450,17 @@ static bool piece_send(struct snapshots *sn, int kind, uint64_t epoch, struct bu
     return false;
 }
 
-/* The epochs between the last record and this one wrote nothing. */
+/* A record at or behind the snapshot's epoch comes first, also when the epochs until then wrote
+ * nothing: a restart goes on behind the last record's number, and no epoch's may come again. */
 static void committing(struct coordinator *co)
 {
     struct snapshots *sn = co->engine->snapshots;
-    if (co_epoch_happened(co, sn->epoch) && piece_send(sn, PIECE_FINISH, co->committed, NULL))
+    if (co->committed < sn->epoch) {
+        if (!co->commit_wanted && (co->commit == COMMIT_IDLE || co->recorded < sn->epoch))
+            co->commit_wanted = co->shard->busy = true;
+        return;
+    }
+    if (piece_send(sn, PIECE_FINISH, co->committed, NULL))
         sn->state = SNAPSHOTS_WRITING;
 }
 
@@ -511,13 +528,12 @@ static bool all_stand_well(const struct coordinator *co)
 static bool due(const struct coordinator *co)
 {
     const struct snapshots *sn = co->engine->snapshots;
-    const struct engine_options *o = &co->engine->options;
+    uint64_t least_input = co->engine->options.snapshot_bytes;
     uint64_t size = stat_getu(&sn->bytes) / SNAPSHOT_READ_PER_WRITTEN;
-    uint64_t least = size > o->snapshot_bytes ? size : o->snapshot_bytes;
+    uint64_t least = size > least_input ? size : least_input;
     uint64_t input = atomic_load_explicit(&sn->input_bytes, memory_order_relaxed);
-    /* With fsync = os a power cut may take what the positions count. */
-    return o->snapshot_bytes != SNAPSHOTS_OFF && o->fsync != FSYNC_OS &&
-           input - sn->input_seen >= least && co->shard->mono_ns >= sn->retry_ns;
+    return snapshots_on(co->engine) && input - sn->input_seen >= least &&
+           co->shard->mono_ns >= sn->retry_ns;
 }
 
 void snapshots_boundary(struct coordinator *co)

@@ -33,7 +33,6 @@ enum {
     SNAPSHOT_READ_PER_WRITTEN = 4, /* a large one is due after a quarter of its size in input */
     SNAPSHOT_KEPT = 2,
 };
-#define SNAPSHOT_INPUT_BYTES ((uint64_t)256 << 20)
 
 struct snapshots;
 struct snapshot_hold;
@@ -43,6 +42,8 @@ struct part_stats;
 enum err snapshots_new(struct engine *e, struct snapshots **out) MUST_CHECK;
 enum err snapshots_start(struct snapshots *sn) MUST_CHECK;
 void snapshots_free(struct snapshots *sn);
+/* Whether any are taken. */
+bool snapshots_on(const struct engine *e);
 /* Once a turn of a shard: a piece of the capture. */
 void snapshots_turn(struct shard *s);
 /* Whether the writer is so far behind that no epoch may begin. Any thread. */

@@ -189,7 +189,7 @@ static enum err group_load(struct view_run *v, struct state_partition *sp,
     if (!created)
         return ERR_CORRUPT;
     g->window_end = r->window_end;
-    g->touched_epoch = r->touched_epoch;
+    g->touched_epoch = 0; /* by no epoch since the start */
     if (r->cells.len > 0)
         memcpy(group_cells(g), r->cells.ptr, r->cells.len);
     if (v->agg.owns_heap) {

@@ -56,6 +56,9 @@ struct state_partition {
     uint32_t n_touched, touched_cap;
     struct receipt taken; /* of a publication */
     struct records out;
+    /* a start from a snapshot */
+    bool restoring;
+    uint64_t n_restoring; /* groups that it has of this partition */
 };
 
 struct reader;

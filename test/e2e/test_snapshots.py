@@ -104,3 +104,31 @@ def test_a_damaged_snapshot_is_not_used(make_server):
         assert sorted(db.execute("SELECT * FROM totals").fetchall()) == want
         assert metric(db, "tidemill_views_restored") == 0
     assert snapshots(server) == []
+
+
+def test_epochs_that_write_nothing(make_server):
+    """A snapshot of an epoch without outputs: views are whole after each of two restarts, and what
+    changes then is written."""
+    server = make_server("--snapshot-mb", "1", "--threads", "2")
+    ones = ",".join(f"({k}, 1000, '')" for k in range(100))
+    with connect(server) as db:
+        db.execute("CREATE TABLE t (k int8, v int8, x text)")
+        db.execute("CREATE MATERIALIZED VIEW greatest AS SELECT k, max(v) AS v FROM t GROUP BY k")
+        db.execute(f"INSERT INTO t VALUES {ones}")
+    for life in range(3):
+        with connect(server) as db:
+            rows = db.execute("SELECT k, v FROM greatest").fetchall()
+            assert sorted(rows) == [(k, 1000 + life) for k in range(100)]
+            first = 0
+            while metric(db, "tidemill_snapshots_total") < 1:
+                first = (first + 20) % 100
+                db.execute("INSERT INTO t SELECT i, 1, repeat('x', 2000) "
+                           f"FROM generate_series({first}, {first + 19}) AS i")
+        server.kill()
+        server.start()
+        with connect(server) as db:
+            assert metric(db, "tidemill_views_restored") == 1
+            assert len(db.execute("SELECT * FROM greatest").fetchall()) == 100
+            db.execute("INSERT INTO t SELECT k, v + 1, '' FROM greatest")
+            written = db.execute("SELECT count(*) FROM greatest").fetchone()[0]
+            assert written == 100
