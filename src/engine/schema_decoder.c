@@ -69,24 +69,20 @@ struct batch *schema_decoder_batch(const struct schema_decoder *d, uint32_t rows
     return row_fields_batch(d->fields, d->n, rows, a);
 }
 
-/* Learns what is to be done with records of a schema. It stays so. */
+/* Learns what is to be done with records of a schema that is found. It stays so. */
 static enum err learn(struct schema_decoder *d, const struct schema *known, struct by_schema **out)
 {
     struct by_schema *s = mem_zalloc(1, sizeof *s);
     if (s == NULL)
         return ERR_NO_MEMORY;
-    if (known->state == SCHEMA_REFUSED)
-        s->err = err_set(&s->why, ERR_MALFORMED, "schema %u: %.*s", known->id,
-                         STR_ARG(known->text));
-    else
-        s->err = avro_decoder_new_evolving(known->text, d->reader, d->fields, d->n, &s->avro,
-                                           &s->why);
+    s->err =
+        avro_decoder_new_evolving(known->text, d->reader, d->fields, d->n, &s->avro, &s->why);
     enum err e = s->err == ERR_NO_MEMORY ? s->err : map_put(&d->known, (uint64_t)known->id + 1, s);
     if (e != ERR_OK) {
         by_schema_free(s);
         return e;
     }
-    if (s->err != ERR_OK && known->state == SCHEMA_FOUND) {
+    if (s->err != ERR_OK) {
         struct err_detail inner = s->why;
         err_set(&s->why, s->err, "schema %u: %s", known->id, err_text(s->err, &inner));
     }
@@ -111,6 +107,8 @@ enum err schema_decode(struct schema_decoder *d, struct str value, struct batch 
             return err_set(why, ERR_BUSY, "schema %u has not come from the registry yet", id);
         if (known.id != id || known.relation != d->relation) /* the table is full of them */
             return err_set(why, ERR_LIMIT, "schema %u: %.*s", id, STR_ARG(known.text));
+        if (known.state == SCHEMA_REFUSED) /* there may be many */
+            return err_set(why, ERR_MALFORMED, "schema %u: %.*s", id, STR_ARG(known.text));
         TRY(learn(d, &known, &s));
     }
     if (s->avro == NULL) {

@@ -45,8 +45,8 @@ struct job {
 
 /* What a table has, of what it may have. */
 struct table_sum {
-    uint32_t n;
-    size_t bytes;
+    uint32_t found, refused;
+    size_t bytes; /* of those that are found */
 };
 
 struct schemas {
@@ -136,12 +136,22 @@ bool schemas_next(const struct schemas *s, const void **at, struct schema *out)
     return e->key >> 63 == 0 || schemas_next(s, at, out);
 }
 
+/* Anybody who can produce can name numbers that there are not: they do not count as schemas. */
+static bool is_full(const struct table_sum *sum)
+{
+    return sum->found >= SCHEMAS_PER_TABLE_MAX || sum->bytes >= SCHEMAS_TABLE_BYTES_MAX ||
+           sum->refused >= SCHEMAS_REFUSED_MAX;
+}
+
 static enum err table_full(struct schemas *s, uint32_t relation)
 {
     struct entry *e = entry_make(s, full_key(relation));
-    char text[128];
-    int n = snprintf(text, sizeof text, "the table has %d schemas, or %d bytes of them: as many as "
-                     "one may have", SCHEMAS_PER_TABLE_MAX, SCHEMAS_TABLE_BYTES_MAX);
+    char text[192];
+    if (e != NULL && e->text.ptr != NULL)
+        return ERR_OK;
+    int n = snprintf(text, sizeof text, "the table has %d schemas, or %d bytes of them, or %d "
+                     "numbers without one: as many as one may have", SCHEMAS_PER_TABLE_MAX,
+                     SCHEMAS_TABLE_BYTES_MAX, SCHEMAS_REFUSED_MAX);
     if (e == NULL || (e->text.ptr = mem_alloc((size_t)n)) == NULL)
         return ERR_NO_MEMORY;
     memcpy((char *)(uintptr_t)e->text.ptr, text, (size_t)n);
@@ -169,10 +179,11 @@ enum err schemas_add(struct schemas *s, uint32_t relation, uint32_t id, enum sch
     }
     memcpy(copy, text.ptr, text.len);
     e->text = (struct str){copy, text.len};
-    sum->n++;
-    sum->bytes += text.len;
+    sum->found += state == SCHEMA_FOUND;
+    sum->refused += state == SCHEMA_REFUSED;
+    sum->bytes += state == SCHEMA_FOUND ? text.len : 0;
     atomic_store_explicit(&e->state, (int)state, memory_order_release);
-    if (sum->n >= SCHEMAS_PER_TABLE_MAX || sum->bytes >= SCHEMAS_TABLE_BYTES_MAX)
+    if (is_full(sum))
         TRY(table_full(s, relation));
     atomic_fetch_add(&s->version, 1);
     return ERR_OK;
@@ -228,6 +239,14 @@ static void answer_read(struct job *j, struct str body)
     arena_deinit(&a);
 }
 
+/* A 404 of the registry, not of a proxy before it or of a wrong path: {"error_code": 40403}. */
+static bool is_missing(int status, struct str body)
+{
+    struct json_value v, code;
+    return status == 404 && json_read(body, &v, NULL) == ERR_OK && v.kind == JSON_OBJECT &&
+           json_member(&v, STR("error_code"), &code) && str_eq(code.text, STR("40403"));
+}
+
 static void job_run(struct schemas *s, struct job *j)
 {
     const struct engine_fetch *fetch = &s->engine->options.fetch;
@@ -239,7 +258,7 @@ static void job_run(struct schemas *s, struct job *j)
         j->err = fetch->get(fetch->arg, s->engine->host, j->url, &body, &j->status, &j->why);
     if (j->err == ERR_OK && j->status == 200)
         answer_read(j, buf_str(&body));
-    else if (j->err == ERR_OK && j->status == 404)
+    else if (j->err == ERR_OK && is_missing(j->status, buf_str(&body)))
         answer(j, SCHEMA_REFUSED, STR("the registry has no schema of its number"));
     else if (j->err == ERR_OK)
         j->err = err_set(&j->why, ERR_IO, "%s answered with HTTP status %d", j->url, j->status);

@@ -3,20 +3,23 @@
  *
  *   reader: record of schema 7 --unknown--> stands before it; coordinator: schemas_want
  *       helper thread: GET URL/schemas/ids/7
- *         answer (200, 404)  -> record in sys.catalog -> known to all -> readers go on
+ *         answer (200, or 404 with error_code 40403)
+ *                            -> record in sys.catalog -> known to all -> readers go on
  *         no answer, 5xx ... -> again, after 0.1 s, 0.2 s, ... 30 s, for as long as it takes
  *
  * What is known of a table only grows: found and refused schemas stay what they are, and behind
- * SCHEMAS_PER_TABLE_MAX of them all others are refused. So whether a record is a row does not
- * depend on when somebody looks. Private to engine/ (docs/adr/0039-schema-registry.md). */
+ * SCHEMAS_PER_TABLE_MAX found or SCHEMAS_REFUSED_MAX refused ones all others are refused. So
+ * whether a record is a row does not depend on when somebody looks. Private to engine/
+ * (docs/adr/0039-schema-registry.md). */
 #ifndef TIDEMILL_ENGINE_SCHEMAS_H
 #define TIDEMILL_ENGINE_SCHEMAS_H
 
 #include "engine/engine_int.h"
 
 enum {
-    SCHEMAS_PER_TABLE_MAX = 1000,
+    SCHEMAS_PER_TABLE_MAX = 1000,      /* found ones */
     SCHEMAS_TABLE_BYTES_MAX = 8 << 20, /* of their texts */
+    SCHEMAS_REFUSED_MAX = 100000,      /* of a table */
     SCHEMA_RETRY_MS_MIN = 100,
     SCHEMA_RETRY_MS_MAX = 30000,
     SCHEMAS_ASKED_MAX = 16, /* at once */

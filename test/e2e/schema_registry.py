@@ -17,6 +17,7 @@ class Registry:
 
     def __init__(self, port=0, user=None):
         self.schemas, self.status, self.asked, self.user = {}, 200, {}, user
+        self.missing = {"error_code": 40403}
         registry = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -64,7 +65,7 @@ class Registry:
             schema = self.schemas.get(number)
             status = schema if isinstance(schema, int) else 200 if schema is not None else 404
             answer = schema if isinstance(schema, dict) and "schema" in schema else \
-                {"schema": schema} if schema is not None else {"error_code": 40403}
+                {"schema": schema} if schema is not None else self.missing
         text = json.dumps(answer).encode()
         request.send_response(status)
         request.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")

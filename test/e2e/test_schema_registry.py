@@ -206,6 +206,40 @@ def test_a_table_that_is_full_decides_what_still_waits(make_server, registry):
     wait_for(lambda: rows(server, "SELECT n FROM w") == [(SCHEMAS_MAX + 1,)], seconds=60)
 
 
+def test_numbers_without_a_schema_do_not_fill_a_table(make_server, registry):
+    server = make_server()
+    number = registry.register(literal(FIRST))
+    run(server, "CREATE TABLE orders (id int8) "
+        f"WITH (format = 'avro', schema_registry = '{registry.url}')",
+        "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM orders")
+    good = encode(number, literal(FIRST), {"id": 1, "customer": "ann", "qty": 2})
+    produce(server, "orders", *[b"\0" + (5000 + i).to_bytes(4, "big") for i in range(SCHEMAS_MAX)],
+            good)
+    wait_for(lambda: rows(server, "SELECT n FROM v") == [(1,)], seconds=60)
+    letters = "SELECT count(*) FROM sys.dead_letters"
+    assert wait_for(lambda: rows(server, letters)) == [(SCHEMAS_MAX,)]
+    server.kill()
+    server.start()
+    number = registry.register(literal(SECOND))
+    produce(server, "orders", encode(number, literal(SECOND), {
+        "note": None, "id": 2, "client": "ann", "qty": 0.5, "tags": []}))
+    wait_for(lambda: rows(server, "SELECT n FROM v") == [(2,)])
+
+
+def test_a_404_that_is_not_the_registrys_decides_nothing(make_server, registry):
+    server = make_server()
+    registry.missing = {"message": "no such route"}
+    run(server, "CREATE TABLE orders (id int8) "
+        f"WITH (format = 'avro', schema_registry = '{registry.url}')",
+        "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM orders")
+    produce(server, "orders", encode(1, literal(FIRST), {"id": 1, "customer": "ann", "qty": 2}))
+    wait_for(lambda: rows(server, "SELECT state, error FROM sys.schemas") == [
+        ("waiting", "the registry answered with HTTP status 404")])
+    registry.register(literal(FIRST))
+    wait_for(lambda: rows(server, "SELECT n FROM v") == [(1,)])
+    assert rows(server, "SELECT * FROM sys.dead_letters") == []
+
+
 def test_a_password_goes_to_its_registry_only(make_server, registry, monkeypatch):
     locked = Registry(user="ann:secret")
     try:
