@@ -61,6 +61,15 @@ static bool add(struct run *r, struct jsonpath_items *to, struct str item)
     return true;
 }
 
+/* Steps for bytes that are looked at without an item for each. */
+static bool charge(struct run *r, size_t bytes)
+{
+    enum { STEP_BYTES = 64 };
+    r->steps += (uint32_t)(bytes / STEP_BYTES) + 1;
+    return r->steps <= JSONPATH_STEPS_MAX ||
+           halt(r, ERR_LIMIT, "the path takes too many steps, or gives too many items");
+}
+
 static bool is_array(struct str j)
 {
     return jsonb_kind_of(j) == JSONB_ARRAY;
@@ -103,6 +112,8 @@ static bool member(struct run *r, const struct path_node *n, struct str item,
                    struct jsonpath_items *out)
 {
     char text[256];
+    if (!charge(r, item.len))
+        return false;
     if (jsonb_kind_of(item) == JSONB_OBJECT) {
         struct str found = jsonb_member(item, n->text);
         if (found.ptr != NULL)
@@ -163,6 +174,22 @@ static bool index_of(struct run *r, const struct path_node *n, const struct plac
     return true;
 }
 
+/* The elements from .. to, which are there; an item that is no array is its only one. */
+static bool add_range(struct run *r, struct str item, int64_t from, int64_t to,
+                      struct jsonpath_items *out)
+{
+    struct str key, value;
+    if (from > to)
+        return true;
+    if (!is_array(item))
+        return add(r, out, item);
+    struct jsonb_walk w = jsonb_walk_begin(item);
+    for (int64_t i = 0; i <= to && jsonb_walk_next(&w, &key, &value); i++)
+        if (i >= from && !add(r, out, value))
+            return false;
+    return true;
+}
+
 static bool subscripts(struct run *r, const struct path_node *n, struct str item,
                        const struct place *at, struct jsonpath_items *out)
 {
@@ -181,9 +208,8 @@ static bool subscripts(struct run *r, const struct path_node *n, struct str item
             return problem(r, "jsonpath array subscript is out of bounds");
         from = from < 0 ? 0 : from;
         to = to >= size ? size - 1 : to;
-        for (; from <= to; from++)
-            if (!add(r, out, array ? jsonb_element(item, from) : item))
-                return false;
+        if (!charge(r, item.len) || !add_range(r, item, from, to, out))
+            return false;
     }
     return true;
 }
@@ -435,6 +461,8 @@ static enum truth matches(struct run *r, const struct path_node *n, struct str x
         halt(r, ERR_NO_MEMORY, "");
         return UNKNOWN;
     }
+    if (!charge(r, text.len))
+        return UNKNOWN;
     enum err e = regex_search(matcher, text, 0, &m, r->why);
     if (e != ERR_OK) {
         r->err = e;
