@@ -160,6 +160,7 @@ static bool registry_options(struct binder *b, struct relation *r, const struct 
         return b->err == ERR_OK;
     enum err e = avro_decoder_new_evolving(r->avro_schema, r->avro_schema, fields, r->n_columns,
                                            &d, &why);
+    e = e == ERR_OK ? avro_decoder_limits(d, &why) : e;
     avro_decoder_free(d);
     if (e != ERR_OK)
         bind_fail(b, v[T_SCHEMA].position, e, "%s", err_text(e, &why));
@@ -185,6 +186,7 @@ static bool avro_format_options(struct binder *b, struct relation *r,
         return false;
     enum err e =
         avro_decoder_new(r->avro_schema, r->avro_framed, fields, r->n_columns, &d, &why);
+    e = e == ERR_OK ? avro_decoder_limits(d, &why) : e;
     avro_decoder_free(d);
     if (e == ERR_OK)
         return true;

@@ -23,6 +23,7 @@ struct avro_decoder {
     int32_t *columns; /* by field of the record; or NO_COLUMN */
     const struct avro_type *reader; /* NULL: none */
     bool evolves;
+    uint32_t longest; /* fixed in the schemas: its bytes */
     struct column_default {
         bool missing; /* the record has no field for the column */
         struct str text; /* what it is then; ptr NULL: NULL */
@@ -167,7 +168,12 @@ static enum err schema_copy(struct avro_decoder *d, struct str text, const struc
                             struct err_detail *why)
 {
     struct str copy = arena_str(&d->arena, text);
-    return copy.ptr == NULL ? ERR_NO_MEMORY : avro_schema_parse(copy, &d->arena, out, why);
+    uint32_t longest = 0;
+    if (copy.ptr == NULL)
+        return ERR_NO_MEMORY;
+    TRY(avro_schema_parse(copy, &d->arena, out, &longest, why));
+    d->longest = longest > d->longest ? longest : d->longest;
+    return ERR_OK;
 }
 
 static enum err decoder_fill(struct avro_decoder *d, struct str writer, struct str reader,
@@ -213,6 +219,13 @@ enum err avro_decoder_new_evolving(struct str writer, struct str reader,
 {
     struct avro_decoder like = {.framed = true, .evolves = true, .n = n};
     return decoder_new(&like, writer, reader, fields, out, why);
+}
+
+enum err avro_decoder_limits(const struct avro_decoder *d, struct err_detail *why)
+{
+    if (d->longest <= AVRO_FIXED_MAX)
+        return ERR_OK;
+    return err_set(why, ERR_LIMIT, "Avro schema: a fixed has at most %d bytes", AVRO_FIXED_MAX);
 }
 
 void avro_decoder_free(struct avro_decoder *d)

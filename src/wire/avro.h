@@ -22,6 +22,7 @@ enum {
     AVRO_TYPES_MAX = 8192,      /* in a schema */
     AVRO_DEPTH_MAX = 64,        /* types in types, in a schema and in a value */
     AVRO_ITEMS_MAX = 1000000,   /* of arrays and maps, in one value */
+    AVRO_FIXED_MAX = 16 << 20,  /* bytes of a fixed, in the schema of a new table */
     AVRO_HEADER_BYTES = 5,      /* of Confluent's framing: a zero, the schema's number */
 };
 
@@ -40,6 +41,9 @@ enum err avro_decoder_new(struct str schema, bool framed, const struct row_field
 enum err avro_decoder_new_evolving(struct str writer, struct str reader,
                                    const struct row_field *fields, uint32_t n,
                                    struct avro_decoder **out, struct err_detail *why) MUST_CHECK;
+/* Whether a new table may have this schema, which a decoder was made with: ERR_LIMIT. One that
+ * is there already is not asked. */
+enum err avro_decoder_limits(const struct avro_decoder *d, struct err_detail *why) MUST_CHECK;
 /* NULL is fine. Batches stay valid. */
 void avro_decoder_free(struct avro_decoder *d);
 /* NULL when the arena is full. */

@@ -26,9 +26,10 @@ struct avro_type {
     const struct avro_type **of; /* of items, values, branches and fields */
 };
 
-/* Parses a schema into the arena. ERR_INVALID_PARAMETER, ERR_LIMIT, ERR_NO_MEMORY. */
+/* Parses a schema into the arena; `longest` is the most bytes of a fixed in it.
+ * ERR_INVALID_PARAMETER, ERR_LIMIT, ERR_NO_MEMORY. */
 enum err avro_schema_parse(struct str text, struct arena *a, const struct avro_type **out,
-                           struct err_detail *why) MUST_CHECK;
+                           uint32_t *longest, struct err_detail *why) MUST_CHECK;
 /* Appends the JSON object as a record of this type; members that are no fields are left out. Errors
  * of avro_row_write. */
 enum err avro_record_write(const struct avro_type *record, struct str object, struct buf *out,

@@ -21,6 +21,7 @@ struct schema {
     uint32_t n_types;
     struct avro_type *named[AVRO_TYPES_MAX];
     uint32_t n_named;
+    uint32_t longest;                /* fixed: its bytes */
 };
 
 static enum err schema_type(struct schema *s, const struct json_value *v, struct str space,
@@ -319,6 +320,7 @@ static enum err object_type(struct schema *s, const struct json_value *v, struct
     TRY(name_take(s, v, space, t));
     TRY(number_member(s, v, "size", -1, INT32_MAX, &size));
     t->size = (uint32_t)size;
+    s->longest = t->size > s->longest ? t->size : s->longest;
     return logical_take(s, v, t);
 }
 
@@ -340,7 +342,7 @@ static enum err schema_type(struct schema *s, const struct json_value *v, struct
 }
 
 enum err avro_schema_parse(struct str text, struct arena *a, const struct avro_type **out,
-                           struct err_detail *why)
+                           uint32_t *longest, struct err_detail *why)
 {
     struct json_value v;
     struct err_detail json = {0};
@@ -357,6 +359,7 @@ enum err avro_schema_parse(struct str text, struct arena *a, const struct avro_t
     s->a = a;
     s->why = why;
     TRY(schema_type(s, &v, STR(""), 0, out));
+    *longest = s->longest;
     if ((*out)->kind != AVRO_RECORD)
         return err_set(why, ERR_INVALID_PARAMETER, "the schema is a %s, not a record",
                        kind_names[(*out)->kind]);

@@ -91,7 +91,7 @@ static enum err put_decimal(struct out *o, const struct avro_type *t, const stru
     }
     if (s.len > t->size)
         return cannot(o, t, v);
-    for (size_t i = s.len; i < t->size; i++)
+    for (size_t i = s.len; i < t->size && !o->buf->failed; i++)
         buf_put_u8(o->buf, sign);
     buf_put_str(o->buf, s);
     return ERR_OK;
