@@ -467,6 +467,7 @@ static bool time_of(struct reading *r, int64_t *us)
 static bool read_row(struct kernel_context *k, uint32_t row, struct str text, struct str format,
                      int64_t *days, int64_t *us)
 {
+    enum { ZONE_MINUTES_END = 16 * 60 };
     struct reading r = {.k = k, .row = row, .p = text.ptr, .end = text.ptr + text.len,
                         .text = text};
     skip_blanks(&r);
@@ -479,7 +480,10 @@ static bool read_row(struct kernel_context *k, uint32_t row, struct str text, st
     }
     if (!r.failed && (!date_of(&r, days) || !time_of(&r, us)))
         out_of_range(&r);
-    *us -= (r.negative_zone ? -1 : 1) * r.zone_minutes * 60 * 1000000;
+    if (!r.failed && r.zone_minutes >= ZONE_MINUTES_END)
+        out_of_range(&r);
+    if (!r.failed)
+        *us -= (r.negative_zone ? -1 : 1) * r.zone_minutes * US_PER_MINUTE;
     return !r.failed;
 }
 
@@ -488,7 +492,12 @@ KERNEL(to_date)
     KERNEL_ROWS(k, row)
     {
         int64_t days = 0, us = 0;
-        if (read_row(k, row, ARG_STR(0, row), ARG_STR(1, row), &days, &us))
+        if (!read_row(k, row, ARG_STR(0, row), ARG_STR(1, row), &days, &us))
+            continue;
+        if (days < DATE_DAYS_MIN || days > DATE_DAYS_MAX)
+            kernel_fail(k, row, ERR_DATETIME_RANGE, "date out of range: \"%.*s\"",
+                        STR_ARG(ARG_STR(0, row)));
+        else
             column_i4(out)[row] = (int32_t)days;
     }
 }
@@ -497,9 +506,15 @@ KERNEL(to_timestamp)
 {
     KERNEL_ROWS(k, row)
     {
-        int64_t days = 0, us = 0;
-        if (read_row(k, row, ARG_STR(0, row), ARG_STR(1, row), &days, &us))
-            column_i8(out)[row] = days * US_PER_DAY + us;
+        int64_t days = 0, us = 0, v;
+        if (!read_row(k, row, ARG_STR(0, row), ARG_STR(1, row), &days, &us))
+            continue;
+        if (__builtin_mul_overflow(days, US_PER_DAY, &v) || __builtin_add_overflow(v, us, &v) ||
+            !timestamp_in_range(v))
+            kernel_fail(k, row, ERR_DATETIME_RANGE, "timestamp out of range: \"%.*s\"",
+                        STR_ARG(ARG_STR(0, row)));
+        else
+            column_i8(out)[row] = v;
     }
 }
 

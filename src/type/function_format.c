@@ -34,6 +34,7 @@ struct template {
     uint32_t shift;                  /* digits behind V */
     uint32_t zero_from;              /* first 0 before the point; `before` = none */
     uint32_t zero_to;                /* digits behind the point that the last 0 keeps */
+    const char *wrong;               /* the first thing that PostgreSQL refuses */
     bool fill, point, roman, sign, sign_first, minus, plus, bracket, roman_lower;
 };
 
@@ -57,8 +58,15 @@ static bool starts(const char *p, const char *end, const char *word)
     return (size_t)(end - p) >= n && str_ieq((struct str){p, n}, str_of(word));
 }
 
+static void refuse(struct template *t, bool is, const char *text)
+{
+    if (is && t->wrong == NULL)
+        t->wrong = text;
+}
+
 static void add_digit(struct template *t, bool zero, bool shifting)
 {
+    refuse(t, t->bracket, zero ? "\"0\" must be ahead of \"PR\"" : "\"9\" must be ahead of \"PR\"");
     (void)add_item(t, zero ? ITEM_ZERO : ITEM_NINE, STR(""));
     if (shifting)
         t->shift++;
@@ -94,6 +102,7 @@ static size_t add_word(struct template *t, const char *p, const char *end, bool 
         return 2;
     }
     if (starts(p, end, "V")) {
+        refuse(t, t->point, "cannot use \"V\" and decimal point together");
         *shifting = true;
         return 1;
     }
@@ -101,6 +110,9 @@ static size_t add_word(struct template *t, const char *p, const char *end, bool 
         enum item_kind kind = words[i].kind;
         if (!starts(p, end, words[i].word))
             continue;
+        refuse(t, kind == ITEM_POINT && *shifting, "cannot use \"V\" and decimal point together");
+        refuse(t, kind == ITEM_BRACKET && (t->sign || t->minus || t->plus),
+               "cannot use \"PR\" and \"S\"/\"PL\"/\"MI\"/\"SG\" together");
         t->point |= kind == ITEM_POINT;
         t->minus |= kind == ITEM_MINUS || kind == ITEM_EITHER;
         t->plus |= kind == ITEM_PLUS || kind == ITEM_EITHER;
@@ -119,6 +131,7 @@ static bool template_read(struct kernel_context *k, uint32_t row, struct str s, 
     bool shifting = false, quoted = false;
     t->n = t->before = t->behind = t->shift = t->zero_to = 0;
     t->zero_from = UINT32_MAX;
+    t->wrong = NULL;
     t->fill = t->point = t->roman = t->sign = t->sign_first = false;
     t->minus = t->plus = t->bracket = t->roman_lower = false;
     while (p < end) {
@@ -145,6 +158,8 @@ static bool template_read(struct kernel_context *k, uint32_t row, struct str s, 
         }
         p += n;
     }
+    if (t->wrong != NULL)
+        return template_fail(k, row, t->wrong);
     if (t->n == ITEMS_MAX)
         return template_fail(k, row, "the format of a number is too long");
     if (t->sign && (t->minus || t->plus || t->bracket))
@@ -484,7 +499,9 @@ static void read_number(const struct template *t, struct str s, struct number_te
             p += p < end && !digit(*p) && *p != '-' && *p != '+' && *p != '.';
         }
     }
-    for (; p < end; p++)
+    while (p < end && *p == ' ')
+        p++;
+    if (p < end && (t->sign || t->minus || t->bracket))
         o->negative |= *p == '-';
 }
 
