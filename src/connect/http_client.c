@@ -93,5 +93,6 @@ enum err http_client_get(void *arg, struct host *h, const char *url, struct buf 
     if (e == CURLE_OUT_OF_MEMORY)
         return ERR_NO_MEMORY;
     return e == CURLE_OK ? ERR_OK
-                         : err_set(why, ERR_IO, "%s: %s", url, curl_easy_strerror(e));
+                         : err_set(why, e == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_IO,
+                                   "%s: %s", url, curl_easy_strerror(e));
 }

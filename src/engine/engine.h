@@ -22,7 +22,8 @@ struct part;
 
 /* How things are fetched from outside. `get` may block, with a bound of its own: it is called by a
  * helper thread. ERR_OK: an answer came, with its HTTP status, and its body appended to `body`. All
- * else: why none came; `why` names the URL. It gives up when host_stop_requested. */
+ * else: why none came, ERR_TIMEOUT when it took too long; `why` names the URL. It gives up when
+ * host_stop_requested. */
 struct engine_fetch {
     enum err (*get)(void *arg, struct host *h, const char *url, struct buf *body, int *status,
                     struct err_detail *why);

@@ -15,6 +15,7 @@ enum {
     BODY_BYTES_MAX = 2 * AVRO_SCHEMA_BYTES_MAX, /* the schema is a string in it */
     ANSWER_ARENA_BYTES_MAX = 8 << 20,
     TICK_MS = 50,
+    SILENT_MS_MIN = 10000, /* that a registry is left alone when it did not answer in time */
 };
 _Static_assert((int)SCHEMAS_ASKED_MAX <= (int)RING_SLOTS, "every one that is asked for has a slot");
 
@@ -32,9 +33,19 @@ struct entry {
     bool asked;
 };
 
+/* A registry's server: it is asked one thing at a time. Shard 0's; never freed before the end. */
+struct origin {
+    struct origin *next;
+    struct str name; /* http://host:port */
+    uint32_t silent; /* questions that it did not answer in time, since it last did */
+    int64_t due_ns;
+    bool asked;
+};
+
 /* One question on its way to the helper and back. */
 struct job {
     struct entry *entry;
+    struct origin *origin;
     char url[SCHEMA_URL_BYTES_MAX + 64];
     enum schema_state state; /* WAITING: no answer */
     struct buf text;
@@ -57,6 +68,7 @@ struct schemas {
     _Atomic uint32_t version;
     struct map sums; /* relation -> table_sum */
     struct list waiting;
+    struct origin *origins;
     uint32_t n_asked;
     struct shard_timer timer;
 };
@@ -305,12 +317,37 @@ static void tick(struct shard_timer *t)
     timer_set(CONTAINER_OF(t, struct schemas, timer)); /* the turn that it makes does the rest */
 }
 
+static struct origin *origin_of(struct schemas *s, struct str url)
+{
+    struct str name = {url.ptr, 0};
+    for (uint32_t slashes = 0; name.len < url.len; name.len++)
+        if (url.ptr[name.len] == '/' && ++slashes == 3)
+            break;
+    for (struct origin *o = s->origins; o != NULL; o = o->next)
+        if (str_eq(o->name, name))
+            return o;
+    struct origin *o = mem_zalloc(1, sizeof *o);
+    char *copy = mem_alloc(name.len + 1);
+    if (o == NULL || copy == NULL) {
+        mem_free(o);
+        mem_free(copy);
+        return NULL;
+    }
+    memcpy(copy, name.ptr, name.len);
+    *o = (struct origin){.next = s->origins, .name = {copy, name.len}};
+    return s->origins = o;
+}
+
 static void ask(struct schemas *s, struct entry *e, const struct relation *rel)
 {
+    struct origin *o = origin_of(s, rel->registry);
+    if (o == NULL || o->asked || o->due_ns > s->engine->shards[0].mono_ns)
+        return;
     struct job *j = mem_zalloc(1, sizeof *j);
     if (j == NULL)
         return;
     j->entry = e;
+    j->origin = o;
     j->state = SCHEMA_WAITING;
     buf_init(&j->text, BODY_BYTES_MAX);
     struct str url = rel->registry;
@@ -322,6 +359,7 @@ static void ask(struct schemas *s, struct entry *e, const struct relation *rel)
         job_free(j);
         return;
     }
+    o->asked = true;
     s->n_asked++;
     host_worker_wake(s->worker);
 }
@@ -344,6 +382,17 @@ static int64_t retry_ns(uint32_t tries)
     return (ms > SCHEMA_RETRY_MS_MAX ? SCHEMA_RETRY_MS_MAX : ms) * 1000000;
 }
 
+/* One that does not answer holds up the helper, and so the other registries: seldom. */
+static void origin_take(struct origin *o, bool silent, int64_t now_ns)
+{
+    int64_t ms = SCHEMA_RETRY_MS_MAX;
+    o->asked = false;
+    o->silent = silent ? o->silent + 1 : 0;
+    if (o->silent == 1 || o->silent == 2)
+        ms = (int64_t)SILENT_MS_MIN * o->silent;
+    o->due_ns = silent ? now_ns + ms * 1000000 : 0;
+}
+
 /* An answer is durable before an epoch that used it is (coordinator_logged). */
 static void answer_take(struct schemas *s, struct job *j)
 {
@@ -356,6 +405,7 @@ static void answer_take(struct schemas *s, struct job *j)
                            .text = buf_str(&j->text)};
     e->asked = false;
     s->n_asked--;
+    origin_take(j->origin, j->err == ERR_TIMEOUT, shard->mono_ns);
     if (entry_find(s, full_key(known.relation)) != NULL) { /* refused, whatever the answer is */
         list_remove(&e->waiting);
         coordinator_schemas(shard->coordinator);
@@ -446,6 +496,11 @@ void schemas_free(struct schemas *s)
             mem_free((char *)(uintptr_t)e->text.ptr);
             mem_free(e);
         }
+    for (struct origin *o = s->origins, *next; o != NULL; o = next) {
+        next = o->next;
+        mem_free((char *)(uintptr_t)o->name.ptr);
+        mem_free(o);
+    }
     struct table_sum *sum;
     for (size_t at = 0; (sum = map_next(&s->sums, &at)) != NULL;)
         mem_free(sum);

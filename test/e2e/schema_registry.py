@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import threading
+import time
 
 import avro.io
 import avro.schema
@@ -13,10 +14,11 @@ import avro.schema
 
 class Registry:
     """`schemas` is by number; `status` != 200 is what all requests get; `asked` counts them; a
-    schema that is a number is the HTTP status of its request."""
+    schema that is a number is the HTTP status of its request; answers come `delay` seconds late."""
 
     def __init__(self, port=0, user=None):
         self.schemas, self.status, self.asked, self.user = {}, 200, {}, user
+        self.delay = 0
         self.missing = {"error_code": 40403}
         registry = self
 
@@ -52,6 +54,7 @@ class Registry:
 
     def answer(self, request):
         self.asked[request.path] = self.asked.get(request.path, 0) + 1
+        time.sleep(self.delay)
         length = int(request.headers.get("Content-Length") or 0)
         body = json.loads(request.rfile.read(length)) if length else None
         status, answer = self.status, {"error_code": self.status}

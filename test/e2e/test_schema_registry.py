@@ -240,6 +240,32 @@ def test_a_404_that_is_not_the_registrys_decides_nothing(make_server, registry):
     assert rows(server, "SELECT * FROM sys.dead_letters") == []
 
 
+def test_a_registry_that_does_not_answer_holds_up_its_tables_only(make_server, registry):
+    server = make_server()
+    text, silent = literal(FIRST), Registry()
+    try:
+        silent.delay = 60
+        silent.schemas = registry.schemas = {number: text for number in range(1, 5)}
+        run(server, "CREATE TABLE a (id int8) WITH (format = 'avro', partitions = 4, "
+            f"schema_registry = '{silent.url}/x')",
+            "CREATE TABLE b (id int8) WITH (format = 'avro', "
+            f"schema_registry = '{registry.url}')",
+            "CREATE MATERIALIZED VIEW va AS SELECT count(*) AS n FROM a",
+            "CREATE MATERIALIZED VIEW vb AS SELECT count(*) AS n FROM b")
+        values = [encode(number, text, {"id": 1, "customer": "ann", "qty": 2})
+                  for number in range(1, 5)]
+        for i, value in enumerate(values):
+            produce(server, "a", value, partition=i)
+        wait_for(lambda: silent.asked)
+        produce(server, "b", *values)
+        wait_for(lambda: rows(server, "SELECT n FROM vb") == [(4,)], seconds=18)
+        assert sum(silent.asked.values()) == 1
+        silent.delay = 0
+        wait_for(lambda: rows(server, "SELECT n FROM va") == [(4,)], seconds=40)
+    finally:
+        silent.close()
+
+
 def test_a_password_goes_to_its_registry_only(make_server, registry, monkeypatch):
     locked = Registry(user="ann:secret")
     try:
