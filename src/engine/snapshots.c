@@ -46,7 +46,7 @@ struct snapshots {
 
 /* ---- a shard's part ---- */
 
-static struct snapshot_piece *piece_new(uint64_t id, int kind)
+static struct snapshot_piece *piece_new(uint64_t id, enum snapshot_piece_kind kind)
 {
     struct snapshot_piece *p = mem_zalloc(1, sizeof(*p));
     if (p == NULL)
@@ -433,7 +433,8 @@ static void snapshot_failed(struct coordinator *co, enum err e, const struct err
     sn->retry_ns = co->shard->mono_ns + (int64_t)SNAPSHOT_RETRY_MS * 1000000;
 }
 
-static bool piece_send(struct snapshots *sn, int kind, uint64_t epoch, struct buf *bytes)
+static bool piece_send(struct snapshots *sn, enum snapshot_piece_kind kind, uint64_t epoch,
+                       struct buf *bytes)
 {
     struct snapshot_piece *p = piece_new(sn->id, kind);
     if (p == NULL)

@@ -77,9 +77,10 @@ void snapshots_show_restored(struct engine *e, uint32_t n_views);
 
 /* ---- the writer (snapshot_writer.c) ---- */
 
+enum snapshot_piece_kind { PIECE_START, PIECE_FRAMES, PIECE_FINISH, PIECE_ABORT };
 struct snapshot_piece {
     struct list link; /* of its shard: waits for room */
-    enum { PIECE_START, PIECE_FRAMES, PIECE_FINISH, PIECE_ABORT } kind;
+    enum snapshot_piece_kind kind;
     uint64_t id, epoch; /* START: the snapshot's; FINISH: what COMMITTED says */
     struct buf bytes;
 };

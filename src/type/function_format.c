@@ -471,7 +471,6 @@ static const char *skip_signs(const char *p, const char *end, struct number_text
 static void read_number(const struct template *t, struct str s, struct number_text *o)
 {
     const char *p = s.ptr, *end = s.ptr + s.len;
-    uint32_t behind = 0;
     p = skip_signs(p, end, o);
     for (uint32_t i = 0; i < t->n && p < end; i++) {
         enum item_kind kind = t->items[i].kind;
@@ -483,7 +482,6 @@ static void read_number(const struct template *t, struct str s, struct number_te
             while (p < end && *p == ' ')
                 p++;
             if (p < end && digit(*p) && o->n < DIGITS_MAX) {
-                behind += o->point;
                 o->text[o->n++] = *p++;
             } else if (p < end && *p != ',' && *p != '.' && *p != '-' && *p != '+' && *p != '>') {
                 p++;
