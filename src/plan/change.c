@@ -12,66 +12,6 @@ enum { SETS_MAX = TABLE_COLUMNS_MAX };
 
 /* ---- parse trees ---- */
 
-static PgQuery__Node *tree_node(struct binder *b, int kind)
-{
-    PgQuery__Node *n = bind_alloc(b, 1, sizeof *n);
-    if (n != NULL) {
-        pg_query__node__init(n);
-        n->node_case = (PgQuery__Node__NodeCase)kind;
-    }
-    return n;
-}
-
-/* An item of a select list: `val` as it stands. */
-static PgQuery__Node *tree_target(struct binder *b, PgQuery__Node *val)
-{
-    PgQuery__Node *n = tree_node(b, PG_QUERY__NODE__NODE_RES_TARGET);
-    PgQuery__ResTarget *t = bind_alloc(b, 1, sizeof *t);
-    if (n == NULL || t == NULL || val == NULL)
-        return NULL;
-    pg_query__res_target__init(t);
-    t->val = val;
-    t->location = node_location(val);
-    n->res_target = t;
-    return n;
-}
-
-static PgQuery__Node *tree_string(struct binder *b, struct str text)
-{
-    PgQuery__Node *n = tree_node(b, PG_QUERY__NODE__NODE_STRING);
-    PgQuery__String *s = bind_alloc(b, 1, sizeof *s);
-    char *copy = bind_alloc(b, text.len + 1, 1);
-    if (n == NULL || s == NULL || copy == NULL)
-        return NULL;
-    memcpy(copy, text.ptr, text.len);
-    pg_query__string__init(s);
-    s->sval = copy;
-    n->string = s;
-    return n;
-}
-
-/* `table`.* */
-static PgQuery__Node *tree_star(struct binder *b, struct str table)
-{
-    PgQuery__Node *n = tree_node(b, PG_QUERY__NODE__NODE_COLUMN_REF);
-    PgQuery__Node *star = tree_node(b, PG_QUERY__NODE__NODE_A_STAR);
-    PgQuery__ColumnRef *ref = bind_alloc(b, 1, sizeof *ref);
-    PgQuery__AStar *a = bind_alloc(b, 1, sizeof *a);
-    PgQuery__Node **fields = bind_alloc(b, 2, sizeof(*fields));
-    if (n == NULL || star == NULL || ref == NULL || a == NULL || fields == NULL)
-        return NULL;
-    pg_query__column_ref__init(ref);
-    pg_query__a__star__init(a);
-    star->a_star = a;
-    fields[0] = tree_string(b, table);
-    fields[1] = star;
-    ref->n_fields = 2;
-    ref->fields = fields;
-    ref->location = -1;
-    n->column_ref = ref;
-    return fields[0] == NULL ? NULL : n;
-}
-
 /* A parameter by itself is of the column's type: `val`::type. */
 static PgQuery__Node *tree_cast(struct binder *b, PgQuery__Node *val, const struct column_def *c)
 {
@@ -108,6 +48,11 @@ static PgQuery__Node *tree_table(struct binder *b, const PgQuery__RangeVar *r)
 static struct str table_alias(const PgQuery__RangeVar *r)
 {
     return str_of(r->alias != NULL ? r->alias->aliasname : r->relname);
+}
+
+static PgQuery__Node *tree_star(struct binder *b, const PgQuery__RangeVar *table)
+{
+    return tree_column(b, table_alias(table), (struct str){NULL, 0}, -1);
 }
 
 /* ---- SET ---- */
@@ -420,7 +365,7 @@ bool plan_update(struct binder *b, const PgQuery__UpdateStmt *s)
         sets == NULL ? NULL
                      : tree_select(b, s->relation, s->from_clause, s->n_from_clause,
                                    s->where_clause, s->with_clause);
-    if (q == NULL || !set_targets(b, q, tree_star(b, table_alias(s->relation)), sets, NULL))
+    if (q == NULL || !set_targets(b, q, tree_star(b, s->relation), sets, NULL))
         return false;
     struct plan_node *root = plan_select_leaf(b, q, NULL, true);
     uint32_t n = r->n_columns;
@@ -449,7 +394,7 @@ bool plan_delete(struct binder *b, const PgQuery__DeleteStmt *s)
         r == NULL ? NULL
                   : tree_select(b, s->relation, s->using_clause, s->n_using_clause,
                                 s->where_clause, s->with_clause);
-    return q != NULL && set_targets(b, q, tree_star(b, table_alias(s->relation)), NULL, NULL) &&
+    return q != NULL && set_targets(b, q, tree_star(b, s->relation), NULL, NULL) &&
            change_plan(b, r, plan_select(b, q, NULL), STMT_DELETE, "DELETE") &&
            star_alone(b, (node *const *)s->returning_list, s->n_returning_list,
                       s->n_using_clause) &&
@@ -537,7 +482,7 @@ static bool conflict_update(struct binder *b, const struct relation *r,
         return false;
     }
     PgQuery__SelectStmt *q = excluded_select(b, s->relation);
-    PgQuery__Node *star = q != NULL ? tree_star(b, table_alias(s->relation)) : NULL;
+    PgQuery__Node *star = q != NULL ? tree_star(b, s->relation) : NULL;
     if (star == NULL || !set_targets(b, q, star, sets, c->where_clause))
         return false;
     uint32_t n = r->n_columns;

@@ -256,6 +256,17 @@ int32_t node_location(node *n);
 /* The string of a String node, or empty. */
 struct str node_string(node *n);
 
+/* ---- parse trees made by hand (tree.c): in the binder's arena; NULL when it is full ---- */
+
+/* A node of the kind, of a PgQuery__Node__NodeCase, without content. */
+PgQuery__Node *tree_node(struct binder *b, int kind);
+PgQuery__Node *tree_string(struct binder *b, struct str text);
+/* `table`.`column`; without a table when that is empty, of all columns when `column` is. */
+PgQuery__Node *tree_column(struct binder *b, struct str table, struct str column,
+                           int32_t location);
+/* An item of a select list: `val` as it stands. NULL when that is. */
+PgQuery__Node *tree_target(struct binder *b, PgQuery__Node *val);
+
 /* ---- expressions (expr.c, resolve.c, bind_*.c) ---- */
 
 /* `args` is copied; NULL when one of them is NULL (its error is kept already) or the tree gets

@@ -36,51 +36,6 @@ static const PgQuery__PublicationObjSpec *published(struct binder *b,
     return o;
 }
 
-/* A node of the parse tree, for what stands in the statement as SELECT would write it. */
-static PgQuery__Node *tree_node(struct binder *b, PgQuery__Node__NodeCase kind)
-{
-    PgQuery__Node *n = bind_alloc(b, 1, sizeof *n);
-    if (n == NULL)
-        return NULL;
-    pg_query__node__init(n);
-    n->node_case = kind;
-    return n;
-}
-
-/* A target of SELECT: the column, or all of them. */
-static PgQuery__Node *target(struct binder *b, node *column)
-{
-    PgQuery__Node *n = tree_node(b, PG_QUERY__NODE__NODE_RES_TARGET);
-    PgQuery__Node *ref = tree_node(b, PG_QUERY__NODE__NODE_COLUMN_REF);
-    PgQuery__Node *star = tree_node(b, PG_QUERY__NODE__NODE_A_STAR);
-    PgQuery__Node **fields = bind_alloc(b, 1, sizeof(*fields));
-    PgQuery__ResTarget *t = bind_alloc(b, 1, sizeof *t);
-    PgQuery__ColumnRef *c = bind_alloc(b, 1, sizeof *c);
-    PgQuery__AStar *all = bind_alloc(b, 1, sizeof *all);
-    PgQuery__String *name = bind_alloc(b, 1, sizeof *name);
-    if (b->err != ERR_OK)
-        return NULL;
-    pg_query__res_target__init(t);
-    pg_query__column_ref__init(c);
-    pg_query__a__star__init(all);
-    pg_query__string__init(name);
-    star->a_star = all;
-    if (column != NULL) {
-        star->node_case = PG_QUERY__NODE__NODE_STRING;
-        name->sval = column->string->sval;
-        star->string = name;
-    }
-    fields[0] = star;
-    c->fields = fields;
-    c->n_fields = 1;
-    c->location = -1;
-    ref->column_ref = c;
-    t->val = ref;
-    t->location = -1;
-    n->res_target = t;
-    return n;
-}
-
 /* SELECT columns FROM relation WHERE condition. */
 static const PgQuery__SelectStmt *as_select(struct binder *b, const PgQuery__PublicationTable *p)
 {
@@ -92,7 +47,10 @@ static const PgQuery__SelectStmt *as_select(struct binder *b, const PgQuery__Pub
     pg_query__select_stmt__init(s);
     s->n_target_list = p->n_columns == 0 ? 1 : p->n_columns;
     for (size_t i = 0; i < s->n_target_list; i++)
-        targets[i] = target(b, p->n_columns == 0 ? NULL : p->columns[i]);
+        targets[i] = tree_target(
+            b, tree_column(b, (struct str){NULL, 0},
+                           p->n_columns == 0 ? (struct str){NULL, 0} : node_string(p->columns[i]),
+                           p->relation->location));
     from[0] = tree_node(b, PG_QUERY__NODE__NODE_RANGE_VAR);
     if (b->err != ERR_OK)
         return NULL;

@@ -29,30 +29,6 @@ static const PgQuery__FuncCall *set_call(node *target)
 
 /* ---- nodes of a tree, made by hand ---- */
 
-static PgQuery__Node *tree_node(struct binder *b, PgQuery__Node__NodeCase kind)
-{
-    PgQuery__Node *n = bind_alloc(b, 1, sizeof *n);
-    if (n == NULL)
-        return NULL;
-    pg_query__node__init(n);
-    n->node_case = kind;
-    return n;
-}
-
-static PgQuery__Node *tree_string(struct binder *b, struct str s)
-{
-    PgQuery__Node *n = tree_node(b, PG_QUERY__NODE__NODE_STRING);
-    PgQuery__String *v = bind_alloc(b, 1, sizeof *v);
-    char *text = bind_alloc(b, s.len + 1, 1);
-    if (n == NULL || v == NULL || text == NULL)
-        return NULL;
-    memcpy(text, s.ptr, s.len);
-    pg_query__string__init(v);
-    v->sval = text;
-    n->string = v;
-    return n;
-}
-
 /* The call as an item of ROWS FROM. */
 static PgQuery__Node *rows_item(struct binder *b, node *call)
 {
@@ -75,25 +51,15 @@ static PgQuery__Node *rows_item(struct binder *b, node *call)
 static PgQuery__Node *column_target(struct binder *b, node *target, const PgQuery__FuncCall *f,
                                     struct str column)
 {
-    PgQuery__Node *n = tree_node(b, PG_QUERY__NODE__NODE_RES_TARGET);
-    PgQuery__Node *ref = tree_node(b, PG_QUERY__NODE__NODE_COLUMN_REF);
-    PgQuery__ColumnRef *c = bind_alloc(b, 1, sizeof *c);
-    PgQuery__ResTarget *t = bind_alloc(b, 1, sizeof *t);
-    PgQuery__Node **fields = bind_alloc(b, 2, sizeof(*fields));
-    if (n == NULL || ref == NULL || c == NULL || t == NULL || fields == NULL)
+    PgQuery__Node *n = tree_target(b, tree_column(b, target_set_table, column, f->location));
+    if (n == NULL)
         return NULL;
-    pg_query__column_ref__init(c);
-    fields[0] = tree_string(b, target_set_table);
-    fields[1] = tree_string(b, column);
-    c->fields = fields;
-    c->n_fields = 2;
-    c->location = f->location;
-    ref->column_ref = c;
+    PgQuery__ResTarget *t = n->res_target;
+    PgQuery__Node *val = t->val;
     *t = *target->res_target;
-    t->val = ref;
+    t->val = val;
     if (t->name[0] == '\0')
         t->name = f->funcname[f->n_funcname - 1]->string->sval;
-    n->res_target = t;
     return n;
 }
 

@@ -369,17 +369,20 @@ static void put_replacement(struct writer *w, struct str with, struct str s,
     }
 }
 
-/* One pass over the matches; false: the row has failed. */
+/* One pass over the matches from `from` on, of which the n-th is replaced, with 0 all; false: the
+ * row has failed. */
 static bool replace_pass(struct kernel_context *k, struct pattern *p, uint32_t row, struct str s,
-                         struct str with, struct writer *w)
+                         struct str with, size_t from, int32_t n, struct writer *w)
 {
     size_t done = 0;
     struct regex_match m;
-    for (size_t from = 0; from <= s.len; from = behind(s, &m)) {
+    for (int32_t i = 1; from <= s.len; from = behind(s, &m), i++) {
         if (!search(k, p, row, s, from, &m))
             return false;
         if (!m.found)
             break;
+        if (n != 0 && i != n)
+            continue;
         put(w, s.ptr + done, m.start[0] - done);
         put_replacement(w, with, s, &m);
         done = m.end[0];
@@ -388,11 +391,25 @@ static bool replace_pass(struct kernel_context *k, struct pattern *p, uint32_t r
                         REPLACED_MAX);
             return false;
         }
-        if (!regex_is_global(p->regex))
+        if (n != 0)
             break;
     }
     put(w, s.ptr + done, s.len - done);
     return true;
+}
+
+static void replace_row(struct kernel_context *k, struct pattern *p, uint32_t row, struct str s,
+                        struct str with, size_t from, int32_t n, struct column *out)
+{
+    struct writer w = {0};
+    if (!replace_pass(k, p, row, s, with, from, n, &w))
+        return;
+    char *text = kernel_alloc(k, w.n);
+    if (text == NULL)
+        return;
+    w = (struct writer){.at = text};
+    if (replace_pass(k, p, row, s, with, from, n, &w))
+        column_str(out)[row] = (struct str){text, w.n};
 }
 
 KERNEL(regex_replace)
@@ -400,18 +417,10 @@ KERNEL(regex_replace)
     struct pattern p = {0};
     KERNEL_ROWS(k, row)
     {
-        struct str s = ARG_STR(0, row), with = ARG_STR(2, row);
         struct str flags = k->n_args > 3 ? ARG_STR(3, row) : STR("");
-        struct writer w = {0};
-        if (!pattern_ready(k, &p, row, ARG_STR(1, row), flags) ||
-            !replace_pass(k, &p, row, s, with, &w))
-            continue;
-        char *text = kernel_alloc(k, w.n);
-        if (text == NULL)
-            return;
-        w = (struct writer){.at = text};
-        if (replace_pass(k, &p, row, s, with, &w))
-            column_str(out)[row] = (struct str){text, w.n};
+        if (pattern_ready(k, &p, row, ARG_STR(1, row), flags))
+            replace_row(k, &p, row, ARG_STR(0, row), ARG_STR(2, row), 0,
+                        regex_is_global(p.regex) ? 0 : 1, out);
     }
 }
 
@@ -632,54 +641,18 @@ KERNEL(regex_instr)
 }
 
 /* regexp_replace(text, pattern, replacement, start, n, flags): the n-th match, with 0 all. */
-static bool replace_from(struct kernel_context *k, struct pattern *p, uint32_t row, struct str s,
-                         struct str with, size_t from, int32_t n, struct writer *w)
-{
-    size_t done = 0;
-    struct regex_match m;
-    for (int32_t i = 1; from <= s.len; from = behind(s, &m), i++) {
-        if (!search(k, p, row, s, from, &m))
-            return false;
-        if (!m.found)
-            break;
-        if (n != 0 && i != n)
-            continue;
-        put(w, s.ptr + done, m.start[0] - done);
-        put_replacement(w, with, s, &m);
-        done = m.end[0];
-        if (w->n > REPLACED_MAX) {
-            kernel_fail(k, row, ERR_LIMIT, "requested length too large: the maximum is %d",
-                        REPLACED_MAX);
-            return false;
-        }
-        if (n != 0)
-            break;
-    }
-    put(w, s.ptr + done, s.len - done);
-    return true;
-}
-
 KERNEL(regex_replace_from)
 {
     struct pattern p = {0};
     KERNEL_ROWS(k, row)
     {
-        struct str s = ARG_STR(0, row), with = ARG_STR(2, row);
-        struct str flags = k->n_args > 5 ? ARG_STR(5, row) : STR("");
+        struct str s = ARG_STR(0, row), flags = k->n_args > 5 ? ARG_STR(5, row) : STR("");
         int32_t n = k->n_args > 4 ? ARG_I4(4, row) : 1;
-        struct writer w = {0};
         size_t from;
-        if (!start_of(k, row, s, ARG_I4(3, row), &from) ||
-            !parameter_ok(k, row, "n", n, 0, INT32_MAX) ||
-            !pattern_ready(k, &p, row, ARG_STR(1, row), flags) ||
-            !replace_from(k, &p, row, s, with, from, n, &w))
-            continue;
-        char *text = kernel_alloc(k, w.n);
-        if (text == NULL)
-            return;
-        w = (struct writer){.at = text};
-        if (replace_from(k, &p, row, s, with, from, n, &w))
-            column_str(out)[row] = (struct str){text, w.n};
+        if (start_of(k, row, s, ARG_I4(3, row), &from) &&
+            parameter_ok(k, row, "n", n, 0, INT32_MAX) &&
+            pattern_ready(k, &p, row, ARG_STR(1, row), flags))
+            replace_row(k, &p, row, s, ARG_STR(2, row), from, n, out);
     }
 }
 
